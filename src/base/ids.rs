@@ -1,0 +1,76 @@
+//! Identifier newtypes. A bare integer never crosses a module border.
+
+use std::fmt;
+
+/// Transaction id: epoch in the high 32 bits, counter in the low 32. Compared signed, as
+/// ZooKeeper does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Zxid(pub i64);
+
+impl Zxid {
+    /// No transaction yet.
+    pub const ZERO: Zxid = Zxid(0);
+
+    /// The zxid of transaction `counter` of `epoch`.
+    pub fn new(epoch: Epoch, counter: u32) -> Zxid {
+        Zxid((i64::from(epoch.0) << 32) | i64::from(counter))
+    }
+
+    /// The epoch this transaction belongs to.
+    pub fn epoch(self) -> Epoch {
+        Epoch((self.0 >> 32) as i32)
+    }
+
+    /// Position inside the epoch; the first transaction has counter 1.
+    pub fn counter(self) -> u32 {
+        (self.0 & 0xffff_ffff) as u32
+    }
+
+    /// The next transaction of the same epoch, or `None` when the counter is used up.
+    pub fn next(self) -> Option<Zxid> {
+        if self.counter() == u32::MAX { None } else { Some(Zxid(self.0 + 1)) }
+    }
+}
+
+impl fmt::Display for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for Zxid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "zxid 0x{:x}", self.0)
+    }
+}
+
+/// Leadership epoch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct Epoch(pub i32);
+
+/// The number in `myid`; standalone servers use 1 for session ids.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ServerId(pub u64);
+
+/// Session id; the top byte is the id of the server that made it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct SessionId(pub i64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "0x{:x}", self.0)
+    }
+}
+
+impl fmt::Debug for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session 0x{:x}", self.0)
+    }
+}
+
+/// A client's correlation id on one connection, echoed in the reply.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Xid(pub i32);
+
+/// The xid as stored in a transaction header; 0 for server-generated transactions.
+pub type Cxid = Xid;

@@ -1,0 +1,12 @@
+//! Newtypes, time, randomness and path keys that every module shares.
+#![forbid(unsafe_code)]
+
+mod ids;
+mod path;
+mod rng;
+mod time;
+
+pub use ids::{Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
+pub use path::{PathHasher, PathKey, validate_path};
+pub use rng::Rng;
+pub use time::{Instant, Now};

@@ -1,0 +1,163 @@
+//! Znode paths: validation and the hash that every path-keyed table shares.
+//!
+//! A path is hashed once when a request is decoded. Tree, pending view and watch tables are all
+//! keyed by that hash, and the parent's hash falls out of the same pass, because the hash of a
+//! child extends the hash of its parent.
+
+/// Seeded path hash. The seed is drawn once per process, so that a client cannot prepare names
+/// that collide.
+#[derive(Clone, Copy, Debug)]
+pub struct PathHasher {
+    seed: u64,
+}
+
+/// A path with its hash and its parent's hash.
+#[derive(Clone, Copy, Debug)]
+pub struct PathKey<'a> {
+    /// The absolute path; the root is `"/"`, the empty string is an alias of it.
+    pub path: &'a str,
+    /// Hash of the path under the process's [`PathHasher`].
+    pub hash: u64,
+    /// Hash of the parent path; for the root, its own hash.
+    pub parent_hash: u64,
+}
+
+impl<'a> PathKey<'a> {
+    /// Whether this names the root.
+    pub fn is_root(&self) -> bool {
+        self.path.len() <= 1
+    }
+
+    /// Path of the parent: the text before the last `/`, `"/"` for children of the root.
+    pub fn parent_path(&self) -> &'a str {
+        match self.path.rfind('/') {
+            None | Some(0) => "/",
+            Some(at) => &self.path[..at],
+        }
+    }
+
+    /// The last component; empty for the root.
+    pub fn name(&self) -> &'a str {
+        match self.path.rfind('/') {
+            None => "",
+            Some(at) => &self.path[at + 1..],
+        }
+    }
+}
+
+const K: u64 = 0x9e37_79b9_7f4a_7c15;
+
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+impl PathHasher {
+    /// A hasher whose values depend on `seed` only.
+    pub fn new(seed: u64) -> PathHasher {
+        PathHasher { seed: seed | 1 }
+    }
+
+    /// Hash of the root.
+    pub fn root(&self) -> u64 {
+        self.seed
+    }
+
+    /// Hash of the child `name` of the node whose path hash is `parent`.
+    pub fn child(&self, parent: u64, name: &[u8]) -> u64 {
+        let mut h = parent ^ (name.len() as u64).wrapping_mul(K);
+        let (chunks, rest) = name.as_chunks::<8>();
+        for chunk in chunks {
+            h = mix(h ^ u64::from_le_bytes(*chunk), K);
+        }
+        let mut last = [0u8; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        mix(h ^ u64::from_le_bytes(last), self.seed ^ K)
+    }
+
+    /// Hashes `path` (absolute, components separated by single slashes). Paths of other shapes
+    /// get a hash too; they just match nothing.
+    pub fn key<'a>(&self, path: &'a str) -> PathKey<'a> {
+        let bytes = path.as_bytes();
+        let mut hash = self.root();
+        let mut parent_hash = hash;
+        if bytes.len() > 1 {
+            let mut start = usize::from(bytes[0] == b'/');
+            loop {
+                let end = memchr_slash(&bytes[start..]).map_or(bytes.len(), |at| start + at);
+                parent_hash = hash;
+                hash = self.child(hash, &bytes[start..end]);
+                if end == bytes.len() {
+                    break;
+                }
+                start = end + 1;
+            }
+        }
+        PathKey { path, hash, parent_hash }
+    }
+}
+
+fn memchr_slash(bytes: &[u8]) -> Option<usize> {
+    bytes.iter().position(|&b| b == b'/')
+}
+
+/// Why a path is not valid, in the words of ZooKeeper's `PathUtils.validatePath`.
+pub fn validate_path(path: &str) -> Result<(), &'static str> {
+    let bytes = path.as_bytes();
+    match bytes.first() {
+        None => return Err("path length must be > 0"),
+        Some(b'/') => {}
+        Some(_) => return Err("path must start with / character"),
+    }
+    if bytes.len() == 1 {
+        return Ok(());
+    }
+    if bytes.last() == Some(&b'/') {
+        return Err("path must not end with / character");
+    }
+    for component in path[1..].split('/') {
+        match component {
+            "" => return Err("empty node name specified"),
+            "." | ".." => return Err("relative paths not allowed"),
+            _ => {}
+        }
+    }
+    for c in path.chars() {
+        let forbidden = matches!(u32::from(c),
+            0x00..=0x1f | 0x7f..=0x9f | 0xd800..=0xf8ff | 0xfff0..);
+        if forbidden {
+            return Err("invalid character");
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parent_hash_is_the_hash_of_the_parent() {
+        let hasher = PathHasher::new(7);
+        for (path, parent) in [("/a", "/"), ("/a/b", "/a"), ("/a/b/c-0000000001", "/a/b")] {
+            let key = hasher.key(path);
+            assert_eq!(key.parent_hash, hasher.key(parent).hash, "{path}");
+            assert_eq!(key.parent_path(), parent);
+        }
+        assert_eq!(hasher.key("").hash, hasher.key("/").hash);
+        assert_ne!(hasher.key("/ab").hash, hasher.key("/a/b").hash);
+    }
+
+    #[test]
+    fn validation_follows_path_utils() {
+        for good in ["/", "/a", "/a..b", "/...", "/.a", "/ü/x", "/a b"] {
+            assert!(validate_path(good).is_ok(), "{good:?}");
+        }
+        for bad in
+            ["", "a", "/a/", "//", "/a//b", "/.", "/a/../b", "/a\0", "/\u{1}", "/\u{7f}",
+             "/\u{e000}", "/\u{fffd}", "/\u{1f600}"]
+        {
+            assert!(validate_path(bad).is_err(), "{bad:?}");
+        }
+    }
+}

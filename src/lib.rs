@@ -1,0 +1,4 @@
+//! Ringkeeper: a coordination server that speaks Apache ZooKeeper's protocols.
+
+pub mod base;
+pub mod wire;
