@@ -1,4 +1,5 @@
 //! Ringkeeper: a coordination server that speaks Apache ZooKeeper's protocols.
 
 pub mod base;
+pub mod sys;
 pub mod wire;

@@ -153,10 +153,21 @@ mod tests {
         for good in ["/", "/a", "/a..b", "/...", "/.a", "/ü/x", "/a b"] {
             assert!(validate_path(good).is_ok(), "{good:?}");
         }
-        for bad in
-            ["", "a", "/a/", "//", "/a//b", "/.", "/a/../b", "/a\0", "/\u{1}", "/\u{7f}",
-             "/\u{e000}", "/\u{fffd}", "/\u{1f600}"]
-        {
+        for bad in [
+            "",
+            "a",
+            "/a/",
+            "//",
+            "/a//b",
+            "/.",
+            "/a/../b",
+            "/a\0",
+            "/\u{1}",
+            "/\u{7f}",
+            "/\u{e000}",
+            "/\u{fffd}",
+            "/\u{1f600}",
+        ] {
             assert!(validate_path(bad).is_err(), "{bad:?}");
         }
     }

@@ -1,2 +1,35 @@
-//! Every byte layout that ZooKeeper's peers, clients and files share.
+//! Every byte layout that ZooKeeper's peers, clients and files share: jute primitives, opcodes,
+//! error codes, request and reply records, transactions.
+//!
+//! Decoding borrows from the input and never panics; encoding appends to a caller's `Vec<u8>`.
+//! Nothing here decides anything: rules live in `pipeline`, state in `tree` and `session`.
 #![forbid(unsafe_code)]
+
+mod acl;
+mod connect;
+mod error;
+mod jute;
+mod op;
+mod reply;
+mod request;
+mod stat;
+mod txn;
+
+pub use acl::{ACL_OPEN_BYTES, Acl, AclBytes, Perms};
+pub use connect::{ConnectRequest, ConnectResponse, session_password};
+pub use error::ErrorCode;
+pub use jute::{DecodeError, Reader, put_bool, put_buffer, put_i32, put_i64, put_str};
+pub use op::{CreateMode, OpCode, XID_AUTH, XID_NOTIFICATION, XID_PING, XID_SET_WATCHES};
+pub use reply::{
+    EventType, FrameStart, begin_frame, begin_reply, end_frame, put_error_reply, put_multi_end,
+    put_multi_error, put_multi_header, put_notification,
+};
+pub use request::{
+    AddWatch, Auth, CheckVersion, Create, MultiOp, MultiOps, PathVersion, PathWatch, Reconfig,
+    RequestHeader, SetAcl, SetData, StrVector, WatchPath, text,
+};
+pub use stat::{PersistedStat, Stat};
+pub use txn::{
+    CreateTxn, MultiTxn, PathList, SetAclTxn, SetDataTxn, SubTxn, Txn, TxnDigest, TxnHeader,
+    TxnType, put_close_session_txn, put_create_txn, put_error_txn,
+};

@@ -1,0 +1,2 @@
+//! The kernel side: the only module with `unsafe`. Every type here is safe and narrow.
+#![allow(unsafe_code)]
