@@ -1,0 +1,150 @@
+"""pytest plugin: kazoo's own tests against one standalone server of ours.
+
+kazoo.testing starts a cluster of Apache servers. This replaces how a server is started, and
+nothing else: the configuration is the one that kazoo writes (TLS, SASL, four-letter words, super
+user), bound to 127.0.0.1, and the tests are as published.
+
+Environment: FOREIGN_SERVER, RINGKEEPER (see ../server); FOREIGN_NO_TLS leaves out the TLS port.
+Options: --foreign-exclude FILE, lines `test id  # reason`.
+"""
+
+import os
+import pathlib
+import socket
+import subprocess
+import time
+
+import pytest
+from kazoo.testing import common, harness
+
+LAUNCHER = pathlib.Path(__file__).resolve().parent.parent / "server"
+START_SECONDS = 60
+STOP_SECONDS = 15
+
+
+def free_ports(count):
+    """A range of ports nobody listens on, below the range that the kernel gives to clients."""
+    base = 20000 + os.getpid() % 500 * 20
+    while True:
+        try:
+            for port in range(base, base + count):
+                with socket.socket() as probe:
+                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    probe.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            base = 20000 + (base - 20000 + 20) % 10000
+
+
+def four_letter_word(port, word):
+    with socket.create_connection(("127.0.0.1", port), timeout=2) as link:
+        link.sendall(word)
+        return b"".join(iter(lambda: link.recv(4096), b""))
+
+
+def configuration(server):
+    info = server.server_info
+    home = pathlib.Path(server.working_path)
+    lines = [
+        "tickTime=2000",
+        f"dataDir={home / 'data'}",
+        f"clientPort={info.client_port}",
+        "clientPortAddress=127.0.0.1",
+        "maxClientCnxns=0",
+        f"admin.serverPort={info.admin_port}",
+        "admin.serverAddress=127.0.0.1",
+        "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
+        *server.configuration_entries,
+    ]
+    if not os.environ.get("FOREIGN_NO_TLS"):
+        lines += [
+            "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
+            f"secureClientPort={info.secure_client_port}",
+            "secureClientPortAddress=127.0.0.1",
+        ]
+        for name, file in (("keyStore", "keystore.jks"), ("trustStore", "truststore.jks")):
+            server.ssl_configuration[name.lower()].save(str(home / file), "apassword")
+            lines += [f"ssl.{name}.location={home / file}", f"ssl.{name}.password=apassword"]
+    return "\n".join(lines) + "\n"
+
+
+def run(server):
+    """ManagedZooKeeper.run: start the server and wait until it serves."""
+    if server.running:
+        return
+    assert not server.peers, "the server under test runs standalone"
+    home = pathlib.Path(server.working_path)
+    (home / "data").mkdir(parents=True, exist_ok=True)
+    (home / "zoo.cfg").write_text(configuration(server))
+    (home / "jaas.conf").write_text(server.jaas_config or "")
+    with open(home / "zookeeper.log", "ab") as log:
+        server.process = subprocess.Popen(
+            [
+                LAUNCHER,
+                f"-Djava.security.auth.login.config={home / 'jaas.conf'}",
+                *server.java_system_properties,
+                home / "zoo.cfg",
+            ],
+            stdout=log,
+            stderr=log,
+        )
+    server._running = True
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            if b"Mode:" in four_letter_word(server.client_port, b"srvr"):
+                return
+        except OSError:
+            pass
+        if server.process.poll() is not None or time.monotonic() > deadline:
+            stop(server)
+            pytest.exit("the server does not start:\n" + "".join(server.get_logs()), 3)
+        time.sleep(0.02)
+
+
+def stop(server):
+    """ManagedZooKeeper.stop: end the process, keep its data."""
+    if not server.running:
+        return
+    server.process.terminate()
+    try:
+        server.process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        server.process.kill()
+        server.process.wait()
+    server._running = False
+
+
+def start(cluster):
+    for server in cluster:
+        server.run()
+
+
+common.ManagedZooKeeper.run = run
+common.ManagedZooKeeper.stop = stop
+common.ZookeeperCluster.start = start
+harness.CLUSTER_DEFAULTS.update(
+    ZOOKEEPER_CLUSTER_SIZE=1,
+    ZOOKEEPER_CLASSPATH="unused",
+    ZOOKEEPER_VERSION="3.9",
+    ZOOKEEPER_PORT_OFFSET=free_ports(5),
+)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--foreign-exclude", action="append", default=[])
+
+
+def pytest_collection_modifyitems(config, items):
+    excluded = set()
+    for file in config.getoption("--foreign-exclude"):
+        for line in pathlib.Path(file).read_text().splitlines():
+            name, _, reason = line.partition("#")
+            if name.strip():
+                assert reason.strip(), f"{file}: no reason given for {name}"
+                excluded.add(name.strip())
+    if os.environ.get("FOREIGN_NO_TLS"):
+        excluded.add("TestSSLClient")
+    dropped = [i for i in items if any(f"::{e}::" in f"::{i.nodeid}::" for e in excluded)]
+    items[:] = [i for i in items if i not in dropped]
+    config.hook.pytest_deselected(items=dropped)

@@ -1,0 +1,32 @@
+//! Process harness for the integration tests: real servers on 127.0.0.1 and a raw client.
+//!
+//! Nothing here shares code with the server: the client's frames are built by hand, so that a
+//! mistake in the server's codec cannot hide. No sleep synchronizes anything: conditions are
+//! polled until they hold or a deadline passes.
+
+// Each suite uses its own part of the harness.
+#![allow(dead_code, unused_imports)]
+
+mod client;
+mod server;
+mod tests;
+
+use std::time::{Duration, Instant};
+
+pub use client::{Client, Event, Jute, Reader, Reply, Session, Stat, op};
+pub use server::{Kind, Options, Server, free_port};
+
+/// How long a server may take to answer, start or stop before a test gives up.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Polls `probe` until it yields a value; panics with `what` when [`PATIENCE`] is over.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
