@@ -1,5 +1,6 @@
 //! Ringkeeper: a coordination server that speaks Apache ZooKeeper's protocols.
 
 pub mod base;
+pub mod config;
 pub mod sys;
 pub mod wire;

@@ -1,0 +1,174 @@
+//! The `server.N` lines, as far as a standalone server is concerned with them.
+//!
+//! Corresponds to `QuorumPeer.QuorumServer` and `QuorumPeerConfig.parseDynamicConfig`. One server
+//! in the list runs standalone, with a warning, as in ZooKeeper; several need an ensemble, which is
+//! an error so far.
+
+use super::problem::{Problem, Severity, Topic};
+use super::reader::Reader;
+use super::resolve::{Found, problem};
+use super::values;
+
+/// One well-formed `server.N` line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Member {
+    is_observer: bool,
+    /// Host, if any, and port for clients.
+    client: Option<(Option<String>, u16)>,
+}
+
+/// Address for clients that the only `server.N` line gives.
+pub(super) type ClientAddress = (Option<String>, u16);
+
+/// Checks the membership; returns the client address of a single server. Problems go to `reader`.
+pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<ClientAddress> {
+    let standalone_enabled = reader.flag("standaloneEnabled");
+    let servers = reader.all("server.*");
+    let named = reader.text("dynamicConfigFile").is_some();
+    if named && !has_dynamic_file {
+        let what = "the file it names was not read".to_string();
+        reader.error("dynamicConfigFile", what, "check that the file exists and can be read");
+    }
+    if named {
+        check_static_lines(reader);
+    }
+    let mut members = Vec::new();
+    for found in &servers {
+        match parse(found) {
+            Ok(member) => members.push(member),
+            Err(what) => push(reader, found, Severity::Error, what, FORM),
+        }
+    }
+    if members.len() < servers.len() {
+        return None;
+    }
+    let voters = members.iter().filter(|member| !member.is_observer).count();
+    let first = servers.first();
+    match (members.len(), voters) {
+        (0, _) => {
+            check_no_members(reader, standalone_enabled);
+            None
+        }
+        (_, 0) => {
+            let what = "observers without any participant cannot form an ensemble";
+            first.inspect(|found| {
+                push(reader, found, Severity::Error, what.to_string(), "list a participant");
+            });
+            None
+        }
+        (1, 1) if standalone_enabled => {
+            let what = "only one server in the list: it runs standalone, without a quorum";
+            let hint = "remove the server line, or list all servers of the ensemble";
+            first.inspect(|found| push(reader, found, Severity::Warning, what.to_string(), hint));
+            members.first().and_then(|member| member.client.clone())
+        }
+        (1, 1) => {
+            let what = "a quorum of one is a kind of ensemble, and ensembles are not built yet";
+            let hint = "remove standaloneEnabled=false to run the server standalone";
+            reader.error("standaloneEnabled", what.to_string(), hint);
+            None
+        }
+        (count, _) => {
+            let what = format!("{count} servers are listed, but ensembles are not built yet");
+            let hint = "keep at most the line of this server, and it runs standalone";
+            first.inspect(|found| push(reader, found, Severity::Error, what, hint));
+            None
+        }
+    }
+}
+
+const FORM: &str = "write server.<id>=<host>:<quorumPort>:<electionPort>[:participant|observer]\
+                    [;[<host>:]<clientPort>]";
+
+fn push(reader: &mut Reader, found: &Found, severity: Severity, what: String, hint: &str) {
+    let problem: Problem = problem(severity, Topic::Value, &found.entry, what, hint.to_string());
+    reader.resolved.problems.push(problem);
+}
+
+/// Membership lines may not stand in the static file beside `dynamicConfigFile`. An entry that the
+/// dynamic file repeats has replaced the static one, with a warning.
+fn check_static_lines(reader: &mut Reader) {
+    let named = reader.resolved.found.get("dynamicConfigFile").map(|f| f.entry.origin.clone());
+    let file_of = |origin: &super::Origin| match origin {
+        super::Origin::File { name, line: _ } => Some(name.clone()),
+        super::Origin::Default | super::Origin::CommandLine | super::Origin::Variable(_) => None,
+    };
+    let static_file = named.as_ref().and_then(file_of);
+    for pattern in ["server.*", "group*", "weight*"] {
+        for found in reader.all(pattern) {
+            if file_of(&found.entry.origin) == static_file {
+                let what = "has to stand in the file that dynamicConfigFile names".to_string();
+                push(reader, &found, Severity::Error, what, "move the line there");
+            }
+        }
+    }
+}
+
+fn check_no_members(reader: &mut Reader, standalone_enabled: bool) {
+    if !standalone_enabled {
+        let what = "without server.N lines a server can only run standalone".to_string();
+        reader.error("standaloneEnabled", what, "remove the line, or set it to true");
+    }
+    let is_observer = reader.resolved.found.get("peerType");
+    if is_observer.is_some_and(|found| found.entry.value.eq_ignore_ascii_case("observer")) {
+        let what = "an observer needs an ensemble, and no servers are listed".to_string();
+        reader.error("peerType", what, "remove the line to run standalone");
+    }
+}
+
+fn parse(found: &Found) -> Result<Member, String> {
+    let id = found.entry.key.strip_prefix("server.").unwrap_or("");
+    if id.is_empty() || id.parse::<i64>().is_err() {
+        return Err("the part after `server.` is not a number".to_string());
+    }
+    let mut parts = found.entry.value.split(';');
+    let mut is_observer = false;
+    for address in parts.next().unwrap_or("").split('|') {
+        let (host, rest) = split_host(address.trim()).ok_or("no host and ports")?;
+        let fields: Vec<&str> = rest.split(':').collect();
+        let [quorum, election, role @ ..] = fields.as_slice() else {
+            return Err("quorum port or election port missing".to_string());
+        };
+        if host.is_empty() {
+            return Err("no host name".to_string());
+        }
+        let (quorum, election) = (port(quorum)?, port(election)?);
+        if quorum == election {
+            return Err("quorum port and election port are the same".to_string());
+        }
+        is_observer = match role {
+            [] => false,
+            [role] if role.eq_ignore_ascii_case("observer") => true,
+            [role] if role.eq_ignore_ascii_case("participant") => false,
+            [role, ..] => return Err(format!("`{role}` is not a role")),
+        };
+    }
+    let client = match parts.next().map(str::trim) {
+        None | Some("") => None,
+        Some(text) => Some(match split_host(text) {
+            Some((host, rest)) => (Some(host.to_string()), port(rest)?),
+            None => (None, port(text)?),
+        }),
+    };
+    if parts.count() > 1 {
+        return Err("too many parts separated by `;`".to_string());
+    }
+    Ok(Member { is_observer, client })
+}
+
+/// Host and what follows its colon; brackets around an IPv6 address vanish.
+fn split_host(text: &str) -> Option<(&str, &str)> {
+    match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']')?;
+            Some((host, rest.strip_prefix(':')?))
+        }
+        None => text.split_once(':'),
+    }
+}
+
+fn port(text: &str) -> Result<u16, String> {
+    let number = values::int(super::key::within(1, 65_535), text.trim());
+    let number = number.and_then(|(number, _)| u16::try_from(number).ok());
+    number.ok_or_else(|| format!("`{text}` is not a port, a number from 1 to 65535"))
+}

@@ -1,0 +1,39 @@
+//! Configuration: zoo.cfg and `-D` properties become typed, cross-checked [`Settings`].
+//!
+//! The stages are [`RawConfig`] (entries with their origin), a resolver that applies the order of
+//! precedence and the one key table ([`keys`]), and [`check`], which yields a [`Check`]: every
+//! problem found, the effective values, and the [`Settings`] if nothing is wrong. The module reads
+//! no file and no environment; it is handed text.
+//!
+//! Corresponds to ZooKeeper's `QuorumPeerConfig` and `ServerConfig`, and to the system properties
+//! read all over its server. The same file and the same properties have the same effect; what
+//! ZooKeeper ignores silently is ignored here with a warning.
+#![forbid(unsafe_code)]
+
+mod build;
+mod conflicts;
+mod key;
+mod keys;
+mod membership;
+mod problem;
+mod properties;
+mod raw;
+mod reader;
+mod report;
+mod resolve;
+mod settings;
+#[cfg(test)]
+mod tests;
+mod values;
+
+pub use build::check;
+pub use key::{Feature, Key, Kind, Place, Standard, Status};
+pub use keys::{KEYS, find};
+pub use problem::{Origin, Problem, Severity, Topic};
+pub use raw::{RawConfig, RawEntry};
+pub use reader::Effective;
+pub use report::Check;
+pub use settings::{
+    AuthSettings, ConnectionThrottle, Environment, LargeRequests, NodeSettings, RequestThrottle,
+    RingSettings, Settings, StorageSettings,
+};

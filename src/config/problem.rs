@@ -1,0 +1,108 @@
+//! Where a value came from, and what is wrong with it.
+//!
+//! Stands for ZooKeeper's `QuorumPeerConfig.ConfigException`, which names neither file nor line and
+//! stops at the first error; here all problems are collected.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Where a value came from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// Nobody set it: the default of the key table, or a value derived from other settings.
+    Default,
+    /// A configuration file.
+    File {
+        /// The name as handed in.
+        name: Arc<str>,
+        /// First line of the entry, counted from 1.
+        line: u32,
+    },
+    /// A positional argument or a `-Dkey=value` of the command line.
+    CommandLine,
+    /// A `-Dkey=value` inside an environment variable such as `SERVER_JVMFLAGS`.
+    Variable(Arc<str>),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("default"),
+            Origin::File { name, line } => write!(f, "{name}:{line}"),
+            Origin::CommandLine => f.write_str("command line"),
+            Origin::Variable(name) => write!(f, "variable {name}"),
+        }
+    }
+}
+
+/// How bad a problem is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Severity {
+    /// Worth listing in a report; nothing to do.
+    Note,
+    /// The server starts, but probably not with what the operator had in mind.
+    Warning,
+    /// The server does not start.
+    Error,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Severity::Note => "note",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+        })
+    }
+}
+
+/// What a problem is about; the report groups by it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Topic {
+    /// A value, or the way values go together.
+    Value,
+    /// A key that this server accepts and needs not.
+    Ignored,
+    /// A key of a feature that is not built yet.
+    NotBuilt,
+    /// A key that nothing reads.
+    Unknown,
+}
+
+/// One finding.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Problem {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What it is about.
+    pub topic: Topic,
+    /// Where the value came from.
+    pub origin: Origin,
+    /// The key as written; empty if it concerns no single key.
+    pub key: String,
+    /// The value as written, or `***` for a secret.
+    pub value: String,
+    /// What is wrong, with what is allowed.
+    pub what: String,
+    /// What to do; may be empty.
+    pub hint: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.origin != Origin::Default {
+            write!(f, "{}: ", self.origin)?;
+        }
+        write!(f, "{}: ", self.severity)?;
+        match (self.key.is_empty(), self.value.is_empty()) {
+            (true, _) => {}
+            (false, true) => write!(f, "{}: ", self.key)?,
+            (false, false) => write!(f, "{}={}: ", self.key, self.value)?,
+        }
+        f.write_str(&self.what)?;
+        if !self.hint.is_empty() {
+            write!(f, "; {}", self.hint)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,224 @@
+//! [`RawConfig`]: every entry that was handed in, untyped, with its origin.
+//!
+//! Stands for the `Properties` object of `QuorumPeerConfig.parse`, the argument array of
+//! `ServerConfig.parse`, and the JVM's `-D` options. Nothing is judged here but syntax.
+
+use std::sync::Arc;
+
+use super::problem::{Origin, Problem, Severity, Topic};
+use super::properties;
+
+/// One `key=value` with its origin.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RawEntry {
+    /// Key as written, trimmed.
+    pub key: String,
+    /// Value as written, unescaped and trimmed.
+    pub value: String,
+    /// Where it stands.
+    pub origin: Origin,
+}
+
+/// What decides the base of the configuration.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Base {
+    /// Neither file nor arguments: the embedded default.
+    Embedded,
+    /// `<port> <dataDir> [tickTime] [maxClientCnxns]`.
+    Arguments,
+    /// A zoo.cfg.
+    File,
+}
+
+/// All entries, before they get types. Add them in rising precedence: for `-D` options
+/// `SERVER_JVMFLAGS`, then `JVMFLAGS`, then the command line, as ZooKeeper's scripts do.
+#[derive(Clone, Debug)]
+pub struct RawConfig {
+    pub(super) base: Base,
+    /// Entries of zoo.cfg, or the positional arguments under the names of zoo.cfg.
+    pub(super) file: Vec<RawEntry>,
+    /// Entries of the dynamic configuration file; `None` if none was handed in.
+    pub(super) dynamic: Option<Vec<RawEntry>>,
+    /// `-D` options.
+    pub(super) properties: Vec<RawEntry>,
+    /// Syntax errors, and JVM options that mean nothing here.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Default for RawConfig {
+    fn default() -> RawConfig {
+        RawConfig::new()
+    }
+}
+
+impl RawConfig {
+    /// No entries: the embedded default, 127.0.0.1:2181 with its data in `./data`.
+    pub fn new() -> RawConfig {
+        RawConfig {
+            base: Base::Embedded,
+            file: Vec::new(),
+            dynamic: None,
+            properties: Vec::new(),
+            problems: Vec::new(),
+        }
+    }
+
+    /// Adds a zoo.cfg. `name` is how problems call it, `text` its content.
+    pub fn add_file(&mut self, name: &str, text: &[u8]) {
+        self.base = Base::File;
+        let entries = self.parse(name, text);
+        self.file.extend(entries);
+    }
+
+    /// Adds the membership file that `dynamicConfigFile` names, see
+    /// [`RawConfig::dynamic_config_file`].
+    pub fn add_dynamic_file(&mut self, name: &str, text: &[u8]) {
+        let entries = self.parse(name, text);
+        self.dynamic.get_or_insert_with(Vec::new).extend(entries);
+    }
+
+    /// Path of the membership file, if zoo.cfg names one: the caller reads it and hands it to
+    /// [`RawConfig::add_dynamic_file`].
+    pub fn dynamic_config_file(&self) -> Option<&str> {
+        let named = self.file.iter().rev().find(|entry| entry.key == "dynamicConfigFile");
+        named.map(|entry| entry.value.as_str())
+    }
+
+    /// Adds the positional form `<port> <dataDir> [tickTime] [maxClientCnxns]`.
+    pub fn add_arguments<S: AsRef<str>>(&mut self, arguments: &[S]) {
+        self.base = Base::Arguments;
+        if !(2..=4).contains(&arguments.len()) {
+            let given: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+            self.problems.push(Problem {
+                severity: Severity::Error,
+                topic: Topic::Value,
+                origin: Origin::CommandLine,
+                key: String::new(),
+                value: String::new(),
+                what: format!("cannot use the arguments `{}`", given.join(" ")),
+                hint: "give either the path of a zoo.cfg, or \
+                       `<port> <dataDir> [tickTime] [maxClientCnxns]`"
+                    .to_string(),
+            });
+        }
+        let names = ["clientPort", "dataDir", "tickTime", "maxClientCnxns"];
+        for (key, value) in names.iter().zip(arguments) {
+            self.file.push(RawEntry {
+                key: (*key).to_string(),
+                value: value.as_ref().trim().to_string(),
+                origin: Origin::CommandLine,
+            });
+        }
+    }
+
+    /// Adds one `-D` option of the command line; `definition` is `key=value` without the `-D`. As
+    /// with Java, a key alone gets the empty value.
+    pub fn define(&mut self, definition: &str) {
+        self.push_property(definition, Origin::CommandLine);
+    }
+
+    /// Adds the options in an environment variable such as `JVMFLAGS` or `SERVER_JVMFLAGS`:
+    /// `-Dkey=value`, separated by blanks, quotes keep blanks. Other JVM options are noted.
+    pub fn add_jvm_flags(&mut self, variable: &str, text: &str) {
+        let origin = Origin::Variable(Arc::from(variable));
+        for option in split_options(text) {
+            if let Some(definition) = option.strip_prefix("-D") {
+                self.push_property(definition, origin.clone());
+                continue;
+            }
+            self.problems.push(Problem {
+                severity: Severity::Note,
+                topic: Topic::Ignored,
+                origin: origin.clone(),
+                key: option,
+                value: String::new(),
+                what: "an option of the Java virtual machine; there is none here".to_string(),
+                hint: String::new(),
+            });
+        }
+    }
+
+    fn push_property(&mut self, definition: &str, origin: Origin) {
+        let (key, value) = definition.split_once('=').unwrap_or((definition, ""));
+        let (key, value) = (key.trim().to_string(), value.trim().to_string());
+        self.properties.push(RawEntry { key, value, origin });
+    }
+
+    fn parse(&mut self, name: &str, text: &[u8]) -> Vec<RawEntry> {
+        let name: Arc<str> = Arc::from(name);
+        let mut entries = Vec::new();
+        for entry in properties::parse(text) {
+            match entry {
+                Ok(line) => entries.push(RawEntry {
+                    key: line.key,
+                    value: line.value,
+                    origin: Origin::File { name: name.clone(), line: line.line },
+                }),
+                Err(bad) => self.problems.push(Problem {
+                    severity: Severity::Error,
+                    topic: Topic::Value,
+                    origin: Origin::File { name: name.clone(), line: bad.line },
+                    key: String::new(),
+                    value: String::new(),
+                    what: format!("`{}` is not a character escape", bad.text),
+                    hint: "write \\u and four hexadecimal digits, or \\\\u for a backslash and \
+                           a u"
+                    .to_string(),
+                }),
+            }
+        }
+        entries
+    }
+}
+
+/// Splits at blanks, as the shell does with an unquoted variable; quotes keep blanks and vanish.
+fn split_options(text: &str) -> Vec<String> {
+    let mut options = Vec::new();
+    let mut option: Option<String> = None;
+    let mut quote: Option<char> = None;
+    for c in text.chars() {
+        match quote {
+            Some(open) if c == open => quote = None,
+            Some(_) => option.get_or_insert_with(String::new).push(c),
+            None if c == '"' || c == '\'' => {
+                quote = Some(c);
+                option.get_or_insert_with(String::new);
+            }
+            None if c.is_whitespace() => options.extend(option.take()),
+            None => option.get_or_insert_with(String::new).push(c),
+        }
+    }
+    options.extend(option);
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_split_at_blanks_outside_quotes() {
+        let check = |text: &str, expected: &[&str]| assert_eq!(split_options(text), expected);
+        check("", &[]);
+        check("  -Da=b   -Xmx1g\n", &["-Da=b", "-Xmx1g"]);
+        check("-Da='b c' -D\"e f\"=g", &["-Da=b c", "-De f=g"]);
+        check("-Da=''", &["-Da="]);
+        check("-Da='b", &["-Da=b"]);
+    }
+
+    #[test]
+    fn entries_keep_their_origin() {
+        let mut raw = RawConfig::new();
+        raw.add_file("zoo.cfg", b"# c\ntickTime=5\n");
+        raw.add_jvm_flags("JVMFLAGS", "-Xmx1g -Dzookeeper.snapCount=7");
+        raw.define("jute.maxbuffer");
+        assert_eq!(raw.file[0].origin.to_string(), "zoo.cfg:2");
+        assert_eq!(raw.properties[0].origin.to_string(), "variable JVMFLAGS");
+        assert_eq!(
+            (&*raw.properties[0].key, &*raw.properties[0].value),
+            ("zookeeper.snapCount", "7")
+        );
+        assert_eq!(raw.properties[1].origin, Origin::CommandLine);
+        assert_eq!(raw.problems.len(), 1);
+    }
+}

@@ -1,0 +1,114 @@
+//! [`Check`]: the outcome of checking a configuration, and its rendering.
+//!
+//! ZooKeeper has no such command; a wrong configuration shows when the server starts.
+
+use std::fmt::Write;
+
+use super::problem::{Problem, Severity, Topic};
+use super::reader::Effective;
+use super::settings::Settings;
+
+/// Exit code of ZooKeeper for an invalid configuration.
+const EXIT_INVALID: u8 = 2;
+
+/// Outcome of checking a configuration.
+#[derive(Clone, Debug)]
+pub struct Check {
+    settings: Settings,
+    problems: Vec<Problem>,
+    effective: Vec<Effective>,
+}
+
+impl Check {
+    pub(super) fn new(
+        settings: Settings,
+        problems: Vec<Problem>,
+        effective: Vec<Effective>,
+    ) -> Check {
+        Check { settings, problems, effective }
+    }
+
+    /// The settings; `None` if there is any error.
+    pub fn settings(&self) -> Option<&Settings> {
+        if self.is_ok() { Some(&self.settings) } else { None }
+    }
+
+    /// The settings and warnings, or all errors.
+    pub fn into_settings(self) -> Result<(Settings, Vec<Problem>), Vec<Problem>> {
+        let wanted = if self.is_ok() { Severity::Warning } else { Severity::Error };
+        let is_ok = self.is_ok();
+        let problems = self.problems.into_iter().filter(|p| p.severity == wanted).collect();
+        if is_ok { Ok((self.settings, problems)) } else { Err(problems) }
+    }
+
+    /// Whether the server can start with this configuration.
+    pub fn is_ok(&self) -> bool {
+        self.errors().next().is_none()
+    }
+
+    /// What the process should exit with: 0, or 2 as ZooKeeper does for an invalid configuration.
+    pub fn exit_code(&self) -> u8 {
+        if self.is_ok() { 0 } else { EXIT_INVALID }
+    }
+
+    /// All findings.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// What keeps the server from starting.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Error)
+    }
+
+    /// What should be logged at the start.
+    pub fn warnings(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.severity == Severity::Warning)
+    }
+
+    /// The values in effect, sorted by name.
+    pub fn effective(&self) -> &[Effective] {
+        &self.effective
+    }
+
+    /// The text of `ringkeeper check`: values in effect, keys without effect, warnings and errors.
+    pub fn report(&self) -> String {
+        let mut text = String::from("Values in effect:\n");
+        for effective in &self.effective {
+            let value = if effective.value.is_empty() { "(none)" } else { &effective.value };
+            let unit = if effective.unit.is_empty() { "" } else { " " };
+            let line = format!(
+                "  {}={value}{unit}{}  # {}",
+                effective.name, effective.unit, effective.origin
+            );
+            text.push_str(&line);
+            text.push('\n');
+        }
+        self.write_section(&mut text, "Accepted without effect", Topic::Ignored);
+        self.write_section(&mut text, "Not built yet", Topic::NotBuilt);
+        self.write_section(&mut text, "Not read", Topic::Unknown);
+        self.write_section(&mut text, "Values to look at", Topic::Value);
+        let (errors, warnings) = (self.errors().count(), self.warnings().count());
+        let verdict = if errors == 0 {
+            "the server can start with this configuration"
+        } else {
+            "the server cannot start with this configuration"
+        };
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "\n{errors} error(s), {warnings} warning(s): {verdict}.");
+        text
+    }
+
+    /// Problems of one topic, the worst first.
+    fn write_section(&self, text: &mut String, title: &str, topic: Topic) {
+        let mut problems: Vec<_> = self.problems.iter().filter(|p| p.topic == topic).collect();
+        if problems.is_empty() {
+            return;
+        }
+        problems.sort_by_key(|problem| std::cmp::Reverse(problem.severity));
+        let _ = writeln!(text, "\n{title}:");
+        for problem in problems {
+            let _ = writeln!(text, "  {problem}");
+        }
+    }
+}
