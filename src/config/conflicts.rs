@@ -129,7 +129,7 @@ fn check_quorum_sasl(reader: &mut Reader) {
 
 fn check_ring(reader: &mut Reader, settings: &Settings, environment: &Environment) {
     let ring = &settings.ring;
-    if ring.log_segment_size_bytes % 4096 != 0 {
+    if !ring.log_segment_size_bytes.is_multiple_of(4096) {
         let what = "not a multiple of 4 KiB, the block size of the log".to_string();
         reader.error("ringkeeper.log.segmentSizeInKb", what, "round it to a multiple of 4");
     }

@@ -263,12 +263,13 @@ impl Key {
         match self.kind {
             Kind::Bool | Kind::JavaBool => "true or false".to_string(),
             Kind::Switch { .. } => "yes or no".to_string(),
-            Kind::Int { min, max, raise: _ } => {
-                if max >= i64::from(i32::MAX) {
-                    format!("a whole number{unit}, at least {min} and at most {max}")
-                } else {
-                    format!("a whole number{unit} from {min} to {max}")
-                }
+            Kind::Int { min, max, raise: false } => {
+                format!("a whole number from {min} to {max}{unit}")
+            }
+            Kind::Int { min, max, raise: true } => {
+                format!(
+                    "a whole number up to {max}{unit}, of which less than {min} counts as {min}"
+                )
             }
             Kind::Share => "a decimal number from 0 to 1".to_string(),
             Kind::Decimal => "a decimal number".to_string(),

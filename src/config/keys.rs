@@ -141,7 +141,8 @@ pub const KEYS: &[Key] = &[
         .ignored("tunes the Java virtual machine or its threads")
         .doc("Time between looks."),
     Key::file("metricsProvider.className",
-        Kind::Choice(METRICS_PROVIDERS), Standard::Value("org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"))
+        Kind::Choice(METRICS_PROVIDERS),
+        Standard::Value("org.apache.zookeeper.metrics.impl.DefaultMetricsProvider"))
         .not_built(Feature::MetricsProvider)
         .doc("Class that exports metrics."),
     Key::property("multiAddress.enabled", Kind::Bool, Standard::Value("false"))
@@ -292,7 +293,8 @@ pub const KEYS: &[Key] = &[
     Key::property("globalOutstandingLimit", NATURAL, Standard::Value("1000"))
         .doc("Requests in progress above which no more are read from busy clients."),
     Key::property("serverCnxnFactory",
-        Kind::Choice(CNXN_FACTORIES), Standard::Value("org.apache.zookeeper.server.NIOServerCnxnFactory"))
+        Kind::Choice(CNXN_FACTORIES),
+        Standard::Value("org.apache.zookeeper.server.NIOServerCnxnFactory"))
         .ignored("one event loop serves all connections; both class names are accepted")
         .doc("Class that serves connections."),
     Key::property("nio.numSelectorThreads", POSITIVE, Standard::Derived("from the number of CPUs"))

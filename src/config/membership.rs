@@ -34,6 +34,7 @@ pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<Client
     }
     let mut members = Vec::new();
     for found in &servers {
+        let _ = reader.text(&found.entry.key);
         match parse(found) {
             Ok(member) => members.push(member),
             Err(what) => push(reader, found, Severity::Error, what, FORM),

@@ -257,7 +257,9 @@ impl Reader {
         let key = find(name);
         let is_secret = key.is_some_and(|key| key.is_secret) && !value.is_empty();
         let value = if is_secret { "***".to_string() } else { value };
-        let unit = key.map_or("", |key| key.unit);
+        // A time may bring its own unit; an unset value has none.
+        let is_number = value.ends_with(|c: char| c.is_ascii_digit());
+        let unit = key.filter(|_| is_number).map_or("", |key| key.unit);
         self.effective.push(Effective { name: name.to_string(), value, unit, origin });
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn problem(
     let lower = name.to_ascii_lowercase();
     let is_secret = meant.is_some_and(|key| key.is_secret)
         || lower.contains("password")
-        || lower.contains("digest=");
+        || lower.contains("superdigest");
     let value = if is_secret { "***".to_string() } else { entry.value.clone() };
     Problem {
         severity,
@@ -85,11 +85,12 @@ impl Resolved {
         match find(name) {
             Some(key) if key.place == Place::Bare => self.warn_unread(
                 entry,
+                "ZooKeeper reads this only as a Java property, so it has no effect in a file"
+                    .to_string(),
                 format!(
-                    "ZooKeeper reads this only as a Java property, so it has no effect in a \
-                         file"
+                    "put -D{name}={} on the command line or into SERVER_JVMFLAGS",
+                    shown(key, &entry.value)
                 ),
-                format!("put -D{name}={} on the command line or into SERVER_JVMFLAGS", entry.value),
             ),
             Some(key) => self.insert(name, key, entry, Rank::File),
             None => self.add_unknown(entry, name),
@@ -142,7 +143,7 @@ impl Resolved {
                 entry,
                 "ZooKeeper reads this only from zoo.cfg, so it has no effect as a property"
                     .to_string(),
-                format!("write {name}={} into zoo.cfg", entry.value),
+                format!("write {name}={} into zoo.cfg", shown(key, &entry.value)),
             ),
             (Place::Property, false) if matches!(key.status, Status::Ignored(_)) => {}
             (Place::Property, false) => self.warn_unread(
@@ -153,7 +154,7 @@ impl Resolved {
             (Place::Bare, true) => self.warn_unread(
                 entry,
                 "ZooKeeper reads this property only without the prefix `zookeeper.`".to_string(),
-                format!("write -D{name}={}", entry.value),
+                format!("write -D{name}={}", shown(key, &entry.value)),
             ),
         }
     }
