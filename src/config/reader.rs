@@ -247,7 +247,7 @@ impl Reader {
         };
         self.error(name, format!("not allowed; it has to be {}", key.allowed()), &hint);
         let standard = standard(key);
-        self.record(name, standard.unwrap_or("").to_string());
+        self.derived(name, standard.unwrap_or(""));
         standard
     }
 

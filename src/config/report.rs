@@ -87,7 +87,7 @@ impl Check {
         self.write_section(&mut text, "Accepted without effect", Topic::Ignored);
         self.write_section(&mut text, "Not built yet", Topic::NotBuilt);
         self.write_section(&mut text, "Not read", Topic::Unknown);
-        self.write_section(&mut text, "Values to look at", Topic::Value);
+        self.write_section(&mut text, "Wrong or doubtful values", Topic::Value);
         let (errors, warnings) = (self.errors().count(), self.warnings().count());
         let verdict = if errors == 0 {
             "the server can start with this configuration"

@@ -164,7 +164,10 @@ impl Resolved {
             // A file overrides properties, whatever came first.
             let loser = if before.rank > rank { entry } else { &before.entry };
             let winner = if before.rank > rank { &before.entry } else { entry };
-            if before.rank == rank || before.entry.value != entry.value {
+            // The same property with the same value in two variables is harmless; the same key
+            // twice in a file is a slip that the next edit turns into a mistake.
+            let is_twice_in_file = before.rank == Rank::File && rank == Rank::File;
+            if is_twice_in_file || before.entry.value != entry.value {
                 let what = format!("overridden by {} at {}", winner.key, winner.origin);
                 let hint = "remove one of the two".to_string();
                 let warning = problem(Severity::Warning, Topic::Value, loser, what, hint);
