@@ -39,7 +39,7 @@ pub fn find(name: &str) -> Option<&'static Key> {
 
 /// All keys.
 #[rustfmt::skip]
-pub const KEYS: &[Key] = &[
+pub static KEYS: &[Key] = &[
     // zoo.cfg keys that are read directly.
     Key::file("dataDir", Kind::Path, Standard::Required)
         .doc("Directory of snapshots, and of transaction logs unless dataLogDir is set."),

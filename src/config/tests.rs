@@ -308,6 +308,7 @@ fn all_errors_come_together() {
     for error in errors {
         assert!(report.contains(&error), "{report}");
     }
+    assert!(report.contains("  tickTime=3000 ms  # default\n"), "{report}");
     assert!(report.ends_with(
         "5 error(s), 0 warning(s): the server cannot start with this \
                               configuration.\n"
@@ -446,6 +447,11 @@ fn precedence() {
     raw.define("zookeeper.snapCount=30");
     assert_eq!(settings(&raw).storage.snap_count, 30);
     check_warning(&raw, "variable SERVER_JVMFLAGS: ", "at command line");
+    let mut raw = with("");
+    raw.add_jvm_flags("SERVER_JVMFLAGS", "-Dzookeeper.snapCount=20");
+    raw.add_jvm_flags("JVMFLAGS", "-Dzookeeper.snapCount=20");
+    check_silent(&raw);
+    check_warning(&with("snapCount=20\nsnapCount=20"), "zoo.cfg:2: ", "zoo.cfg:3");
     // With prefix over without, as FileTxnLog does.
     let mut raw = with("");
     raw.define("zookeeper.fsync.warningthresholdms=20");
