@@ -1,0 +1,76 @@
+//! Path hash to node. The path itself is not stored: a candidate is verified against the names
+//! along its parent chain.
+
+use hashbrown::HashTable;
+
+/// Shards as a power of two. With ten million nodes a shard has about ten thousand entries, so
+/// that growing one takes tens of microseconds.
+const SHARD_BITS: u32 = 10;
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    hash: u32,
+    node: u32,
+}
+
+/// Sharded hash table.
+#[derive(Debug)]
+pub(super) struct PathIndex {
+    shards: Vec<HashTable<Entry>>,
+}
+
+/// Spreads the stored 32 bits over the 64 that the table wants (position below, tag on top).
+#[inline]
+fn spread(hash: u32) -> u64 {
+    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// Shard of a hash. Shards are deliberately unequal: the expected size grows from 1 to 2 along
+/// the shard numbers (`log2(1 + x)`, approximated), so that at any tree size some shards have
+/// just doubled and others are just about to. Equal shards would all double at the same time, and
+/// the index would take between 10 and 21 bytes per node; this way it is always about 15.
+#[inline]
+fn shard_of(hash: u64) -> usize {
+    let x = (hash >> 48) as u32;
+    let bulge = (((x * (0xffff - x)) >> 16) * 11) >> 5;
+    ((x + bulge).min(0xffff) >> (16 - SHARD_BITS)) as usize
+}
+
+impl PathIndex {
+    pub(super) fn new() -> PathIndex {
+        PathIndex { shards: (0..1 << SHARD_BITS).map(|_| HashTable::new()).collect() }
+    }
+
+    /// The node filed under `hash` that `is_it` accepts.
+    #[inline]
+    pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let short = hash as u32;
+        self.shards[shard_of(hash)]
+            .find(spread(short), |e| e.hash == short && is_it(e.node))
+            .map(|e| e.node)
+    }
+
+    pub(super) fn insert(&mut self, hash: u64, node: u32) {
+        let short = hash as u32;
+        self.shards[shard_of(hash)].insert_unique(
+            spread(short),
+            Entry { hash: short, node },
+            |e| spread(e.hash),
+        );
+    }
+
+    pub(super) fn remove(&mut self, hash: u64, node: u32) {
+        let shard = &mut self.shards[shard_of(hash)];
+        if let Ok(entry) = shard.find_entry(spread(hash as u32), |e| e.node == node) {
+            entry.remove();
+        }
+        if shard.len() * 8 < shard.capacity() {
+            shard.shrink_to(shard.len() * 2, |e| spread(e.hash));
+        }
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        let tables: usize = self.shards.iter().map(HashTable::allocation_size).sum();
+        tables + self.shards.capacity() * size_of::<HashTable<Entry>>()
+    }
+}

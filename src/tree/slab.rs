@@ -1,0 +1,71 @@
+//! A slab in chunks: adding never moves what is there, and freed slots are chained through
+//! themselves, so neither growth nor mass deletion costs more than one chunk at a time.
+
+/// What a slab can hold.
+pub(super) trait Slot: Default {
+    /// Link to the next free slot; meaningful in free slots only.
+    fn next_free(&self) -> u32;
+    /// Turns this into a free slot that links to `next`.
+    fn set_free(&mut self, next: u32);
+}
+
+/// End of the chain of free slots, and "no slot" in general.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// Chunked slab; slots are numbered from 0.
+#[derive(Debug)]
+pub(super) struct Slab<T, const CHUNK: usize> {
+    chunks: Vec<Box<[T]>>,
+    /// Slots ever handed out. Invariant: `used <= chunks.len() * CHUNK`.
+    used: u32,
+    free: u32,
+}
+
+impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
+    pub(super) fn new() -> Slab<T, CHUNK> {
+        const { assert!(CHUNK.is_power_of_two()) };
+        Slab { chunks: Vec::new(), used: 0, free: NONE }
+    }
+
+    /// Takes a free slot and stores `value` there.
+    ///
+    /// # Panics
+    /// At 2^32 - 1 slots: with nodes of 64 bytes and more, that is beyond 256 GiB of heap.
+    pub(super) fn insert(&mut self, value: T) -> u32 {
+        let id = if self.free != NONE {
+            let id = self.free;
+            self.free = self.get(id).next_free();
+            id
+        } else {
+            assert!(self.used < NONE, "slab is full at 2^32 - 1 slots");
+            if self.used as usize == self.chunks.len() * CHUNK {
+                self.chunks.push((0..CHUNK).map(|_| T::default()).collect());
+            }
+            self.used += 1;
+            self.used - 1
+        };
+        *self.get_mut(id) = value;
+        id
+    }
+
+    #[inline]
+    pub(super) fn get(&self, id: u32) -> &T {
+        &self.chunks[id as usize / CHUNK][id as usize % CHUNK]
+    }
+
+    #[inline]
+    pub(super) fn get_mut(&mut self, id: u32) -> &mut T {
+        &mut self.chunks[id as usize / CHUNK][id as usize % CHUNK]
+    }
+
+    /// Puts the slot back. Its heap memory must be dropped by `set_free`.
+    pub(super) fn remove(&mut self, id: u32) {
+        let next = self.free;
+        self.get_mut(id).set_free(next);
+        self.free = id;
+    }
+
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * 16
+    }
+}

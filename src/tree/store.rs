@@ -1,0 +1,741 @@
+//! The tree itself: node storage, lookups, and the primitive changes that `apply` and `load` are
+//! made of.
+//!
+//! Invariants: the root is slot 0 and is its own parent; each other node is at `pos` of its
+//! parent's child list and in the index under the hash of its path; `digest` is the sum of the
+//! nodes' `crc`s; every owner's list holds exactly the nodes with that owner.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::base::{PathHasher, PathKey, SessionId, Zxid};
+use crate::wire::{Acl, AclBytes, Perms, PersistedStat, Stat, put_i32};
+
+use super::acl_table::{AclId, AclTable};
+use super::blob::BlobArena;
+use super::children::ChildList;
+use super::digest::{finish_crc, is_digested, node_crc, prefix_crc};
+use super::index::PathIndex;
+use super::node::{DIGESTED, Ext, NAME_MAX, Node, NodeId, TIMES_IN_EXT};
+use super::owner::OwnerKind;
+use super::quota::Quotas;
+use super::slab::{NONE, Slab};
+use super::walk::WalkState;
+
+/// How a tree reads owners and whether it keeps a digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TreeOptions {
+    /// `zookeeper.extendedTypesEnabled`: TTL owners are recognised.
+    pub extended_types: bool,
+    /// `zookeeper.emulate353TTLNodes`.
+    pub emulate_353_ttl: bool,
+    /// `zookeeper.digest.enabled`; without it the digest is always 0.
+    pub digest: bool,
+    /// Seed of path hashes, drawn once per process.
+    pub hash_seed: u64,
+}
+
+/// What the prepare stage wants to know of a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeView {
+    /// Data version.
+    pub version: i32,
+    /// Children ever created: the next sequential suffix.
+    pub cversion: i32,
+    /// ACL version.
+    pub aversion: i32,
+    /// Present children.
+    pub num_children: i32,
+    /// Raw owner.
+    pub owner: i64,
+    /// The ACL.
+    pub acl: AclId,
+    /// Data length in bytes, -1 for null.
+    pub data_len: i32,
+}
+
+/// Heap use in bytes, by part.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct MemoryUse {
+    /// Fixed-size node records.
+    pub nodes: usize,
+    /// Extension records.
+    pub extensions: usize,
+    /// Names and data.
+    pub blobs: usize,
+    /// Path index.
+    pub index: usize,
+    /// Child lists.
+    pub children: usize,
+    /// ACL table.
+    pub acls: usize,
+}
+
+impl MemoryUse {
+    /// All parts together.
+    pub fn total(&self) -> usize {
+        self.nodes + self.extensions + self.blobs + self.index + self.children + self.acls
+    }
+}
+
+/// The znode tree.
+#[derive(Debug)]
+pub struct Tree {
+    pub(super) options: TreeOptions,
+    pub(super) hasher: PathHasher,
+    nodes: Slab<Node, 1024>,
+    exts: Slab<Ext, 128>,
+    blobs: BlobArena,
+    index: PathIndex,
+    pub(super) acls: AclTable,
+    pub(super) sessions: BTreeMap<i64, Vec<u32>>,
+    pub(super) containers: Vec<u32>,
+    pub(super) ttls: Vec<u32>,
+    pub(super) quotas: Quotas,
+    pub(super) walks: Vec<Option<WalkState>>,
+    node_count: usize,
+    ephemerals: usize,
+    data_size: u64,
+    children_bytes: usize,
+    digest: u64,
+    pub(super) digest_log: VecDeque<(Zxid, u64)>,
+    /// Reused path buffer.
+    pub(super) scratch: String,
+}
+
+const SYSTEM_NODES: [&str; 3] = ["/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
+
+impl Tree {
+    /// A fresh database: the root and the three system nodes.
+    pub fn new(options: TreeOptions) -> Tree {
+        let mut tree = Tree::with_root(options);
+        tree.add_system_nodes();
+        tree
+    }
+
+    /// A tree with nothing but the root.
+    pub(super) fn with_root(options: TreeOptions) -> Tree {
+        let hasher = PathHasher::new(options.hash_seed);
+        let mut tree = Tree {
+            options,
+            hasher,
+            nodes: Slab::new(),
+            exts: Slab::new(),
+            blobs: BlobArena::new(),
+            index: PathIndex::new(),
+            acls: AclTable::new(hasher),
+            sessions: BTreeMap::new(),
+            containers: Vec::new(),
+            ttls: Vec::new(),
+            quotas: Quotas::default(),
+            walks: Vec::new(),
+            node_count: 1,
+            ephemerals: 0,
+            data_size: 0,
+            children_bytes: 0,
+            digest: 0,
+            digest_log: VecDeque::new(),
+            scratch: String::new(),
+        };
+        tree.nodes.insert(Node { name_bits: DIGESTED, ..Node::default() });
+        tree.refresh_digest(0, "");
+        tree
+    }
+
+    /// Adds what a database must have. Old snapshots lack `/zookeeper/config`.
+    pub(super) fn add_system_nodes(&mut self) {
+        let mut read_only = Vec::new();
+        put_i32(&mut read_only, 1);
+        let (scheme, id) = (Some("world".into()), Some("anyone".into()));
+        Acl { perms: Perms::READ, scheme, id }.encode_into(&mut read_only);
+        let read_only = AclBytes::parse(&read_only).unwrap_or(AclBytes::OPEN);
+        for path in SYSTEM_NODES {
+            let key = self.hasher.key(path);
+            let (None, Some(parent)) = (self.find(&key), self.find_parent(&key)) else { continue };
+            let config = path == "/zookeeper/config";
+            let acl = if config { self.acls.intern(read_only) } else { AclId::OPEN };
+            let aversion = if config { -1 } else { 0 };
+            let stat = PersistedStat { aversion, ..PersistedStat::default() };
+            self.insert(&key, parent.0, Some(b""), acl, &stat);
+        }
+    }
+
+    /// The hash of this tree's paths.
+    pub fn hasher(&self) -> PathHasher {
+        self.hasher
+    }
+
+    /// Hashes `path` for the lookups below.
+    pub fn key<'a>(&self, path: &'a str) -> PathKey<'a> {
+        self.hasher.key(path)
+    }
+
+    /// The options it was made with.
+    pub fn options(&self) -> TreeOptions {
+        self.options
+    }
+
+    /// The node at a path; `""` and `"/"` are the root, malformed paths match nothing.
+    #[inline]
+    pub fn find(&self, key: &PathKey<'_>) -> Option<NodeId> {
+        self.find_at(key.hash, key.path)
+    }
+
+    /// The node at the text before the last `/`; that of the root is the root.
+    #[inline]
+    pub fn find_parent(&self, key: &PathKey<'_>) -> Option<NodeId> {
+        match key.path.rfind('/') {
+            None => key.path.is_empty().then_some(NodeId::ROOT),
+            Some(0) => Some(NodeId::ROOT),
+            Some(at) => self.find_at(key.parent_hash, &key.path[..at]),
+        }
+    }
+
+    #[inline]
+    fn find_at(&self, hash: u64, path: &str) -> Option<NodeId> {
+        if matches!(path, "" | "/") {
+            return Some(NodeId::ROOT);
+        }
+        self.index.find(hash, |id| self.is_path_of(id, path.as_bytes())).map(NodeId)
+    }
+
+    /// Compares names from the last component up to the root.
+    fn is_path_of(&self, mut id: u32, mut rest: &[u8]) -> bool {
+        while id != 0 {
+            let node = self.nodes.get(id);
+            let name_len = node.name_len();
+            let name = &self.blobs.get(node.blob, node.blob_len())[..name_len];
+            let Some(head) = rest.strip_suffix(name).and_then(|head| head.strip_suffix(b"/"))
+            else {
+                return false;
+            };
+            rest = head;
+            id = node.parent;
+        }
+        rest.is_empty()
+    }
+
+    #[inline]
+    pub(super) fn node(&self, id: u32) -> &Node {
+        self.nodes.get(id)
+    }
+
+    #[inline]
+    pub(super) fn node_mut(&mut self, id: u32) -> &mut Node {
+        self.nodes.get_mut(id)
+    }
+
+    #[inline]
+    pub(super) fn ext(&self, node: &Node) -> Option<&Ext> {
+        (node.ext != NONE).then(|| self.exts.get(node.ext))
+    }
+
+    pub(super) fn child_list(&self, id: u32) -> Option<&ChildList> {
+        self.ext(self.node(id)).map(|ext| &ext.children)
+    }
+
+    /// The extension record, made if missing.
+    pub(super) fn ext_mut(&mut self, id: u32) -> &mut Ext {
+        let node = self.nodes.get_mut(id);
+        if node.ext == NONE {
+            node.ext = self.exts.insert(Ext { pzxid: node.czxid, ..Ext::default() });
+        }
+        self.exts.get_mut(node.ext)
+    }
+
+    pub(super) fn name(&self, id: u32) -> &str {
+        let node = self.node(id);
+        let blob = self.blobs.get(node.blob, node.blob_len());
+        std::str::from_utf8(&blob[..node.name_len()]).unwrap_or_default()
+    }
+
+    fn times(&self, node: &Node) -> (i64, i64) {
+        match self.ext(node) {
+            Some(ext) if node.has(TIMES_IN_EXT) => (ext.ctime, ext.mtime),
+            _ => node.short_times(),
+        }
+    }
+
+    /// The stored fields.
+    pub fn persisted(&self, id: NodeId) -> PersistedStat {
+        let node = self.node(id.0);
+        let (ctime, mtime) = self.times(node);
+        let mut stat = PersistedStat {
+            czxid: node.czxid,
+            mzxid: node.mzxid,
+            ctime,
+            mtime,
+            version: node.version,
+            cversion: 0,
+            aversion: 0,
+            ephemeral_owner: 0,
+            pzxid: node.czxid,
+        };
+        if let Some(ext) = self.ext(node) {
+            stat.cversion = ext.cversion;
+            stat.aversion = ext.aversion;
+            stat.ephemeral_owner = ext.owner;
+            stat.pzxid = ext.pzxid;
+        }
+        stat
+    }
+
+    /// The fields as clients see them.
+    pub fn stat(&self, id: NodeId) -> Stat {
+        let stat = self.persisted(id);
+        let num_children = self.num_children(id) as i32;
+        let owner = match self.owner_kind(stat.ephemeral_owner) {
+            OwnerKind::Ephemeral(session) => session.0,
+            OwnerKind::Persistent | OwnerKind::Container | OwnerKind::Ttl(_) => 0,
+        };
+        Stat {
+            czxid: stat.czxid,
+            mzxid: stat.mzxid,
+            ctime: stat.ctime,
+            mtime: stat.mtime,
+            version: stat.version,
+            cversion: stat.cversion.wrapping_mul(2).wrapping_sub(num_children),
+            aversion: stat.aversion,
+            ephemeral_owner: owner,
+            data_length: self.node(id.0).data_len.max(0),
+            num_children,
+            pzxid: stat.pzxid,
+        }
+    }
+
+    /// The few fields that preparing a write needs.
+    pub fn view(&self, id: NodeId) -> NodeView {
+        let node = self.node(id.0);
+        let mut view = NodeView {
+            version: node.version,
+            cversion: 0,
+            aversion: 0,
+            num_children: 0,
+            owner: 0,
+            acl: node.acl,
+            data_len: node.data_len,
+        };
+        if let Some(ext) = self.ext(node) {
+            view.cversion = ext.cversion;
+            view.aversion = ext.aversion;
+            view.num_children = ext.children.len() as i32;
+            view.owner = ext.owner;
+        }
+        view
+    }
+
+    /// What kind of node a raw owner makes under this tree's options.
+    pub fn owner_kind(&self, owner: i64) -> OwnerKind {
+        let TreeOptions { extended_types, emulate_353_ttl, .. } = self.options;
+        OwnerKind::classify(owner, extended_types, emulate_353_ttl)
+    }
+
+    /// The data; `None` is null.
+    #[inline]
+    pub fn data(&self, id: NodeId) -> Option<&[u8]> {
+        let node = self.node(id.0);
+        if node.data_len < 0 {
+            return None;
+        }
+        Some(&self.blobs.get(node.blob, node.blob_len())[node.name_len()..])
+    }
+
+    /// The ACL.
+    pub fn acl(&self, id: NodeId) -> AclId {
+        self.node(id.0).acl
+    }
+
+    /// The interned ACLs.
+    pub fn acls(&self) -> &AclTable {
+        &self.acls
+    }
+
+    /// Number of children.
+    pub fn num_children(&self, id: NodeId) -> u32 {
+        self.child_list(id.0).map_or(0, ChildList::len)
+    }
+
+    /// Names of the children, in no particular order.
+    pub fn children(&self, id: NodeId) -> impl ExactSizeIterator<Item = &str> {
+        let list = self.child_list(id.0);
+        (0..self.num_children(id) as usize)
+            .map(move |at| list.map_or("", |list| self.name(list.get(at as u32))))
+    }
+
+    /// Number of nodes below `id`, without it.
+    pub fn count_descendants(&self, id: NodeId) -> usize {
+        if id == NodeId::ROOT {
+            return self.node_count - 1;
+        }
+        self.subtree(id.0).count() - 1
+    }
+
+    /// `top` and everything below it, parents first.
+    pub(super) fn subtree(&self, top: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(top), move |&at| self.after(top, at))
+    }
+
+    /// Next node in depth-first order: first child, else next sibling of the nearest ancestor.
+    fn after(&self, top: u32, mut at: u32) -> Option<u32> {
+        match self.child_list(at) {
+            Some(list) if list.len() != 0 => return Some(list.get(0)),
+            _ => {}
+        }
+        while at != top {
+            let node = self.node(at);
+            let siblings = self.child_list(node.parent)?;
+            if node.pos + 1 < siblings.len() {
+                return Some(siblings.get(node.pos + 1));
+            }
+            at = node.parent;
+        }
+        None
+    }
+
+    /// Nodes owned by a session.
+    pub fn ephemerals(&self, session: SessionId) -> impl ExactSizeIterator<Item = NodeId> {
+        let list = self.sessions.get(&session.0).map_or(&[][..], |list| list);
+        list.iter().map(|&id| NodeId(id))
+    }
+
+    /// Sessions that own nodes, by id, with the number they own.
+    pub fn sessions_with_ephemerals(&self) -> impl Iterator<Item = (SessionId, usize)> {
+        self.sessions.iter().map(|(&id, list)| (SessionId(id), list.len()))
+    }
+
+    /// Writes the path of a node over `out`; the root is `"/"`.
+    pub fn path_into(&self, id: NodeId, out: &mut String) {
+        out.clear();
+        if id == NodeId::ROOT {
+            out.push('/');
+            return;
+        }
+        let chain = std::iter::successors(Some(id.0), |&at| Some(self.node(at).parent));
+        let chain: Vec<u32> = chain.take_while(|&at| at != 0).collect();
+        for &at in chain.iter().rev() {
+            out.push('/');
+            out.push_str(self.name(at));
+        }
+    }
+
+    /// Number of nodes as Apache reports it: the root counts twice (its two aliases).
+    pub fn node_count(&self) -> usize {
+        self.node_count + 1
+    }
+
+    /// Sum of path and data lengths in bytes.
+    pub fn approximate_data_size(&self) -> u64 {
+        // The alias "/" of the root has one byte of path and the root's data once more.
+        self.data_size + 1 + self.node(0).data_size() as u64
+    }
+
+    /// Number of ephemerals.
+    pub fn ephemerals_count(&self) -> usize {
+        self.ephemerals
+    }
+
+    /// Number of containers.
+    pub fn containers_count(&self) -> usize {
+        self.containers.len()
+    }
+
+    /// Number of TTL nodes.
+    pub fn ttls_count(&self) -> usize {
+        self.ttls.len()
+    }
+
+    /// Digest of the whole tree, version 2; 0 if digests are off.
+    pub fn digest(&self) -> u64 {
+        self.digest
+    }
+
+    /// Digests after the last transactions whose zxid is divisible by 128, oldest first.
+    pub fn digest_log(&self) -> impl ExactSizeIterator<Item = (Zxid, u64)> {
+        self.digest_log.iter().copied()
+    }
+
+    /// Heap use.
+    pub fn memory(&self) -> MemoryUse {
+        MemoryUse {
+            nodes: self.nodes.heap_bytes(),
+            extensions: self.exts.heap_bytes(),
+            blobs: self.blobs.heap_bytes(),
+            index: self.index.heap_bytes(),
+            children: self.children_bytes,
+            acls: self.acls.heap_bytes(),
+        }
+    }
+
+    /// Containers and TTL nodes that are due at wall-clock time `now_ms`; a container that never
+    /// had a child is due after `max_never_used_ms` (0: never). Paths are added to `out`.
+    pub fn reap_candidates(&self, now_ms: i64, max_never_used_ms: i64, out: &mut Vec<String>) {
+        for &id in self.containers.iter().chain(&self.ttls) {
+            let id = NodeId(id);
+            let (stat, children) = (self.persisted(id), self.num_children(id));
+            let idle = now_ms.saturating_sub(stat.mtime);
+            let due = match self.owner_kind(stat.ephemeral_owner) {
+                OwnerKind::Container if stat.cversion > 0 => true,
+                OwnerKind::Container => max_never_used_ms > 0 && idle > max_never_used_ms,
+                OwnerKind::Ttl(ttl) => idle > ttl,
+                OwnerKind::Persistent | OwnerKind::Ephemeral(_) => false,
+            };
+            if due && children == 0 {
+                let mut path = String::new();
+                self.path_into(id, &mut path);
+                out.push(path);
+            }
+        }
+    }
+
+    /// Puts the membership text into `/zookeeper/config` at the start of an ensemble member, as
+    /// `initConfigInZKDatabase` does: local, not a transaction; the version becomes -1.
+    pub fn init_config(&mut self, text: &[u8], config_version: i64, time_ms: i64) {
+        let key = self.hasher.key("/zookeeper/config");
+        if let Some(id) = self.find(&key) {
+            self.write_data(id.0, Some(text), -1, config_version, time_ms);
+        }
+    }
+
+    // Primitive changes.
+
+    /// Whether `name` can be stored.
+    pub(super) fn is_storable(name: &str) -> bool {
+        !name.is_empty() && name.len() <= NAME_MAX
+    }
+
+    /// Adds a node. The caller has checked that the parent exists and the path does not, and has
+    /// counted the use of `acl`.
+    pub(super) fn insert(
+        &mut self,
+        key: &PathKey<'_>,
+        parent: u32,
+        data: Option<&[u8]>,
+        acl: AclId,
+        stat: &PersistedStat,
+    ) -> u32 {
+        let name = key.name().as_bytes();
+        let bytes = data.unwrap_or_default();
+        let len = name.len() + bytes.len();
+        let blob = self.blobs.alloc(len);
+        let room = self.blobs.get_mut(blob, len);
+        room[..name.len()].copy_from_slice(name);
+        room[name.len()..].copy_from_slice(bytes);
+        let digested = if is_digested(key.path) { DIGESTED } else { 0 };
+        let id = self.nodes.insert(Node {
+            parent,
+            acl,
+            data_len: data.map_or(-1, |data| data.len() as i32),
+            name_bits: name.len() as u32 | digested,
+            blob,
+            ..Node::default()
+        });
+        self.set_stat(id, stat);
+        let list = &mut self.ext_mut(parent).children;
+        let before = list.heap_bytes();
+        let pos = list.push(id);
+        let after = list.heap_bytes();
+        self.children_bytes = self.children_bytes + after - before;
+        self.node_mut(id).pos = pos;
+        self.index.insert(key.hash, id);
+        self.node_count += 1;
+        self.data_size += (key.path.len() + bytes.len()) as u64;
+        if self.options.digest && digested != 0 {
+            let crc = node_crc(key.path, bytes, stat);
+            self.node_mut(id).crc = crc;
+            self.digest = self.digest.wrapping_add(u64::from(crc));
+        }
+        id
+    }
+
+    /// Fills in the stat of a node that has none yet.
+    pub(super) fn set_stat(&mut self, id: u32, stat: &PersistedStat) {
+        let node = self.nodes.get_mut(id);
+        node.czxid = stat.czxid;
+        node.mzxid = stat.mzxid;
+        node.version = stat.version;
+        self.set_times(id, stat.ctime, stat.mtime);
+        let plain = PersistedStat { pzxid: stat.czxid, cversion: 0, aversion: 0, ..*stat };
+        if plain != *stat || stat.ephemeral_owner != 0 || self.node(id).ext != NONE {
+            let ext = self.ext_mut(id);
+            ext.pzxid = stat.pzxid;
+            ext.cversion = stat.cversion;
+            ext.aversion = stat.aversion;
+            ext.owner = stat.ephemeral_owner;
+        }
+        if let Some(list) = self.owner_list(stat.ephemeral_owner) {
+            let pos = list.len() as u32;
+            list.push(id);
+            self.ext_mut(id).owner_pos = pos;
+        }
+    }
+
+    /// The list that nodes with this owner are in; makes it if needed. Counts ephemerals.
+    fn owner_list(&mut self, owner: i64) -> Option<&mut Vec<u32>> {
+        match self.owner_kind(owner) {
+            OwnerKind::Persistent => None,
+            OwnerKind::Container => Some(&mut self.containers),
+            OwnerKind::Ttl(_) => Some(&mut self.ttls),
+            OwnerKind::Ephemeral(session) => {
+                self.ephemerals += 1;
+                Some(self.sessions.entry(session.0).or_default())
+            }
+        }
+    }
+
+    fn leave_owner(&mut self, owner: i64, pos: u32) {
+        let kind = self.owner_kind(owner);
+        let list = match kind {
+            OwnerKind::Persistent => return,
+            OwnerKind::Container => &mut self.containers,
+            OwnerKind::Ttl(_) => &mut self.ttls,
+            OwnerKind::Ephemeral(session) => {
+                self.ephemerals -= 1;
+                match self.sessions.get_mut(&session.0) {
+                    Some(list) => list,
+                    None => return,
+                }
+            }
+        };
+        list.swap_remove(pos as usize);
+        let (moved, empty) = (list.get(pos as usize).copied(), list.is_empty());
+        if let Some(moved) = moved {
+            self.ext_mut(moved).owner_pos = pos;
+        }
+        if let (OwnerKind::Ephemeral(session), true) = (kind, empty) {
+            self.sessions.remove(&session.0);
+        }
+    }
+
+    fn set_times(&mut self, id: u32, ctime: i64, mtime: i64) {
+        let node = self.nodes.get_mut(id);
+        if node.set_short_times(ctime, mtime) {
+            node.name_bits &= !TIMES_IN_EXT;
+        } else {
+            node.name_bits |= TIMES_IN_EXT;
+            let ext = self.ext_mut(id);
+            (ext.ctime, ext.mtime) = (ctime, mtime);
+        }
+    }
+
+    /// Replaces the data and nothing else; not even the digest.
+    pub(super) fn replace_data(&mut self, id: u32, data: Option<&[u8]>) {
+        let node = self.nodes.get_mut(id);
+        let bytes = data.unwrap_or_default();
+        self.data_size = self.data_size + bytes.len() as u64 - node.data_size() as u64;
+        node.blob = self.blobs.replace_tail(node.blob, node.blob_len(), node.name_len(), bytes);
+        node.data_len = data.map_or(-1, |data| data.len() as i32);
+        if node.ext != NONE {
+            self.exts.get_mut(node.ext).prefix_crc = None;
+        }
+    }
+
+    /// setData without its digest.
+    pub(super) fn write_data(
+        &mut self,
+        id: u32,
+        data: Option<&[u8]>,
+        version: i32,
+        zxid: i64,
+        time_ms: i64,
+    ) {
+        self.replace_data(id, data);
+        let ctime = self.times(self.node(id)).0;
+        let node = self.node_mut(id);
+        node.version = version;
+        node.mzxid = zxid;
+        self.set_times(id, ctime, time_ms);
+    }
+
+    /// Brings a node's share of the digest up to date; `path` is its path.
+    pub(super) fn refresh_digest(&mut self, id: u32, path: &str) {
+        let node = self.node(id);
+        if !self.options.digest || !node.has(DIGESTED) {
+            return;
+        }
+        let old = node.crc;
+        let stat = self.persisted(NodeId(id));
+        let data = self.data(NodeId(id)).unwrap_or_default();
+        let cached = self.ext(node).and_then(|ext| ext.prefix_crc);
+        let crc = match cached {
+            Some(prefix) => finish_crc(prefix, &stat),
+            None if self.num_children(NodeId(id)) == 0 => node_crc(path, data, &stat),
+            None => {
+                let path = if path == "/" { "" } else { path };
+                let prefix = prefix_crc(path.as_bytes(), data);
+                self.ext_mut(id).prefix_crc = Some(prefix);
+                finish_crc(prefix, &stat)
+            }
+        };
+        self.node_mut(id).crc = crc;
+        self.digest = self.digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(crc));
+    }
+
+    /// Removes a node and, should there be any, everything below it. Below there can only be
+    /// nodes that a fuzzy snapshot holds too early: the log, being replayed, deletes the old
+    /// parent here, and creates the new one and its children again further on.
+    pub(super) fn remove(&mut self, key: &PathKey<'_>, id: u32) {
+        while let Some(list) = self.child_list(id).filter(|list| list.len() != 0) {
+            let mut leaf = list.get(0);
+            while let Some(list) = self.child_list(leaf).filter(|list| list.len() != 0) {
+                leaf = list.get(0);
+            }
+            let mut path = String::new();
+            self.path_into(NodeId(leaf), &mut path);
+            self.remove_leaf(&self.hasher.key(&path), leaf);
+        }
+        self.remove_leaf(key, id);
+    }
+
+    fn remove_leaf(&mut self, key: &PathKey<'_>, id: u32) {
+        let node = self.node(id);
+        let (parent, pos, crc, acl, ext) = (node.parent, node.pos, node.crc, node.acl, node.ext);
+        let (blob, blob_len, data_size) = (node.blob, node.blob_len(), node.data_size());
+        self.forget_in_walks(id);
+        self.remove_child(parent, pos);
+        self.index.remove(key.hash, id);
+        if ext != NONE {
+            let record = self.exts.get(ext);
+            self.leave_owner(record.owner, record.owner_pos);
+            self.exts.remove(ext);
+        }
+        self.acls.drop_use(acl);
+        self.blobs.free(blob, blob_len);
+        self.nodes.remove(id);
+        self.node_count -= 1;
+        self.data_size -= (key.path.len() + data_size) as u64;
+        self.digest = self.digest.wrapping_sub(u64::from(crc));
+    }
+
+    /// Takes position `pos` out of a child list. The last child fills the gap, except that
+    /// children that a walk still has to visit stay below its cursor.
+    fn remove_child(&mut self, parent: u32, pos: u32) {
+        let Tree { nodes, exts, walks, .. } = self;
+        let list = &mut exts.get_mut(nodes.get(parent).ext).children;
+        let before = list.heap_bytes();
+        let mut hole = pos;
+        let mut fill = |list: &mut ChildList, hole: u32, from: u32| {
+            if hole != from {
+                let moved = list.get(from);
+                list.set(hole, moved);
+                nodes.get_mut(moved).pos = hole;
+            }
+        };
+        if !walks.is_empty() {
+            let mut cursors: Vec<&mut u32> = walks
+                .iter_mut()
+                .flatten()
+                .filter_map(|walk| walk.cursor_in(parent))
+                .filter(|cursor| **cursor > pos)
+                .collect();
+            cursors.sort_unstable();
+            for cursor in cursors {
+                *cursor -= 1;
+                fill(list, hole, *cursor);
+                hole = *cursor;
+            }
+        }
+        fill(list, hole, list.len() - 1);
+        list.pop();
+        let after = list.heap_bytes();
+        self.children_bytes = self.children_bytes + after - before;
+    }
+}

@@ -1,0 +1,182 @@
+//! Writing the tree out while it changes (`SerializeUtils.serializeSnapshot`): a depth-first walk
+//! in slices, with transactions applied between the slices.
+//!
+//! Guarantee: every node that exists when the walk begins and is not deleted before its turn is
+//! emitted exactly once, after its parent; nodes created since are not. The result is fuzzy (a
+//! node shows its state at its turn), which the replay rules of `apply` make good.
+//!
+//! How: positions below a frame's cursor are still to be visited; `Tree::remove_child` keeps that
+//! true, new children are appended above every cursor.
+
+use crate::base::Zxid;
+use crate::wire::{AclBytes, PersistedStat};
+
+use super::children::ChildList;
+use super::node::NodeId;
+use super::store::Tree;
+
+#[derive(Debug)]
+struct Frame {
+    node: u32,
+    /// Children at positions below this are still to be visited.
+    cursor: u32,
+    /// Length of the path of `node`.
+    path_len: usize,
+}
+
+/// A walk under way; part of the tree, so that changes can keep it right.
+#[derive(Debug)]
+pub(super) struct WalkState {
+    at: Zxid,
+    /// ACLs with this id in snapshots or above are younger than the walk.
+    acl_limit: i64,
+    begun: bool,
+    frames: Vec<Frame>,
+    path: String,
+}
+
+impl WalkState {
+    pub(super) fn cursor_in(&mut self, node: u32) -> Option<&mut u32> {
+        self.frames.iter_mut().find(|f| f.node == node).map(|f| &mut f.cursor)
+    }
+}
+
+/// Handle of a walk. Give it back with [`Tree::end_walk`] if it is dropped before it is done.
+#[derive(Debug)]
+#[must_use = "an unfinished walk slows down deletes"]
+pub struct Walk(usize);
+
+/// A node as snapshots store it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NodeRecord<'a> {
+    /// Path; empty for the root.
+    pub path: &'a str,
+    /// Null stays null.
+    pub data: Option<&'a [u8]>,
+    /// Id in the ACL map, or -1: the open ACL, or one that was set after the walk began (the log
+    /// sets it again).
+    pub acl_id: i64,
+    /// Stored fields.
+    pub stat: PersistedStat,
+}
+
+/// What a record costs beside its path and data.
+const RECORD_BYTES: usize = 76;
+
+impl Tree {
+    /// The ACL map of a snapshot that begins now: ids ascending, without the open list.
+    pub fn acls_in_use(&self) -> impl Iterator<Item = (i64, AclBytes<'_>)> {
+        self.acls.in_use().into_iter()
+    }
+
+    /// Begins a walk of the tree as of `at`, the last applied zxid. Take
+    /// [`acls_in_use`](Tree::acls_in_use) before the next transaction is applied.
+    pub fn begin_walk(&mut self, at: Zxid) -> Walk {
+        let state = WalkState {
+            at,
+            acl_limit: self.acls.next_file_id(),
+            begun: false,
+            frames: Vec::new(),
+            path: String::new(),
+        };
+        if let Some(slot) = self.walks.iter().position(Option::is_none) {
+            self.walks[slot] = Some(state);
+            return Walk(slot);
+        }
+        self.walks.push(Some(state));
+        Walk(self.walks.len() - 1)
+    }
+
+    /// Gives up a walk.
+    pub fn end_walk(&mut self, walk: Walk) {
+        self.drop_walk(walk.0);
+    }
+
+    fn drop_walk(&mut self, slot: usize) {
+        if let Some(state) = self.walks.get_mut(slot) {
+            *state = None;
+        }
+        while self.walks.last().is_some_and(Option::is_none) {
+            self.walks.pop();
+        }
+    }
+
+    /// A node is about to be deleted: its frame and those below go.
+    pub(super) fn forget_in_walks(&mut self, node: u32) {
+        for walk in self.walks.iter_mut().flatten() {
+            if let Some(depth) = walk.frames.iter().position(|f| f.node == node) {
+                walk.frames.truncate(depth);
+            }
+        }
+    }
+}
+
+impl Walk {
+    /// Emits nodes until about `max_bytes` of record bytes are out (at least one node); true when
+    /// the walk is complete.
+    pub fn step(
+        &mut self,
+        tree: &mut Tree,
+        max_bytes: usize,
+        emit: &mut impl FnMut(NodeRecord<'_>),
+    ) -> bool {
+        let Some(mut state) = tree.walks.get_mut(self.0).and_then(Option::take) else {
+            return true;
+        };
+        let mut bytes = 0;
+        if !state.begun {
+            state.begun = true;
+            bytes += state.visit(tree, 0, emit);
+        }
+        // At least one look per call, so that a tiny budget still makes progress.
+        while let Some(id) = state.next(tree) {
+            if tree.node(id).czxid <= state.at.0 {
+                bytes += state.visit(tree, id, emit);
+            }
+            if bytes >= max_bytes {
+                break;
+            }
+        }
+        let done = state.frames.is_empty();
+        tree.walks[self.0] = Some(state);
+        if done {
+            tree.drop_walk(self.0);
+        }
+        done
+    }
+}
+
+impl WalkState {
+    /// The next unvisited node; leaves the frames of exhausted ones.
+    fn next(&mut self, tree: &Tree) -> Option<u32> {
+        while let Some(frame) = self.frames.last_mut() {
+            if frame.cursor > 0 {
+                frame.cursor -= 1;
+                return tree.child_list(frame.node).map(|list| list.get(frame.cursor));
+            }
+            self.frames.pop();
+        }
+        None
+    }
+
+    fn visit(&mut self, tree: &Tree, id: u32, emit: &mut impl FnMut(NodeRecord<'_>)) -> usize {
+        self.path.truncate(self.frames.last().map_or(0, |f| f.path_len));
+        if id != 0 {
+            self.path.push('/');
+            self.path.push_str(tree.name(id));
+        }
+        let acl_id = tree.acls.file_id(tree.node(id).acl);
+        let data = tree.data(NodeId(id));
+        emit(NodeRecord {
+            path: &self.path,
+            data,
+            acl_id: if acl_id < self.acl_limit { acl_id } else { -1 },
+            stat: tree.persisted(NodeId(id)),
+        });
+        let cursor = tree.child_list(id).map_or(0, ChildList::len);
+        if cursor > 0 {
+            self.frames.push(Frame { node: id, cursor, path_len: self.path.len() });
+        }
+        self.path.len() + data.map_or(0, <[u8]>::len) + RECORD_BYTES
+    }
+}
