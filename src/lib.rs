@@ -4,4 +4,5 @@ pub mod base;
 pub mod config;
 pub mod sys;
 pub mod tree;
+pub mod watch;
 pub mod wire;

@@ -74,3 +74,25 @@ pub struct Xid(pub i32);
 
 /// The xid as stored in a transaction header; 0 for server-generated transactions.
 pub type Cxid = Xid;
+
+/// A client connection of this server: a slot that is reused in the low 32 bits, the count of its
+/// uses in the high 32, so that a late message never reaches the slot's next holder.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct ConnId(pub u64);
+
+impl ConnId {
+    /// The connection in `slot` after `generation` earlier uses.
+    pub fn new(slot: u32, generation: u32) -> ConnId {
+        ConnId(u64::from(generation) << 32 | u64::from(slot))
+    }
+
+    /// The reusable slot.
+    pub fn slot(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// How often the slot had been used before.
+    pub fn generation(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+}

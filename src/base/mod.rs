@@ -6,7 +6,7 @@ mod path;
 mod rng;
 mod time;
 
-pub use ids::{Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
+pub use ids::{ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
 pub use path::{PathHasher, PathKey, validate_path};
 pub use rng::Rng;
 pub use time::{Instant, Now};
