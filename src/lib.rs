@@ -1,5 +1,6 @@
 //! Ringkeeper: a coordination server that speaks Apache ZooKeeper's protocols.
 
+pub mod auth;
 pub mod base;
 pub mod config;
 pub mod sys;
