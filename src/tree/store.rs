@@ -680,7 +680,10 @@ impl Tree {
             }
             let mut path = String::new();
             self.path_into(NodeId(leaf), &mut path);
+            let len = self.node(leaf).data_size() as i64;
             self.remove_leaf(&self.hasher.key(&path), leaf);
+            self.quota_node_deleted(&path);
+            self.count_for_quota(&path, -1, -len);
         }
         self.remove_leaf(key, id);
     }

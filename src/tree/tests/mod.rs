@@ -1,5 +1,10 @@
 //! Tests of the tree as a whole.
 
+mod model;
+mod naive;
+mod snapshot;
+mod workload;
+
 use crate::base::{SessionId, Xid, Zxid};
 use crate::wire::{AclBytes, CreateTxn, PersistedStat, SetDataTxn, Txn, TxnHeader, TxnType};
 

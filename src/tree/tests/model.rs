@@ -1,0 +1,49 @@
+//! Random transactions against the naive model.
+
+use crate::tree::{ApplyMode, Tree};
+
+use super::OPTIONS;
+use super::workload::{Recorder, Workload};
+
+#[test]
+fn random_transactions_agree_with_the_naive_model() {
+    for seed in 0..40 {
+        let mut tree = Tree::new(OPTIONS);
+        let mut work = Workload::new(seed, &tree, true);
+        for step in 0..400 {
+            let hint = format!("seed {seed} step {step}");
+            let txn = work.next();
+            let mut got = Recorder::default();
+            txn.apply(&mut tree, ApplyMode::Live, &mut got);
+            work.check(got, txn.header.kind, &hint);
+            assert_eq!(tree.digest(), work.model.digest(), "{hint}");
+            if step % 40 == 39 {
+                work.model.check(&tree, &hint);
+            }
+        }
+        work.model.check(&tree, &format!("seed {seed}"));
+    }
+}
+
+#[test]
+fn replaying_the_whole_log_again_changes_nothing() {
+    for seed in 100..120 {
+        let mut tree = Tree::new(OPTIONS);
+        let mut work = Workload::new(seed, &tree, false);
+        let log: Vec<_> = (0..200).map(|_| work.next()).collect();
+        // From any point back: applied up to `end`, then again from `start`.
+        for round in 0..4 {
+            let end = log.len() - round * 10;
+            let start = end / 3 * round;
+            let mut twice = Tree::new(OPTIONS);
+            for txn in log[..end].iter().chain(&log[start.min(end)..]) {
+                txn.apply(&mut twice, ApplyMode::Replay, &mut Recorder::default());
+            }
+            work.model.check(&twice, &format!("seed {seed} round {round}"));
+        }
+        for txn in &log {
+            txn.apply(&mut tree, ApplyMode::Live, &mut Recorder::default());
+        }
+        work.model.check(&tree, &format!("seed {seed}"));
+    }
+}
