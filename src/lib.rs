@@ -3,6 +3,7 @@
 pub mod auth;
 pub mod base;
 pub mod config;
+pub mod session;
 pub mod sys;
 pub mod tree;
 pub mod watch;

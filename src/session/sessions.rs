@@ -1,0 +1,291 @@
+//! The session table and its expiry buckets.
+//!
+//! Corresponds to `SessionTrackerImpl` (table, ids, closing, owner) and `ExpiryQueue` (rounding).
+//! Invariants: every session that is not closing sits in the bucket `queued`, which is never later
+//! than the one it expires in, so a touch only stores a number; bucket entries whose session is
+//! gone or queued elsewhere are void; ids expire in the order of their expiry, then of the id.
+
+use std::collections::BTreeMap;
+
+use hashbrown::HashTable;
+
+use crate::base::{ConnId, Instant, ServerId, SessionId};
+
+/// Handle of a tracked session: an index into the table, void after the session's removal.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SessionSlot {
+    index: u32,
+    generation: u32,
+}
+
+/// A tracked session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// The timeout it was created with, in milliseconds: what snapshots hold. A connection may
+    /// have negotiated another one since, and touches with that.
+    pub timeout_ms: i32,
+    /// Whether a closeSession is under way: requests are dropped, nothing revives it.
+    pub closing: bool,
+    /// The connection it is bound to, if it is known.
+    pub owner: Option<ConnId>,
+    /// Bucket in which it expires, in ticks of the monotonic clock.
+    expiry: u64,
+    /// Bucket that holds it; 0 for none.
+    queued: u64,
+}
+
+struct Place {
+    generation: u32,
+    session: Option<Session>,
+}
+
+/// All sessions.
+pub struct Sessions {
+    tick_ms: u64,
+    next_id: i64,
+    places: Vec<Place>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    buckets: BTreeMap<u64, Vec<SessionSlot>>,
+}
+
+/// The first session id a server gives out: its own id in the top byte, then 40 bits of `t_ms`,
+/// then 16 zero bits. `t_ms` must not repeat over restarts of the server, or ids would.
+pub fn initial_session_id(server: ServerId, t_ms: u64) -> SessionId {
+    /// Marks containers in `ephemeralOwner`, so it cannot be a session.
+    const CONTAINER: i64 = i64::MIN;
+    let id = ((t_ms << 24) >> 8 | server.0 << 56).cast_signed();
+    SessionId(if id == CONTAINER { id + 1 } else { id })
+}
+
+fn id_hash(id: SessionId) -> u64 {
+    let h = id.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    h ^ h >> 32
+}
+
+fn get(places: &[Place], index: u32) -> Option<&Session> {
+    places.get(index as usize)?.session.as_ref()
+}
+
+impl Sessions {
+    /// An empty table; `tick_ms` is the width of an expiry bucket (`tickTime`), at least 1.
+    pub fn new(tick_ms: u64) -> Sessions {
+        Sessions {
+            tick_ms: tick_ms.max(1),
+            next_id: 1,
+            places: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            buckets: BTreeMap::new(),
+        }
+    }
+
+    /// Sets the id that [`Sessions::next_id`] gives out next, see [`initial_session_id`].
+    pub fn start_ids_at(&mut self, first: SessionId) {
+        self.next_id = first.0;
+    }
+
+    /// A fresh id; ids of tracked sessions, and 0, which means "none", are passed over.
+    pub fn next_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.next_id);
+            self.next_id = self.next_id.wrapping_add(1);
+            if id.0 != 0 && self.get(id).is_none() {
+                return id;
+            }
+        }
+    }
+
+    /// Tracks a session and gives it a full timeout. For an id already tracked the stored timeout
+    /// is replaced, and the session is touched unless it is closing.
+    pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: Instant) -> SessionSlot {
+        let slot = self.get(id).unwrap_or_else(|| self.insert(id));
+        if let Some(session) = self.session_mut(slot) {
+            session.timeout_ms = timeout_ms;
+        }
+        self.touch(slot, timeout_ms, now);
+        slot
+    }
+
+    /// The handle of a tracked session.
+    pub fn get(&self, id: SessionId) -> Option<SessionSlot> {
+        let is_it = |&i: &u32| get(&self.places, i).is_some_and(|session| session.id == id);
+        let index = *self.index.find(id_hash(id), is_it)?;
+        Some(SessionSlot { index, generation: self.places[index as usize].generation })
+    }
+
+    /// The session of a handle; `None` once it was removed.
+    pub fn session(&self, slot: SessionSlot) -> Option<&Session> {
+        let place = self.places.get(slot.index as usize)?;
+        place.session.as_ref().filter(|_| place.generation == slot.generation)
+    }
+
+    /// Starts the timeout afresh with the connection's negotiated `timeout_ms`. False when the
+    /// session is gone or closing: the request that touched it is dropped without a reply.
+    pub fn touch(&mut self, slot: SessionSlot, timeout_ms: i32, now: Instant) -> bool {
+        let expiry = self.bucket_of(timeout_ms, now);
+        let Some(session) = self.session_mut(slot) else { return false };
+        if session.closing {
+            return false;
+        }
+        session.expiry = expiry;
+        // Later than where it sits: it moves on when its bucket comes up. Only a timeout shorter
+        // than before needs a place in an earlier bucket at once; the old entry becomes void.
+        if session.queued == 0 || expiry < session.queued {
+            session.queued = expiry;
+            self.buckets.entry(expiry).or_default().push(slot);
+        }
+        true
+    }
+
+    /// Whether the session is closing; a session that is gone counts as closing.
+    pub fn is_closing(&self, slot: SessionSlot) -> bool {
+        self.session(slot).is_none_or(|session| session.closing)
+    }
+
+    /// Marks the session as closing: it is touched and expired no more.
+    pub fn set_closing(&mut self, slot: SessionSlot) {
+        if let Some(session) = self.session_mut(slot) {
+            session.closing = true;
+            session.queued = 0;
+        }
+    }
+
+    /// Binds the session to a connection, or to none.
+    pub fn set_owner(&mut self, slot: SessionSlot, owner: Option<ConnId>) {
+        if let Some(session) = self.session_mut(slot) {
+            session.owner = owner;
+        }
+    }
+
+    /// Forgets a session; its last state, or `None` if it was not tracked.
+    pub fn remove(&mut self, id: SessionId) -> Option<Session> {
+        let slot = self.get(id)?;
+        if let Ok(entry) = self.index.find_entry(id_hash(id), |&i| i == slot.index) {
+            entry.remove();
+        }
+        let place = &mut self.places[slot.index as usize];
+        place.generation = place.generation.wrapping_add(1);
+        self.free.push(slot.index);
+        place.session.take()
+    }
+
+    /// Marks every session whose time has come as closing and appends its id to `out`. A caller
+    /// that was held up should first handle the requests that have arrived meanwhile.
+    pub fn expire(&mut self, now: Instant, out: &mut Vec<SessionId>) {
+        while let Some(first) = self.buckets.first_entry() {
+            let bucket = *first.key();
+            if bucket.saturating_mul(self.tick_ms) > now.as_ms() {
+                return;
+            }
+            let start = out.len();
+            for slot in first.remove() {
+                let Some(session) = self.session_mut(slot) else { continue };
+                if session.queued != bucket {
+                    continue;
+                }
+                if session.expiry > bucket {
+                    session.queued = session.expiry;
+                    let later = session.expiry;
+                    self.buckets.entry(later).or_default().push(slot);
+                } else {
+                    session.queued = 0;
+                    session.closing = true;
+                    out.push(session.id);
+                }
+            }
+            out[start..].sort_unstable();
+        }
+    }
+
+    /// When to call [`Sessions::expire`] next; at most one call per tick is ever asked for.
+    pub fn deadline(&self) -> Option<Instant> {
+        let bucket = self.buckets.keys().next()?;
+        Some(Instant::from_ms(bucket.saturating_mul(self.tick_ms)))
+    }
+
+    /// After a restart or at the start of leadership: every session gets its full stored timeout,
+    /// no owner, and is not closing, because a closeSession that was under way has either been
+    /// applied or is lost.
+    pub fn retouch_all(&mut self, now: Instant) {
+        self.buckets.clear();
+        for index in 0..self.places.len() {
+            let place = &mut self.places[index];
+            let Some(session) = &mut place.session else { continue };
+            session.queued = 0;
+            session.closing = false;
+            session.owner = None;
+            let timeout_ms = session.timeout_ms;
+            let slot = SessionSlot { index: index as u32, generation: place.generation };
+            self.touch(slot, timeout_ms, now);
+        }
+    }
+
+    /// Number of tracked sessions, closing ones included (`global_sessions`).
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether no session is tracked.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Every tracked session with its stored timeout in milliseconds, for snapshots; in an order
+    /// that depends on earlier calls only.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> + '_ {
+        self.places.iter().filter_map(|p| p.session.as_ref()).map(|s| (s.id, s.timeout_ms))
+    }
+
+    /// For `dump`: expiry in monotonic milliseconds with the sessions that expire then, both
+    /// ascending; sessions that are closing are left out.
+    pub fn expiries(&self) -> BTreeMap<u64, Vec<SessionId>> {
+        let mut all: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
+        for session in self.places.iter().filter_map(|p| p.session.as_ref()) {
+            if !session.closing {
+                let at = session.expiry.saturating_mul(self.tick_ms);
+                all.entry(at).or_default().push(session.id);
+            }
+        }
+        all.values_mut().for_each(|ids| ids.sort_unstable());
+        all
+    }
+
+    /// Number of bucket entries.
+    #[cfg(test)]
+    pub(super) fn queue_len(&self) -> usize {
+        self.buckets.values().map(Vec::len).sum()
+    }
+
+    /// Rounded up to the next multiple of the tick, so that nothing ever expires early.
+    fn bucket_of(&self, timeout_ms: i32, now: Instant) -> u64 {
+        let timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
+        now.as_ms().saturating_add(timeout_ms) / self.tick_ms + 1
+    }
+
+    fn session_mut(&mut self, slot: SessionSlot) -> Option<&mut Session> {
+        let place = self.places.get_mut(slot.index as usize)?;
+        let generation = place.generation;
+        place.session.as_mut().filter(|_| generation == slot.generation)
+    }
+
+    fn insert(&mut self, id: SessionId) -> SessionSlot {
+        let session =
+            Session { id, timeout_ms: 0, closing: false, owner: None, expiry: 0, queued: 0 };
+        let index = self.free.pop().unwrap_or_else(|| {
+            let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+            assert!(index != u32::MAX, "more than {} sessions", u32::MAX);
+            self.places.push(Place { generation: 0, session: None });
+            index
+        });
+        let place = &mut self.places[index as usize];
+        place.session = Some(session);
+        let generation = place.generation;
+        let places = &self.places;
+        let hash_of = |&i: &u32| get(places, i).map_or(0, |session| id_hash(session.id));
+        self.index.insert_unique(id_hash(id), index, hash_of);
+        SessionSlot { index, generation }
+    }
+}
