@@ -90,12 +90,6 @@ impl AclTable {
 
     /// The id of `acl`, added if new; counts one use.
     pub(super) fn intern(&mut self, acl: AclBytes<'_>) -> AclId {
-        let file_id = self.next_file_id;
-        self.intern_as(acl, file_id)
-    }
-
-    /// Like `intern`; a new list gets `file_id`.
-    pub(super) fn intern_as(&mut self, acl: AclBytes<'_>, file_id: i64) -> AclId {
         if acl == AclBytes::OPEN {
             return AclId::OPEN;
         }
@@ -104,7 +98,8 @@ impl AclTable {
             self.add_use(AclId(at));
             return AclId(at);
         }
-        self.next_file_id = self.next_file_id.max(file_id.saturating_add(1));
+        let file_id = self.next_file_id;
+        self.next_file_id += 1;
         let entry = Entry { bytes: bytes.into(), refs: 1, file_id };
         let at = match self.free.pop() {
             Some(at) => {

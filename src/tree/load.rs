@@ -62,9 +62,9 @@ impl Tree {
 }
 
 impl TreeLoader {
-    /// An entry of the ACL map.
+    /// An entry of the ACL map. Ids count within the snapshot only; the tree has its own.
     pub fn acl(&mut self, id: i64, list: AclBytes<'_>) {
-        let acl = self.tree.acls.intern_as(list, id);
+        let acl = self.tree.acls.intern(list);
         if let Some(old) = self.acls.insert(id, acl) {
             self.tree.acls.drop_use(old);
         }

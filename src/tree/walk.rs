@@ -44,7 +44,10 @@ impl WalkState {
 /// Handle of a walk. Give it back with [`Tree::end_walk`] if it is dropped before it is done.
 #[derive(Debug)]
 #[must_use = "an unfinished walk slows down deletes"]
-pub struct Walk(usize);
+pub struct Walk {
+    slot: usize,
+    done: bool,
+}
 
 /// A node as snapshots store it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -81,15 +84,17 @@ impl Tree {
         };
         if let Some(slot) = self.walks.iter().position(Option::is_none) {
             self.walks[slot] = Some(state);
-            return Walk(slot);
+            return Walk { slot, done: false };
         }
         self.walks.push(Some(state));
-        Walk(self.walks.len() - 1)
+        Walk { slot: self.walks.len() - 1, done: false }
     }
 
     /// Gives up a walk.
     pub fn end_walk(&mut self, walk: Walk) {
-        self.drop_walk(walk.0);
+        if !walk.done {
+            self.drop_walk(walk.slot);
+        }
     }
 
     fn drop_walk(&mut self, slot: usize) {
@@ -114,15 +119,21 @@ impl Tree {
 impl Walk {
     /// Emits nodes until about `max_bytes` of record bytes are out (at least one node); true when
     /// the walk is complete.
+    ///
+    /// # Panics
+    /// When `tree` is not the tree that the walk began on: going on would publish a truncated
+    /// snapshot. Drop the walks of a tree with the tree.
     pub fn step(
         &mut self,
         tree: &mut Tree,
         max_bytes: usize,
         emit: &mut impl FnMut(NodeRecord<'_>),
     ) -> bool {
-        let Some(mut state) = tree.walks.get_mut(self.0).and_then(Option::take) else {
+        if self.done {
             return true;
-        };
+        }
+        let state = tree.walks.get_mut(self.slot).and_then(Option::take);
+        let mut state = state.expect("a walk goes on in the tree that it began on");
         let mut bytes = 0;
         if !state.begun {
             state.begun = true;
@@ -137,12 +148,12 @@ impl Walk {
                 break;
             }
         }
-        let done = state.frames.is_empty();
-        tree.walks[self.0] = Some(state);
-        if done {
-            tree.drop_walk(self.0);
+        self.done = state.frames.is_empty();
+        tree.walks[self.slot] = Some(state);
+        if self.done {
+            tree.drop_walk(self.slot);
         }
-        done
+        self.done
     }
 }
 

@@ -8,7 +8,7 @@ mod workload;
 use crate::base::{SessionId, Xid, Zxid};
 use crate::wire::{AclBytes, CreateTxn, PersistedStat, SetDataTxn, Txn, TxnHeader, TxnType};
 
-use super::{ApplyMode, NoSink, NodeId, Tree, TreeOptions, node_digest};
+use super::{ApplyMode, NoSink, NodeId, QuotaValues, Tree, TreeOptions, node_digest};
 
 pub(super) const OPTIONS: TreeOptions =
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 0x5eed };
@@ -135,4 +135,128 @@ fn data_moves_between_size_classes() {
         assert_eq!(tree.data(id), Some(&data[..]));
         assert_eq!(tree.stat(id).version, n as i32 + 1);
     }
+}
+
+#[test]
+fn quotas_count_their_subtree_and_survive_garbage() {
+    let mut tree = Tree::new(OPTIONS);
+    let text = |tree: &Tree, path: &str| {
+        let id = tree.find(&tree.key(path)).unwrap();
+        String::from_utf8(tree.data(id).unwrap().to_vec()).unwrap()
+    };
+    create(&mut tree, 1, "/p", b"12345678");
+    create(&mut tree, 2, "/p/c", b"");
+    create(&mut tree, 3, "/zookeeper/quota/p", b"");
+    let limits = b"count=5,bytes=-1=;byteHardLimit=12;countHardLimit=3";
+    create(&mut tree, 4, "/zookeeper/quota/p/zookeeper_limits", limits);
+    create(&mut tree, 5, "/zookeeper/quota/p/zookeeper_stats", b"count=-1,bytes=-1");
+    let stats = "/zookeeper/quota/p/zookeeper_stats";
+    assert_eq!(text(&tree, stats), "count=2,bytes=8");
+    create(&mut tree, 6, "/p/d", b"abc");
+    create(&mut tree, 7, "/pp", b"abc");
+    let id = tree.find(&tree.key(stats)).unwrap();
+    assert_eq!((tree.stat(id).mzxid, tree.stat(id).version), (5, 0));
+    for path in ["/p", "/p/c", "/p/not/there"] {
+        let quota = tree.quota(&tree.key(path)).unwrap();
+        assert_eq!(quota.prefix, "/p");
+        assert_eq!((quota.usage.count, quota.usage.bytes), (3, 11));
+        let expect = QuotaValues { count: 5, bytes: -1, count_hard: 3, bytes_hard: 12 };
+        assert_eq!(quota.limits, expect);
+        assert_eq!(expect.text().as_bytes(), limits);
+    }
+    assert!(tree.quota(&tree.key("/pp")).is_none());
+    // A quota on the root would govern everything; Apache dies of it.
+    create(&mut tree, 8, "/zookeeper/quota/zookeeper_limits", b"count=1");
+    create(&mut tree, 9, "/zookeeper/quota/zookeeper_stats", b"mine");
+    create(&mut tree, 10, "/q", b"");
+    assert!(tree.quota(&tree.key("/q")).is_none());
+    assert_eq!(text(&tree, "/zookeeper/quota/zookeeper_stats"), "mine");
+    for garbage in
+        [&b""[..], b"=", b"count=x,,;bytes", b"\xff\xfe=1", b"count=99999999999999999999"]
+    {
+        assert_eq!(QuotaValues::parse(garbage), QuotaValues::UNSET, "{garbage:?}");
+    }
+}
+
+#[test]
+fn the_reaper_sees_idle_containers_and_expired_ttls() {
+    let mut tree = Tree::new(OPTIONS);
+    let mut make = |zxid: i64, kind, path, ttl| {
+        let acl = AclBytes::OPEN;
+        let txn = CreateTxn { path, data: None, acl, ephemeral: false, parent_cversion: -1, ttl };
+        let header = TxnHeader { time_ms: 1000, ..header(zxid, kind, 0) };
+        tree.apply(&header, &Txn::Create(txn), ApplyMode::Live, &mut NoSink);
+    };
+    make(1, TxnType::CreateContainer, "/used", 0);
+    make(2, TxnType::CreateContainer, "/new", 0);
+    make(3, TxnType::CreateTtl, "/ttl", 50);
+    make(4, TxnType::Create, "/used/child", 0);
+    make(5, TxnType::CreateTtl, "/busy", 50);
+    make(6, TxnType::Create, "/busy/child", 0);
+    let due = |tree: &Tree, now, max| {
+        let mut out = Vec::new();
+        tree.reap_candidates(now, max, &mut out);
+        out.sort();
+        out
+    };
+    assert!(due(&tree, 1050, 300).is_empty());
+    assert_eq!(due(&tree, 1051, 300), ["/ttl"]);
+    assert_eq!(due(&tree, 1301, 300), ["/new", "/ttl"]);
+    assert_eq!(due(&tree, i64::MAX, 0), ["/ttl"]);
+    let delete = Txn::Delete { path: "/used/child" };
+    tree.apply(&header(7, TxnType::Delete, 0), &delete, ApplyMode::Live, &mut NoSink);
+    assert_eq!(due(&tree, 1000, 300), ["/used"]);
+    let ttl = tree.find(&tree.key("/ttl")).unwrap();
+    assert_eq!(tree.stat(ttl).ephemeral_owner, 0);
+    assert_eq!((tree.containers_count(), tree.ttls_count()), (2, 2));
+}
+
+#[test]
+fn the_digest_log_keeps_every_128th_zxid_of_live_transactions() {
+    let mut tree = Tree::new(OPTIONS);
+    for zxid in 1..=128 * 1030 {
+        let txn = Txn::SetData(SetDataTxn { path: "/", data: None, version: 1 });
+        let mode = if zxid < 300 { ApplyMode::Replay } else { ApplyMode::Live };
+        tree.apply(&header(zxid, TxnType::SetData, 0), &txn, mode, &mut NoSink);
+        if zxid == 400 {
+            assert_eq!(tree.digest_log().next(), Some((Zxid(384), tree_digest_at(384))));
+        }
+    }
+    assert_eq!(tree.digest_log().len(), 1024);
+    assert_eq!(tree.digest_log().last(), Some((Zxid(128 * 1030), tree.digest())));
+}
+
+fn tree_digest_at(zxid: i64) -> u64 {
+    let mut tree = Tree::new(OPTIONS);
+    let txn = Txn::SetData(SetDataTxn { path: "/", data: None, version: 1 });
+    tree.apply(&header(zxid, TxnType::SetData, 0), &txn, ApplyMode::Live, &mut NoSink);
+    tree.digest()
+}
+
+#[test]
+fn odd_times_and_large_families_hold() {
+    let mut tree = Tree::new(OPTIONS);
+    for time_ms in [-1, i64::MIN, i64::MAX, 0, (1 << 48) - 1, 1 << 48] {
+        let txn = Txn::SetData(SetDataTxn { path: "/", data: Some(b"x"), version: 1 });
+        let header = TxnHeader { time_ms, ..header(1, TxnType::SetData, 0) };
+        tree.apply(&header, &txn, ApplyMode::Live, &mut NoSink);
+        assert_eq!((tree.stat(NodeId::ROOT).ctime, tree.stat(NodeId::ROOT).mtime), (0, time_ms));
+    }
+    for n in 0..5000 {
+        create(&mut tree, 2 + n, &format!("/child{n}"), b"");
+    }
+    for n in (0..5000).step_by(2) {
+        let path = format!("/child{n}");
+        let header = header(6000 + n, TxnType::Delete, 0);
+        tree.apply(&header, &Txn::Delete { path: &path }, ApplyMode::Live, &mut NoSink);
+    }
+    for n in 0..5000 {
+        let found = tree.find(&tree.key(&format!("/child{n}"))).is_some();
+        assert_eq!(found, n % 2 == 1, "{n}");
+    }
+    let mut names: Vec<&str> = tree.children(NodeId::ROOT).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), 2501);
+    assert_eq!(tree.stat(NodeId::ROOT).cversion, 2 * 5000 - 2501);
 }
