@@ -1,0 +1,414 @@
+//! Histories from seeds.
+//!
+//! The path alphabet is tiny, so that operations of different clients meet on the same nodes.
+//! What would end the reference server or depend on its timers is left out on purpose; see
+//! [`Limits`].
+
+use crate::codec::{Writer, quote};
+use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen};
+use crate::requests;
+use crate::words;
+use ringkeeper::base::Rng;
+
+/// What a generated history may contain.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Operations.
+    pub ops: usize,
+    /// Also what differs on purpose: opcodes 20 and -10 from clients.
+    pub is_everything: bool,
+}
+
+/// State of the generator.
+pub struct Generator {
+    /// Source of all choices.
+    pub rng: Rng,
+    /// Parent of every ordinary node.
+    pub root: String,
+    /// What this history does more of than others.
+    pub theme: Theme,
+    limits: Limits,
+    xid: i32,
+}
+
+/// Half of a history's requests serve its theme, so that rare combinations meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Theme {
+    /// Everything alike.
+    Mixed,
+    /// Registering and firing watches.
+    Watches,
+    /// Identities and access control lists.
+    Acl,
+    /// Quota nodes for the root, and writes that meet the limits.
+    Quota,
+    /// Transactions of several operations that mostly succeed.
+    Multi,
+    /// Ephemerals, session ends and session moves.
+    Sessions,
+}
+
+const THEMES: [Theme; 6] =
+    [Theme::Mixed, Theme::Watches, Theme::Acl, Theme::Quota, Theme::Multi, Theme::Sessions];
+
+/// The history of `seed` below `root`.
+pub fn history(seed: u64, root: &str, limits: Limits) -> Vec<Op> {
+    let rng = Rng::new(seed ^ 0xd1ff);
+    let mut g = Generator { rng, root: root.to_owned(), theme: Theme::Mixed, limits, xid: 0 };
+    g.theme = g.pick(&THEMES);
+    let mut actions: Vec<Action> =
+        requests::preamble(&mut g).into_iter().map(Action::Call).collect();
+    actions.resize_with(limits.ops.max(actions.len()), || g.action());
+    let mut op = |(index, action)| Op { index, slot: g.pick(&[0, 0, 0, 1, 1, 2]) % SLOTS, action };
+    actions.into_iter().enumerate().map(&mut op).collect()
+}
+
+impl Generator {
+    /// One of `from`, each with the same probability.
+    pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        let at = self.rng.below(from.len() as u64) as usize;
+        from[at].clone()
+    }
+
+    /// True `percent` times in a hundred.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.rng.chance(percent, 100)
+    }
+
+    /// Less than `bound`.
+    pub fn below(&mut self, bound: u64) -> usize {
+        self.rng.below(bound) as usize
+    }
+
+    fn action(&mut self) -> Action {
+        if self.theme == Theme::Sessions && self.percent(12) {
+            return if self.percent(80) {
+                Action::Connect(self.connect())
+            } else {
+                Action::Disconnect
+            };
+        }
+        match self.below(1000) {
+            0..40 => Action::Connect(self.connect()),
+            40..50 => Action::Disconnect,
+            50..58 => self.raw(),
+            58..66 => self.hello(),
+            66..82 => Action::Word(self.pick(&words::WORDS).to_owned()),
+            82..120 => self.burst(),
+            120..124 => Action::Call(self.huge()),
+            124..170 => Action::Call(self.mutated()),
+            _ => Action::Call(self.request()),
+        }
+    }
+
+    fn connect(&mut self) -> Connect {
+        let slot = self.below(SLOTS as u64);
+        let identity = match self.below(20) {
+            0..8 => Identity::New,
+            8..16 => Identity::Slot(slot),
+            16..18 => Identity::WrongPassword(slot),
+            18 => Identity::ShortPassword(slot),
+            _ => Identity::Unknown,
+        };
+        Connect {
+            timeout_ms: self.pick(&[
+                30_000,
+                30_000,
+                0,
+                -1,
+                20_000,
+                59_999,
+                60_000,
+                i32::MAX,
+                i32::MIN,
+            ]),
+            read_only: self.pick(&[Some(0), Some(0), None, Some(1), Some(2)]),
+            identity,
+            seen: self.pick(&[Seen::Zero, Seen::Zero, Seen::Last, Seen::Last, Seen::Ahead]),
+        }
+    }
+
+    /// A request with the next xid, now and then with an odd one.
+    pub fn numbered(&mut self, op: i32, body: Writer, text: String) -> Request {
+        self.xid += 1;
+        let xid = match self.below(60) {
+            0 => self.pick(&[0, -3, -4, -8, i32::MIN, i32::MAX, 1]),
+            _ => self.xid,
+        };
+        Request { xid, op, body: body.0, text, is_zxid_relative: false }
+    }
+
+    fn request(&mut self) -> Request {
+        if self.limits.is_everything && self.percent(2) {
+            return requests::on_purpose(self);
+        }
+        if self.percent(50) { requests::themed(self) } else { requests::any(self) }
+    }
+
+    /// Pipelined requests. Auth packets are left out: where their replies go is up to timing.
+    fn burst(&mut self) -> Action {
+        let count = 2 + self.below(7);
+        let mut all: Vec<Request> = Vec::with_capacity(count);
+        while all.len() < count {
+            let request = self.request();
+            if requests::may_be_pipelined(request.op) {
+                all.push(request);
+            }
+        }
+        Action::Burst(all)
+    }
+
+    /// A frame of exactly the largest size, or a little more or less.
+    fn huge(&mut self) -> Request {
+        const MAX: usize = 0xfffff;
+        let over = self.pick(&[-1i32, 0, 0, 1]);
+        let path = format!("{}/a", self.root);
+        let length = MAX.saturating_add_signed(over as isize) - 8 - 4 - path.len() - 4 - 4;
+        let body = Writer::new().text(&path).buffer(Some(&vec![b'x'; length])).int(-1);
+        self.numbered(5, body, format!("setData {path} so that the frame has {MAX}{over:+} bytes"))
+    }
+
+    /// A request whose record was damaged on the way.
+    fn mutated(&mut self) -> Request {
+        let mut request = self.request();
+        // A changed TTL can end the reference server, see `requests::create_ttl`.
+        let is_fragile = matches!(request.op, 14 | 21 | -11);
+        let length = request.body.len() as u64;
+        let how = match self.below(if is_fragile { 2 } else { 5 }) {
+            0 => {
+                let to = self.below(length);
+                request.body.truncate(to);
+                format!("cut to {to} bytes")
+            }
+            1 => {
+                request.body.extend([1, 2, 3, 4, 5]);
+                "5 bytes appended".to_owned()
+            }
+            2 if length >= 4 => {
+                let wrong: i32 = self.pick(&[-1, -2, i32::MIN, i32::MAX, 0x10_0000, 0]);
+                request.body[..4].copy_from_slice(&wrong.to_be_bytes());
+                format!("first length {wrong}")
+            }
+            _ if length > 0 => {
+                let at = self.below(length);
+                let with = self.pick(&[0, 0x80, 0xff, b'/', 1]);
+                request.body[at] = with;
+                format!("byte {at} changed to {with:#x}")
+            }
+            _ => "unchanged".to_owned(),
+        };
+        request.text = format!("{} MUTATED: {how}", request.text);
+        request
+    }
+
+    fn raw(&mut self) -> Action {
+        let (bytes, text): (Vec<u8>, &str) = match self.below(6) {
+            0 => ((-1i32).to_be_bytes().to_vec(), "length -1"),
+            1 => (0i32.to_be_bytes().to_vec(), "length 0"),
+            2 => (Writer::new().int(5).frame(), "a frame of 4 bytes"),
+            3 => (Writer::new().int(5).raw(&[0; 3]).frame(), "a frame of 7 bytes"),
+            4 => (0x10_0000i32.to_be_bytes().to_vec(), "length 0x100000"),
+            _ => (b"ruok".to_vec(), "ruok after the handshake"),
+        };
+        Action::Raw(bytes, text.to_owned())
+    }
+
+    fn hello(&mut self) -> Action {
+        let whole = Writer::new().int(7).long(0).int(30_000).long(0).buffer(Some(&[0; 16])).byte(0);
+        let (bytes, text) = match self.below(9) {
+            0 => {
+                let cut = self.below(24);
+                (
+                    Writer::new().raw(&whole.0[..cut]).frame(),
+                    format!("handshake cut to {cut} bytes"),
+                )
+            }
+            1 => (whole.raw(&[9; 10]).frame(), "handshake with 10 more bytes".to_owned()),
+            2 => {
+                let w = Writer::new().int(0).long(0).int(30_000).long(0).buffer(None).byte(1);
+                (w.frame(), "handshake with null password".to_owned())
+            }
+            3 => {
+                let w = Writer::new().int(0).long(0).int(30_000).long(0).buffer(Some(&[3; 99]));
+                (w.frame(), "handshake with a password of 99 bytes, no readOnly".to_owned())
+            }
+            4 => {
+                let w = Writer::new().int(0).long(0).int(30_000).long(0).buffer(None);
+                (w.frame(), "handshake with null password, no readOnly".to_owned())
+            }
+            5 => (0i32.to_be_bytes().to_vec(), "length 0".to_owned()),
+            6 => ((-5i32).to_be_bytes().to_vec(), "length -5".to_owned()),
+            7 => (0x10_0000i32.to_be_bytes().to_vec(), "length 0x100000".to_owned()),
+            _ => {
+                let w =
+                    Writer::new().int(0).long(i64::MIN).int(30_000).long(0).buffer(Some(&[0; 16]));
+                (w.byte(0).frame(), "handshake with the smallest lastZxidSeen".to_owned())
+            }
+        };
+        Action::Hello(bytes, text)
+    }
+
+    /// A path: mostly of a few short ones below the root, sometimes an odd one.
+    pub fn path(&mut self) -> Option<Vec<u8>> {
+        if self.percent(7) {
+            return self.odd_path();
+        }
+        Some(self.ordinary_path().into_bytes())
+    }
+
+    /// A path of a few short ones at or below the root.
+    pub fn ordinary_path(&mut self) -> String {
+        let depth = self.pick(&[0, 1, 1, 1, 1, 1, 1, 1, 2, 2, 2, 2, 3]);
+        let mut path = self.root.clone();
+        for _ in 0..depth {
+            path.push('/');
+            path.push_str(self.pick(&["a", "a", "a", "b", "b", "c", "a0000000001", "0000000000"]));
+        }
+        path
+    }
+
+    fn odd_path(&mut self) -> Option<Vec<u8>> {
+        let root = self.root.clone();
+        let tails = [
+            "/",
+            "/a/",
+            "//a",
+            "/./a",
+            "/..",
+            "/a\u{1}",
+            "/a\0b",
+            "/\u{e000}",
+            "/\u{fffd}",
+            "/é",
+            "/\u{1f600}",
+            "/.a",
+            "/a..b",
+            "/\u{7f}",
+            "/a/b/c/d/a",
+        ];
+        let whole = [
+            "",
+            "/",
+            "a",
+            "//",
+            "/zookeeper",
+            "/zookeeper/config",
+            "/zookeeper/quota",
+            "/..",
+            "/.",
+            "no slash",
+            "no/slash",
+            "/zookeeper/quota/x",
+            "/zookeeper/new",
+        ];
+        match self.below(30) {
+            0 => None,
+            1 => Some([root.as_bytes(), b"/\xff\xfe"].concat()),
+            2 => Some([root.as_bytes(), b"/\xc3"].concat()),
+            3..15 => Some(self.pick(&whole).as_bytes().to_vec()),
+            _ => Some(format!("{root}{}", self.pick(&tails)).into_bytes()),
+        }
+    }
+
+    /// Several paths for setWatches; `None` is the null vector.
+    pub fn paths(&mut self) -> Option<Vec<Option<Vec<u8>>>> {
+        let count = self.pick(&[0, 0, 1, 1, 2, 3]);
+        if self.percent(2) { None } else { Some((0..count).map(|_| self.path()).collect()) }
+    }
+
+    /// Node data.
+    pub fn data(&mut self) -> Option<Vec<u8>> {
+        let length = match self.below(12) {
+            0 => return None,
+            1 => 0,
+            2 => 1000,
+            n => n,
+        };
+        Some(vec![b'd'; length])
+    }
+
+    /// An ACL list, encoded, with its description; mostly one that lets everybody do everything.
+    pub fn acl(&mut self) -> (Writer, String) {
+        let entries = match self.below(20) {
+            0..12 => {
+                return (
+                    entry(Writer::new().int(1), 31, Some("world"), Some("anyone")),
+                    "open".into(),
+                );
+            }
+            12 => return (Writer::new().int(-1), "null".into()),
+            13 => return (Writer::new().int(0), "empty".into()),
+            _ => 1 + self.below(3),
+        };
+        let mut writer = Writer::new().int(entries as i32);
+        let mut text = Vec::new();
+        for _ in 0..entries {
+            let perms = self.pick(&[31, 31, 31, 1, 1, 2, 4, 8, 16, 15, 30, 0, 64, -1]);
+            let (scheme, id) = self.identity();
+            writer = entry(writer, perms, scheme, id);
+            let show = |s: Option<&str>| quote(s.map(str::as_bytes));
+            text.push(format!("{perms}:{}:{}", show(scheme), show(id)));
+        }
+        (writer, format!("[{}]", text.join(", ")))
+    }
+
+    fn identity(&mut self) -> (Option<&'static str>, Option<&'static str>) {
+        let usual = [
+            ("world", "anyone"),
+            ("world", "anyone"),
+            ("auth", ""),
+            ("auth", ""),
+            ("digest", "bob:ikIaKsbtGweaHnb/jKn7OHqbunM="),
+            ("digest", "alice:aYXlLOpEooaV1cRAvUL1fp9Qt7E="),
+            ("ip", "127.0.0.1"),
+            ("ip", "10.0.0.0/8"),
+            ("ip", "127.0.0.0/8"),
+        ];
+        let odd = [
+            ("world", "somebody"),
+            ("world", ""),
+            ("auth", "ignored"),
+            ("digest", "a:b"),
+            ("digest", ":b"),
+            ("digest", "a:b:"),
+            ("digest", "a"),
+            ("digest", "a:"),
+            ("digest", "a:b:c"),
+            ("digest", ""),
+            ("digest", "\u{1f600}:x"),
+            ("ip", "1.2.3.4/"),
+            ("ip", "1.2.3.4/08"),
+            ("ip", "1.2.3.4/33"),
+            ("ip", "1.2.3"),
+            ("ip", "1.2.3.256"),
+            ("ip", "::1"),
+            ("ip", "fe80::1/64"),
+            ("ip", "1::2::3"),
+            ("ip", "localhost"),
+            ("ip", ""),
+            ("ip", "0.0.0.0/0"),
+            ("super", ""),
+            ("super", "x"),
+            ("sasl", "bob"),
+            ("x509", "CN=a"),
+            ("nosuch", "x"),
+            ("", ""),
+        ];
+        match self.below(20) {
+            0 => (None, Some("x")),
+            1 => (Some(self.pick(&["world", "digest", "ip", "auth", "nosuch"])), None),
+            2..5 => {
+                let (scheme, id) = self.pick(&odd);
+                (Some(scheme), Some(id))
+            }
+            _ => {
+                let (scheme, id) = self.pick(&usual);
+                (Some(scheme), Some(id))
+            }
+        }
+    }
+}
+
+fn entry(writer: Writer, perms: i32, scheme: Option<&str>, id: Option<&str>) -> Writer {
+    writer.int(perms).buffer(scheme.map(str::as_bytes)).buffer(id.map(str::as_bytes))
+}

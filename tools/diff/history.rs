@@ -1,0 +1,131 @@
+//! A history: what several clients do, one after the other.
+//!
+//! Everything in it follows from the seed alone and never from an answer, so that operations can
+//! be left out (shrinking) and both servers get the very same bytes.
+
+use std::fmt;
+
+/// How many client connections a history uses.
+pub const SLOTS: usize = 3;
+
+/// One request, encoded.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Correlation id.
+    pub xid: i32,
+    /// Opcode.
+    pub op: i32,
+    /// The record after the header.
+    pub body: Vec<u8>,
+    /// The request in words.
+    pub text: String,
+    /// The first 8 bytes of the body are a zxid relative to the start of the history.
+    pub is_zxid_relative: bool,
+}
+
+/// Which session a handshake asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// A new one.
+    New,
+    /// The session that this slot used last, with its password.
+    Slot(usize),
+    /// The same with a wrong password.
+    WrongPassword(usize),
+    /// The same with a password that is too short.
+    ShortPassword(usize),
+    /// An id that no server gave out.
+    Unknown,
+}
+
+/// The highest zxid that the client claims to have seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// None.
+    Zero,
+    /// What the last answer carried.
+    Last,
+    /// More than the server has.
+    Ahead,
+}
+
+/// A handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Connect {
+    /// Requested timeout in ms.
+    pub timeout_ms: i32,
+    /// The optional last byte.
+    pub read_only: Option<u8>,
+    /// Which session.
+    pub identity: Identity,
+    /// lastZxidSeen.
+    pub seen: Seen,
+}
+
+impl Connect {
+    /// What a slot without a connection does before its next request.
+    pub const PLAIN: Connect = Connect {
+        timeout_ms: 30_000,
+        read_only: Some(0),
+        identity: Identity::New,
+        seen: Seen::Zero,
+    };
+}
+
+/// What one client does.
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// Opens a connection; one that the slot has is dropped first.
+    Connect(Connect),
+    /// Drops the connection without closing the session.
+    Disconnect,
+    /// One request; waits for its reply.
+    Call(Request),
+    /// Several requests in one write, replies awaited afterwards.
+    Burst(Vec<Request>),
+    /// Bytes that no client sends, on the slot's connection; ends when the server closes.
+    Raw(Vec<u8>, String),
+    /// Bytes as the first ones of a fresh connection; ends when the server closes or answers.
+    Hello(Vec<u8>, String),
+    /// A four-letter word.
+    Word(String),
+}
+
+/// One step of a history.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// Position in the generated history; stays the same when others are left out.
+    pub index: usize,
+    /// Which client.
+    pub slot: usize,
+    /// What it does.
+    pub action: Action,
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "xid={} {}", self.xid, self.text)
+    }
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:>4} c{} ", self.index, self.slot)?;
+        match &self.action {
+            Action::Connect(connect) => write!(
+                f,
+                "connect {:?} timeout={} readOnly={:?} lastZxidSeen={:?}",
+                connect.identity, connect.timeout_ms, connect.read_only, connect.seen
+            ),
+            Action::Disconnect => write!(f, "disconnect"),
+            Action::Call(request) => write!(f, "{request}"),
+            Action::Burst(requests) => {
+                write!(f, "burst of {}:", requests.len())?;
+                requests.iter().try_for_each(|request| write!(f, "\n           {request}"))
+            }
+            Action::Raw(_, text) => write!(f, "raw {text}"),
+            Action::Hello(_, text) => write!(f, "first bytes: {text}"),
+            Action::Word(word) => write!(f, "word {word:?}"),
+        }
+    }
+}

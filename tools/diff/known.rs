@@ -1,0 +1,42 @@
+//! Differences that are accepted, each with its reason. The README lists the same.
+
+use crate::history::{Action, Op};
+use crate::run::Step;
+
+/// An accepted difference.
+pub struct Known {
+    /// Short name, counted in the summary.
+    pub name: &'static str,
+    /// Why the servers differ.
+    pub reason: &'static str,
+    is_match: fn(&Op, &Step, &Step) -> bool,
+}
+
+/// All of them. A history ends at the first one that it meets, as the states differ from there.
+pub const KNOWN: &[Known] = &[
+    Known {
+        name: "delete-container-from-client",
+        reason: "opcode 20 lets any client of Apache delete any childless node past its parent's \
+                 ACL; Ringkeeper refuses it like an unknown opcode",
+        is_match: |op, _, _| has_opcode(op, 20),
+    },
+    Known {
+        name: "create-session-from-client",
+        reason: "Apache answers opcode -10 with a second ConnectResponse, which no client can \
+                 read; Ringkeeper refuses it like an unknown opcode",
+        is_match: |op, _, _| has_opcode(op, -10),
+    },
+];
+
+fn has_opcode(op: &Op, code: i32) -> bool {
+    match &op.action {
+        Action::Call(request) => request.op == code,
+        Action::Burst(requests) => requests.iter().any(|request| request.op == code),
+        _ => false,
+    }
+}
+
+/// The accepted difference that explains this one.
+pub fn explain(op: &Op, a: &Step, b: &Step) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| (known.is_match)(op, a, b))
+}

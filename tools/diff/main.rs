@@ -1,0 +1,317 @@
+//! `rk-diff`: the same random histories of client operations on two servers, everything that
+//! clients see compared.
+//!
+//! Each history has a seed, a root node of its own and three clients. Replies, stats, errors,
+//! notifications and closings are compared field by field; session ids, times and the order of
+//! unordered lists are normalized (see `decode`). A difference is shrunk and printed with a
+//! command that shows it again. `--canary` damages one frame per history to prove that the tester
+//! notices.
+#![forbid(unsafe_code)]
+
+mod codec;
+mod compare;
+mod decode;
+mod generate;
+mod history;
+mod known;
+mod link;
+mod requests;
+mod run;
+mod servers;
+mod words;
+
+use compare::{Difference, Outcome, Pair};
+use history::Op;
+use link::Canary;
+use ringkeeper::base::Rng;
+use servers::{Server, Source};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+rk-diff: compare two ZooKeeper servers by random histories of client operations
+
+  --a SERVER     reference (default: apache)
+  --b SERVER     server that must be like it (default: ringkeeper)
+                 SERVER is apache[:CLASSPATH-FILE], ringkeeper[:BINARY] or HOST:PORT
+  --seed N       first seed (default: 1)
+  --count N      how many histories, with consecutive seeds (default: 20)
+  --ops N        operations per history (default: 60)
+  --keep I,J,..  only these operations of each history (printed for every difference)
+  --fresh        restart both servers before each history, compare zxids as they are
+  --all          also generate what differs on purpose
+  --config LINE  a further line for both servers' zoo.cfg (repeatable)
+  --dir PATH     for the servers' files (default: below the system's temporary directory)
+  --max N        stop after N differences (default: 1)
+  --canary       flip one bit of one received frame per history; fails if a flip in a reply
+                 header goes unnoticed
+  --trace        also print every step of the histories with what clients of the first server saw
+  --print        print the history of --seed and exit
+
+Exit code: 0 no difference, 1 difference, 2 could not compare.";
+
+struct Arguments {
+    a: Source,
+    b: Source,
+    seed: u64,
+    count: u64,
+    limits: generate::Limits,
+    keep: Option<Vec<usize>>,
+    is_fresh: bool,
+    config: Vec<String>,
+    dir: PathBuf,
+    max: u64,
+    is_canary: bool,
+    is_trace: bool,
+    command: String,
+}
+
+fn main() -> ExitCode {
+    let result = arguments().and_then(|arguments| match arguments {
+        Some(arguments) => compare_all(&arguments),
+        None => Ok(true),
+    });
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("rk-diff: {error}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn arguments() -> Result<Option<Arguments>, String> {
+    use lexopt::prelude::Long;
+    let (mut a, mut b) = ("apache".to_owned(), "ringkeeper".to_owned());
+    let (mut seed, mut count, mut max) = (1u64, 20u64, 1u64);
+    let mut limits = generate::Limits { ops: 60, is_everything: false };
+    let mut keep = None;
+    let (mut is_fresh, mut is_canary, mut is_trace, mut is_print) = (false, false, false, false);
+    let mut config = Vec::new();
+    let mut dir = std::env::temp_dir().join(format!("rk-diff-{}", std::process::id()));
+    let mut parser = lexopt::Parser::from_env();
+    let text = |e: lexopt::Error| format!("{e}; see --help");
+    while let Some(argument) = parser.next().map_err(text)? {
+        match argument {
+            Long("a") => a = value(&mut parser)?,
+            Long("b") => b = value(&mut parser)?,
+            Long("seed") => seed = number(&mut parser)?,
+            Long("count") => count = number(&mut parser)?,
+            Long("max") => max = number(&mut parser)?,
+            Long("ops") => limits.ops = number(&mut parser)? as usize,
+            Long("keep") => {
+                let indices = value(&mut parser)?;
+                let indices = indices.split(',').map(|i| i.trim().parse::<usize>());
+                let indices: Result<Vec<_>, _> = indices.collect();
+                keep = Some(indices.map_err(|e| format!("--keep: {e}"))?);
+            }
+            Long("fresh") => is_fresh = true,
+            Long("all") => limits.is_everything = true,
+            Long("config") => config.push(value(&mut parser)?),
+            Long("dir") => dir = value(&mut parser)?.into(),
+            Long("canary") => is_canary = true,
+            Long("trace") => is_trace = true,
+            Long("print") => is_print = true,
+            Long("help") => {
+                println!("{USAGE}");
+                return Ok(None);
+            }
+            other => return Err(text(other.unexpected())),
+        }
+    }
+    if is_print {
+        for op in generate::history(seed, &root_of(seed), limits) {
+            println!("{op}");
+        }
+        return Ok(None);
+    }
+    let mut command = format!("rk-diff --a {a} --b {b} --ops {}", limits.ops);
+    for (is_given, flag) in [(is_fresh, " --fresh"), (limits.is_everything, " --all")] {
+        command.push_str(if is_given { flag } else { "" });
+    }
+    config.iter().for_each(|line| command.push_str(&format!(" --config '{line}'")));
+    let (a, b) = (Source::parse(&a)?, Source::parse(&b)?);
+    Ok(Some(Arguments {
+        a,
+        b,
+        seed,
+        count,
+        limits,
+        keep,
+        is_fresh,
+        config,
+        dir,
+        max,
+        is_canary,
+        is_trace,
+        command,
+    }))
+}
+
+fn value(parser: &mut lexopt::Parser) -> Result<String, String> {
+    let value = parser.value().map_err(|e| e.to_string())?;
+    value.into_string().map_err(|value| format!("{value:?} is not UTF-8"))
+}
+
+fn number(parser: &mut lexopt::Parser) -> Result<u64, String> {
+    let text = value(parser)?;
+    text.parse().map_err(|e| format!("{text}: {e}"))
+}
+
+fn root_of(seed: u64) -> String {
+    format!("/h{seed}")
+}
+
+fn compare_all(arguments: &Arguments) -> Result<bool, String> {
+    let start = |source: &Source, side| {
+        Server::start(source.clone(), arguments.dir.join(side), arguments.config.clone())
+            .map_err(|e| e.to_string())
+    };
+    let mut pair = Pair {
+        a: start(&arguments.a, "a")?,
+        b: start(&arguments.b, "b")?,
+        is_fresh: arguments.is_fresh,
+        is_trace: arguments.is_trace,
+        canary: Canary::default(),
+    };
+    let result = if arguments.is_canary {
+        canaries(&mut pair, arguments)
+    } else {
+        histories(&mut pair, arguments)
+    };
+    drop(pair);
+    // Only what a failed start left behind is worth keeping, and that returned above.
+    if std::fs::remove_dir_all(&arguments.dir).is_err() && arguments.dir.exists() {
+        eprintln!("rk-diff: {} could not be removed", arguments.dir.display());
+    }
+    result.map_err(|e| e.to_string())
+}
+
+fn selected<'a>(history: &'a [Op], arguments: &Arguments) -> Vec<&'a Op> {
+    let is_kept = |op: &&Op| arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index));
+    history.iter().filter(is_kept).collect()
+}
+
+fn histories(pair: &mut Pair, arguments: &Arguments) -> std::io::Result<bool> {
+    let mut accepted: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
+    let (mut differences, mut steps) = (0, 0);
+    for seed in arguments.seed..arguments.seed + arguments.count {
+        let root = root_of(seed);
+        let history = generate::history(seed, &root, arguments.limits);
+        let ops = selected(&history, arguments);
+        steps += ops.len();
+        match pair.compare(&ops, &root)? {
+            Outcome::Same => {}
+            Outcome::Accepted(known) => {
+                accepted.entry(known.name).or_insert((0, known.reason)).0 += 1;
+                pair.restart()?;
+            }
+            Outcome::Different(found) => {
+                differences += 1;
+                investigate(pair, arguments, seed, &ops, &found)?;
+                if differences >= arguments.max {
+                    break;
+                }
+            }
+        }
+    }
+    for (name, (count, reason)) in &accepted {
+        println!("accepted {count} times: {name}: {reason}");
+    }
+    println!(
+        "{} and {}: {differences} differences, {steps} operations, seeds {}..{}",
+        pair.a.name(),
+        pair.b.name(),
+        arguments.seed,
+        arguments.seed + arguments.count
+    );
+    Ok(differences == 0)
+}
+
+/// Makes the history small and prints it with both servers' answers.
+fn investigate(
+    pair: &mut Pair,
+    arguments: &Arguments,
+    seed: u64,
+    ops: &[&Op],
+    found: &Difference,
+) -> std::io::Result<()> {
+    let root = root_of(seed);
+    let mut until: Vec<&Op> = ops.to_vec();
+    until.retain(|op| op.index <= found.index);
+    pair.restart()?;
+    let (kept, found, note) = match pair.compare(&until, &root)? {
+        Outcome::Different(again) => {
+            let kept = pair.shrink(&until, &root)?;
+            pair.restart()?;
+            match pair.compare(&kept, &root)? {
+                Outcome::Different(last) => (kept, last, ""),
+                _ => (until, again, "shrunk history not reproducible; this is the whole one"),
+            }
+        }
+        _ => (until, found.clone(), "not seen again on fresh servers: timing or earlier histories"),
+    };
+    println!("{}", report(pair, arguments, seed, (&kept, ops.len()), &found, note));
+    pair.restart()
+}
+
+fn report(
+    pair: &Pair,
+    arguments: &Arguments,
+    seed: u64,
+    (kept, whole): (&[&Op], usize),
+    found: &Difference,
+    note: &str,
+) -> String {
+    let mut text = String::new();
+    let mut line = |s: String| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "{s}");
+    };
+    let count = kept.len();
+    line(format!(
+        "DIFFERENCE seed {seed} op {}: {count} of {whole} ops needed {note}",
+        found.index
+    ));
+    kept.iter().for_each(|op| line(op.to_string()));
+    let (name_a, name_b) = (pair.a.name(), pair.b.name());
+    let common = found.a.iter().zip(&found.b).take_while(|(x, y)| x == y).count();
+    found.a[..common].iter().for_each(|l| line(format!("  both: {l}")));
+    found.a[common..].iter().for_each(|l| line(format!("  {name_a} (a): {l}")));
+    found.b[common..].iter().for_each(|l| line(format!("  {name_b} (b): {l}")));
+    let keep: Vec<_> = kept.iter().map(|op| op.index.to_string()).collect();
+    let command = &arguments.command;
+    line(format!("replay: {command} --seed {seed} --count 1 --keep {}", keep.join(",")));
+    text
+}
+
+/// One flipped bit per history; those in the first 16 bytes, the reply header, must be noticed.
+fn canaries(pair: &mut Pair, arguments: &Arguments) -> std::io::Result<bool> {
+    let (mut noticed, mut missed_in_header) = (0, 0);
+    for seed in arguments.seed..arguments.seed + arguments.count {
+        let mut rng = Rng::new(seed);
+        let history = generate::history(seed, &root_of(seed), arguments.limits);
+        // Past the first handshake, whose ids and passwords are normalized.
+        let frames = 2 + rng.below(arguments.limits.ops as u64) as u32;
+        // Every other one anywhere in the frame, where times may hide it.
+        let offset = rng.below(if seed % 2 == 0 { 16 } else { 200 }) as usize;
+        pair.canary = Canary { frames_left: Some(frames), offset };
+        match pair.compare(&selected(&history, arguments), &root_of(seed))? {
+            Outcome::Different(_) => noticed += 1,
+            Outcome::Same | Outcome::Accepted(_) if seed % 2 == 0 => {
+                missed_in_header += 1;
+                println!("not noticed: seed {seed}, frame {frames}, byte {offset} of the header");
+            }
+            Outcome::Same | Outcome::Accepted(_) => {}
+        }
+        pair.canary = Canary::default();
+    }
+    println!(
+        "canary: {noticed} of {} flips noticed, headers missed: {missed_in_header}",
+        arguments.count
+    );
+    Ok(missed_in_header == 0 && noticed > 0)
+}

@@ -1,0 +1,440 @@
+//! Runs a history on one server and writes down everything that its clients saw.
+//!
+//! Invariant: a step ends with a `sync` on every open connection, so that notifications of the
+//! step belong to the step. That makes the record a function of history and server state only.
+
+use crate::codec::{Input, Writer};
+use crate::decode::{Normalizer, password_of};
+use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen};
+use crate::link::{Canary, Incoming, Link};
+use crate::words;
+use std::io;
+use std::net::SocketAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const SYNC_XID: i32 = 0x7fff_0001;
+const SYNC: i32 = 9;
+const CLOSE_SESSION: i32 = -11;
+const SUPER_USER: &str = "super:admin";
+
+/// What clients saw during one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// [`Op::index`].
+    pub index: usize,
+    /// Lines of text, normalized.
+    pub lines: Vec<String>,
+}
+
+/// How a history is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Parent of every node that the history uses.
+    pub root: String,
+    /// Zxids are compared as they are, not relative to the start (both servers are fresh).
+    pub is_zxid_absolute: bool,
+    /// Change that is made to one received frame.
+    pub canary: Canary,
+}
+
+#[derive(Default)]
+struct Slot {
+    link: Option<Link>,
+    session: Option<i64>,
+}
+
+/// Runs `ops` and cleans up after them. Fails only if the server cannot be reached or used at
+/// all; what happened until then is in `steps`.
+pub fn run(
+    address: SocketAddr,
+    ops: &[&Op],
+    options: &Options,
+    steps: &mut Vec<Step>,
+) -> io::Result<()> {
+    let mut control = Control::open(address)?;
+    let base = control.create(&options.root)?;
+    let base = if options.is_zxid_absolute { 0 } else { base };
+    let mut runner = Runner {
+        address,
+        slots: Default::default(),
+        normalizer: Normalizer::new(base, now_ms()),
+        last_zxid: base,
+        sessions: Vec::new(),
+        canary: options.canary,
+        lines: Vec::new(),
+    };
+    for op in ops {
+        let outcome = runner.step(op);
+        let lines = std::mem::take(&mut runner.lines);
+        steps.push(Step { index: op.index, lines });
+        outcome?;
+    }
+    runner.slots = Default::default();
+    for session in &runner.sessions {
+        close_session(address, *session)?;
+    }
+    control.clean_up()
+}
+
+struct Runner {
+    address: SocketAddr,
+    slots: [Slot; SLOTS],
+    normalizer: Normalizer,
+    last_zxid: i64,
+    sessions: Vec<i64>,
+    canary: Canary,
+    lines: Vec<String>,
+}
+
+impl Runner {
+    fn step(&mut self, op: &Op) -> io::Result<()> {
+        match &op.action {
+            Action::Connect(connect) => self.connect(op.slot, connect)?,
+            Action::Disconnect => self.disconnect(op.slot)?,
+            Action::Call(request) => self.call(op.slot, std::slice::from_ref(request))?,
+            Action::Burst(requests) => self.call(op.slot, requests)?,
+            Action::Raw(bytes, _) => {
+                self.ensure_connected(op.slot)?;
+                self.raw(op.slot, bytes);
+            }
+            Action::Hello(bytes, _) => self.hello(bytes)?,
+            Action::Word(word) => {
+                let answer = words::ask(self.address, word)?;
+                let answer = words::shape(word, &answer, &mut self.normalizer);
+                self.lines.extend(answer.into_iter().map(|line| format!("word {line}")));
+            }
+        }
+        self.barrier(op);
+        Ok(())
+    }
+
+    fn note(&mut self, slot: usize, text: &str) {
+        self.lines.push(format!("c{slot} {text}"));
+    }
+
+    fn connect(&mut self, slot: usize, connect: &Connect) -> io::Result<()> {
+        let asked_of =
+            |of: usize, slots: &[Slot; SLOTS]| slots[of % SLOTS].session.unwrap_or(0x1234);
+        let (session, password) = match connect.identity {
+            Identity::New => (0, vec![0; 16]),
+            Identity::Unknown => (0x77, password_of(0x77).to_vec()),
+            Identity::Slot(of) => {
+                let id = asked_of(of, &self.slots);
+                (id, password_of(id).to_vec())
+            }
+            Identity::WrongPassword(of) => (asked_of(of, &self.slots), vec![7; 16]),
+            Identity::ShortPassword(of) => {
+                let id = asked_of(of, &self.slots);
+                (id, password_of(id)[..8].to_vec())
+            }
+        };
+        if self.slots[slot].link.is_some() {
+            self.disconnect(slot)?;
+        }
+        let seen = match connect.seen {
+            Seen::Zero => 0,
+            Seen::Last => self.last_zxid,
+            Seen::Ahead => self.last_zxid + 1_000_000,
+        };
+        let mut record = Writer::new().int(0).long(seen).int(connect.timeout_ms).long(session);
+        record = record.buffer(Some(&password));
+        if let Some(byte) = connect.read_only {
+            record = record.byte(byte);
+        }
+        let mut link = Link::open(self.address)?;
+        link.send(&record.frame());
+        match link.receive(&mut self.canary) {
+            Incoming::Frame(frame) => {
+                let text = self.normalizer.connect_response(&frame);
+                self.note(slot, &text);
+                let id = Input::new(frame.get(8..).unwrap_or_default()).long().unwrap_or(0);
+                if id == 0 {
+                    let after = link.receive(&mut self.canary);
+                    self.note(slot, &format!("then {after:?}"));
+                    return Ok(());
+                }
+                if !self.sessions.contains(&id) {
+                    self.sessions.push(id);
+                }
+                self.take_over(slot, id);
+                self.slots[slot] = Slot { link: Some(link), session: Some(id) };
+            }
+            other => self.note(slot, &format!("{other:?}")),
+        }
+        Ok(())
+    }
+
+    /// The server closes another connection of the same session; wait for it here, because the
+    /// closing may come a moment after the handshake.
+    fn take_over(&mut self, slot: usize, id: i64) {
+        for other in (0..SLOTS).filter(|other| *other != slot) {
+            if self.slots[other].session == Some(id) && self.slots[other].link.is_some() {
+                self.drain_until_closed(other);
+            }
+        }
+    }
+
+    fn drain_until_closed(&mut self, slot: usize) {
+        while let Some(link) = self.slots[slot].link.as_mut() {
+            match link.receive(&mut self.canary) {
+                Incoming::Frame(frame) => {
+                    let text = self.normalizer.reply(0, &frame);
+                    self.note(slot, &text);
+                }
+                Incoming::Closed => self.closed(slot),
+                Incoming::Silence => return self.note(slot, "stays open"),
+            }
+        }
+    }
+
+    fn closed(&mut self, slot: usize) {
+        self.note(slot, "closed by the server");
+        self.slots[slot].link = None;
+    }
+
+    fn ensure_connected(&mut self, slot: usize) -> io::Result<()> {
+        for _ in 0..2 {
+            if self.slots[slot].link.is_some() {
+                return Ok(());
+            }
+            self.connect(slot, &Connect::PLAIN)?;
+        }
+        self.slots[slot].link.is_some().then_some(()).ok_or_else(|| {
+            io::Error::other("the server gives out no session to an ordinary client")
+        })
+    }
+
+    /// Drops the connection and waits until the server has noticed.
+    fn disconnect(&mut self, slot: usize) -> io::Result<()> {
+        let link = self.slots[slot].link.take();
+        let (Some(id), Some(_)) = (self.slots[slot].session, &link) else { return Ok(()) };
+        drop(link);
+        let needle = format!("sid=0x{id:x},");
+        for _ in 0..1000 {
+            let answer = words::ask(self.address, "cons")?;
+            if !String::from_utf8_lossy(&answer).contains(&needle) {
+                return Ok(());
+            }
+        }
+        self.note(slot, "is still listed by the server after its connection ended");
+        Ok(())
+    }
+
+    fn call(&mut self, slot: usize, requests: &[Request]) -> io::Result<()> {
+        self.ensure_connected(slot)?;
+        let mut bytes = Vec::new();
+        for request in requests {
+            let mut body = request.body.clone();
+            if let (true, Some(head)) = (request.is_zxid_relative, body.first_chunk_mut::<8>()) {
+                let zxid = i64::from_be_bytes(*head).wrapping_add(self.normalizer.base());
+                *head = zxid.to_be_bytes();
+            }
+            bytes.extend(Writer::new().int(request.xid).int(request.op).raw(&body).frame());
+        }
+        if let Some(link) = self.slots[slot].link.as_mut() {
+            link.send(&bytes);
+        }
+        let mut replies = 0;
+        while let (Some(request), Some(link)) =
+            (requests.get(replies), self.slots[slot].link.as_mut())
+        {
+            match link.receive(&mut self.canary) {
+                Incoming::Frame(frame) => {
+                    let is_event = frame.starts_with(&(-1i32).to_be_bytes());
+                    replies += usize::from(!is_event);
+                    self.remember_zxid(&frame);
+                    let text = self.normalizer.reply(request.op, &frame);
+                    self.note(slot, &text);
+                }
+                Incoming::Closed => self.closed(slot),
+                Incoming::Silence => {
+                    self.note(slot, "no reply");
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn remember_zxid(&mut self, frame: &[u8]) {
+        let zxid = Input::new(frame.get(4..).unwrap_or_default()).long().unwrap_or(0);
+        self.last_zxid = self.last_zxid.max(zxid);
+    }
+
+    fn raw(&mut self, slot: usize, bytes: &[u8]) {
+        if let Some(link) = self.slots[slot].link.as_mut() {
+            link.send(bytes);
+        }
+        self.drain_until_closed(slot);
+    }
+
+    fn hello(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut link = Link::open(self.address)?;
+        link.send(bytes);
+        let text = match link.receive(&mut self.canary) {
+            Incoming::Frame(frame) => {
+                let id = Input::new(frame.get(8..).unwrap_or_default()).long().unwrap_or(0);
+                if id != 0 {
+                    self.sessions.push(id);
+                }
+                self.normalizer.connect_response(&frame)
+            }
+            other => format!("{other:?}"),
+        };
+        self.lines.push(format!("fresh {text}"));
+        Ok(())
+    }
+
+    fn barrier(&mut self, op: &Op) {
+        let sync = Writer::new().int(SYNC_XID).int(SYNC).text("/").frame();
+        for slot in &mut self.slots {
+            if let Some(link) = slot.link.as_mut() {
+                link.send(&sync);
+            }
+        }
+        let from = self.lines.len();
+        for slot in 0..SLOTS {
+            while let Some(link) = self.slots[slot].link.as_mut() {
+                match link.receive(&mut self.canary) {
+                    Incoming::Frame(frame) => {
+                        let is_answer = frame.starts_with(&SYNC_XID.to_be_bytes());
+                        let text = self.normalizer.reply(SYNC, &frame);
+                        self.note(slot, &text);
+                        if is_answer {
+                            break;
+                        }
+                    }
+                    Incoming::Closed => self.closed(slot),
+                    Incoming::Silence => {
+                        self.note(slot, "does not answer a sync");
+                        break;
+                    }
+                }
+            }
+        }
+        // A closing session's ephemerals go in no particular order.
+        if matches!(&op.action, Action::Call(request) if request.op == CLOSE_SESSION) {
+            sort_events(&mut self.lines[..from]);
+            sort_events(&mut self.lines[from..]);
+        }
+    }
+}
+
+fn sort_events(lines: &mut [String]) {
+    for run in lines.chunk_by_mut(|a, b| is_event(a) && is_event(b) && a[..2] == b[..2]) {
+        run.sort();
+    }
+}
+
+fn is_event(line: &str) -> bool {
+    line.get(3..).is_some_and(|text| text.starts_with("event "))
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn close_session(address: SocketAddr, session: i64) -> io::Result<()> {
+    let mut link = Link::open(address)?;
+    let record = Writer::new().int(0).long(0).int(30_000).long(session);
+    link.send(&record.buffer(Some(&password_of(session))).byte(0).frame());
+    let mut canary = Canary::default();
+    if let Incoming::Frame(frame) = link.receive(&mut canary)
+        && frame.get(8..16) == Some(session.to_be_bytes().as_slice())
+    {
+        link.send(&Writer::new().int(1).int(CLOSE_SESSION).frame());
+        while let Incoming::Frame(_) = link.receive(&mut canary) {}
+    }
+    Ok(())
+}
+
+/// A super user's connection that makes the root of a history and removes what it left.
+struct Control {
+    link: Link,
+    xid: i32,
+}
+
+impl Control {
+    fn open(address: SocketAddr) -> io::Result<Control> {
+        let mut link = Link::open(address)?;
+        let record = Writer::new().int(0).long(0).int(60_000).long(0).buffer(Some(&[0; 16]));
+        link.send(&record.byte(0).frame());
+        let Incoming::Frame(_) = link.receive(&mut Canary::default()) else {
+            return Err(io::Error::other("no session for the tester's own connection"));
+        };
+        let mut control = Control { link, xid: 0 };
+        control.call(100, Writer::new().int(0).text("digest").text(SUPER_USER))?;
+        Ok(control)
+    }
+
+    /// Returns zxid, error and body of the reply.
+    fn call(&mut self, op: i32, body: Writer) -> io::Result<(i64, i32, Vec<u8>)> {
+        self.xid += 1;
+        self.link.send(&Writer::new().int(self.xid).int(op).raw(&body.0).frame());
+        match self.link.receive(&mut Canary::default()) {
+            Incoming::Frame(frame) => {
+                let mut r = Input::new(&frame);
+                match (r.int(), r.long(), r.int()) {
+                    (Ok(_), Ok(zxid), Ok(err)) => Ok((zxid, err, r.rest().to_vec())),
+                    _ => Err(io::Error::other("a reply without a whole header")),
+                }
+            }
+            other => Err(io::Error::other(format!("the tester's own connection: {other:?}"))),
+        }
+    }
+
+    fn create(&mut self, path: &str) -> io::Result<i64> {
+        let body = open_acl(Writer::new().text(path).buffer(Some(&[]))).int(0);
+        match self.call(1, body)? {
+            (zxid, 0, _) => Ok(zxid),
+            (_, err, _) => Err(io::Error::other(format!("create {path}: error {err}"))),
+        }
+    }
+
+    fn clean_up(&mut self) -> io::Result<()> {
+        for path in ["/", "/zookeeper", "/zookeeper/quota"] {
+            self.call(7, open_acl(Writer::new().text(path)).int(-1))?;
+        }
+        let config = Writer::new().text("/zookeeper/config").int(1).int(1);
+        self.call(7, config.text("world").text("anyone").int(-1))?;
+        self.delete_below("/zookeeper/quota", &[])?;
+        self.delete_below("/zookeeper", &["quota", "config"])?;
+        self.delete_below("/", &["zookeeper"])?;
+        self.call(CLOSE_SESSION, Writer::new())?;
+        Ok(())
+    }
+
+    fn delete_below(&mut self, parent: &str, keep: &[&str]) -> io::Result<()> {
+        // Children first: a path is deleted when it is met the second time.
+        let mut open: Vec<(String, bool)> = self.children(parent, keep)?;
+        while let Some((path, is_empty)) = open.pop() {
+            if is_empty {
+                self.call(2, Writer::new().text(&path).int(-1))?;
+            } else {
+                open.push((path.clone(), true));
+                open.extend(self.children(&path, &[])?);
+            }
+        }
+        Ok(())
+    }
+
+    fn children(&mut self, parent: &str, keep: &[&str]) -> io::Result<Vec<(String, bool)>> {
+        let (_, err, body) = self.call(8, Writer::new().text(parent).byte(0))?;
+        if err != 0 {
+            return Ok(Vec::new());
+        }
+        let names = Input::new(&body)
+            .vector(|r| Ok(String::from_utf8_lossy(r.buffer()?.unwrap_or_default()).into_owned()))
+            .map_err(|_| io::Error::other("getChildren: undecodable reply"))?;
+        let mut names = names.unwrap_or_default();
+        names.sort();
+        let prefix = parent.trim_end_matches('/');
+        let wanted = names.into_iter().filter(|name| !keep.contains(&name.as_str()));
+        Ok(wanted.map(|name| (format!("{prefix}/{name}"), false)).collect())
+    }
+}
+
+fn open_acl(writer: Writer) -> Writer {
+    writer.int(1).int(31).text("world").text("anyone")
+}

@@ -1,0 +1,214 @@
+//! The two servers: processes of our own in fresh directories, or running ones by address.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::words;
+
+/// Where a server comes from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Apache ZooKeeper with this class path file.
+    Apache(PathBuf),
+    /// This `ringkeeper` binary.
+    Ringkeeper(PathBuf),
+    /// A running server; it cannot be restarted.
+    Running(SocketAddr),
+}
+
+impl Source {
+    /// Reads `apache[:CLASSPATH-FILE]`, `ringkeeper[:BINARY]` or `HOST:PORT`.
+    pub fn parse(text: &str) -> Result<Source, String> {
+        let (kind, rest) = text.split_once(':').unwrap_or((text, ""));
+        match (kind, rest) {
+            ("apache", "") => apache_class_path().map(Source::Apache),
+            ("apache", file) => Ok(Source::Apache(file.into())),
+            ("ringkeeper", "") => ringkeeper_binary().map(Source::Ringkeeper),
+            ("ringkeeper", file) => Ok(Source::Ringkeeper(file.into())),
+            _ => text
+                .to_socket_addrs()
+                .ok()
+                .and_then(|mut all| all.next())
+                .map(Source::Running)
+                .ok_or_else(|| {
+                    format!("{text}: neither apache[:FILE], ringkeeper[:BINARY] nor HOST:PORT")
+                }),
+        }
+    }
+
+    /// For reports.
+    pub fn name(&self) -> String {
+        match self {
+            Source::Apache(_) => "apache".to_owned(),
+            Source::Ringkeeper(_) => "ringkeeper".to_owned(),
+            Source::Running(address) => address.to_string(),
+        }
+    }
+}
+
+fn apache_class_path() -> Result<PathBuf, String> {
+    if let Some(file) = std::env::var_os("RK_APACHE_CLASSPATH") {
+        return Ok(file.into());
+    }
+    let here = PathBuf::from(".cache/apache/classpath");
+    if here.exists() {
+        return Ok(here);
+    }
+    Err("Apache ZooKeeper is not set up: run tools/test --setup-apache once, or set \
+         RK_APACHE_CLASSPATH to a file that holds its class path"
+        .to_owned())
+}
+
+fn ringkeeper_binary() -> Result<PathBuf, String> {
+    let this = std::env::current_exe().map_err(|e| format!("own path: {e}"))?;
+    let beside = this.with_file_name("ringkeeper");
+    if beside.exists() {
+        return Ok(beside);
+    }
+    Err(format!("{} does not exist: build it, or give ringkeeper:BINARY", beside.display()))
+}
+
+/// A server under test.
+pub struct Server {
+    source: Source,
+    home: PathBuf,
+    extra_lines: Vec<String>,
+    starts: u32,
+    process: Option<Child>,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Starts the server in a directory below `home`, or finds the running one.
+    pub fn start(source: Source, home: PathBuf, extra_lines: Vec<String>) -> io::Result<Server> {
+        let address = match &source {
+            Source::Running(address) => *address,
+            Source::Apache(_) | Source::Ringkeeper(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
+        };
+        let mut server = Server { source, home, extra_lines, starts: 0, process: None, address };
+        server.restart()?;
+        Ok(server)
+    }
+
+    /// Where clients connect.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// For reports.
+    pub fn name(&self) -> String {
+        self.source.name()
+    }
+
+    /// Ends the process and starts a new one with an empty data directory; false if this server
+    /// is not ours to restart.
+    pub fn restart(&mut self) -> io::Result<bool> {
+        if let Source::Running(_) = self.source {
+            return Ok(false);
+        }
+        self.stop();
+        self.starts += 1;
+        let directory = self.home.join(format!("{}-{}", self.name(), self.starts));
+        let port = free_port()?;
+        self.address = SocketAddr::from(([127, 0, 0, 1], port));
+        fs::create_dir_all(directory.join("data"))?;
+        fs::write(directory.join("zoo.cfg"), self.config(&directory, port))?;
+        let log = File::create(directory.join("log"))?;
+        let mut command = self.command(&directory)?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        self.process = Some(command.spawn()?);
+        self.wait_until_serving(&directory)?;
+        Ok(true)
+    }
+
+    fn config(&self, directory: &Path, port: u16) -> String {
+        let own = format!(
+            "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
+             maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n\
+             minSessionTimeout=20000\nmaxSessionTimeout=60000\nextendedTypesEnabled=true\n\
+             enforceQuota=true\nsnapCount=1000000\n\
+             DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=\n",
+            directory.join("data").display()
+        );
+        self.extra_lines.iter().fold(own, |text, line| format!("{text}{line}\n"))
+    }
+
+    fn command(&self, directory: &Path) -> io::Result<Command> {
+        // Containers and TTL nodes must not vanish in the middle of a history.
+        let reaper = "-Dznode.container.checkIntervalMs=86400000";
+        let config = directory.join("zoo.cfg");
+        Ok(match &self.source {
+            Source::Ringkeeper(binary) => {
+                let mut command = Command::new(binary);
+                command.arg("server").arg(reaper).arg(config);
+                command
+            }
+            Source::Apache(file) => {
+                let mut command = Command::new("java");
+                command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
+                command.args(["-XX:-UsePerfData", "-Dfile.encoding=UTF-8", reaper]);
+                command.arg("-cp").arg(absolute_class_path(file)?);
+                command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
+                command
+            }
+            Source::Running(_) => return Err(io::Error::other("a running server is not started")),
+        })
+    }
+
+    fn wait_until_serving(&mut self, directory: &Path) -> io::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            if let Ok(answer) = words::ask(self.address, "srvr")
+                && String::from_utf8_lossy(&answer).contains("Mode: ")
+            {
+                return Ok(());
+            }
+            let ended = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten());
+            if ended.is_some() || Instant::now() > deadline {
+                let log = directory.join("log");
+                return Err(io::Error::other(format!(
+                    "{} does not serve on {} ({ended:?}); see {}",
+                    self.name(),
+                    self.address,
+                    log.display()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn stop(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            // Already ended is as good as killed; the directory is thrown away either way.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Class path entries that are relative to the directory of the class path file, made absolute.
+fn absolute_class_path(file: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(file)
+        .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", file.display())))?;
+    let directory = file.parent().unwrap_or(Path::new("."));
+    let entries = text.trim().split(':').map(|entry| {
+        let path = Path::new(entry);
+        if path.exists() { path.to_owned() } else { directory.join(path) }
+    });
+    let entries: Vec<_> = entries.map(|path| path.to_string_lossy().into_owned()).collect();
+    Ok(entries.join(":"))
+}
+
+fn free_port() -> io::Result<u16> {
+    TcpListener::bind(("127.0.0.1", 0))?.local_addr().map(|address| address.port())
+}

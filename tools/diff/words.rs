@@ -1,0 +1,180 @@
+//! Four-letter words: asked on a connection of their own, compared by shape.
+
+use crate::decode::Normalizer;
+use crate::link::Link;
+use std::io;
+use std::net::SocketAddr;
+
+/// Words whose answers are compared.
+pub const WORDS: [&str; 22] = [
+    "ruok",
+    "isro",
+    "srvr",
+    "stat",
+    "cons",
+    "conf",
+    "dump",
+    "envi",
+    "mntr",
+    "wchs",
+    "wchc",
+    "wchp",
+    "dirs",
+    "gtmk",
+    "crst",
+    "srst",
+    "hash",
+    "RUOK",
+    "abcd",
+    "ruok\n",
+    "srvr extra",
+    "kill",
+];
+
+/// Sends a word and reads until the server closes.
+pub fn ask(address: SocketAddr, word: &str) -> io::Result<Vec<u8>> {
+    let mut link = Link::open(address)?;
+    link.send(word.as_bytes());
+    Ok(link.read_all())
+}
+
+/// The parts of an answer that must be equal, line by line.
+pub fn shape(word: &str, answer: &[u8], normalizer: &mut Normalizer) -> Vec<String> {
+    let text = String::from_utf8_lossy(answer);
+    let mut lines: Vec<String> = text.split('\n').map(str::to_owned).collect();
+    match word.trim() {
+        // Keys, not values; and the JVM's own keys cannot be asked of another server.
+        "mntr" | "envi" => {
+            lines = lines.iter().map(|l| key_of(l).to_owned()).filter(|l| !l.is_empty()).collect();
+            lines.sort();
+        }
+        "conf" => lines = lines.iter().map(|line| setting(line)).collect(),
+        "dump" => lines = dump(&lines, normalizer),
+        "wchc" | "wchp" | "wchs" => lines = watches(word, &lines, normalizer),
+        "hash" => lines.truncate(0),
+        "srvr" | "srvr extra" | "stat" | "cons" => {
+            lines = lines.iter().map(|line| status(line, normalizer)).collect();
+            // Connections come in no particular order, and closed ones linger for a moment.
+            let (mut clients, rest): (Vec<_>, Vec<_>) =
+                lines.into_iter().partition(|line| line.starts_with(" /"));
+            clients.sort();
+            clients.dedup();
+            lines = rest;
+            lines.extend(clients);
+        }
+        _ => lines = lines.iter().map(|line| digits(line)).collect(),
+    }
+    lines.into_iter().map(|line| format!("{word:?}: {line}")).collect()
+}
+
+fn key_of(line: &str) -> &str {
+    line.split(['\t', '=']).next().unwrap_or_default()
+}
+
+fn setting(line: &str) -> String {
+    let name = key_of(line);
+    if ["dataDir", "dataLogDir", "dataDirSize", "dataLogSize", "clientPort"].contains(&name) {
+        return format!("{name}=...");
+    }
+    line.to_owned()
+}
+
+fn status(line: &str, normalizer: &mut Normalizer) -> String {
+    if line.starts_with("Zookeeper version: ") {
+        return "Zookeeper version: ...".to_owned();
+    }
+    if let Some(zxid) = line.strip_prefix("Zxid: 0x") {
+        let zxid = i64::from_str_radix(zxid, 16).map(|zxid| normalizer.zxid(zxid));
+        return format!("Zxid: {}", zxid.unwrap_or_else(|_| line.to_owned()));
+    }
+    if line.starts_with("Mode: ") || line.starts_with("Node count: ") {
+        return line.to_owned();
+    }
+    if line.starts_with(" /") {
+        return client(line);
+    }
+    digits(line)
+}
+
+/// The names of a connection's fields; values depend on timing.
+fn client(line: &str) -> String {
+    let (peer, fields) = line.split_once('(').unwrap_or((line, ""));
+    let names: Vec<_> = fields.split(',').map(|f| f.split('=').next().unwrap_or(f)).collect();
+    let peer = digits(peer);
+    let end = fields.rsplit(|c: char| c.is_ascii_alphanumeric()).next().unwrap_or_default();
+    // lcxid appears only once a request with a positive xid was seen, which depends on the slot.
+    let names: Vec<_> = names.into_iter().filter(|name| *name != "lcxid").collect();
+    format!("{peer}({}{end}", names.join(","))
+}
+
+/// Ephemerals by session; expiry times and buckets depend on timing.
+fn dump(lines: &[String], normalizer: &mut Normalizer) -> Vec<String> {
+    let heads =
+        lines.iter().filter(|l| l.ends_with("dump:") || l.contains("Ephemerals (")).cloned();
+    let mut out: Vec<String> = heads.collect();
+    let at = lines.iter().position(|line| line.starts_with("Sessions with Ephemerals"));
+    let block = lines.iter().skip(at.map_or(lines.len(), |at| at + 1));
+    let block: Vec<String> = block
+        .take_while(|line| line.starts_with("0x") || line.starts_with('\t'))
+        .cloned()
+        .collect();
+    out.extend(groups(&block, normalizer));
+    out
+}
+
+fn watches(word: &str, lines: &[String], normalizer: &mut Normalizer) -> Vec<String> {
+    if word == "wchs" { lines.to_vec() } else { groups(lines, normalizer) }
+}
+
+/// Blocks of a head line and indented lines, each and all of them in sorted order.
+fn groups(lines: &[String], normalizer: &mut Normalizer) -> Vec<String> {
+    let mut blocks: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lines {
+        match (line.strip_prefix('\t'), blocks.last_mut()) {
+            (Some(item), Some((_, items))) => items.push(ids(item, normalizer)),
+            _ => blocks.push((ids(line, normalizer), Vec::new())),
+        }
+    }
+    blocks.iter_mut().for_each(|(_, items)| items.sort());
+    blocks.sort();
+    blocks.into_iter().map(|(head, items)| format!("{head} {}", items.join(" "))).collect()
+}
+
+fn ids(text: &str, normalizer: &mut Normalizer) -> String {
+    let id = text.strip_prefix("0x").map(|rest| rest.trim_end_matches(':'));
+    match id.map(|id| u64::from_str_radix(id, 16)) {
+        Some(Ok(id)) => normalizer.session(id.cast_signed()),
+        _ => text.to_owned(),
+    }
+}
+
+/// Numbers as `N`.
+fn digits(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    for c in line.chars() {
+        match c {
+            '0'..='9' if out.ends_with('N') => {}
+            '0'..='9' => out.push('N'),
+            _ => out.push(c),
+        }
+    }
+    out.replace("N.N", "N")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_keep_names_and_drop_numbers() {
+        let mut n = Normalizer::new(0x10, 0);
+        let lines = shape("srvr", b"Latency min/avg/max: 0/1.25/3\nZxid: 0x12\nMode: x\n", &mut n);
+        assert_eq!(lines[0], "\"srvr\": Latency min/avg/max: N/N/N");
+        assert_eq!(lines[1], "\"srvr\": Zxid: z+2");
+        let cons = shape("cons", b" /1.2.3.4:5[1](queued=0,recved=6,sent=6)\n\n", &mut n);
+        assert_eq!(
+            cons.last().map(String::as_str),
+            Some("\"cons\":  /N.N:N[N](queued,recved,sent)")
+        );
+    }
+}
