@@ -102,6 +102,13 @@ pub struct Op {
     pub action: Action,
 }
 
+impl Request {
+    /// Whether the request changes nodes.
+    pub fn is_write(&self) -> bool {
+        matches!(self.op, 1 | 2 | 5 | 7 | 14..=16 | 19..=21)
+    }
+}
+
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "xid={} {}", self.xid, self.text)

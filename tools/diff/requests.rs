@@ -47,7 +47,8 @@ pub fn any(g: &mut Generator) -> Request {
         938..946 => path_only(g, 104, "getAllChildrenNumber"),
         946..952 => g.numbered(107, Writer::new(), "whoAmI".into()),
         952..972 => auth(g),
-        972..985 => quota(g),
+        972..985 if g.theme == Theme::Quota => quota(g),
+        972..985 => path_flag(g, 3, "exists"),
         985..994 => g.numbered(-11, Writer::new(), "closeSession".into()),
         _ => rare(g),
     }
