@@ -1,3 +1,4 @@
 //! The one integration-test binary; every suite is a module of it.
 
+mod differential;
 mod util;

@@ -8,6 +8,7 @@
 //! notices.
 #![forbid(unsafe_code)]
 
+mod arguments;
 mod codec;
 mod compare;
 mod decode;
@@ -20,6 +21,7 @@ mod run;
 mod servers;
 mod words;
 
+use arguments::{Arguments, USAGE};
 use compare::{Difference, Outcome, Pair};
 use history::Op;
 use link::Canary;
@@ -27,51 +29,21 @@ use ringkeeper::base::Rng;
 use servers::{Server, Source};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
-const USAGE: &str = "\
-rk-diff: compare two ZooKeeper servers by random histories of client operations
-
-  --a SERVER     reference (default: apache)
-  --b SERVER     server that must be like it (default: ringkeeper)
-                 SERVER is apache[:CLASSPATH-FILE], ringkeeper[:BINARY] or HOST:PORT
-  --seed N       first seed (default: 1)
-  --count N      how many histories, with consecutive seeds (default: 20)
-  --ops N        operations per history (default: 60)
-  --keep I,J,..  only these operations of each history (printed for every difference)
-  --fresh        restart both servers before each history, compare zxids as they are
-  --all          also generate what differs on purpose
-  --config LINE  a further line for both servers' zoo.cfg (repeatable)
-  --dir PATH     for the servers' files (default: below the system's temporary directory)
-  --max N        stop after N differences (default: 1)
-  --canary       flip one bit of one received frame per history; fails if a flip in a reply
-                 header goes unnoticed
-  --trace        also print every step of the histories with what clients of the first server saw
-  --print        print the history of --seed and exit
-
-Exit code: 0 no difference, 1 difference, 2 could not compare.";
-
-struct Arguments {
-    a: Source,
-    b: Source,
-    seed: u64,
-    count: u64,
-    limits: generate::Limits,
-    keep: Option<Vec<usize>>,
-    is_fresh: bool,
-    config: Vec<String>,
-    dir: PathBuf,
-    max: u64,
-    is_canary: bool,
-    is_trace: bool,
-    command: String,
-}
-
 fn main() -> ExitCode {
-    let result = arguments().and_then(|arguments| match arguments {
+    let result = Arguments::parse().and_then(|arguments| match arguments {
+        None => {
+            println!("{USAGE}");
+            Ok(true)
+        }
+        Some(arguments) if arguments.is_print => {
+            let (seed, limits) = (arguments.seed, arguments.limits);
+            let ops = generate::history(seed, &root_of(seed), limits);
+            ops.iter().for_each(|op| println!("{op}"));
+            Ok(true)
+        }
         Some(arguments) => compare_all(&arguments),
-        None => Ok(true),
     });
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -83,84 +55,6 @@ fn main() -> ExitCode {
     }
 }
 
-fn arguments() -> Result<Option<Arguments>, String> {
-    use lexopt::prelude::Long;
-    let (mut a, mut b) = ("apache".to_owned(), "ringkeeper".to_owned());
-    let (mut seed, mut count, mut max) = (1u64, 20u64, 1u64);
-    let mut limits = generate::Limits { ops: 60, is_everything: false };
-    let mut keep = None;
-    let (mut is_fresh, mut is_canary, mut is_trace, mut is_print) = (false, false, false, false);
-    let mut config = Vec::new();
-    let mut dir = std::env::temp_dir().join(format!("rk-diff-{}", std::process::id()));
-    let mut parser = lexopt::Parser::from_env();
-    let text = |e: lexopt::Error| format!("{e}; see --help");
-    while let Some(argument) = parser.next().map_err(text)? {
-        match argument {
-            Long("a") => a = value(&mut parser)?,
-            Long("b") => b = value(&mut parser)?,
-            Long("seed") => seed = number(&mut parser)?,
-            Long("count") => count = number(&mut parser)?,
-            Long("max") => max = number(&mut parser)?,
-            Long("ops") => limits.ops = number(&mut parser)? as usize,
-            Long("keep") => {
-                let indices = value(&mut parser)?;
-                let indices = indices.split(',').map(|i| i.trim().parse::<usize>());
-                let indices: Result<Vec<_>, _> = indices.collect();
-                keep = Some(indices.map_err(|e| format!("--keep: {e}"))?);
-            }
-            Long("fresh") => is_fresh = true,
-            Long("all") => limits.is_everything = true,
-            Long("config") => config.push(value(&mut parser)?),
-            Long("dir") => dir = value(&mut parser)?.into(),
-            Long("canary") => is_canary = true,
-            Long("trace") => is_trace = true,
-            Long("print") => is_print = true,
-            Long("help") => {
-                println!("{USAGE}");
-                return Ok(None);
-            }
-            other => return Err(text(other.unexpected())),
-        }
-    }
-    if is_print {
-        for op in generate::history(seed, &root_of(seed), limits) {
-            println!("{op}");
-        }
-        return Ok(None);
-    }
-    let mut command = format!("rk-diff --a {a} --b {b} --ops {}", limits.ops);
-    for (is_given, flag) in [(is_fresh, " --fresh"), (limits.is_everything, " --all")] {
-        command.push_str(if is_given { flag } else { "" });
-    }
-    config.iter().for_each(|line| command.push_str(&format!(" --config '{line}'")));
-    let (a, b) = (Source::parse(&a)?, Source::parse(&b)?);
-    Ok(Some(Arguments {
-        a,
-        b,
-        seed,
-        count,
-        limits,
-        keep,
-        is_fresh,
-        config,
-        dir,
-        max,
-        is_canary,
-        is_trace,
-        command,
-    }))
-}
-
-fn value(parser: &mut lexopt::Parser) -> Result<String, String> {
-    let value = parser.value().map_err(|e| e.to_string())?;
-    value.into_string().map_err(|value| format!("{value:?} is not UTF-8"))
-}
-
-fn number(parser: &mut lexopt::Parser) -> Result<u64, String> {
-    let text = value(parser)?;
-    text.parse().map_err(|e| format!("{text}: {e}"))
-}
-
 fn root_of(seed: u64) -> String {
     format!("/h{seed}")
 }
@@ -170,9 +64,10 @@ fn compare_all(arguments: &Arguments) -> Result<bool, String> {
         Server::start(source.clone(), arguments.dir.join(side), arguments.config.clone())
             .map_err(|e| e.to_string())
     };
+    let (a, b) = arguments.sources()?;
     let mut pair = Pair {
-        a: start(&arguments.a, "a")?,
-        b: start(&arguments.b, "b")?,
+        a: start(&a, "a")?,
+        b: start(&b, "b")?,
         is_fresh: arguments.is_fresh,
         is_trace: arguments.is_trace,
         canary: Canary::default(),
@@ -282,9 +177,8 @@ fn report(
     found.a[..common].iter().for_each(|l| line(format!("  both: {l}")));
     found.a[common..].iter().for_each(|l| line(format!("  {name_a} (a): {l}")));
     found.b[common..].iter().for_each(|l| line(format!("  {name_b} (b): {l}")));
-    let keep: Vec<_> = kept.iter().map(|op| op.index.to_string()).collect();
-    let command = &arguments.command;
-    line(format!("replay: {command} --seed {seed} --count 1 --keep {}", keep.join(",")));
+    let keep: Vec<_> = kept.iter().map(|op| op.index).collect();
+    line(format!("replay: {}", arguments.replay(seed, &keep)));
     text
 }
 
