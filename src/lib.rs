@@ -3,6 +3,8 @@
 pub mod auth;
 pub mod base;
 pub mod config;
+pub mod disk;
+pub mod log;
 pub mod session;
 pub mod sys;
 pub mod tree;

@@ -1,0 +1,207 @@
+//! `dataDir` and `dataLogDir`: created, checked, locked. Counterpart: `FileTxnSnapLog`'s
+//! constructor.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use crate::sys::file::sync_dir;
+
+use super::error::DirError;
+use super::names::{FileName, list};
+use super::snapfile::looks_valid;
+
+const VERSION_DIR: &str = "version-2";
+const LOCK_FILE: &str = "ringkeeper.lock";
+
+/// Which directories, and how to treat them.
+#[derive(Clone, Debug)]
+pub struct DirOptions {
+    /// `dataDir`
+    pub data_dir: PathBuf,
+    /// `dataLogDir`; `None`: the same.
+    pub log_dir: Option<PathBuf>,
+    /// `zookeeper.datadir.autocreate`
+    pub autocreate: bool,
+}
+
+/// The directories of one server, locked for as long as this lives.
+#[derive(Debug)]
+pub struct DataDir {
+    data_dir: PathBuf,
+    log_root: PathBuf,
+    snap_dir: PathBuf,
+    log_dir: PathBuf,
+    /// Spare segments left by an earlier run; their owner is whoever recovers.
+    spares: Vec<PathBuf>,
+    _locks: Vec<File>,
+}
+
+fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> DirError {
+    move |error| DirError::Io { path: path.to_owned(), doing, error }
+}
+
+impl DataDir {
+    /// Creates (if allowed), locks and checks the directories, and removes temporary files of an
+    /// earlier run. The lock comes first: nothing is changed while another server runs.
+    pub fn open(options: &DirOptions) -> Result<DataDir, DirError> {
+        let data_dir = options.data_dir.clone();
+        let log_root = options.log_dir.clone().unwrap_or_else(|| data_dir.clone());
+        let snap_dir = data_dir.join(VERSION_DIR);
+        let log_dir = log_root.join(VERSION_DIR);
+        for dir in [&snap_dir, &log_dir] {
+            ensure(dir, options.autocreate)?;
+        }
+        let same = same_dir(&snap_dir, &log_dir)?;
+        let mut locks = vec![lock(&snap_dir)?];
+        if !same {
+            locks.push(lock(&log_dir)?);
+        }
+        let mut dir =
+            DataDir { data_dir, log_root, snap_dir, log_dir, spares: Vec::new(), _locks: locks };
+        if !same {
+            dir.check_misplaced()?;
+        }
+        dir.tidy()?;
+        Ok(dir)
+    }
+
+    /// `dataDir` itself: `myid`, `zookeeper_server.pid`.
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    /// `dataLogDir` itself: `initialize`.
+    pub fn log_root(&self) -> &Path {
+        &self.log_root
+    }
+
+    /// `dataDir/version-2`: snapshots, epoch files.
+    pub fn snap_dir(&self) -> &Path {
+        &self.snap_dir
+    }
+
+    /// `dataLogDir/version-2`: logs.
+    pub fn log_dir(&self) -> &Path {
+        &self.log_dir
+    }
+
+    /// Spare segments that were there when the directory was opened.
+    pub(super) fn spares(&self) -> &[PathBuf] {
+        &self.spares
+    }
+
+    /// Replaces a small file in the snapshot directory (epoch files): written under a temporary
+    /// name, synced, renamed, directory synced.
+    pub fn write_atomic(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
+        let path = self.snap_dir.join(name);
+        let tmp = self.snap_dir.join(format!("{name}.tmp"));
+        let write = || -> io::Result<()> {
+            let mut file = File::create(&tmp)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            fs::rename(&tmp, &path)?;
+            sync_dir(&self.snap_dir)
+        };
+        write().map_err(io_error(&path, "write"))
+    }
+
+    /// Reads a small file of the snapshot directory; `None` if there is none.
+    pub fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, DirError> {
+        let path = self.snap_dir.join(name);
+        match fs::read(&path) {
+            Ok(content) => Ok(Some(content)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(io_error(&path, "read")(e)),
+        }
+    }
+
+    fn check_misplaced(&self) -> Result<(), DirError> {
+        for (kind, file) in list(&self.log_dir).map_err(io_error(&self.log_dir, "list"))? {
+            if matches!(kind, FileName::Snapshot(_)) {
+                return Err(DirError::Misplaced { file, belongs: self.snap_dir.clone() });
+            }
+        }
+        for (kind, file) in list(&self.snap_dir).map_err(io_error(&self.snap_dir, "list"))? {
+            if matches!(kind, FileName::ApacheLog(_) | FileName::Segment(_)) {
+                return Err(DirError::Misplaced { file, belongs: self.log_dir.clone() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes unfinished files of ours and notes the spare segments. A temporary snapshot stays
+    /// if there is no proper one: it may be all that is left for an operator to look at.
+    fn tidy(&mut self) -> Result<(), DirError> {
+        let snaps = list(&self.snap_dir).map_err(io_error(&self.snap_dir, "list"))?;
+        let proper =
+            snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && looks_valid(p));
+        for (kind, path) in snaps {
+            if kind == FileName::Temporary && proper {
+                fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
+            }
+        }
+        for (kind, path) in list(&self.log_dir).map_err(io_error(&self.log_dir, "list"))? {
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+            if kind == FileName::Temporary && name.starts_with("spare.") {
+                fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
+            } else if kind == FileName::Spare {
+                self.spares.push(path);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn ensure(dir: &Path, autocreate: bool) -> Result<(), DirError> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    if !autocreate {
+        return Err(DirError::Missing { path: dir.to_owned() });
+    }
+    fs::create_dir_all(dir).map_err(io_error(dir, "create"))?;
+    if let Some(parent) = dir.parent() {
+        sync_dir(parent).map_err(io_error(parent, "sync"))?;
+    }
+    Ok(())
+}
+
+fn same_dir(a: &Path, b: &Path) -> Result<bool, DirError> {
+    let canonical = |p: &Path| fs::canonicalize(p).map_err(io_error(p, "resolve"));
+    Ok(canonical(a)? == canonical(b)?)
+}
+
+/// Takes the lock file and writes the process id into it. The lock goes with the process, so a
+/// leftover file means nothing.
+fn lock(dir: &Path) -> Result<File, DirError> {
+    let path = dir.join(LOCK_FILE);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io_error(&path, "open"))?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(DirError::Locked { path: dir.to_owned(), pid });
+        }
+        Err(TryLockError::Error(e)) => return Err(io_error(&path, "lock")(e)),
+    }
+    let mut write = || -> io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    // The id is a courtesy for the next one's message. A full disk must not keep a server down.
+    if let Err(e) = write()
+        && e.kind() != io::ErrorKind::StorageFull
+    {
+        return Err(io_error(&path, "write")(e));
+    }
+    Ok(file)
+}

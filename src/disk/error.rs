@@ -1,0 +1,174 @@
+//! What can go wrong with a data directory, each with what to do about it.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use crate::base::Zxid;
+
+/// Why a data directory cannot be used.
+#[derive(Debug)]
+pub enum DirError {
+    /// An operation failed.
+    Io {
+        /// What it was about.
+        path: PathBuf,
+        /// What was attempted: "create", "lock", …
+        doing: &'static str,
+        /// The system's answer.
+        error: io::Error,
+    },
+    /// The directory does not exist and `datadir.autocreate` is off.
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Another server uses it.
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// Its process id, if it could be read.
+        pid: Option<u32>,
+    },
+    /// Snapshots in the log directory or logs in the snapshot directory.
+    Misplaced {
+        /// The file.
+        file: PathBuf,
+        /// Where such files belong.
+        belongs: PathBuf,
+    },
+}
+
+impl fmt::Display for DirError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DirError::Io { path, doing, error } => {
+                write!(f, "cannot {doing} {}: {error}", path.display())?;
+                match error.kind() {
+                    io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                        write!(f, "; the server's user must be able to write there")
+                    }
+                    io::ErrorKind::StorageFull => write!(f, "; free some space and start again"),
+                    _ => Ok(()),
+                }
+            }
+            DirError::Missing { path } => write!(
+                f,
+                "{} does not exist and zookeeper.datadir.autocreate is false; create it, or check \
+                 dataDir and dataLogDir in the configuration",
+                path.display()
+            ),
+            DirError::Locked { path, pid } => {
+                write!(f, "{} is in use by another server", path.display())?;
+                match pid {
+                    Some(pid) => write!(f, " (process {pid}); stop it, or use another dataDir"),
+                    None => write!(f, "; stop it, or use another dataDir"),
+                }
+            }
+            DirError::Misplaced { file, belongs } => write!(
+                f,
+                "{} does not belong there: dataDir and dataLogDir differ, and such files belong \
+                 in {}; move it, or correct dataDir and dataLogDir",
+                file.display(),
+                belongs.display()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for DirError {}
+
+/// What kind of trouble stopped a recovery.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecoverErrorKind {
+    /// A file could not be listed, opened or read.
+    Io,
+    /// There are logs but no snapshot (`snapshot.trust.empty` is off).
+    NoSnapshot,
+    /// There are snapshots, and none can be loaded.
+    BadSnapshots,
+    /// The newest snapshot is damaged and the log does not make up for it.
+    SnapshotAhead,
+    /// A log file is damaged before its tail.
+    Damage,
+    /// Transactions are missing between two that are there.
+    Gap,
+    /// Two log files contain different histories.
+    Overlap,
+    /// A transaction is whole but cannot be understood.
+    Entry,
+}
+
+/// Why a server does not start from this directory. Nothing on disk has been changed.
+#[derive(Debug)]
+pub struct RecoverError {
+    /// Kind of trouble.
+    pub kind: RecoverErrorKind,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// Byte offset in it, if there is one place.
+    pub offset: Option<u64>,
+    /// The last readable transaction before the place.
+    pub before: Option<Zxid>,
+    /// The first readable transaction behind it.
+    pub after: Option<Zxid>,
+    /// What is wrong.
+    pub what: String,
+    /// What the operator can do.
+    pub advice: String,
+}
+
+impl fmt::Display for RecoverError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.path.display())?;
+        if let Some(offset) = self.offset {
+            write!(f, ", offset {offset}")?;
+        }
+        write!(f, ": {}", self.what)?;
+        if let Some(zxid) = self.before {
+            write!(f, "; last readable transaction before it 0x{zxid}")?;
+        }
+        if let Some(zxid) = self.after {
+            write!(f, "; first readable transaction after it 0x{zxid}")?;
+        }
+        write!(f, ". {}", self.advice)
+    }
+}
+
+impl std::error::Error for RecoverError {}
+
+/// The log could not be written or synced. What was not acknowledged yet never will be; the
+/// process must end, because nobody can know what a failed write or sync left on disk.
+#[derive(Debug)]
+pub struct FatalLogError {
+    /// The segment or directory.
+    pub path: PathBuf,
+    /// What was attempted.
+    pub doing: &'static str,
+    /// The system's answer.
+    pub error: io::Error,
+    /// Everything up to here is durable.
+    pub durable: Zxid,
+}
+
+impl fmt::Display for FatalLogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "cannot {} the transaction log {}: {}; transactions up to 0x{} are safe, nothing \
+             later was acknowledged, and this server stops. ",
+            self.doing,
+            self.path.display(),
+            self.error,
+            self.durable
+        )?;
+        match self.error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                write!(f, "Free space on that file system (see autopurge), then start it again")
+            }
+            _ => write!(f, "Check the disk and the kernel's messages, then start it again"),
+        }
+    }
+}
+
+impl std::error::Error for FatalLogError {}

@@ -1,0 +1,349 @@
+//! The background thread for everything on disk that no request waits for: segments ahead of
+//! need, snapshot files, purge, directory sizes.
+//!
+//! Segment work goes before snapshot pieces, so that the log never runs out of segments because
+//! a snapshot is being written. A snapshot that cannot be written is abandoned and reported; the
+//! server goes on. Counterparts: the snapshot thread of `SyncRequestProcessor`,
+//! `DatadirCleanupManager`.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
+
+use crate::base::Zxid;
+use crate::log::Compression;
+use crate::sys::file::sync_dir;
+
+use super::datadir::DataDir;
+use super::names::{FileName, list};
+use super::purge::{PurgePolicy, Purged, purge};
+use super::segments::{self, Spare};
+use super::snapfile::SnapshotFile;
+
+/// Settings of the housekeeper.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HousekeeperOptions {
+    /// `snapshot.compression.method`
+    pub compression: Compression,
+}
+
+/// What the housekeeper has to say; collect after each wake.
+#[derive(Debug)]
+pub enum Report {
+    /// The snapshot is complete and durable under its name.
+    SnapshotDone {
+        /// Position of the snapshot.
+        zxid: Zxid,
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// The snapshot was abandoned; older ones and the log still hold everything.
+    SnapshotFailed {
+        /// Position of the snapshot.
+        zxid: Zxid,
+        /// The temporary file, removed.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
+    /// A purge is done.
+    Purged(Purged),
+    /// A purge failed half-way.
+    PurgeFailed(io::Error),
+    /// Sizes in bytes of the two `version-2` directories.
+    DirSizes {
+        /// Snapshots and epoch files.
+        snap_bytes: u64,
+        /// Logs, spare segments not counted.
+        log_bytes: u64,
+    },
+    /// No segment could be prepared; the log will try itself when it needs one.
+    SegmentFailed(io::Error),
+}
+
+#[derive(Debug)]
+pub(super) enum Urgent {
+    /// Have one segment of this size ready.
+    Prepare(u64),
+    /// Unused files of an earlier run.
+    Adopt(Vec<PathBuf>),
+    /// Make a segment's name durable.
+    SyncLogDir,
+}
+
+enum Job {
+    SnapshotBegin(Zxid),
+    SnapshotChunk(Vec<u8>),
+    SnapshotFinish,
+    SnapshotAbort,
+    Purge(PurgePolicy),
+    DirSizes,
+}
+
+/// Handle of the background thread. Dropping it lets the thread finish what is queued, then end.
+pub struct Housekeeper {
+    urgent: Option<Sender<Urgent>>,
+    jobs: Option<Sender<Job>>,
+    spares: Receiver<Spare>,
+    backlog: Arc<AtomicUsize>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Housekeeper {
+    /// Starts the thread. `wake` is called on it after each report.
+    pub fn start(
+        dir: Arc<DataDir>,
+        options: HousekeeperOptions,
+        wake: Box<dyn Fn() + Send>,
+    ) -> io::Result<(Housekeeper, Receiver<Report>)> {
+        let (urgent, urgent_in) = unbounded();
+        let (jobs, jobs_in) = unbounded();
+        let (spares_out, spares) = unbounded();
+        let (reports_out, reports) = unbounded();
+        let backlog = Arc::new(AtomicUsize::new(0));
+        let worker = Worker {
+            dir,
+            options,
+            spares: spares_out,
+            reports: reports_out,
+            wake,
+            backlog: Arc::clone(&backlog),
+            reusable: Vec::new(),
+            segment_size: 0,
+            snapshot: None,
+        };
+        let thread = Builder::new()
+            .name("housekeeper".into())
+            .spawn(move || worker.run(&urgent_in, &jobs_in))?;
+        let (urgent, jobs, thread) = (Some(urgent), Some(jobs), Some(thread));
+        Ok((Housekeeper { urgent, jobs, spares, backlog, thread }, reports))
+    }
+
+    /// Begins the snapshot at `zxid`; one still unfinished is abandoned.
+    pub fn snapshot_begin(&self, zxid: Zxid) {
+        self.send(Job::SnapshotBegin(zxid));
+    }
+
+    /// The next piece of the uncompressed snapshot. Pieces queue in memory: pause while
+    /// [`Housekeeper::snapshot_backlog`] is large.
+    pub fn snapshot_chunk(&self, chunk: Vec<u8>) {
+        self.backlog.fetch_add(chunk.len(), Ordering::Relaxed);
+        self.send(Job::SnapshotChunk(chunk));
+    }
+
+    /// All pieces are there: sync, rename, report.
+    pub fn snapshot_finish(&self) {
+        self.send(Job::SnapshotFinish);
+    }
+
+    /// Gives the snapshot up without a report.
+    pub fn snapshot_abort(&self) {
+        self.send(Job::SnapshotAbort);
+    }
+
+    /// Bytes of pieces not written yet.
+    pub fn snapshot_backlog(&self) -> usize {
+        self.backlog.load(Ordering::Relaxed)
+    }
+
+    /// Removes what the policy does not keep.
+    pub fn purge(&self, policy: PurgePolicy) {
+        self.send(Job::Purge(policy));
+    }
+
+    /// Asks for a [`Report::DirSizes`].
+    pub fn dir_sizes(&self) {
+        self.send(Job::DirSizes);
+    }
+
+    pub(super) fn segment_channels(&self) -> (Sender<Urgent>, Receiver<Spare>) {
+        let urgent = match &self.urgent {
+            Some(urgent) => urgent.clone(),
+            None => unbounded().0,
+        };
+        (urgent, self.spares.clone())
+    }
+
+    fn send(&self, job: Job) {
+        if let Some(jobs) = &self.jobs {
+            // The thread lives as long as the sender, unless it panicked, which ends the process.
+            let _ = jobs.send(job);
+        }
+    }
+}
+
+impl Drop for Housekeeper {
+    fn drop(&mut self) {
+        self.urgent = None;
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+struct Worker {
+    dir: Arc<DataDir>,
+    options: HousekeeperOptions,
+    spares: Sender<Spare>,
+    reports: Sender<Report>,
+    wake: Box<dyn Fn() + Send>,
+    backlog: Arc<AtomicUsize>,
+    /// Segments free for another life.
+    reusable: Vec<PathBuf>,
+    segment_size: u64,
+    snapshot: Option<(Zxid, SnapshotFile)>,
+}
+
+/// Old segments kept for reuse; more are removed.
+const REUSABLE_MAX: usize = 2;
+
+impl Worker {
+    fn run(mut self, urgent: &Receiver<Urgent>, jobs: &Receiver<Job>) {
+        loop {
+            select_biased! {
+                recv(urgent) -> message => match message {
+                    Ok(message) => self.urgent(message),
+                    // The log writer has its own sender, so both ends are gone.
+                    Err(_) => break,
+                },
+                recv(jobs) -> job => match job {
+                    Ok(job) => self.job(job),
+                    Err(_) => break,
+                },
+            }
+        }
+        // What was queued before the handle was dropped is still done.
+        while let Ok(job) = jobs.try_recv() {
+            self.job(job);
+        }
+        if let Some((_, file)) = self.snapshot.take() {
+            file.abandon();
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // Nobody listens any more during shutdown.
+        let _ = self.reports.send(report);
+        (self.wake)();
+    }
+
+    fn urgent(&mut self, message: Urgent) {
+        match message {
+            Urgent::Prepare(size) => {
+                self.segment_size = size;
+                match self.prepare(size) {
+                    Ok(spare) => drop(self.spares.send(spare)),
+                    Err(e) => self.report(Report::SegmentFailed(e)),
+                }
+            }
+            Urgent::Adopt(files) => self.reusable.extend(files),
+            Urgent::SyncLogDir => {
+                if let Err(e) = sync_dir(self.dir.log_dir()) {
+                    self.report(Report::SegmentFailed(e));
+                }
+            }
+        }
+    }
+
+    fn prepare(&mut self, size: u64) -> io::Result<Spare> {
+        while let Some(old) = self.reusable.pop() {
+            if fs::metadata(&old).is_ok_and(|m| m.len() == size) {
+                return segments::recycle(self.dir.log_dir(), &old);
+            }
+            let _ = fs::remove_file(&old);
+        }
+        segments::create(self.dir.log_dir(), size, true)
+    }
+
+    fn job(&mut self, job: Job) {
+        match job {
+            Job::SnapshotBegin(zxid) => self.snapshot_begin(zxid),
+            Job::SnapshotChunk(chunk) => {
+                self.snapshot_chunk(&chunk);
+                self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
+            }
+            Job::SnapshotFinish => self.snapshot_finish(),
+            Job::SnapshotAbort => {
+                if let Some((_, file)) = self.snapshot.take() {
+                    file.abandon();
+                }
+            }
+            Job::Purge(policy) => self.purge(policy),
+            Job::DirSizes => {
+                let snap_bytes = dir_size(self.dir.snap_dir()).unwrap_or(0);
+                let log_bytes = dir_size(self.dir.log_dir()).unwrap_or(0);
+                self.report(Report::DirSizes { snap_bytes, log_bytes });
+            }
+        }
+    }
+
+    fn snapshot_begin(&mut self, zxid: Zxid) {
+        if let Some((_, unfinished)) = self.snapshot.take() {
+            unfinished.abandon();
+        }
+        match SnapshotFile::create(self.dir.snap_dir(), zxid, self.options.compression) {
+            Ok(file) => self.snapshot = Some((zxid, file)),
+            Err(error) => {
+                let path = self.dir.snap_dir().to_owned();
+                self.report(Report::SnapshotFailed { zxid, path, error });
+            }
+        }
+    }
+
+    fn snapshot_chunk(&mut self, chunk: &[u8]) {
+        let Some((zxid, file)) = &mut self.snapshot else { return };
+        let zxid = *zxid;
+        if let Err(error) = file.push(chunk)
+            && let Some((_, file)) = self.snapshot.take()
+        {
+            let path = file.abandon();
+            self.report(Report::SnapshotFailed { zxid, path, error });
+        }
+    }
+
+    fn snapshot_finish(&mut self) {
+        let Some((zxid, file)) = self.snapshot.take() else { return };
+        match file.finish() {
+            Ok((path, bytes)) => self.report(Report::SnapshotDone { zxid, path, bytes }),
+            Err((path, error)) => self.report(Report::SnapshotFailed { zxid, path, error }),
+        }
+    }
+
+    fn purge(&mut self, policy: PurgePolicy) {
+        let purged = match purge(&self.dir, policy) {
+            Ok(purged) => purged,
+            Err(e) => return self.report(Report::PurgeFailed(e)),
+        };
+        for path in &purged.segments {
+            let right_size = fs::metadata(path).is_ok_and(|m| m.len() == self.segment_size);
+            if right_size && self.reusable.len() < REUSABLE_MAX {
+                // Away from its name at once: a second purge must not find it again.
+                match segments::retire(self.dir.log_dir(), path) {
+                    Ok(spare) => self.reusable.push(spare),
+                    Err(e) => return self.report(Report::PurgeFailed(e)),
+                }
+            } else if let Err(e) = fs::remove_file(path) {
+                return self.report(Report::PurgeFailed(e));
+            }
+        }
+        self.report(Report::Purged(purged));
+    }
+}
+
+fn dir_size(dir: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for (kind, path) in list(dir)? {
+        if kind != FileName::Spare {
+            sum += fs::metadata(&path).map_or(0, |m| m.len());
+        }
+    }
+    Ok(sum)
+}

@@ -1,0 +1,544 @@
+//! Start-up: the newest good snapshot, then every later transaction of the logs, Apache's and
+//! ours, in zxid order. Reads only (but consumes the marker file `initialize`); what has to be
+//! changed on disk is returned as a [`LogRepair`]. Counterpart: `FileTxnSnapLog.restore`.
+//!
+//! Invariant: a transaction that may have been acknowledged is either handed to the target or
+//! makes the recovery fail with the file, the offset and what to do.
+
+#![allow(clippy::result_large_err, reason = "a recovery fails once")]
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::Zxid;
+use crate::log::{
+    Damage, EntryAt, Expect, ScanStop, SnapshotDigest, SnapshotVisitor, Tail, scan_apache,
+    scan_segment,
+};
+use crate::sys::file::{MappedFile, sync_dir};
+use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
+
+use super::datadir::DataDir;
+use super::error::{RecoverError, RecoverErrorKind as Kind};
+use super::names::{FileName, list};
+use super::snapfile::{load_snapshot, looks_valid};
+
+/// Receives what is recovered, in order.
+pub trait RecoveryTarget: SnapshotVisitor {
+    /// Forget everything: a snapshot turned out to be damaged half-way.
+    fn reset(&mut self);
+    /// The snapshot at `zxid` is complete.
+    fn snapshot_done(&mut self, zxid: Zxid, digest: Option<SnapshotDigest>) -> Result<(), String>;
+    /// The next transaction. `entry` is its encoding. An `Err` stops the recovery; failures that
+    /// replay over a fuzzy snapshot produces (node exists, no node) are none.
+    fn txn(
+        &mut self,
+        header: &TxnHeader,
+        txn: &Txn<'_>,
+        digest: Option<TxnDigest>,
+        entry: &[u8],
+    ) -> Result<(), String>;
+}
+
+/// Settings of a recovery.
+#[derive(Clone, Copy, Debug)]
+pub struct RecoverOptions {
+    /// `zookeeper.snapshot.trust.empty`: logs without a snapshot start from an empty tree.
+    pub trust_empty: bool,
+    /// `zookeeper.db.autocreate`: an empty directory is a trusted empty database.
+    pub db_autocreate: bool,
+}
+
+impl Default for RecoverOptions {
+    fn default() -> RecoverOptions {
+        RecoverOptions { trust_empty: false, db_autocreate: true }
+    }
+}
+
+/// A start from an empty directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EmptyStart {
+    /// An empty database at zxid 0: write `snapshot.0` before serving.
+    Trusted,
+    /// `db.autocreate=false` and no `initialize` file: zxid is -1, and this server does not
+    /// count in elections until it has synced.
+    Untrusted,
+}
+
+/// What the log needs before it can be appended to.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct LogRepair {
+    /// The number of the next group commit.
+    pub next_group: u64,
+    /// The last segment and where its last whole group commit ends; what follows is zeros or a
+    /// torn, never acknowledged write.
+    pub cut: Option<(PathBuf, u64)>,
+    /// Segments without a whole group commit.
+    pub remove: Vec<PathBuf>,
+    /// Segments in use whose name did not become durable, with the name they get.
+    pub rename: Vec<(PathBuf, PathBuf)>,
+    /// Unused spare segments.
+    pub spares: Vec<PathBuf>,
+}
+
+impl LogRepair {
+    /// Changes the directory accordingly, durably.
+    pub(super) fn perform(&self, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+        let at = |path: &Path| {
+            let path = path.to_owned();
+            move |e| (path, e)
+        };
+        for path in &self.remove {
+            fs::remove_file(path).map_err(at(path))?;
+        }
+        for (from, to) in &self.rename {
+            fs::rename(from, to).map_err(at(from))?;
+        }
+        if let Some((path, end)) = &self.cut {
+            let renamed = self.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
+            let path = renamed.unwrap_or(path);
+            let file = File::options().write(true).open(path).map_err(at(path))?;
+            file.set_len(*end).map_err(at(path))?;
+            file.sync_all().map_err(at(path))?;
+        }
+        sync_dir(dir).map_err(at(dir))
+    }
+}
+
+/// A completed recovery.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// The last transaction; -1 for an untrusted empty database.
+    pub last_zxid: Zxid,
+    /// Position of the snapshot it started from.
+    pub snapshot_zxid: Option<Zxid>,
+    /// Transactions handed to the target.
+    pub entries_replayed: u64,
+    /// The directory held neither snapshot nor log.
+    pub empty: Option<EmptyStart>,
+    /// Things an operator should read.
+    pub notes: Vec<String>,
+    /// What [`super::LogWriter::open`] will change.
+    pub repair: LogRepair,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Apache,
+    Native,
+}
+
+#[derive(Clone, Debug)]
+struct LogFile {
+    source: Source,
+    first: Zxid,
+    path: PathBuf,
+    /// Found under its spare name.
+    spare: bool,
+}
+
+/// Loads the directory into `target`.
+pub fn recover(
+    dir: &DataDir,
+    options: &RecoverOptions,
+    target: &mut dyn RecoveryTarget,
+) -> Result<Recovered, RecoverError> {
+    let mut notes = Vec::new();
+    let mut repair = LogRepair { next_group: 1, ..LogRepair::default() };
+    let logs = find_logs(dir, &mut repair)?;
+    let snaps = list(dir.snap_dir()).map_err(|e| io_error(dir.snap_dir(), &e))?;
+    let mut snaps: Vec<(Zxid, PathBuf)> = snaps
+        .into_iter()
+        .filter_map(|(kind, path)| match kind {
+            FileName::Snapshot(zxid) => Some((zxid, path)),
+            _ => None,
+        })
+        .collect();
+    snaps.sort();
+    snaps.reverse();
+    let (loaded, bad) = load_newest(&snaps, target, &mut notes)?;
+    let complete_from_start = logs.first().is_some_and(|f| {
+        // Our own log from the very first transaction on needs no snapshot below it.
+        f.source == Source::Native && f.first == Zxid(1)
+    });
+    let initialize = dir.log_root().join("initialize");
+    let initialize_found = initialize.exists();
+    if initialize_found {
+        fs::remove_file(&initialize).map_err(|e| io_error(&initialize, &e))?;
+    }
+    let empty = match (loaded, logs.is_empty()) {
+        (Some(_), _) => None,
+        (None, true) => {
+            let empty_zero = |(zxid, _, _): &(Zxid, PathBuf, String)| *zxid == Zxid::ZERO;
+            if let Some(newest) = bad.iter().find(|b| !empty_zero(b)) {
+                return Err(bad_snapshots(newest));
+            }
+            let trusted = options.db_autocreate || initialize_found;
+            Some(if trusted { EmptyStart::Trusted } else { EmptyStart::Untrusted })
+        }
+        (None, false) if options.trust_empty || complete_from_start => {
+            notes.push(format!(
+                "there is no usable snapshot; starting from an empty tree and all logs in {}",
+                dir.log_dir().display()
+            ));
+            None
+        }
+        (None, false) => match bad.first() {
+            Some(newest) => return Err(bad_snapshots(newest)),
+            None => return Err(no_snapshot(dir)),
+        },
+    };
+    let mut replay = Replay {
+        target,
+        snapshot: loaded,
+        applied: loaded,
+        entries: 0,
+        overlaps: 0,
+        notes: &mut notes,
+        repair: &mut repair,
+    };
+    replay.files(&logs).map_err(|e| explain_fallback(e, &bad))?;
+    let (applied, entries) = (replay.applied, replay.entries);
+    let last_zxid = match empty {
+        Some(EmptyStart::Untrusted) => Zxid(-1),
+        Some(EmptyStart::Trusted) | None => applied.unwrap_or(Zxid::ZERO),
+    };
+    if let Some((zxid, path, why)) = bad.iter().find(|(zxid, _, _)| *zxid > last_zxid)
+        && empty.is_none()
+    {
+        return Err(RecoverError {
+            kind: Kind::SnapshotAhead,
+            path: path.clone(),
+            offset: None,
+            before: Some(last_zxid),
+            after: Some(*zxid),
+            what: format!(
+                "the newest snapshot is damaged ({why}) and the log ends before it: transactions \
+                 0x{last_zxid} to 0x{zxid} would be lost"
+            ),
+            advice: advice_restore(),
+        });
+    }
+    Ok(Recovered {
+        last_zxid,
+        snapshot_zxid: loaded,
+        entries_replayed: entries,
+        empty,
+        notes,
+        repair,
+    })
+}
+
+fn advice_restore() -> String {
+    "If other servers of the ensemble have the data, empty this server's version-2 directories and \
+     let it fetch everything from the leader; otherwise restore the directory from a backup"
+        .into()
+}
+
+fn plain_error(kind: Kind, path: &Path, what: String, advice: String) -> RecoverError {
+    RecoverError {
+        kind,
+        path: path.to_owned(),
+        offset: None,
+        before: None,
+        after: None,
+        what,
+        advice,
+    }
+}
+
+fn io_error(path: &Path, error: &io::Error) -> RecoverError {
+    let advice = "Check the disk, the file's owner and its permissions".into();
+    plain_error(Kind::Io, path, format!("it cannot be read: {error}"), advice)
+}
+
+fn no_snapshot(dir: &DataDir) -> RecoverError {
+    let what = format!(
+        "there are transaction logs in {} but no snapshot here: data would be missing",
+        dir.log_dir().display()
+    );
+    let advice = "Put the snapshots back. Only if there never were any (an upgrade from 3.4 that \
+                  never took one), start once with zookeeper.snapshot.trust.empty=true"
+        .into();
+    plain_error(Kind::NoSnapshot, dir.snap_dir(), what, advice)
+}
+
+fn bad_snapshots((_, path, why): &(Zxid, PathBuf, String)) -> RecoverError {
+    let what = format!("no snapshot in this directory can be loaded; the newest: {why}");
+    plain_error(Kind::BadSnapshots, path, what, advice_restore())
+}
+
+/// After falling back to an older snapshot, an error in the log has two causes.
+fn explain_fallback(mut e: RecoverError, bad: &[(Zxid, PathBuf, String)]) -> RecoverError {
+    if let Some((_, path, why)) = bad.first() {
+        e.what = format!(
+            "{} (this part of the log is needed because the newest snapshot {} is damaged: {why})",
+            e.what,
+            path.display()
+        );
+    }
+    e
+}
+
+type BadSnapshot = (Zxid, PathBuf, String);
+
+/// Tries the snapshots, newest first. Returns the position of the loaded one and those that
+/// failed before it.
+fn load_newest(
+    snaps: &[(Zxid, PathBuf)],
+    target: &mut dyn RecoveryTarget,
+    notes: &mut Vec<String>,
+) -> Result<(Option<Zxid>, Vec<BadSnapshot>), RecoverError> {
+    let mut bad: Vec<BadSnapshot> = Vec::new();
+    target.reset();
+    for (zxid, path) in snaps.iter().take(100) {
+        let attempt = if looks_valid(path) {
+            load_snapshot(path, target)
+        } else {
+            Err("it is incomplete".into())
+        };
+        let attempt = attempt.and_then(|loaded| target.snapshot_done(*zxid, loaded.digest));
+        match attempt {
+            Ok(()) => return Ok((Some(*zxid), bad)),
+            Err(why) => {
+                notes.push(format!("snapshot {} cannot be used: {why}", path.display()));
+                bad.push((*zxid, path.clone(), why));
+                target.reset();
+            }
+        }
+    }
+    Ok((None, bad))
+}
+
+/// All log files in the order of their first transaction.
+fn find_logs(dir: &DataDir, repair: &mut LogRepair) -> Result<Vec<LogFile>, RecoverError> {
+    let mut logs = Vec::new();
+    for (kind, path) in list(dir.log_dir()).map_err(|e| io_error(dir.log_dir(), &e))? {
+        match kind {
+            FileName::ApacheLog(first) => {
+                logs.push(LogFile { source: Source::Apache, first, path, spare: false });
+            }
+            FileName::Segment(first) => {
+                logs.push(LogFile { source: Source::Native, first, path, spare: false });
+            }
+            FileName::Snapshot(_) | FileName::Spare | FileName::Temporary | FileName::Other => {}
+        }
+    }
+    for path in dir.spares() {
+        match first_record(path).map_err(|e| io_error(path, &e))? {
+            Some(first) => {
+                let path = path.clone();
+                logs.push(LogFile { source: Source::Native, first, path, spare: true });
+            }
+            None => repair.spares.push(path.clone()),
+        }
+    }
+    logs.sort_by(|a, b| a.first.cmp(&b.first).then_with(|| a.path.cmp(&b.path)));
+    Ok(logs)
+}
+
+/// First transaction of a spare segment whose new name was lost in a crash.
+fn first_record(path: &Path) -> io::Result<Option<Zxid>> {
+    let map = match File::open(path) {
+        Ok(file) => MappedFile::new(&file)?,
+        // It was in use already when a colleague of ours took it; not possible under the lock.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let mut first = None;
+    // Stops at the first entry; what the rest is like comes later.
+    let _ = scan_segment(&map, Expect::default(), &mut |at: EntryAt, _: &[u8]| {
+        first = Some(at.zxid);
+        Err(())
+    });
+    Ok(first)
+}
+
+struct Replay<'a> {
+    target: &'a mut dyn RecoveryTarget,
+    snapshot: Option<Zxid>,
+    /// The last transaction in the target; `None` while it is empty.
+    applied: Option<Zxid>,
+    entries: u64,
+    /// Transactions that Apache's logs hold twice.
+    overlaps: u64,
+    notes: &'a mut Vec<String>,
+    repair: &'a mut LogRepair,
+}
+
+impl Replay<'_> {
+    fn files(&mut self, logs: &[LogFile]) -> Result<(), RecoverError> {
+        // A file is needed unless the next one starts at or before the first needed transaction.
+        let from = self.snapshot.map_or(Zxid::ZERO, |s| Zxid(s.0.saturating_add(1)));
+        let newest = logs.iter().rev().find(|f| f.first <= from).map(|f| f.first);
+        // Copies (log.5.bak) start alike; each may be the incomplete one.
+        let skip = newest.and_then(|n| logs.iter().position(|f| f.first == n)).unwrap_or(0);
+        let last_native = logs.iter().rposition(|f| f.source == Source::Native);
+        let last_apache = logs.iter().rposition(|f| f.source == Source::Apache);
+        let mut group = None;
+        for (index, file) in logs.iter().enumerate().skip(skip) {
+            match file.source {
+                Source::Apache => {
+                    group = None;
+                    self.apache(file, last_apache == Some(index))?;
+                }
+                Source::Native => {
+                    let followed = last_native != Some(index);
+                    group = self.native(file, Expect { group, followed })?;
+                }
+            }
+        }
+        // If the last segment was not needed, the next group's number does not matter either.
+        self.repair.next_group = group.unwrap_or(1);
+        if self.overlaps > 0 {
+            self.notes.push(format!(
+                "{} transactions stand in more than one log file (copies such as log.1f.bak \
+                 count as logs); each was applied once",
+                self.overlaps
+            ));
+        }
+        Ok(())
+    }
+
+    fn map(file: &LogFile) -> Result<MappedFile, RecoverError> {
+        File::open(&file.path)
+            .and_then(|f| MappedFile::new(&f))
+            .map_err(|e| io_error(&file.path, &e))
+    }
+
+    fn apache(&mut self, file: &LogFile, newest: bool) -> Result<(), RecoverError> {
+        let map = Replay::map(file)?;
+        let scan = scan_apache(&map, newest, &mut |at, entry| self.entry(file, at, entry))
+            .map_err(|e| stopped(file, e))?;
+        if scan.tail == Tail::Torn {
+            self.notes.push(format!(
+                "{}: an incomplete record at offset {} was ignored; it was never acknowledged",
+                file.path.display(),
+                scan.end
+            ));
+        }
+        Ok(())
+    }
+
+    /// Returns the number of the group commit that must follow.
+    fn native(&mut self, file: &LogFile, expect: Expect) -> Result<Option<u64>, RecoverError> {
+        let map = Replay::map(file)?;
+        let scan = scan_segment(&map, expect, &mut |at, entry| {
+            if at.offset == crate::log::BLOCK as u64 && at.zxid != file.first {
+                return Err(EntryTrouble::new(
+                    Kind::Overlap,
+                    format!("its first transaction is 0x{}: the file was renamed", at.zxid),
+                ));
+            }
+            self.entry(file, at, entry)
+        })
+        .map_err(|e| stopped(file, e))?;
+        if scan.tail == Tail::Torn {
+            self.notes.push(format!(
+                "{}: a torn write at offset {} is cut; it was never acknowledged",
+                file.path.display(),
+                scan.end
+            ));
+        }
+        if scan.records == 0 {
+            self.repair.remove.push(file.path.clone());
+        } else if file.spare {
+            let name = file.path.with_file_name(format!("wal.{}", file.first));
+            self.repair.rename.push((file.path.clone(), name));
+        }
+        if !expect.followed && scan.records > 0 && scan.end < map.len() as u64 {
+            self.repair.cut = Some((file.path.clone(), scan.end));
+        }
+        Ok(scan.last_group.map(|g| g.saturating_add(1)))
+    }
+
+    fn entry(&mut self, file: &LogFile, at: EntryAt, entry: &[u8]) -> Result<(), EntryTrouble> {
+        let zxid = at.zxid;
+        if self.snapshot.is_some_and(|s| zxid <= s) {
+            return Ok(());
+        }
+        if let Some(applied) = self.applied {
+            if zxid <= applied {
+                if file.source == Source::Apache {
+                    self.overlaps += 1;
+                    return Ok(());
+                }
+                let what = format!("transaction 0x{zxid} follows 0x{applied} of an earlier file");
+                return Err(EntryTrouble::new(Kind::Overlap, what).before(applied));
+            }
+            if zxid.epoch() == applied.epoch() && zxid.0 != applied.0 + 1 {
+                let what = format!("transactions between 0x{applied} and 0x{zxid} are missing");
+                return Err(EntryTrouble::new(Kind::Gap, what).before(applied));
+            }
+        }
+        let mut r = Reader::new(entry);
+        let parsed = TxnHeader::decode_from(&mut r).and_then(|header| {
+            let txn = Txn::decode_from(header.kind, &mut r)?;
+            Ok((header, txn, TxnDigest::decode_trailing(&mut r)?))
+        });
+        let (header, txn, digest) = parsed
+            .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        self.target
+            .txn(&header, &txn, digest, entry)
+            .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        self.applied = Some(zxid);
+        self.entries += 1;
+        Ok(())
+    }
+}
+
+struct EntryTrouble {
+    kind: Kind,
+    what: String,
+    before: Option<Zxid>,
+}
+
+impl EntryTrouble {
+    fn new(kind: Kind, what: String) -> EntryTrouble {
+        EntryTrouble { kind, what, before: None }
+    }
+
+    fn before(mut self, zxid: Zxid) -> EntryTrouble {
+        self.before = Some(zxid);
+        self
+    }
+}
+
+fn stopped(file: &LogFile, stop: ScanStop<EntryTrouble>) -> RecoverError {
+    let path = file.path.clone();
+    match stop {
+        ScanStop::Damage(Damage { offset, what, before, after }) => RecoverError {
+            kind: Kind::Damage,
+            path,
+            offset: Some(offset),
+            before,
+            after,
+            what: format!("the log is damaged, and not just its unfinished end: {what}"),
+            advice: advice_restore(),
+        },
+        ScanStop::Refused(at, trouble) => RecoverError {
+            advice: match trouble.kind {
+                Kind::Overlap => "The log directory mixes two histories (an old copy, or logs \
+                                  written by Apache after a move back). Move the files that do \
+                                  not belong to this server's history elsewhere"
+                    .into(),
+                Kind::Entry => "It was written by a newer or a different server; see the \
+                                compatibility section of the README"
+                    .into(),
+                Kind::Io
+                | Kind::NoSnapshot
+                | Kind::BadSnapshots
+                | Kind::SnapshotAhead
+                | Kind::Damage
+                | Kind::Gap => advice_restore(),
+            },
+            kind: trouble.kind,
+            path,
+            offset: Some(at.offset),
+            before: trouble.before,
+            after: Some(at.zxid),
+            what: trouble.what,
+        },
+    }
+}

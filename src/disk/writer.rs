@@ -1,0 +1,243 @@
+//! The log writer: owns the current segment and turns batches into durable transactions, one
+//! write at a time. Counterpart: `FileTxnLog.append/commit` and `SyncRequestProcessor`'s flush.
+//!
+//! Two ways to drive it: an event loop performs [`PendingWrite`]s asynchronously and hands them
+//! back, or [`LogWriter::write_sync`] performs them in line. While one write is in flight the
+//! next group gathers in memory.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::base::Zxid;
+use crate::log::{Appender, BLOCK, Batch, Plan, WritePlan};
+use crate::sys::file::{AlignedBuf, RWF_DSYNC, write_all_flags, write_flags};
+
+use super::datadir::DataDir;
+use super::error::FatalLogError;
+use super::housekeeper::{Housekeeper, Urgent};
+use super::recover::Recovered;
+use super::segments::{self, Spare};
+
+/// Settings of the writer.
+#[derive(Clone, Copy, Debug)]
+pub struct LogWriterOptions {
+    /// Size of a segment in bytes (`preAllocSize`).
+    pub segment_size: u64,
+    /// Largest write in bytes; a larger single transaction still gets its own larger write.
+    pub write_size_max: usize,
+    /// `forceSync`: false gives up durability for speed.
+    pub force_sync: bool,
+}
+
+impl Default for LogWriterOptions {
+    fn default() -> LogWriterOptions {
+        LogWriterOptions { segment_size: 64 << 20, write_size_max: 1 << 20, force_sync: true }
+    }
+}
+
+/// A write to perform: `buf[..len]` to `offset` of `fd` with `rw_flags`, then back to
+/// [`LogWriter::finish_write`] with the number of bytes written or the error. The descriptor stays
+/// open until then.
+#[derive(Debug)]
+pub struct PendingWrite {
+    /// The segment's descriptor.
+    pub fd: RawFd,
+    /// Byte offset in the file.
+    pub offset: u64,
+    /// Bytes to write.
+    pub len: usize,
+    /// Flags for `pwritev2`: `RWF_DSYNC`, or 0 with `forceSync=no`.
+    pub rw_flags: i32,
+    /// The bytes; the address does not change when this is moved.
+    pub buf: AlignedBuf,
+    /// What it makes durable.
+    pub plan: WritePlan,
+}
+
+#[derive(Debug)]
+struct Current {
+    path: PathBuf,
+    file: File,
+}
+
+/// Appends to the log of one data directory.
+pub struct LogWriter {
+    dir: Arc<DataDir>,
+    options: LogWriterOptions,
+    appender: Appender,
+    current: Option<Current>,
+    staging: Option<AlignedBuf>,
+    in_flight: bool,
+    durable: Zxid,
+    urgent: Sender<Urgent>,
+    spares: Receiver<Spare>,
+}
+
+impl LogWriter {
+    /// Completes what recovery found to be necessary (cut the torn tail, remove empty segments)
+    /// and gets ready to append behind `recovered`. The first record opens a new segment.
+    pub fn open(
+        dir: Arc<DataDir>,
+        recovered: &Recovered,
+        options: LogWriterOptions,
+        house: &Housekeeper,
+    ) -> Result<LogWriter, FatalLogError> {
+        let fatal = |path: &std::path::Path, doing, error| FatalLogError {
+            path: path.to_owned(),
+            doing,
+            error,
+            durable: recovered.last_zxid,
+        };
+        recovered.repair.perform(dir.log_dir()).map_err(|(p, e)| fatal(&p, "repair", e))?;
+        let size = options.write_size_max.max(2 * BLOCK).next_multiple_of(BLOCK);
+        let staging = AlignedBuf::new(size).map_err(|e| fatal(dir.log_dir(), "buffer", e))?;
+        let (urgent, spares) = house.segment_channels();
+        // If the housekeeper is gone, segments are made in line.
+        let _ = urgent.send(Urgent::Adopt(recovered.repair.spares.clone()));
+        let _ = urgent.send(Urgent::Prepare(options.segment_size));
+        Ok(LogWriter {
+            dir,
+            options,
+            appender: Appender::new(recovered.repair.next_group, recovered.last_zxid),
+            current: None,
+            staging: Some(staging),
+            in_flight: false,
+            durable: recovered.last_zxid,
+            urgent,
+            spares,
+        })
+    }
+
+    /// Queues a batch for the next write.
+    pub fn submit(&mut self, batch: Arc<Batch>) {
+        self.appender.submit(batch);
+    }
+
+    /// Everything up to here is durable.
+    pub fn durable(&self) -> Zxid {
+        self.durable
+    }
+
+    /// Entry bytes queued behind the write in flight.
+    pub fn pending_bytes(&self) -> usize {
+        self.appender.pending_bytes()
+    }
+
+    /// Whether a write is in flight.
+    pub fn is_writing(&self) -> bool {
+        self.in_flight
+    }
+
+    /// Starts a new segment with the next record: a snapshot begins.
+    pub fn ask_roll(&mut self) {
+        self.appender.ask_roll();
+    }
+
+    /// The next write, or `None` while one is in flight or nothing is queued.
+    pub fn begin_write(&mut self) -> Result<Option<PendingWrite>, FatalLogError> {
+        if self.in_flight {
+            return Ok(None);
+        }
+        loop {
+            let Some(mut buf) = self.staging.take() else { return Ok(None) };
+            let plan = self.appender.plan(&mut buf);
+            match plan {
+                Plan::Write(plan) => {
+                    let Some(current) = &self.current else {
+                        unreachable!("the appender plans writes into a segment it was given")
+                    };
+                    self.in_flight = true;
+                    let rw_flags = if self.options.force_sync { RWF_DSYNC } else { 0 };
+                    let (fd, offset, len) = (current.file.as_raw_fd(), plan.offset, plan.len);
+                    return Ok(Some(PendingWrite { fd, offset, len, rw_flags, buf, plan }));
+                }
+                Plan::Idle => {
+                    self.staging = Some(buf);
+                    return Ok(None);
+                }
+                Plan::Stage { len } => {
+                    drop(buf);
+                    let larger = AlignedBuf::new(len);
+                    self.staging = Some(larger.map_err(|e| self.fatal("buffer", e))?);
+                }
+                Plan::Roll { min_size, first_zxid } => {
+                    self.staging = Some(buf);
+                    self.roll(min_size, first_zxid)?;
+                }
+            }
+        }
+    }
+
+    /// Takes a completed write back. `Ok` is the zxid up to which everything is durable now and
+    /// may be acknowledged; `Err` ends the process.
+    pub fn finish_write(
+        &mut self,
+        write: PendingWrite,
+        result: io::Result<usize>,
+    ) -> Result<Zxid, FatalLogError> {
+        assert!(self.in_flight, "a write is handed back once");
+        let done = result.map_err(|e| self.fatal("write to", e))?;
+        if done < write.len {
+            // Short writes are legal, if rare; the rest goes in line, from a whole block on.
+            let from = done - done % BLOCK;
+            let rest = &write.buf[from..write.len];
+            let Some(current) = &self.current else { unreachable!("a write needs a segment") };
+            write_all_flags(&current.file, rest, write.offset + from as u64, write.rw_flags)
+                .map_err(|e| self.fatal("write to", e))?;
+        }
+        self.in_flight = false;
+        self.staging = Some(write.buf);
+        debug_assert!(write.plan.last_zxid > self.durable);
+        self.durable = write.plan.last_zxid;
+        Ok(self.durable)
+    }
+
+    /// Performs the next write in line. `None` if nothing was queued.
+    pub fn write_sync(&mut self) -> Result<Option<Zxid>, FatalLogError> {
+        let Some(write) = self.begin_write()? else { return Ok(None) };
+        let Some(current) = &self.current else { unreachable!("a write needs a segment") };
+        let bytes = &write.buf[..write.len];
+        let result = match write_flags(&current.file, bytes, write.offset, write.rw_flags) {
+            // Kernels or file systems without the flag: write, then fdatasync.
+            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
+                write_all_flags(&current.file, bytes, write.offset, write.rw_flags)
+                    .map(|()| write.len)
+            }
+            other => other,
+        };
+        self.finish_write(write, result).map(Some)
+    }
+
+    fn fatal(&self, doing: &'static str, error: io::Error) -> FatalLogError {
+        let path = match &self.current {
+            Some(current) => current.path.clone(),
+            None => self.dir.log_dir().to_owned(),
+        };
+        FatalLogError { path, doing, error, durable: self.durable }
+    }
+
+    /// Changes to a new segment. Its `wal.` name need not be durable before records in it are
+    /// acknowledged: recovery looks into spare segments too.
+    fn roll(&mut self, min_size: u64, first_zxid: Zxid) -> Result<(), FatalLogError> {
+        let size = self.options.segment_size.max(min_size);
+        let ready = self.spares.try_iter().find(|spare| spare.header.size >= min_size);
+        let spare = match ready {
+            Some(spare) => spare,
+            // None is ready: make one without writing it through, so that this takes a moment.
+            None => segments::create(self.dir.log_dir(), size, false)
+                .map_err(|e| self.fatal("extend", e))?,
+        };
+        let path = self.dir.log_dir().join(format!("wal.{first_zxid}"));
+        fs::rename(&spare.path, &path).map_err(|e| self.fatal("name a segment of", e))?;
+        self.appender.roll(&spare.header);
+        self.current = Some(Current { path, file: spare.file });
+        let _ = self.urgent.send(Urgent::SyncLogDir);
+        let _ = self.urgent.send(Urgent::Prepare(self.options.segment_size));
+        Ok(())
+    }
+}

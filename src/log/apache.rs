@@ -1,0 +1,161 @@
+//! Apache's log files (`log.<first zxid>`): read when a directory is taken over, written by tools
+//! and tests. Counterpart: `FileTxnLog` and its iterator.
+//!
+//! Layout, big-endian: `"ZKLG"`, int version 2, long dbid; then records of long Adler-32, int
+//! length, entry, byte 0x42; then zeros of the preallocation. Apache never cuts a torn tail, it
+//! starts a new file, so a torn record at the end of an older file is normal as long as the next
+//! file continues with the next zxid (the caller checks that).
+
+use crate::base::Zxid;
+
+use super::scan::{Damage, EntryAt, OnEntry, ScanStop, Tail};
+use super::{MIN_ENTRY, entry_zxid};
+
+const MAGIC: &[u8; 4] = b"ZKLG";
+const HEADER: usize = 16;
+const RECORD_HEAD: usize = 12;
+const END_MARK: u8 = 0x42;
+
+/// What a scan of one of Apache's log files found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ApacheScan {
+    /// Whether a torn record follows the last whole one.
+    pub tail: Tail,
+    /// Byte offset behind the last whole record.
+    pub end: u64,
+    /// Entries handed out.
+    pub records: u64,
+    /// zxid of the last one.
+    pub last_zxid: Option<Zxid>,
+}
+
+/// Appends the file header.
+pub fn put_apache_header(out: &mut Vec<u8>) {
+    out.extend_from_slice(MAGIC);
+    out.extend_from_slice(&2i32.to_be_bytes());
+    out.extend_from_slice(&0i64.to_be_bytes());
+}
+
+/// Appends one record.
+///
+/// # Panics
+/// When the entry is 2 GiB or larger.
+pub fn put_apache_record(out: &mut Vec<u8>, entry: &[u8]) {
+    let len = i32::try_from(entry.len()).expect("entries are bounded by the frame limit");
+    out.extend_from_slice(&i64::from(simd_adler32::adler32(&entry)).to_be_bytes());
+    out.extend_from_slice(&len.to_be_bytes());
+    out.extend_from_slice(entry);
+    out.push(END_MARK);
+}
+
+enum Step<'a> {
+    Entry(&'a [u8]),
+    /// What Apache takes for the end of the file: the file ends, length 0, end mark missing.
+    End,
+    /// What Apache refuses.
+    Bad(&'static str),
+}
+
+fn be_i32(bytes: &[u8]) -> i32 {
+    let mut b = [0u8; 4];
+    b.copy_from_slice(&bytes[..4]);
+    i32::from_be_bytes(b)
+}
+
+fn step(bytes: &[u8], at: usize) -> Step<'_> {
+    let Some(head) = bytes.get(at..at + RECORD_HEAD) else { return Step::End };
+    let len = be_i32(&head[8..]);
+    if len == 0 {
+        return Step::End;
+    }
+    let Ok(len) = usize::try_from(len) else { return Step::Bad("its length is negative") };
+    let Some(entry) = bytes.get(at + RECORD_HEAD..at + RECORD_HEAD + len) else { return Step::End };
+    if bytes.get(at + RECORD_HEAD + len) != Some(&END_MARK) {
+        return Step::End;
+    }
+    if head[..4] != [0; 4] || simd_adler32::adler32(&entry).to_be_bytes() != head[4..8] {
+        return Step::Bad("its checksum does not match");
+    }
+    if len < MIN_ENTRY {
+        return Step::Bad("it is shorter than a transaction header");
+    }
+    Step::Entry(entry)
+}
+
+/// First whole record at or behind `from`. Records stand at any offset, so this looks at each;
+/// the zeros of the preallocation are skipped from the end.
+fn find_later(bytes: &[u8], from: usize) -> Option<Zxid> {
+    let zero_chunks = bytes.rchunks(64).take_while(|c| c.iter().all(|&b| b == 0)).count();
+    let used = bytes.len().saturating_sub(zero_chunks * 64);
+    let mut at = from;
+    while at + RECORD_HEAD + MIN_ENTRY < used {
+        // The upper half of the checksum is zero and the length is neither zero nor negative.
+        if bytes[at..at + 4] == [0; 4]
+            && bytes[at + 8] < 0x80
+            && let Step::Entry(entry) = step(bytes, at)
+        {
+            return entry_zxid(entry);
+        }
+        at += 1;
+    }
+    None
+}
+
+/// Scans one of Apache's log files; `newest` if no other log file follows it. Entries whose zxid
+/// does not ascend are handed out like all others: what to do with them is the caller's choice.
+pub fn scan_apache<E>(
+    bytes: &[u8],
+    newest: bool,
+    on_entry: &mut OnEntry<'_, E>,
+) -> Result<ApacheScan, ScanStop<E>> {
+    let mut scan = ApacheScan { tail: Tail::Clean, end: 0, records: 0, last_zxid: None };
+    let damage = |offset: usize, what: String, before, after| {
+        Err(ScanStop::Damage(Damage { offset: offset as u64, what, before, after }))
+    };
+    if newest && bytes.len() < HEADER {
+        // A crash right after the file was made; 3.9.3 and later delete it.
+        scan.tail = if bytes.is_empty() { Tail::Clean } else { Tail::Torn };
+        return Ok(scan);
+    }
+    if bytes.len() < HEADER {
+        return damage(0, "the file header is incomplete".into(), None, None);
+    }
+    if !bytes.starts_with(MAGIC) {
+        if newest && bytes.iter().all(|&b| b == 0) {
+            scan.tail = Tail::Torn;
+            return Ok(scan);
+        }
+        return damage(0, "the file does not start with ZKLG".into(), None, None);
+    }
+    let mut at = HEADER;
+    loop {
+        let (what, torn) = match step(bytes, at) {
+            Step::Entry(entry) => {
+                let zxid = entry_zxid(entry).unwrap_or_default();
+                let here = EntryAt { zxid, offset: at as u64 };
+                on_entry(here, entry).map_err(|e| ScanStop::Refused(here, e))?;
+                scan.last_zxid = Some(zxid);
+                scan.records += 1;
+                at += RECORD_HEAD + entry.len() + 1;
+                scan.end = at as u64;
+                continue;
+            }
+            Step::End => {
+                let head = &bytes[at..(at + RECORD_HEAD).min(bytes.len())];
+                ("it is incomplete", head.iter().any(|&b| b != 0))
+            }
+            Step::Bad(what) => (what, true),
+        };
+        scan.end = at as u64;
+        if let Some(after) = find_later(bytes, at + 1) {
+            let what = format!("a record is damaged ({what}) but others follow it");
+            return damage(at, what, scan.last_zxid, Some(after));
+        }
+        if torn && !newest && what != "it is incomplete" {
+            let what = format!("the last record is damaged ({what}) and a later log file exists");
+            return damage(at, what, scan.last_zxid, None);
+        }
+        scan.tail = if torn { Tail::Torn } else { Tail::Clean };
+        return Ok(scan);
+    }
+}

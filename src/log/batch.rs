@@ -1,0 +1,86 @@
+//! A run of transactions on their way from the pipeline to the log, encoded once and shared.
+//!
+//! The bytes of an entry are exactly those of Apache's log and of a PROPOSAL: `TxnHeader`, body,
+//! optionally `TxnDigest`. Invariant: zxids ascend strictly.
+
+use crate::base::Zxid;
+
+/// Concatenated log entries. Built by the pipeline, then shared read-only as `Arc<Batch>`.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    /// zxid and end offset of each entry.
+    entries: Vec<(Zxid, u32)>,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub fn new() -> Batch {
+        Batch::default()
+    }
+
+    /// The buffer to append the next entry's bytes to; close it with [`Batch::finish_entry`].
+    pub fn entry(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Declares everything appended since the last call to be the entry of transaction `zxid`.
+    ///
+    /// # Panics
+    /// When the entry is shorter than a transaction header, zxids do not ascend, or the batch
+    /// reaches 4 GiB: all three are mistakes of the caller.
+    pub fn finish_entry(&mut self, zxid: Zxid) {
+        let end = u32::try_from(self.bytes.len()).expect("a batch is smaller than 4 GiB");
+        let start = self.entries.last().map_or(0, |&(_, end)| end);
+        assert!(end >= start + super::MIN_ENTRY as u32, "entry {zxid:?} is shorter than a header");
+        assert!(self.entries.last().is_none_or(|&(last, _)| last < zxid), "zxid {zxid:?} repeats");
+        self.entries.push((zxid, end));
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Size of all entries in bytes.
+    pub fn bytes_len(&self) -> usize {
+        self.entries.last().map_or(0, |&(_, end)| end as usize)
+    }
+
+    /// zxid of the first entry.
+    pub fn first_zxid(&self) -> Option<Zxid> {
+        self.entries.first().map(|&(zxid, _)| zxid)
+    }
+
+    /// zxid of the last entry.
+    pub fn last_zxid(&self) -> Option<Zxid> {
+        self.entries.last().map(|&(zxid, _)| zxid)
+    }
+
+    /// Entry number `index`, if there are so many.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<(Zxid, &[u8])> {
+        let &(zxid, end) = self.entries.get(index)?;
+        let start = match index {
+            0 => 0,
+            _ => self.entries[index - 1].1,
+        };
+        Some((zxid, &self.bytes[start as usize..end as usize]))
+    }
+
+    /// The entries in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
+        (0..self.len()).map_while(|index| self.get(index))
+    }
+
+    /// Empties the batch and keeps its memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}

@@ -1,0 +1,28 @@
+//! The transaction log and the snapshot format, without any file: batches, native segments
+//! (append and recovery scan), Apache's log files, Apache's snapshots and their compression.
+//!
+//! Everything here works on byte slices that somebody else owns; `disk` supplies the files. The
+//! counterparts in ZooKeeper are `FileTxnLog`, `FileSnap`, `SnapStream` and `SerializeUtils`.
+#![forbid(unsafe_code)]
+
+mod apache;
+mod appender;
+mod batch;
+mod compress;
+mod scan;
+mod segment;
+mod snapread;
+mod snapwrite;
+#[cfg(test)]
+mod tests;
+
+pub use apache::{ApacheScan, put_apache_header, put_apache_record, scan_apache};
+pub use appender::{Appender, Plan, WritePlan};
+pub use batch::Batch;
+pub use compress::{CompressError, Compression, Decoder, Encoder};
+pub use scan::{Damage, EntryAt, Expect, OnEntry, ScanStop, SegmentScan, Tail, scan_segment};
+pub use segment::{
+    BLOCK, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, entry_zxid, record_size,
+};
+pub use snapread::{SnapshotError, SnapshotNode, SnapshotReader, SnapshotVisitor};
+pub use snapwrite::{SnapshotDigest, SnapshotWriter};

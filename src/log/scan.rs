@@ -1,0 +1,291 @@
+//! Recovery of a native segment: which group commits are whole, where the log ends, and whether
+//! what is missing can have been acknowledged.
+//!
+//! Only one write is in flight at a time, so a crash can tear the last group commit only, and any
+//! subset of its blocks may have reached the disk. Hence, at the first record that is not valid:
+//! - the last valid record has no END mark: its group commit is torn. If anything of a later
+//!   group commit exists, it was complete once, and this is damage;
+//! - the last valid record has the END mark of group commit n: what follows is n + 1. A zero head
+//!   is the clean end; anything valid of n + 1 makes it a torn write; anything valid of n + 2 or
+//!   later proves that n + 1 was complete, and this is damage.
+//!
+//! Damage inside the very last write cannot be told from a torn write by anybody: it is cut.
+//! A torn group commit is dropped as a whole.
+
+use crate::base::Zxid;
+
+use super::segment::{
+    BLOCK, END, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, entry_zxid, le_u32, le_u64,
+    record_size,
+};
+
+/// Where an entry handed out by a scan stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct EntryAt {
+    /// Its transaction.
+    pub zxid: Zxid,
+    /// Byte offset of its record in the file.
+    pub offset: u64,
+}
+
+/// What is known about the log before a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Expect {
+    /// Number the first group commit must have, if the segment before was scanned.
+    pub group: Option<u64>,
+    /// A segment with records of later transactions follows: nothing may be torn here.
+    pub followed: bool,
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tail {
+    /// After a whole group commit; zeros or the end of the file follow.
+    Clean,
+    /// A group commit that was never acknowledged begins at `SegmentScan::end`; cut there.
+    Torn,
+}
+
+/// What a scan found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentScan {
+    /// How it ends.
+    pub tail: Tail,
+    /// Byte offset behind the last whole group commit.
+    pub end: u64,
+    /// Number of the last whole group commit.
+    pub last_group: Option<u64>,
+    /// Entries handed out.
+    pub records: u64,
+    /// zxid of the last one.
+    pub last_zxid: Option<Zxid>,
+}
+
+/// Damage that is not a torn tail: something that may have been acknowledged is unreadable.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Damage {
+    /// Byte offset in the file of the first unreadable byte.
+    pub offset: u64,
+    /// What is wrong there.
+    pub what: String,
+    /// The last readable transaction before it.
+    pub before: Option<Zxid>,
+    /// The first readable transaction behind it.
+    pub after: Option<Zxid>,
+}
+
+struct Record<'a> {
+    group: u64,
+    end: bool,
+    entry: &'a [u8],
+    zxid: Zxid,
+    size: usize,
+}
+
+fn record_at<'a>(bytes: &'a [u8], at: usize, seed: u32) -> Option<Record<'a>> {
+    let head = bytes.get(at..at + RECORD_HEAD)?;
+    let tag = le_u32(head, 4);
+    let len = (tag & !END) as usize;
+    let entry = bytes.get(at + RECORD_HEAD..)?.get(..len)?;
+    if len < MIN_ENTRY {
+        return None;
+    }
+    let covered = &bytes[at + 4..at + RECORD_HEAD + len];
+    if crc32c::crc32c_append(seed, covered) != le_u32(head, 0) {
+        return None;
+    }
+    let zxid = entry_zxid(entry)?;
+    Some(Record {
+        group: le_u64(head, 8),
+        end: tag & END != 0,
+        entry,
+        zxid,
+        size: record_size(len),
+    })
+}
+
+/// First valid record at or behind `from` whose group commit is numbered `min_group` or higher.
+fn find_later(bytes: &[u8], from: usize, seed: u32, min_group: u64) -> Option<(u64, Zxid)> {
+    // Records start at multiples of 8, their group number 8 bytes later. Zeros and most leftovers
+    // fail the comparison of that one word.
+    let words = bytes.get(from + 8..)?;
+    let (words, _) = words.as_chunks::<8>();
+    let max_group = min_group.saturating_add(1 << 40);
+    for (index, word) in words.iter().enumerate() {
+        let group = u64::from_le_bytes(*word);
+        if group < min_group || group > max_group {
+            continue;
+        }
+        if let Some(record) = record_at(bytes, from + index * 8, seed) {
+            return Some((record.group, record.zxid));
+        }
+    }
+    None
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    seed: u32,
+    scan: SegmentScan,
+}
+
+impl<'a> Scanner<'a> {
+    fn damage<E>(
+        &self,
+        at: usize,
+        what: String,
+        after: Option<Zxid>,
+    ) -> Result<SegmentScan, ScanStop<E>> {
+        let before = self.scan.last_zxid;
+        Err(ScanStop::Damage(Damage { offset: at as u64, what, before, after }))
+    }
+
+    /// Follows the records of one group commit from `at` without handing them out. Returns the
+    /// offset behind its END, or where the first bad record stands.
+    fn walk_group(&self, at: usize) -> (usize, Option<(u64, bool)>) {
+        let mut at = at;
+        let mut group = None;
+        while let Some(record) = record_at(self.bytes, at, self.seed) {
+            if group.is_some_and(|g| g != record.group) {
+                break;
+            }
+            group = Some(record.group);
+            at += record.size;
+            if record.end {
+                return (at, group.map(|g| (g, true)));
+            }
+        }
+        (at, group.map(|g| (g, false)))
+    }
+}
+
+/// Consumer of the entries of a scan: place, entry bytes.
+pub type OnEntry<'a, E> = dyn FnMut(EntryAt, &[u8]) -> Result<(), E> + 'a;
+
+/// Why a scan stopped early.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ScanStop<E> {
+    /// The segment is damaged.
+    Damage(Damage),
+    /// The consumer of the entries refused one.
+    Refused(EntryAt, E),
+}
+
+/// Scans a whole segment file and hands the entries of every whole group commit to `on_entry`.
+/// The `Err` of a header problem counts as damage at offset 0.
+pub fn scan_segment<E>(
+    bytes: &[u8],
+    expect: Expect,
+    on_entry: &mut OnEntry<'_, E>,
+) -> Result<SegmentScan, ScanStop<E>> {
+    let scan = SegmentScan {
+        tail: Tail::Clean,
+        end: BLOCK as u64,
+        last_group: expect.group.map(|g| g.saturating_sub(1)),
+        records: 0,
+        last_zxid: None,
+    };
+    let mut s = Scanner { bytes, seed: 0, scan };
+    match SegmentHeader::decode(bytes) {
+        Ok(header) => s.seed = header.crc_seed(),
+        Err(e @ (HeaderError::Short | HeaderError::Magic | HeaderError::Crc)) => {
+            return s.damage(0, e.to_string(), None);
+        }
+        Err(e @ HeaderError::Version(_)) => return s.damage(0, e.to_string(), None),
+    }
+    let mut at = BLOCK;
+    loop {
+        let (next, group) = s.walk_group(at);
+        let Some((group, true)) = group else {
+            return finish(s, at, next, group.map(|(g, _)| g), expect);
+        };
+        if s.scan.last_group.is_some_and(|last| group != last.saturating_add(1)) {
+            let last = s.scan.last_group.unwrap_or(0);
+            let what = format!("group commit {} is missing before {group}", last.saturating_add(1));
+            let after = record_at(bytes, at, s.seed).map(|r| r.zxid);
+            return s.damage(at, what, after);
+        }
+        while at < next {
+            let Some(record) = record_at_trusted(bytes, at) else { break };
+            let here = EntryAt { zxid: record.zxid, offset: at as u64 };
+            if s.scan.last_zxid.is_some_and(|last| record.zxid <= last) {
+                let what = format!("transaction 0x{} does not ascend", record.zxid);
+                return s.damage(at, what, Some(record.zxid));
+            }
+            on_entry(here, record.entry).map_err(|e| ScanStop::Refused(here, e))?;
+            s.scan.last_zxid = Some(record.zxid);
+            s.scan.records += 1;
+            at += record.size;
+        }
+        s.scan.last_group = Some(group);
+        // A file cut inside the last record's padding is whole.
+        s.scan.end = next.min(bytes.len()) as u64;
+        at = next;
+    }
+}
+
+/// A record that `walk_group` has verified already.
+fn record_at_trusted(bytes: &[u8], at: usize) -> Option<Record<'_>> {
+    let head = bytes.get(at..at + RECORD_HEAD)?;
+    let tag = le_u32(head, 4);
+    let len = (tag & !END) as usize;
+    let entry = bytes.get(at + RECORD_HEAD..at + RECORD_HEAD + len)?;
+    let zxid = entry_zxid(entry)?;
+    Some(Record {
+        group: le_u64(head, 8),
+        end: tag & END != 0,
+        entry,
+        zxid,
+        size: record_size(len),
+    })
+}
+
+/// Judges the place where whole group commits end: `at` is behind the last whole one, `bad` is
+/// the first invalid record, `partial` the group commit of valid records between the two.
+fn finish<E>(
+    mut s: Scanner<'_>,
+    at: usize,
+    bad: usize,
+    partial: Option<u64>,
+    expect: Expect,
+) -> Result<SegmentScan, ScanStop<E>> {
+    let last = s.scan.last_group.unwrap_or(0);
+    // The group commit that begins at `at`, if one was ever written.
+    let this = partial.unwrap_or(last.saturating_add(1));
+    if partial.is_some() && s.scan.last_group.is_some_and(|last| this != last.saturating_add(1)) {
+        let what = format!("group commit {} is missing before {this}", last.saturating_add(1));
+        let after = record_at(s.bytes, at, s.seed).map(|r| r.zxid);
+        return s.damage(at, what, after);
+    }
+    if let Some((group, zxid)) = find_later(s.bytes, bad, s.seed, this.saturating_add(1)) {
+        // The first group commit of a segment whose predecessor is unknown may have any number.
+        let unknown_start = s.scan.last_group.is_none() && partial.is_none();
+        if !unknown_start {
+            let what = format!("the record of group commit {this} is unreadable, {group} follows");
+            return s.damage(bad, what, Some(zxid));
+        }
+        if let Some((later, zxid)) = find_later(s.bytes, bad, s.seed, group.saturating_add(1)) {
+            let what = format!("the segment's first record is unreadable, {later} follows");
+            return s.damage(bad, what, Some(zxid));
+        }
+        s.scan.tail = Tail::Torn;
+    } else if partial.is_some() {
+        s.scan.tail = Tail::Torn;
+    } else {
+        let head_end = (bad + RECORD_HEAD).min(s.bytes.len());
+        let zero = s.bytes.get(bad..head_end).is_none_or(|head| head.iter().all(|&b| b == 0));
+        // Leftovers of a former life stand at a fresh segment's very start only: every write ends
+        // with zeros.
+        let untouched = s.scan.records == 0;
+        let ends = bad + RECORD_HEAD + MIN_ENTRY > s.bytes.len();
+        let torn_later = find_later(s.bytes, bad, s.seed, this).is_some();
+        if torn_later || !(zero || untouched || ends) {
+            s.scan.tail = Tail::Torn;
+        }
+    }
+    if s.scan.tail == Tail::Torn && expect.followed {
+        let what = format!("group commit {this} is unreadable, and a later segment exists");
+        return s.damage(bad, what, None);
+    }
+    Ok(s.scan)
+}
