@@ -1,10 +1,15 @@
 //! Ringkeeper: a coordination server that speaks Apache ZooKeeper's protocols.
 
+pub mod admin;
 pub mod auth;
 pub mod base;
 pub mod config;
 pub mod disk;
+pub mod front;
 pub mod log;
+pub mod pipeline;
+pub mod replica;
+pub mod server;
 pub mod session;
 pub mod sys;
 pub mod tree;

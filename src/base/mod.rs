@@ -2,11 +2,13 @@
 #![forbid(unsafe_code)]
 
 mod ids;
+mod map;
 mod path;
 mod rng;
 mod time;
 
 pub use ids::{ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
+pub use map::{FixedHasher, FixedMap};
 pub use path::{PathHasher, PathKey, validate_path};
 pub use rng::Rng;
 pub use time::{Instant, Now};

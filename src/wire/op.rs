@@ -84,8 +84,49 @@ impl OpCode {
     }
 
     /// The opcode numbered `code`, if there is one.
+    #[inline]
     pub fn from_code(code: i32) -> Option<OpCode> {
-        OpCode::ALL.into_iter().find(|op| op.code() == code)
+        let index = match code {
+            -11 => 0,
+            -10 => 1,
+            -1 => 2,
+            1..=9 => code + 2,
+            11..=22 => code + 1,
+            100..=107 => code - 76,
+            _ => return None,
+        };
+        Some(OpCode::ALL[index as usize])
+    }
+
+    /// Position in [`OpCode::ALL`].
+    #[inline]
+    pub fn index(self) -> usize {
+        let code = self.code();
+        let index = match code {
+            -11 => 0,
+            -10 => 1,
+            -1 => 2,
+            1..=9 => code + 2,
+            11..=22 => code + 1,
+            _ => code - 76,
+        };
+        index as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_positions_agree() {
+        for (index, op) in OpCode::ALL.into_iter().enumerate() {
+            assert_eq!(OpCode::from_code(op.code()), Some(op));
+            assert_eq!(op.index(), index);
+        }
+        for unknown in [0, 10, 23, 99, 108, -2, -12, i32::MIN, i32::MAX] {
+            assert_eq!(OpCode::from_code(unknown), None);
+        }
     }
 }
 

@@ -1,0 +1,352 @@
+//! The connections of one network thread.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use crate::base::{ConnId, FixedMap, Instant};
+
+use super::framing::{First, FrameError, classify, whole_frames};
+
+/// Settings of a front, as plain values.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontOptions {
+    /// Index of this front among the server's; part of its connections' ids.
+    pub id: u8,
+    /// `jute.maxbuffer`: longest frame in bytes.
+    pub max_frame: usize,
+    /// `maxClientCnxns`: connections per address; 0 for no limit.
+    pub max_per_ip: u32,
+    /// `maxCnxns`: connections in all; 0 for no limit.
+    pub max_total: u32,
+    /// `nio.sessionlessCnxnTimeout` in ms.
+    pub sessionless_timeout_ms: u64,
+    /// Output bytes waiting for a slow reader beyond which its requests are not taken.
+    pub max_output: usize,
+}
+
+/// Where frames and commands go.
+pub trait FrontSink {
+    /// Whole frames of a connection, lengths included.
+    fn frames(&mut self, conn: ConnId, bytes: &[u8]);
+    /// A four-letter word with its argument.
+    fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]);
+}
+
+/// Whether a new connection may stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// It may; this is its id.
+    Accepted(ConnId),
+    /// Too many from its address or in all: reset it.
+    Refused,
+}
+
+/// What to do with a connection after input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Go on reading.
+    Read,
+    /// Stop reading until resumed: too much input waits.
+    Hold,
+    /// Close: the stream cannot be framed.
+    Close(FrameError),
+}
+
+#[derive(Debug)]
+struct Conn {
+    id: ConnId,
+    peer: SocketAddr,
+    /// Nothing has been handed on yet, so a four-letter word may come.
+    first: bool,
+    /// Requests are not taken for now.
+    paused: bool,
+    /// Being closed from this side; input is ignored.
+    closing: bool,
+    /// Input behind the last whole frame, or held back while paused.
+    input: Vec<u8>,
+    /// Output not given to the socket yet.
+    output: Vec<u8>,
+    /// Output bytes given to the socket and not confirmed.
+    sending: usize,
+    timeout_ms: u64,
+    idle_at: Instant,
+}
+
+/// The connections of one network thread, by slot.
+#[derive(Debug)]
+pub struct Front {
+    options: FrontOptions,
+    conns: Vec<Option<Conn>>,
+    free: Vec<u32>,
+    generation: u32,
+    per_ip: FixedMap<IpAddr, u32>,
+    count: u32,
+}
+
+fn slot_of(conn: ConnId) -> usize {
+    conn.slot() as usize
+}
+
+impl Front {
+    /// A front without connections.
+    pub fn new(options: FrontOptions) -> Front {
+        Front {
+            options,
+            conns: Vec::new(),
+            free: Vec::new(),
+            generation: 0,
+            per_ip: FixedMap::default(),
+            count: 0,
+        }
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    fn get(&mut self, conn: ConnId) -> Option<&mut Conn> {
+        self.conns.get_mut(slot_of(conn))?.as_mut().filter(|found| found.id == conn)
+    }
+
+    /// A connection arrived.
+    pub fn accept(&mut self, now: Instant, peer: SocketAddr) -> Admission {
+        let options = self.options;
+        if options.max_total != 0 && self.count >= options.max_total {
+            log::warn!("refusing {peer}: {} connections, maxCnxns reached", self.count);
+            return Admission::Refused;
+        }
+        let from_ip = self.per_ip.entry(peer.ip()).or_insert(0);
+        if options.max_per_ip != 0 && *from_ip >= options.max_per_ip {
+            log::warn!("refusing {peer}: {from_ip} connections, maxClientCnxns reached");
+            return Admission::Refused;
+        }
+        *from_ip += 1;
+        self.count += 1;
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.conns.push(None);
+            self.conns.len() as u32 - 1
+        });
+        self.generation = (self.generation + 1) & 0xff_ffff;
+        let id = ConnId::new(slot, u32::from(options.id) << 24 | self.generation);
+        self.conns[slot as usize] = Some(Conn {
+            id,
+            peer,
+            first: true,
+            paused: false,
+            closing: false,
+            input: Vec::new(),
+            output: Vec::new(),
+            sending: 0,
+            timeout_ms: options.sessionless_timeout_ms,
+            idle_at: now + Duration::from_millis(options.sessionless_timeout_ms),
+        });
+        Admission::Accepted(id)
+    }
+
+    /// Input arrived.
+    pub fn received(
+        &mut self,
+        now: Instant,
+        conn: ConnId,
+        bytes: &[u8],
+        sink: &mut impl FrontSink,
+    ) -> Verdict {
+        let options = self.options;
+        let Some(found) = self.get(conn) else { return Verdict::Read };
+        if found.closing {
+            return Verdict::Read;
+        }
+        found.idle_at = now + Duration::from_millis(found.timeout_ms);
+        if found.paused || found.is_clogged(&options) {
+            found.input.extend_from_slice(bytes);
+            return found.verdict(&options);
+        }
+        if !found.input.is_empty() {
+            found.input.extend_from_slice(bytes);
+            return found.take_input(&options, sink);
+        }
+        match found.take(bytes, &options, sink) {
+            Ok(taken) => {
+                found.input.extend_from_slice(&bytes[taken..]);
+                Verdict::Read
+            }
+            Err(error) => Verdict::Close(error),
+        }
+    }
+
+    /// Requests are not taken until [`Front::resume`].
+    pub fn pause(&mut self, conn: ConnId) {
+        if let Some(found) = self.get(conn) {
+            found.paused = true;
+        }
+    }
+
+    /// Requests are taken again, those held back first.
+    pub fn resume(&mut self, conn: ConnId, sink: &mut impl FrontSink) -> Verdict {
+        let options = self.options;
+        let Some(found) = self.get(conn) else { return Verdict::Read };
+        found.paused = false;
+        if found.closing || found.is_clogged(&options) {
+            return Verdict::Read;
+        }
+        found.take_input(&options, sink)
+    }
+
+    /// The handshake is through: idleness is measured by the session's timeout.
+    pub fn established(&mut self, now: Instant, conn: ConnId, timeout_ms: i32) {
+        if let Some(found) = self.get(conn) {
+            found.timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
+            found.idle_at = now + Duration::from_millis(found.timeout_ms);
+        }
+    }
+
+    /// Queues output; returns whether the connection has become ready to send.
+    pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
+        let Some(found) = self.get(conn) else { return false };
+        let ready = found.output.is_empty() && found.sending == 0;
+        found.output.extend_from_slice(bytes);
+        ready
+    }
+
+    /// Takes the queued output for sending, exchanging it for a spare buffer.
+    pub fn take_output(&mut self, conn: ConnId, spare: Vec<u8>) -> Option<Vec<u8>> {
+        let found = self.get(conn)?;
+        if found.output.is_empty() || found.sending != 0 {
+            return None;
+        }
+        found.sending = found.output.len();
+        Some(std::mem::replace(&mut found.output, spare))
+    }
+
+    /// A send is complete. Returns what to do next.
+    pub fn sent(&mut self, conn: ConnId) -> Sent {
+        let options = self.options;
+        let Some(found) = self.get(conn) else { return Sent::Nothing };
+        let was_clogged = found.is_clogged(&options);
+        found.sending = 0;
+        if !found.output.is_empty() {
+            return Sent::More;
+        }
+        if found.closing {
+            return Sent::Flushed;
+        }
+        if was_clogged && !found.paused { Sent::Unclogged } else { Sent::Nothing }
+    }
+
+    /// This side wants the connection closed; returns whether everything queued has been sent.
+    pub fn begin_close(&mut self, conn: ConnId) -> bool {
+        let Some(found) = self.get(conn) else { return true };
+        found.closing = true;
+        found.input = Vec::new();
+        found.output.is_empty() && found.sending == 0
+    }
+
+    /// Whether the connection is being closed from this side.
+    pub fn is_closing(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_none_or(|found| found.closing)
+    }
+
+    /// The connection is gone.
+    pub fn remove(&mut self, conn: ConnId) {
+        let Some(found) = self.get(conn) else { return };
+        let ip = found.peer.ip();
+        self.conns[slot_of(conn)] = None;
+        self.free.push(slot_of(conn) as u32);
+        self.count -= 1;
+        if let Some(count) = self.per_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&ip);
+            }
+        }
+    }
+
+    /// Connections that have been silent for too long. Call about once a second.
+    pub fn idle(&self, now: Instant, out: &mut Vec<ConnId>) {
+        out.extend(
+            self.conns
+                .iter()
+                .flatten()
+                .filter(|found| found.idle_at <= now && !found.closing)
+                .map(|found| found.id),
+        );
+    }
+
+    /// All connections.
+    pub fn ids(&self) -> impl Iterator<Item = ConnId> {
+        self.conns.iter().flatten().map(|found| found.id)
+    }
+}
+
+/// What follows a completed send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sent {
+    /// Nothing.
+    Nothing,
+    /// More output waits.
+    More,
+    /// Everything is out and the connection wants to close.
+    Flushed,
+    /// A slow reader caught up: take the requests held back.
+    Unclogged,
+}
+
+impl Conn {
+    fn is_clogged(&self, options: &FrontOptions) -> bool {
+        self.output.len() + self.sending > options.max_output
+    }
+
+    fn verdict(&self, options: &FrontOptions) -> Verdict {
+        if self.input.len() > options.max_frame + 4 { Verdict::Hold } else { Verdict::Read }
+    }
+
+    fn take_input(&mut self, options: &FrontOptions, sink: &mut impl FrontSink) -> Verdict {
+        let mut input = std::mem::take(&mut self.input);
+        match self.take(&input, options, sink) {
+            Ok(taken) => {
+                if taken == input.len() && input.capacity() > 64 * 1024 {
+                    input = Vec::new();
+                } else {
+                    input.drain(..taken);
+                }
+                self.input = input;
+                self.verdict(options)
+            }
+            Err(error) => Verdict::Close(error),
+        }
+    }
+
+    /// Hands on what is whole; returns the number of bytes taken.
+    fn take(
+        &mut self,
+        bytes: &[u8],
+        options: &FrontOptions,
+        sink: &mut impl FrontSink,
+    ) -> Result<usize, FrameError> {
+        if self.first {
+            match classify(bytes) {
+                First::Unknown => return Ok(0),
+                First::Word(word, taken) => {
+                    self.closing = true;
+                    sink.word(self.id, word, &bytes[4..taken]);
+                    return Ok(bytes.len());
+                }
+                First::Frame => {}
+            }
+        }
+        let taken = whole_frames(bytes, options.max_frame)?;
+        if taken > 0 {
+            self.first = false;
+            sink.frames(self.id, &bytes[..taken]);
+            // What follows whole frames may already be known to be bad.
+            whole_frames(&bytes[taken..], options.max_frame)?;
+        }
+        Ok(taken)
+    }
+}

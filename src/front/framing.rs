@@ -1,0 +1,108 @@
+//! Finding whole frames in a byte stream, and telling commands from frames.
+
+use std::fmt;
+
+/// Why a stream cannot be framed any further.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FrameError {
+    /// The length field is negative or above `jute.maxbuffer`.
+    BadLength(i32),
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            FrameError::BadLength(len) => write!(f, "frame length {len} is out of bounds"),
+        }
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// How many bytes at the start of `bytes` are whole frames. A bad length behind whole frames is
+/// reported only when those have been taken, so that requests before it are served.
+pub fn whole_frames(bytes: &[u8], max_frame: usize) -> Result<usize, FrameError> {
+    let mut at = 0;
+    while let Some(head) = bytes[at..].first_chunk::<4>() {
+        let len = i32::from_be_bytes(*head);
+        let fits = usize::try_from(len).ok().filter(|&len| len <= max_frame);
+        let Some(size) = fits else {
+            return if at == 0 { Err(FrameError::BadLength(len)) } else { Ok(at) };
+        };
+        if bytes.len() - at - 4 < size {
+            break;
+        }
+        at += 4 + size;
+    }
+    Ok(at)
+}
+
+/// The four-letter words, which are recognised before anything else on a connection.
+const WORDS: [&[u8; 4]; 17] = [
+    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr",
+    b"ruok", b"srst", b"srvr", b"stat", b"stmk", b"wchc", b"wchp",
+];
+
+/// What the first bytes of a connection are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum First {
+    /// Too few to tell.
+    Unknown,
+    /// A four-letter word, whole with its argument; the number of bytes it takes.
+    Word([u8; 4], usize),
+    /// A frame.
+    Frame,
+}
+
+/// Classifies the first bytes of a connection.
+pub fn classify(bytes: &[u8]) -> First {
+    let Some(word) = bytes.first_chunk::<4>() else { return First::Unknown };
+    let telnet_interrupt = [0xff, 0xf4, 0xff, 0xfd];
+    let known = WORDS.contains(&word) || word == b"wchs" || *word == telnet_interrupt;
+    // stmk carries an 8-byte mask.
+    match (known, word) {
+        (false, _) => First::Frame,
+        (true, b"stmk") if bytes.len() < 12 => First::Unknown,
+        (true, b"stmk") => First::Word(*word, 12),
+        (true, _) => First::Word(*word, 4),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_frames_are_taken() {
+        let stream = [0, 0, 0, 1, 9, 0, 0, 0, 0, 0, 0, 0, 2, 1];
+        for end in 0..=stream.len() {
+            let expect = match end {
+                0..5 => 0,
+                5..9 => 5,
+                _ => 9,
+            };
+            assert_eq!(whole_frames(&stream[..end], 2), Ok(expect), "{end}");
+        }
+    }
+
+    #[test]
+    fn the_limit_is_inclusive_and_good_frames_come_first() {
+        let frame = |len: i32| [&len.to_be_bytes()[..], &vec![0; len.max(0) as usize]].concat();
+        assert_eq!(whole_frames(&frame(8), 8), Ok(12));
+        assert_eq!(whole_frames(&frame(9), 8), Err(FrameError::BadLength(9)));
+        assert_eq!(whole_frames(&(-1i32).to_be_bytes(), 8), Err(FrameError::BadLength(-1)));
+        let both = [frame(8), frame(9)].concat();
+        assert_eq!(whole_frames(&both, 8), Ok(12));
+        assert_eq!(whole_frames(&both[12..], 8), Err(FrameError::BadLength(9)));
+    }
+
+    #[test]
+    fn words_are_told_from_lengths() {
+        assert_eq!(classify(b"ruo"), First::Unknown);
+        assert_eq!(classify(b"ruok\n"), First::Word(*b"ruok", 4));
+        assert_eq!(classify(b"wchs"), First::Word(*b"wchs", 4));
+        assert_eq!(classify(b"stmk\0\0\0\0"), First::Unknown);
+        assert_eq!(classify(b"stmk\0\0\0\0\0\0\0\x01"), First::Word(*b"stmk", 12));
+        assert_eq!(classify(&[0, 0, 0, 45]), First::Frame);
+    }
+}

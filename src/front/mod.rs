@@ -1,0 +1,12 @@
+//! Client connections up to whole frames: admission, first bytes, framing, idle times, output
+//! queues. Knows nothing of requests.
+//!
+//! Sans-IO: the server tells it what sockets did and it says what to hand on; corresponds to
+//! `NIOServerCnxn` and `NIOServerCnxnFactory` below the request pipeline.
+#![forbid(unsafe_code)]
+
+mod conns;
+mod framing;
+
+pub use conns::{Admission, Front, FrontOptions, FrontSink, Sent, Verdict};
+pub use framing::{FrameError, whole_frames};

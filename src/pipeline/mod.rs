@@ -1,0 +1,13 @@
+//! From request to transaction and from transaction to reply: the rules of every operation.
+//!
+//! `prepare` judges writes against the pending view and encodes transactions; `read` answers from
+//! the committed tree. Neither knows about connections, queues or disks.
+#![forbid(unsafe_code)]
+
+mod pending;
+mod prepare;
+mod read;
+
+pub use pending::{Pending, PendingView, Slot};
+pub use prepare::{OWNER_CONTAINER, Outcome, PrepareOptions, Preparer, TTL_MAX_MS, is_valid_multi};
+pub use read::{ReadContext, ReadResult};

@@ -1,0 +1,396 @@
+//! Turning a write request into a transaction: every check of the request against the pending
+//! view, in ZooKeeper's order, then the transaction's body and the changed records.
+//!
+//! Corresponds to `PrepRequestProcessor.pRequest2Txn`. One [`Preparer`] serves one transaction;
+//! in a multi it serves every sub-operation, so that each sees the effects of those before it.
+
+use std::borrow::Cow;
+
+use crate::auth::{AclError, Auth, Identities};
+use crate::base::{PathKey, SessionId, Zxid, validate_path};
+use crate::tree::{NodeView, Tree};
+use crate::wire::{
+    AclBytes, Create, CreateMode, CreateTxn, ErrorCode, MultiOp, OpCode, PathVersion, Perms,
+    SetAcl, SetData, TxnType, put_buffer, put_create_txn, put_i32, put_str,
+};
+
+use super::pending::{PendingView, Slot, fresh_view};
+
+/// The owner value that marks a container.
+pub const OWNER_CONTAINER: i64 = i64::MIN;
+/// Largest TTL in ms.
+pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
+
+/// Settings that checks depend on.
+#[derive(Clone, Debug, Default)]
+pub struct PrepareOptions {
+    /// `extendedTypesEnabled`: TTL nodes may be made.
+    pub extended_types: bool,
+    /// `emulate353TTLNodes`.
+    pub emulate_353_ttl: bool,
+    /// `enforceQuota`.
+    pub enforce_quota: bool,
+}
+
+impl PrepareOptions {
+    /// Whether a raw owner is that of an ephemeral, not of a container or TTL node.
+    pub fn is_session_owner(&self, owner: i64) -> bool {
+        if owner == 0 || owner == OWNER_CONTAINER {
+            return false;
+        }
+        if self.emulate_353_ttl && owner < 0 {
+            return false;
+        }
+        !(self.extended_types && (owner as u64) >> 56 == 0xff)
+    }
+}
+
+/// Prepares one transaction; see the module's introduction.
+pub struct Preparer<'a> {
+    /// Committed state.
+    pub tree: &'a Tree,
+    /// State with everything prepared so far.
+    pub pending: &'a mut PendingView,
+    /// Access rules.
+    pub auth: &'a Auth,
+    /// Settings.
+    pub options: &'a PrepareOptions,
+    /// Who asks.
+    pub session: SessionId,
+    /// As whom, at the time the request was read.
+    pub identities: &'a Identities,
+    /// The transaction's position.
+    pub zxid: Zxid,
+    /// Records it touches, for [`PendingView::release`].
+    pub touched: &'a mut Vec<Slot>,
+    /// Reused buffer for ACL fix-up.
+    pub scratch: &'a mut Vec<u8>,
+}
+
+/// What a write has to satisfy is an [`ErrorCode`] otherwise; the body is then incomplete and
+/// must be dropped.
+pub type Outcome = Result<TxnType, ErrorCode>;
+
+fn check_version(expected: i32, current: i32) -> Result<i32, ErrorCode> {
+    if expected != -1 && expected != current {
+        return Err(ErrorCode::BadVersion);
+    }
+    // Wraps past -1, because -1 means "any version" to every client.
+    Ok(match current.wrapping_add(1) {
+        -1 => 0,
+        next => next,
+    })
+}
+
+fn has_path_shape(path: &str) -> Result<(), ErrorCode> {
+    if path.contains('/') && !path.contains('\0') { Ok(()) } else { Err(ErrorCode::BadArguments) }
+}
+
+fn is_protected(path: &str) -> bool {
+    matches!(path, "/" | "/zookeeper" | "/zookeeper/quota" | "/zookeeper/config")
+}
+
+impl Preparer<'_> {
+    fn key<'p>(&self, path: &'p str) -> PathKey<'p> {
+        self.tree.key(path)
+    }
+
+    fn require(&self, acl: AclBytes<'_>, perm: Perms) -> Result<(), ErrorCode> {
+        if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    fn put(&mut self, key: &PathKey<'_>, view: Option<NodeView>, acl: Option<AclBytes<'_>>) {
+        let slot = self.pending.put(key.hash, key.path, self.zxid, view, acl);
+        self.touched.push(slot);
+    }
+
+    fn put_parent(&mut self, key: &PathKey<'_>, view: NodeView) {
+        let path = key.parent_path();
+        let slot = self.pending.put(key.parent_hash, path, self.zxid, Some(view), None);
+        self.touched.push(slot);
+    }
+
+    /// create, create2, createContainer, createTTL.
+    pub fn create(&mut self, op: OpCode, request: &Create<'_>, body: &mut Vec<u8>) -> Outcome {
+        let mode = CreateMode::from_flags(request.flags).map_err(|_| ErrorCode::BadArguments)?;
+        if mode.is_ttl() && !self.options.extended_types {
+            return Err(ErrorCode::Unimplemented);
+        }
+        let ttl_fits =
+            if mode.is_ttl() { (1..=TTL_MAX_MS).contains(&request.ttl) } else { request.ttl < 0 };
+        // Apache lets the last combination pass and dies when it applies it.
+        if !ttl_fits || (op == OpCode::CreateTtl && !mode.is_ttl()) {
+            return Err(ErrorCode::BadArguments);
+        }
+        has_path_shape(&request.path)?;
+        let mut acl_buffer = std::mem::take(self.scratch);
+        let result = self.create_checked(op, mode, request, &mut acl_buffer, body);
+        *self.scratch = acl_buffer;
+        result
+    }
+
+    fn create_checked(
+        &mut self,
+        op: OpCode,
+        mode: CreateMode,
+        request: &Create<'_>,
+        acl_buffer: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+    ) -> Outcome {
+        let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
+        let requested = self.key(&request.path);
+        let parent = self.pending.get_parent(self.tree, &requested).ok_or(ErrorCode::NoNode)?;
+        self.require(parent.acl, Perms::CREATE)?;
+        let mut parent = parent.view;
+        let path: Cow<'_, str> = if mode.is_sequential() {
+            Cow::Owned(format!("{}{:010}", request.path, parent.cversion))
+        } else {
+            Cow::Borrowed(&request.path)
+        };
+        validate_path(&path).map_err(|_| ErrorCode::BadArguments)?;
+        let key = if mode.is_sequential() { self.key(&path) } else { requested };
+        let key = PathKey { path: &path, ..key };
+        if key.is_root() || self.pending.get(self.tree, &key).is_some() {
+            return Err(ErrorCode::NodeExists);
+        }
+        if self.options.is_session_owner(parent.owner) {
+            return Err(ErrorCode::NoChildrenForEphemerals);
+        }
+        self.check_quota(&key, 1, request.data.map_or(0, <[u8]>::len) as i64)?;
+        if path.starts_with("/zookeeper/quota/zookeeper_") {
+            // A quota on the root kills Apache servers.
+            return Err(ErrorCode::BadArguments);
+        }
+        let kind = TxnType::of_create(op);
+        let owner = match kind {
+            TxnType::CreateContainer => OWNER_CONTAINER,
+            TxnType::CreateTtl => (0xff_u64 << 56) as i64 | request.ttl,
+            _ if mode.is_ephemeral() => self.session.0,
+            _ => 0,
+        };
+        parent.cversion = parent.cversion.wrapping_add(1);
+        parent.num_children += 1;
+        let txn = CreateTxn {
+            path: &path,
+            data: request.data,
+            acl,
+            ephemeral: mode.is_ephemeral(),
+            parent_cversion: parent.cversion,
+            ttl: if kind == TxnType::CreateTtl { request.ttl } else { 0 },
+        };
+        put_create_txn(body, kind, &txn);
+        self.put_parent(&key, parent);
+        let data_len = request.data.map_or(-1, |data| data.len() as i32);
+        let view = fresh_view(owner, data_len);
+        self.put(&key, Some(view), Some(acl));
+        if mode.is_ephemeral()
+            && let Some(&slot) = self.touched.last()
+        {
+            self.pending.note_ephemeral(self.session, slot);
+        }
+        Ok(kind)
+    }
+
+    /// Refuses what would exceed a hard limit of the deepest quota above `key`.
+    fn check_quota(&self, key: &PathKey<'_>, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+        if !self.options.enforce_quota || (count == 0 && bytes == 0) {
+            return Ok(());
+        }
+        let Some(quota) = self.tree.quota(key) else { return Ok(()) };
+        let over = |limit: i64, used: i64, more: i64| {
+            limit > -1 && more > 0 && used.saturating_add(more) > limit
+        };
+        if over(quota.limits.count_hard, quota.usage.count, count)
+            || over(quota.limits.bytes_hard, quota.usage.bytes, bytes)
+        {
+            return Err(ErrorCode::QuotaExceeded);
+        }
+        if over(quota.limits.count, quota.usage.count, count)
+            || over(quota.limits.bytes, quota.usage.bytes, bytes)
+        {
+            log::warn!("soft quota of {} exceeded by {}", quota.prefix, key.path);
+        }
+        Ok(())
+    }
+
+    /// delete.
+    pub fn delete(&mut self, request: &PathVersion<'_>, body: &mut Vec<u8>) -> Outcome {
+        let path: &str = &request.path;
+        has_path_shape(path)?;
+        if is_protected(path) {
+            return Err(ErrorCode::BadArguments);
+        }
+        let key = self.key(path);
+        let parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        self.require(parent.acl, Perms::DELETE)?;
+        let mut parent = parent.view;
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
+        check_version(request.version, node.version)?;
+        if node.num_children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        put_str(body, path);
+        parent.num_children -= 1;
+        self.put_parent(&key, parent);
+        self.put(&key, None, None);
+        Ok(TxnType::Delete)
+    }
+
+    /// deleteContainer, which only the container manager asks for.
+    pub fn delete_container(&mut self, path: &str, body: &mut Vec<u8>) -> Outcome {
+        let key = self.key(path);
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
+        if node.num_children > 0 {
+            return Err(ErrorCode::NotEmpty);
+        }
+        if node.owner == 0 || self.options.is_session_owner(node.owner) {
+            return Err(ErrorCode::BadVersion);
+        }
+        let mut parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
+        put_str(body, path);
+        parent.num_children -= 1;
+        self.put_parent(&key, parent);
+        self.put(&key, None, None);
+        Ok(TxnType::DeleteContainer)
+    }
+
+    /// setData.
+    pub fn set_data(&mut self, request: &SetData<'_>, body: &mut Vec<u8>) -> Outcome {
+        validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
+        let key = self.key(&request.path);
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        self.require(node.acl, Perms::WRITE)?;
+        let mut view = node.view;
+        let data_len = request.data.map_or(-1, |data| data.len() as i32);
+        self.check_quota(&key, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
+        view.version = check_version(request.version, view.version)?;
+        view.data_len = data_len;
+        put_str(body, &request.path);
+        put_buffer(body, request.data);
+        put_i32(body, view.version);
+        self.put(&key, Some(view), None);
+        Ok(TxnType::SetData)
+    }
+
+    /// setACL. The ACL is judged before the node is looked for.
+    pub fn set_acl(&mut self, request: &SetAcl<'_>, body: &mut Vec<u8>) -> Outcome {
+        validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
+        let mut acl_buffer = std::mem::take(self.scratch);
+        let result = self.set_acl_checked(request, &mut acl_buffer, body);
+        *self.scratch = acl_buffer;
+        result
+    }
+
+    fn set_acl_checked(
+        &mut self,
+        request: &SetAcl<'_>,
+        acl_buffer: &mut Vec<u8>,
+        body: &mut Vec<u8>,
+    ) -> Outcome {
+        let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
+        let key = self.key(&request.path);
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        self.require(node.acl, Perms::ADMIN)?;
+        let mut view = node.view;
+        view.aversion = check_version(request.version, view.aversion)?;
+        put_str(body, &request.path);
+        body.extend_from_slice(acl.bytes());
+        put_i32(body, view.aversion);
+        self.put(&key, Some(view), None);
+        Ok(TxnType::SetAcl)
+    }
+
+    /// check, inside a multi.
+    pub fn check(&mut self, request: &PathVersion<'_>, body: &mut Vec<u8>) -> Outcome {
+        validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
+        let key = self.key(&request.path);
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        self.require(node.acl, Perms::READ)?;
+        let next = check_version(request.version, node.view.version)?;
+        put_str(body, &request.path);
+        // The record carries the version that a change would have made, as Apache's does.
+        put_i32(body, next);
+        Ok(TxnType::Check)
+    }
+
+    /// One operation of a multi. Reads never get here.
+    pub fn sub_operation(&mut self, op: &MultiOp<'_>, body: &mut Vec<u8>) -> Outcome {
+        match op {
+            MultiOp::Create(code, create) => {
+                let mode = CreateMode::from_flags(create.flags)
+                    .map_err(|_| ErrorCode::MarshallingError)?;
+                let code = match (code, mode) {
+                    (_, CreateMode::Container) => OpCode::CreateContainer,
+                    (OpCode::CreateTtl, mode) if !mode.is_ttl() => OpCode::Create,
+                    (OpCode::CreateContainer, _) => OpCode::Create,
+                    (code, _) => *code,
+                };
+                if code != OpCode::CreateTtl && create.ttl != -1 {
+                    let create = Create { ttl: -1, ..create.clone() };
+                    return self.create(code, &create, body);
+                }
+                self.create(code, create, body)
+            }
+            MultiOp::Delete(delete) => self.delete(delete, body),
+            MultiOp::SetData(set) => self.set_data(set, body),
+            MultiOp::Check(check) => self.check(check, body),
+            MultiOp::GetData(_) | MultiOp::GetChildren(_) => Err(ErrorCode::MarshallingError),
+        }
+    }
+
+    /// The paths that closing the session deletes: its ephemerals in the pending view. Their
+    /// records and their parents' are changed.
+    pub fn close_session(&mut self, paths: &mut Vec<String>) {
+        let mut path = String::new();
+        for node in self.tree.ephemerals(self.session) {
+            path.clear();
+            self.tree.path_into(node, &mut path);
+            let key = self.key(&path);
+            if !self.pending.is_deleted(&key) {
+                paths.push(path.clone());
+            }
+        }
+        self.pending.ephemerals_of(self.session, |path| paths.push(path.to_owned()));
+        paths.sort_unstable();
+        paths.dedup();
+        for path in paths.iter() {
+            let key = self.key(path);
+            if let Some(parent) = self.pending.get_parent(self.tree, &key) {
+                let mut parent = parent.view;
+                parent.num_children -= 1;
+                self.put_parent(&key, parent);
+            }
+            self.put(&key, None, None);
+        }
+    }
+}
+
+/// Whether the operations can be a multi at all: writes only, with flags that exist and TTL modes
+/// only where a TTL is carried. Anything else fails the request as a whole, undecoded.
+pub fn is_valid_multi(ops: &[MultiOp<'_>]) -> bool {
+    ops.iter().all(|op| match op {
+        MultiOp::Create(code, create) => match CreateMode::from_flags(create.flags) {
+            Ok(mode) => !mode.is_ttl() || *code == OpCode::CreateTtl,
+            Err(_) => false,
+        },
+        MultiOp::Delete(_) | MultiOp::SetData(_) | MultiOp::Check(_) => true,
+        MultiOp::GetData(_) | MultiOp::GetChildren(_) => false,
+    })
+}
+
+fn fix_up<'a>(
+    auth: &Auth,
+    acl: AclBytes<'a>,
+    identities: &Identities,
+    buffer: &'a mut Vec<u8>,
+) -> Result<AclBytes<'a>, ErrorCode> {
+    if acl == AclBytes::OPEN {
+        return Ok(acl);
+    }
+    buffer.clear();
+    auth.fix_up(acl, identities, buffer).map_err(|e| match e {
+        AclError::InvalidAcl => ErrorCode::InvalidAcl,
+        AclError::Marshalling => ErrorCode::MarshallingError,
+    })?;
+    AclBytes::parse(buffer).map_err(|_| ErrorCode::MarshallingError)
+}

@@ -1,0 +1,307 @@
+//! Answering reads and watch operations from the committed tree.
+//!
+//! Corresponds to the read half of `FinalRequestProcessor`. Every function appends one whole reply
+//! frame (setWatches: the catch-up notifications before it).
+
+use crate::auth::{Auth, Identities};
+use crate::base::{ConnId, PathKey, SessionId, Xid, Zxid};
+use crate::tree::{NodeId, Tree};
+use crate::watch::{WatchKind, WatchMode, Watches};
+use crate::wire::{
+    AclBytes, AddWatch, DecodeError, ErrorCode, EventType, MultiOp, MultiOps, OpCode, PathWatch,
+    Perms, Reader, StrVector, WatchPath, begin_reply, end_frame, put_buffer, put_error_reply,
+    put_i32, put_multi_end, put_multi_error, put_multi_header, put_notification, put_str, text,
+};
+
+/// A read's outcome before it is framed.
+pub type ReadResult = Result<(), ErrorCode>;
+
+/// Everything a read looks at.
+pub struct ReadContext<'a> {
+    /// Committed state.
+    pub tree: &'a Tree,
+    /// Watches of this server.
+    pub watches: &'a mut Watches,
+    /// Access rules.
+    pub auth: &'a Auth,
+    /// Connection that asks.
+    pub conn: ConnId,
+    /// Its session.
+    pub session: SessionId,
+    /// Its identities when the request was read.
+    pub identities: &'a Identities,
+    /// Last applied transaction.
+    pub zxid: Zxid,
+}
+
+impl From<DecodeError> for ErrorCode {
+    fn from(_: DecodeError) -> ErrorCode {
+        ErrorCode::MarshallingError
+    }
+}
+
+impl ReadContext<'_> {
+    /// Executes `op` and appends its reply.
+    pub fn execute(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) {
+        let mut r = Reader::new(body);
+        let start = begin_reply(out, xid, self.zxid, ErrorCode::Ok);
+        let before = out.len();
+        match self.answer(op, &mut r, out) {
+            Ok(()) => end_frame(out, start),
+            Err(code) => {
+                out.truncate(before - 20);
+                put_error_reply(out, xid, self.zxid, code);
+            }
+        }
+    }
+
+    fn answer(&mut self, op: OpCode, r: &mut Reader<'_>, out: &mut Vec<u8>) -> ReadResult {
+        match op {
+            OpCode::Exists => self.exists(&PathWatch::decode_from(r)?, out),
+            OpCode::GetData => self.get_data(&PathWatch::decode_from(r)?, out),
+            OpCode::GetChildren => self.get_children(&PathWatch::decode_from(r)?, false, out),
+            OpCode::GetChildren2 => self.get_children(&PathWatch::decode_from(r)?, true, out),
+            OpCode::GetAcl => self.get_acl(&text(r, "path")?, out),
+            OpCode::GetAllChildrenNumber => self.count_descendants(&text(r, "path")?, out),
+            OpCode::GetEphemerals => {
+                let prefix = r.text("prefixPath")?;
+                self.get_ephemerals(prefix.as_deref().unwrap_or(""), out);
+                Ok(())
+            }
+            OpCode::Sync => {
+                put_str(out, &text(r, "path")?);
+                Ok(())
+            }
+            OpCode::WhoAmI => {
+                self.auth.who_am_i(self.identities, out);
+                Ok(())
+            }
+            OpCode::AddWatch => self.add_watch(&AddWatch::decode_from(r)?, out),
+            OpCode::CheckWatches => self.check_watches(&WatchPath::decode_from(r)?),
+            OpCode::RemoveWatches => self.remove_watches(&WatchPath::decode_from(r)?),
+            OpCode::MultiRead => self.multi_read(r, out),
+            _ => Err(ErrorCode::Unimplemented),
+        }
+    }
+
+    /// setWatches and setWatches2: catch-up notifications go before the reply, also when a later
+    /// part of the request turns out to be malformed.
+    pub fn set_watches(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut notified = 0;
+        let code = match self.restore_watches(op, &mut Reader::new(body), out, &mut notified) {
+            Ok(()) => ErrorCode::Ok,
+            Err(code) => code,
+        };
+        put_error_reply(out, xid, self.zxid, code);
+        notified
+    }
+
+    fn find_readable(&self, key: &PathKey<'_>) -> Result<NodeId, ErrorCode> {
+        let node = self.tree.find(key).ok_or(ErrorCode::NoNode)?;
+        self.require(node, Perms::READ)?;
+        Ok(node)
+    }
+
+    fn require(&self, node: NodeId, perm: Perms) -> ReadResult {
+        let acl = self.tree.acls().bytes(self.tree.view(node).acl);
+        if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    fn exists(&mut self, request: &PathWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
+        if request.path.contains('\0') {
+            return Err(ErrorCode::BadArguments);
+        }
+        let key = self.tree.key(&request.path);
+        let node = self.tree.find(&key);
+        if let Some(node) = node {
+            self.require(node, Perms::READ)?;
+        }
+        if request.watch {
+            self.watches.add(self.conn, &key, WatchMode::Data);
+        }
+        let node = node.ok_or(ErrorCode::NoNode)?;
+        self.tree.stat(node).encode_into(out);
+        Ok(())
+    }
+
+    fn get_data(&mut self, request: &PathWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
+        let key = self.tree.key(&request.path);
+        let node = self.find_readable(&key)?;
+        if request.watch {
+            self.watches.add(self.conn, &key, WatchMode::Data);
+        }
+        put_buffer(out, self.tree.data(node));
+        self.tree.stat(node).encode_into(out);
+        Ok(())
+    }
+
+    fn put_children(&self, node: NodeId, out: &mut Vec<u8>) {
+        put_i32(out, self.tree.num_children(node) as i32);
+        for name in self.tree.children(node) {
+            put_str(out, name);
+        }
+    }
+
+    fn get_children(
+        &mut self,
+        request: &PathWatch<'_>,
+        with_stat: bool,
+        out: &mut Vec<u8>,
+    ) -> ReadResult {
+        let key = self.tree.key(&request.path);
+        let node = self.find_readable(&key)?;
+        if request.watch {
+            self.watches.add(self.conn, &key, WatchMode::Child);
+        }
+        self.put_children(node, out);
+        if with_stat {
+            self.tree.stat(node).encode_into(out);
+        }
+        Ok(())
+    }
+
+    fn get_acl(&mut self, path: &str, out: &mut Vec<u8>) -> ReadResult {
+        let node = self.tree.find(&self.tree.key(path)).ok_or(ErrorCode::NoNode)?;
+        let acl: AclBytes<'_> = self.tree.acls().bytes(self.tree.view(node).acl);
+        if self.auth.allows(acl, Perms::ADMIN, self.identities) {
+            out.extend_from_slice(acl.bytes());
+        } else if self.auth.allows(acl, Perms::READ, self.identities) {
+            self.auth.redact(acl, out);
+        } else {
+            return Err(ErrorCode::NoAuth);
+        }
+        self.tree.stat(node).encode_into(out);
+        Ok(())
+    }
+
+    fn count_descendants(&mut self, path: &str, out: &mut Vec<u8>) -> ReadResult {
+        let node = self.find_readable(&self.tree.key(path))?;
+        let count = self.tree.count_descendants(node);
+        put_i32(out, i32::try_from(count).unwrap_or(i32::MAX));
+        Ok(())
+    }
+
+    fn get_ephemerals(&mut self, prefix: &str, out: &mut Vec<u8>) {
+        let all = matches!(prefix.trim(), "" | "/");
+        let at = out.len();
+        put_i32(out, 0);
+        let mut count = 0i32;
+        let mut path = String::new();
+        for node in self.tree.ephemerals(self.session) {
+            path.clear();
+            self.tree.path_into(node, &mut path);
+            if all || path.starts_with(prefix) {
+                put_str(out, &path);
+                count += 1;
+            }
+        }
+        out[at..at + 4].copy_from_slice(&count.to_be_bytes());
+    }
+
+    fn add_watch(&mut self, request: &AddWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
+        let mode = match request.mode {
+            0 => WatchMode::Persistent,
+            1 => WatchMode::Recursive,
+            _ => return Err(ErrorCode::MarshallingError),
+        };
+        self.watches.add(self.conn, &self.tree.key(&request.path), mode);
+        put_i32(out, 0);
+        Ok(())
+    }
+
+    fn check_watches(&mut self, request: &WatchPath<'_>) -> ReadResult {
+        let kind = watch_kind(request.kind)?;
+        let key = self.tree.key(&request.path);
+        if self.watches.check(self.conn, &key, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    fn remove_watches(&mut self, request: &WatchPath<'_>) -> ReadResult {
+        let kind = watch_kind(request.kind)?;
+        let key = self.tree.key(&request.path);
+        if self.watches.remove(self.conn, &key, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
+    }
+
+    fn multi_read(&mut self, r: &mut Reader<'_>, out: &mut Vec<u8>) -> ReadResult {
+        for op in MultiOps::new(*r) {
+            let (code, request) = match op? {
+                MultiOp::GetData(request) => (OpCode::GetData, request),
+                MultiOp::GetChildren(request) => (OpCode::GetChildren, request),
+                _ => return Err(ErrorCode::MarshallingError),
+            };
+            // Watch flags inside a multiRead are decoded and ignored.
+            let request = PathWatch { watch: false, ..request };
+            let before = out.len();
+            put_multi_header(out, code.code());
+            let result = if code == OpCode::GetData {
+                self.get_data(&request, out)
+            } else {
+                self.get_children(&request, false, out)
+            };
+            if let Err(err) = result {
+                out.truncate(before);
+                put_multi_error(out, err.code());
+            }
+        }
+        put_multi_end(out);
+        Ok(())
+    }
+
+    fn restore_watches(
+        &mut self,
+        op: OpCode,
+        r: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+        notified: &mut usize,
+    ) -> ReadResult {
+        let relative = Zxid(r.i64("relativeZxid")?);
+        let lists = if op == OpCode::SetWatches2 { 5 } else { 3 };
+        for list in 0..lists {
+            let mut paths = StrVector::begin(r, "watches")?;
+            while let Some(path) = paths.next(r)? {
+                let key = self.tree.key(&path);
+                if let Some(event) = self.restore_watch(list, &key, relative) {
+                    put_notification(out, Zxid(-1), event, &path);
+                    *notified += 1;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Registers one watch, or says which event the client has missed.
+    fn restore_watch(
+        &mut self,
+        list: usize,
+        key: &PathKey<'_>,
+        relative: Zxid,
+    ) -> Option<EventType> {
+        let stat = self.tree.find(key).map(|node| self.tree.stat(node));
+        let mode = match (list, stat) {
+            (0, None) | (2, None) => return Some(EventType::NodeDeleted),
+            (0, Some(stat)) if stat.mzxid > relative.0 => {
+                return Some(EventType::NodeDataChanged);
+            }
+            (1, Some(_)) => return Some(EventType::NodeCreated),
+            (2, Some(stat)) if stat.pzxid > relative.0 => {
+                return Some(EventType::NodeChildrenChanged);
+            }
+            (0 | 1, _) => WatchMode::Data,
+            (2, _) => WatchMode::Child,
+            (3, _) => WatchMode::Persistent,
+            _ => WatchMode::Recursive,
+        };
+        self.watches.add(self.conn, key, mode);
+        None
+    }
+}
+
+fn watch_kind(kind: i32) -> Result<WatchKind, ErrorCode> {
+    Ok(match kind {
+        1 => WatchKind::Children,
+        2 => WatchKind::Data,
+        3 => WatchKind::Any,
+        4 => WatchKind::Persistent,
+        5 => WatchKind::PersistentRecursive,
+        _ => return Err(ErrorCode::MarshallingError),
+    })
+}

@@ -1,0 +1,213 @@
+//! Client connections as the replica sees them: session, identities, what is still owed.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use crate::auth::{Identities, SaslSession};
+use crate::base::{ConnId, Instant, SessionId};
+use crate::session::SessionSlot;
+use crate::wire::OpCode;
+
+/// Counters of one connection, shown by `cons` and `stat`.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnStats {
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Last operation that was answered; `None` after a reset or a failed write.
+    pub last_op: Option<OpCode>,
+    /// Xid of the last request with one; -1 if none.
+    pub last_cxid: i64,
+    /// Zxid of the last reply.
+    pub last_zxid: i64,
+    /// When the last reply was made.
+    pub last_response: Instant,
+    /// Milliseconds that the last request took.
+    pub last_latency_ms: u64,
+    /// Least of them.
+    pub min_latency_ms: u64,
+    /// Greatest of them.
+    pub max_latency_ms: u64,
+    /// Their sum.
+    pub total_latency_ms: u64,
+    /// Their number.
+    pub count: u64,
+}
+
+impl Default for ConnStats {
+    fn default() -> ConnStats {
+        ConnStats {
+            received: 0,
+            sent: 0,
+            last_op: None,
+            last_cxid: -1,
+            last_zxid: -1,
+            last_response: Instant(0),
+            last_latency_ms: 0,
+            min_latency_ms: u64::MAX,
+            max_latency_ms: 0,
+            total_latency_ms: 0,
+            count: 0,
+        }
+    }
+}
+
+impl ConnStats {
+    /// Counts one answered request.
+    #[inline]
+    pub fn answered(&mut self, op: OpCode, latency_ms: u64, now: Instant, zxid: i64) {
+        self.last_op = Some(op);
+        self.last_zxid = zxid;
+        self.last_response = now;
+        self.last_latency_ms = latency_ms;
+        self.min_latency_ms = self.min_latency_ms.min(latency_ms);
+        self.max_latency_ms = self.max_latency_ms.max(latency_ms);
+        self.total_latency_ms += latency_ms;
+        self.count += 1;
+    }
+}
+
+/// Where a connection is in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// No ConnectRequest yet.
+    New,
+    /// The session is being created.
+    Connecting,
+    /// Requests are served.
+    Active,
+    /// A close was asked for; further input is ignored.
+    Closing,
+}
+
+/// Work that must wait for the connection's own writes before it.
+#[derive(Debug)]
+pub enum Deferred {
+    /// A request to execute then, as the identities it was read under.
+    Request {
+        /// The frame without its length.
+        frame: Box<[u8]>,
+        /// Identities at the time of reading.
+        identities: Identities,
+    },
+    /// A reply that is ready but must keep its place.
+    Reply(Box<[u8]>),
+    /// The end of the connection.
+    Close,
+}
+
+/// One client connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Its id, generation included.
+    pub conn: ConnId,
+    /// The other end.
+    pub peer: SocketAddr,
+    /// Where it is in its life.
+    pub stage: Stage,
+    /// Its session; 0 before the handshake.
+    pub session: SessionId,
+    /// Where the session is in the table.
+    pub slot: Option<SessionSlot>,
+    /// Negotiated timeout in ms.
+    pub timeout_ms: i32,
+    /// The client sent the readOnly byte, so it gets one back.
+    pub wants_read_only: bool,
+    /// Whom it may act as.
+    pub identities: Identities,
+    /// SASL negotiation under way.
+    pub sasl: Option<Box<SaslSession>>,
+    /// Writes prepared for it.
+    pub writes_prepared: u64,
+    /// Writes applied for it. Invariant: `writes_applied <= writes_prepared`.
+    pub writes_applied: u64,
+    /// What waits, each with the number of writes that must be applied first.
+    pub deferred: VecDeque<(u64, Deferred)>,
+    /// Asked to pause.
+    pub paused: bool,
+    /// When it connected, wall clock in ms.
+    pub established_ms: i64,
+    /// Counters.
+    pub stats: ConnStats,
+}
+
+impl Client {
+    /// Whether requests must queue behind unfinished ones.
+    pub fn must_wait(&self) -> bool {
+        self.writes_applied != self.writes_prepared || !self.deferred.is_empty()
+    }
+
+    /// Requests received and not answered.
+    pub fn outstanding(&self) -> u64 {
+        self.writes_prepared - self.writes_applied + self.deferred.len() as u64
+    }
+}
+
+/// Connections by id.
+#[derive(Debug, Default)]
+pub struct Clients {
+    fronts: Vec<Vec<Option<Box<Client>>>>,
+    count: usize,
+}
+
+fn place(conn: ConnId) -> (usize, usize) {
+    ((conn.0 >> 56) as usize, conn.0 as u32 as usize)
+}
+
+impl Clients {
+    /// The connection, unless it is gone or its slot serves another one now.
+    #[inline]
+    pub fn get(&self, conn: ConnId) -> Option<&Client> {
+        let (front, slot) = place(conn);
+        let client = self.fronts.get(front)?.get(slot)?.as_deref()?;
+        (client.conn == conn).then_some(client)
+    }
+
+    /// As [`Clients::get`].
+    #[inline]
+    pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
+        let (front, slot) = place(conn);
+        let client = self.fronts.get_mut(front)?.get_mut(slot)?.as_deref_mut()?;
+        (client.conn == conn).then_some(client)
+    }
+
+    /// Adds a connection.
+    pub fn insert(&mut self, client: Client) {
+        let (front, slot) = place(client.conn);
+        if self.fronts.len() <= front {
+            self.fronts.resize_with(front + 1, Vec::new);
+        }
+        let slots = &mut self.fronts[front];
+        if slots.len() <= slot {
+            slots.resize_with(slot + 1, || None);
+        }
+        if slots[slot].replace(Box::new(client)).is_none() {
+            self.count += 1;
+        }
+    }
+
+    /// Removes a connection.
+    pub fn remove(&mut self, conn: ConnId) -> Option<Box<Client>> {
+        self.get(conn)?;
+        let (front, slot) = place(conn);
+        let client = self.fronts.get_mut(front)?.get_mut(slot)?.take();
+        self.count -= usize::from(client.is_some());
+        client
+    }
+
+    /// Number of connections.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// All connections.
+    pub fn iter(&self) -> impl Iterator<Item = &Client> {
+        self.fronts.iter().flatten().filter_map(|client| client.as_deref())
+    }
+
+    /// All connections, to change.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
+        self.fronts.iter_mut().flatten().filter_map(|client| client.as_deref_mut())
+    }
+}

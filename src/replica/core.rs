@@ -1,0 +1,417 @@
+//! The replica's state, its entry point and its clockwork.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::Auth;
+use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid};
+use crate::log::Batch;
+use crate::pipeline::{PendingView, PrepareOptions, Slot};
+use crate::session::Sessions;
+use crate::tree::Tree;
+use crate::watch::Watches;
+use crate::wire::{OpCode, TxnHeader, TxnType, put_error_txn};
+
+use super::client::{Client, Clients};
+use super::effects::{Effect, Effects, Input};
+use super::snapshot::SnapshotState;
+use super::stats::ServerStats;
+
+/// Settings of one server's brain, as plain values.
+#[derive(Clone, Debug)]
+pub struct ReplicaOptions {
+    /// Server id: top byte of the session ids it makes; 1 when standalone.
+    pub server_id: u64,
+    /// `tickTime` in ms.
+    pub tick_ms: u64,
+    /// `minSessionTimeout` in ms.
+    pub min_session_timeout_ms: i32,
+    /// `maxSessionTimeout` in ms.
+    pub max_session_timeout_ms: i32,
+    /// Rules of the prepare stage.
+    pub prepare: PrepareOptions,
+    /// `reconfigEnabled`.
+    pub reconfig_enabled: bool,
+    /// `closeSessionTxn.enabled`.
+    pub close_session_paths: bool,
+    /// `globalOutstandingLimit`: beyond this many requests in process, connections with one
+    /// outstanding are paused.
+    pub outstanding_limit: u64,
+    /// `snapCount`: a snapshot is due after half to all of this many transactions.
+    pub snap_count: u64,
+    /// `snapSizeLimitInKb` in bytes; 0 for no such limit.
+    pub snap_size_bytes: u64,
+    /// `znode.container.checkIntervalMs`.
+    pub container_check_ms: u64,
+    /// `znode.container.maxPerMinute`.
+    pub container_per_minute: u64,
+    /// `znode.container.maxNeverUsedIntervalMs`; 0 for never.
+    pub container_never_used_ms: i64,
+    /// Record the tree digest with each transaction and snapshot.
+    pub digest: bool,
+    /// Seed of everything random.
+    pub seed: u64,
+}
+
+/// What recovery found.
+#[derive(Debug)]
+pub struct Restored {
+    /// The tree at `last_zxid`.
+    pub tree: Tree,
+    /// Sessions and their timeouts in ms.
+    pub sessions: Vec<(SessionId, i32)>,
+    /// Last transaction in the tree.
+    pub last_zxid: Zxid,
+    /// No snapshot exists yet, so one is written first thing.
+    pub wants_snapshot: bool,
+}
+
+/// A transaction on its way to stable storage.
+#[derive(Debug)]
+pub(super) struct Proposal {
+    pub zxid: Zxid,
+    /// Whom to answer; `None` for server-generated ones.
+    pub conn: Option<ConnId>,
+    pub xid: Xid,
+    pub op: OpCode,
+    pub received: Instant,
+    /// Pending records it touched; `Slot::MAX` for none.
+    pub touched: [Slot; 2],
+    pub more_touched: Option<Box<[Slot]>>,
+}
+
+/// See the module [`crate::replica`].
+pub struct Replica {
+    pub(super) options: ReplicaOptions,
+    pub(super) tree: Tree,
+    pub(super) watches: Watches,
+    pub(super) sessions: Sessions,
+    pub(super) auth: Auth,
+    pub(super) clients: Clients,
+    pub(super) pending: PendingView,
+    pub(super) proposals: VecDeque<Proposal>,
+    /// Being filled in this turn.
+    pub(super) batch: Batch,
+    /// Handed to the log, not wholly applied.
+    pub(super) unsynced: VecDeque<Arc<Batch>>,
+    /// Entries of the first unsynced batch that are applied already.
+    pub(super) applied_in_front: usize,
+    /// Last transaction prepared.
+    pub(super) prepared: Zxid,
+    /// Last transaction applied. Invariant: `applied <= prepared`.
+    pub(super) applied: Zxid,
+    /// Sessions whose creation is applied, with their timeouts in ms: what a snapshot holds.
+    pub(super) committed_sessions: FixedMap<SessionId, i32>,
+    /// Which connection speaks for a session.
+    pub(super) session_conns: FixedMap<SessionId, ConnId>,
+    /// Requests that wait behind writes of their connection.
+    pub(super) deferred_total: u64,
+    pub(super) paused: Vec<ConnId>,
+    pub(super) stats: ServerStats,
+    pub(super) snapshot: SnapshotState,
+    pub(super) rng: Rng,
+    pub(super) touched: Vec<Slot>,
+    pub(super) scratch: Vec<u8>,
+    pub(super) result: Vec<u8>,
+    pub(super) next_reap: Instant,
+    pub(super) reap_queue: VecDeque<String>,
+    pub(super) expired: Vec<SessionId>,
+}
+
+impl Replica {
+    /// A server that resumes from what recovery found.
+    pub fn new(
+        now: Now,
+        options: ReplicaOptions,
+        auth: Auth,
+        restored: Restored,
+        session_id_start: SessionId,
+    ) -> Replica {
+        let mut sessions = Sessions::new(options.tick_ms);
+        sessions.start_ids_at(session_id_start);
+        let mut committed_sessions = FixedMap::default();
+        for &(id, timeout_ms) in &restored.sessions {
+            sessions.create(id, timeout_ms, now.mono);
+            committed_sessions.insert(id, timeout_ms);
+        }
+        let mut rng = Rng::new(options.seed);
+        let snapshot = SnapshotState::new(&options, &mut rng, restored.wants_snapshot);
+        Replica {
+            tree: restored.tree,
+            watches: Watches::new(),
+            sessions,
+            auth,
+            clients: Clients::default(),
+            pending: PendingView::new(),
+            proposals: VecDeque::new(),
+            batch: Batch::new(),
+            unsynced: VecDeque::new(),
+            applied_in_front: 0,
+            prepared: restored.last_zxid,
+            applied: restored.last_zxid,
+            committed_sessions,
+            session_conns: FixedMap::default(),
+            deferred_total: 0,
+            paused: Vec::new(),
+            stats: ServerStats::new(now.mono),
+            snapshot,
+            rng,
+            touched: Vec::new(),
+            scratch: Vec::new(),
+            result: Vec::new(),
+            next_reap: now.mono + Duration::from_millis(options.container_check_ms),
+            reap_queue: VecDeque::new(),
+            expired: Vec::new(),
+            options,
+        }
+    }
+
+    /// Handles one input to completion.
+    pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+        match input {
+            Input::Opened { conn, peer } => self.opened(now, conn, peer),
+            Input::Frames { conn, bytes } => self.frames(now, conn, bytes, fx),
+            Input::Closed { conn } => self.forget(conn),
+            Input::Synced { zxid } => self.synced(now, zxid, fx),
+            Input::SnapshotReady => self.snapshot.ready(),
+            Input::SnapshotEnded { ok } => {
+                self.stats.snapshot_errors += u64::from(!ok);
+                self.snapshot.ended();
+            }
+            // Time is looked at only here, after a turn's input, so that no session expires while
+            // its ping waits to be read.
+            Input::Tick => self.on_time(now, fx),
+        }
+    }
+
+    /// Ends a turn: what was prepared goes to the log.
+    pub fn flush(&mut self, fx: &mut Effects) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = Arc::new(std::mem::take(&mut self.batch));
+        self.unsynced.push_back(Arc::clone(&batch));
+        fx.list.push(Effect::Append(batch));
+    }
+
+    /// When [`Replica::handle`] wants to be called at the latest, with `Input::Tick`.
+    pub fn deadline(&self) -> Option<Instant> {
+        let mut next = self.next_reap;
+        if let Some(expiry) = self.sessions.deadline() {
+            next = next.min(expiry);
+        }
+        if self.snapshot.wants_step() {
+            next = Instant(0);
+        }
+        Some(next)
+    }
+
+    fn on_time(&mut self, now: Now, fx: &mut Effects) {
+        if self.sessions.deadline().is_some_and(|at| at <= now.mono) {
+            self.expire_sessions(now);
+        }
+        if self.next_reap <= now.mono {
+            self.reap(now);
+        }
+        self.step_snapshot(fx);
+    }
+
+    fn expire_sessions(&mut self, now: Now) {
+        let mut expired = std::mem::take(&mut self.expired);
+        expired.clear();
+        self.sessions.expire(now.mono, &mut expired);
+        for &session in &expired {
+            log::info!("expiring {session:?}: no request within its timeout");
+            self.stats.stale_sessions_expired += 1;
+            self.propose_close(now, session, None, Xid(0));
+        }
+        self.expired = expired;
+    }
+
+    /// Containers and TTL nodes that are due, one at a time at the configured pace
+    /// (`ContainerManager`).
+    fn reap(&mut self, now: Now) {
+        if self.reap_queue.is_empty() {
+            let mut due = Vec::new();
+            let never_used = self.options.container_never_used_ms;
+            self.tree.reap_candidates(now.wall_ms, never_used, &mut due);
+            self.reap_queue.extend(due);
+        }
+        let pace = Duration::from_millis(60_000 / self.options.container_per_minute.max(1));
+        if let Some(path) = self.reap_queue.pop_front() {
+            self.propose_delete_container(now, &path);
+        }
+        self.next_reap = now.mono
+            + if self.reap_queue.is_empty() {
+                Duration::from_millis(self.options.container_check_ms)
+            } else {
+                pace
+            };
+    }
+
+    /// Begins a transaction: its zxid and where its entry starts in the batch.
+    pub(super) fn begin_txn(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        cxid: Xid,
+    ) -> (TxnHeader, usize) {
+        let zxid = Zxid(self.prepared.0 + 1);
+        self.prepared = zxid;
+        let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, kind: TxnType::Error };
+        let entry = self.batch.entry();
+        let start = entry.len();
+        header.encode_into(entry);
+        (header, start)
+    }
+
+    /// Ends a transaction begun at `start`: its outcome decides what kind it is.
+    pub(super) fn end_txn(
+        &mut self,
+        header: TxnHeader,
+        start: usize,
+        outcome: crate::pipeline::Outcome,
+    ) {
+        let entry = self.batch.entry();
+        match outcome {
+            Ok(kind) => {
+                entry[start + 28..start + 32].copy_from_slice(&(kind as i32).to_be_bytes());
+            }
+            Err(code) => {
+                entry.truncate(start + TxnHeader::SIZE);
+                put_error_txn(entry, code.code());
+            }
+        }
+        self.batch.finish_entry(header.zxid);
+    }
+
+    /// Queues the proposal of a transaction that was just encoded.
+    pub(super) fn queue_proposal(
+        &mut self,
+        now: Now,
+        zxid: Zxid,
+        conn: Option<ConnId>,
+        xid: Xid,
+        op: OpCode,
+    ) {
+        let mut touched = [Slot::MAX; 2];
+        let mut more_touched = None;
+        if self.touched.len() <= 2 {
+            touched[..self.touched.len()].copy_from_slice(&self.touched);
+        } else {
+            more_touched = Some(self.touched.as_slice().into());
+        }
+        self.touched.clear();
+        self.proposals.push_back(Proposal {
+            zxid,
+            conn,
+            xid,
+            op,
+            received: now.mono,
+            touched,
+            more_touched,
+        });
+        if let Some(client) = conn.and_then(|conn| self.clients.get_mut(conn)) {
+            client.writes_prepared += 1;
+        }
+    }
+
+    /// Requests received and not answered, of all connections.
+    pub fn outstanding(&self) -> u64 {
+        self.proposals.len() as u64 + self.deferred_total
+    }
+
+    /// Last applied transaction.
+    pub fn last_processed(&self) -> Zxid {
+        self.applied
+    }
+
+    /// Whether everything prepared has been applied.
+    pub fn is_settled(&self) -> bool {
+        self.proposals.is_empty() && self.batch.is_empty()
+    }
+
+    /// Committed state, for status views and checkers.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
+    /// Watches of this server.
+    pub fn watches(&self) -> &Watches {
+        &self.watches
+    }
+
+    /// Sessions of this server.
+    pub fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
+    /// Connections of this server.
+    pub fn clients(&self) -> impl Iterator<Item = &Client> {
+        self.clients.iter()
+    }
+
+    /// Whether a snapshot is wanted or under way.
+    pub fn is_snapshotting(&self) -> bool {
+        self.snapshot.is_wanted() || self.snapshot.is_running()
+    }
+
+    /// Number of connections.
+    pub fn client_count(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// Which connection speaks for a session.
+    pub fn conn_of(&self, session: SessionId) -> Option<ConnId> {
+        self.session_conns.get(&session).copied()
+    }
+
+    /// Session behind a connection; 0 before the handshake.
+    pub fn session_of(&self, conn: ConnId) -> SessionId {
+        self.clients.get(conn).map_or(SessionId(0), |client| client.session)
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &ServerStats {
+        &self.stats
+    }
+
+    /// Number of committed sessions.
+    pub fn session_count(&self) -> usize {
+        self.committed_sessions.len()
+    }
+
+    /// `srst`.
+    pub fn reset_stats(&mut self) {
+        self.stats.reset();
+    }
+
+    /// `crst`.
+    pub fn reset_conn_stats(&mut self) {
+        for client in self.clients.iter_mut() {
+            client.stats = Default::default();
+        }
+    }
+
+    /// Settings.
+    pub fn options(&self) -> &ReplicaOptions {
+        &self.options
+    }
+
+    /// Checks what must always hold; for simulation and tests.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn check(&self) {
+        assert!(self.applied <= self.prepared, "applied ahead of prepared");
+        let distance = (self.prepared.0 - self.applied.0) as usize;
+        assert_eq!(self.proposals.len(), distance, "one proposal per unapplied transaction");
+        if self.proposals.is_empty() {
+            assert!(self.pending.is_empty(), "pending records without a proposal");
+        }
+        for client in self.clients.iter() {
+            assert!(client.writes_applied <= client.writes_prepared, "{:?}", client.conn);
+        }
+    }
+}

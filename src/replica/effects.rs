@@ -1,0 +1,142 @@
+//! What the replica is told and what it wants done.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::base::{ConnId, Zxid};
+use crate::log::Batch;
+
+/// Something that happened. A handler runs to completion and leaves its wishes in [`Effects`].
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A client connected. Its first frame will be a ConnectRequest.
+    Opened {
+        /// The connection.
+        conn: ConnId,
+        /// The other end.
+        peer: SocketAddr,
+    },
+    /// Whole frames, lengths included, arrived on a connection.
+    Frames {
+        /// The connection.
+        conn: ConnId,
+        /// One or more whole frames.
+        bytes: &'a [u8],
+    },
+    /// The connection is gone.
+    Closed {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Everything up to here is on stable storage (on a quorum, in an ensemble).
+    Synced {
+        /// Last durable transaction.
+        zxid: Zxid,
+    },
+    /// A chunk of the running snapshot was taken over by the disk; more may follow.
+    SnapshotReady,
+    /// The running snapshot is complete and durable, or was given up.
+    SnapshotEnded {
+        /// Whether it can be relied on.
+        ok: bool,
+    },
+    /// Time passed.
+    Tick,
+}
+
+/// How to close a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseHow {
+    /// After everything queued before has been sent.
+    AfterFlush,
+    /// At once.
+    Now,
+}
+
+/// One wish. Order matters among those of one connection.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send `Effects::bytes[start..end]`.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// First byte.
+        start: usize,
+        /// End.
+        end: usize,
+    },
+    /// Close a connection; `Input::Closed` does not follow.
+    Close {
+        /// The connection.
+        conn: ConnId,
+        /// How.
+        how: CloseHow,
+    },
+    /// The handshake succeeded; the connection is idle after this long without input.
+    Established {
+        /// The connection.
+        conn: ConnId,
+        /// Negotiated session timeout in ms.
+        timeout_ms: i32,
+    },
+    /// Stop taking requests from the connection until `Resume`.
+    Pause {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Take requests again.
+    Resume {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Make these transactions durable and answer with `Input::Synced`.
+    Append(Arc<Batch>),
+    /// Start a snapshot file named by this zxid.
+    SnapshotBegin(Zxid),
+    /// More of it.
+    SnapshotChunk(Vec<u8>),
+    /// That was all; publish it.
+    SnapshotFinish,
+    /// Nothing can go on; the process must end with this message.
+    Fatal(String),
+}
+
+/// Wishes of one or more handler calls, reused between turns.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Bytes that `Effect::Send` refers to.
+    pub bytes: Vec<u8>,
+    /// The wishes in order.
+    pub list: Vec<Effect>,
+}
+
+impl Effects {
+    /// Appends frames for `conn` that `write` encodes.
+    pub fn send(&mut self, conn: ConnId, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.bytes.len();
+        write(&mut self.bytes);
+        let end = self.bytes.len();
+        if start == end {
+            return;
+        }
+        if let Some(Effect::Send { conn: last, end: last_end, .. }) = self.list.last_mut()
+            && *last == conn
+            && *last_end == start
+        {
+            *last_end = end;
+            return;
+        }
+        self.list.push(Effect::Send { conn, start, end });
+    }
+
+    /// Asks for a connection to be closed.
+    pub fn close(&mut self, conn: ConnId, how: CloseHow) {
+        self.list.push(Effect::Close { conn, how });
+    }
+
+    /// Forgets everything, keeping the memory.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.list.clear();
+    }
+}

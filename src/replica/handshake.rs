@@ -1,0 +1,206 @@
+//! Connections coming and going, sessions beginning and ending.
+//!
+//! Corresponds to `ZooKeeperServer.processConnectRequest`, `finishSessionInit`, `reopenSession` and
+//! the session half of `PrepRequestProcessor`.
+
+use std::net::SocketAddr;
+
+use crate::auth::Identities;
+use crate::base::{ConnId, Now, SessionId, Xid};
+use crate::pipeline::Preparer;
+use crate::wire::{
+    ConnectRequest, ConnectResponse, OpCode, TxnType, put_close_session_txn, put_i32,
+    session_password,
+};
+
+use super::client::{Client, ConnStats, Stage};
+use super::core::Replica;
+use super::effects::{CloseHow, Effect, Effects};
+
+impl Replica {
+    pub(super) fn opened(&mut self, now: Now, conn: ConnId, peer: SocketAddr) {
+        self.clients.insert(Client {
+            conn,
+            peer,
+            stage: Stage::New,
+            session: SessionId(0),
+            slot: None,
+            timeout_ms: 0,
+            wants_read_only: false,
+            identities: self.auth.initial(peer.ip()),
+            sasl: None,
+            writes_prepared: 0,
+            writes_applied: 0,
+            deferred: Default::default(),
+            paused: false,
+            established_ms: now.wall_ms,
+            stats: ConnStats::default(),
+        });
+    }
+
+    /// The connection is gone; its session lives on until it expires.
+    pub(super) fn forget(&mut self, conn: ConnId) {
+        let Some(client) = self.clients.remove(conn) else { return };
+        self.deferred_total -= client.deferred.len() as u64;
+        self.watches.drop_conn(conn);
+        if client.session.0 != 0 && self.session_conns.get(&client.session) == Some(&conn) {
+            self.session_conns.remove(&client.session);
+        }
+    }
+
+    /// Closes from this side.
+    pub(super) fn close(&mut self, conn: ConnId, how: CloseHow, fx: &mut Effects) {
+        self.forget(conn);
+        fx.close(conn, how);
+    }
+
+    /// The first frame of a connection. Refusals are silent closes, except that of a session
+    /// that is not valid.
+    pub(super) fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
+        self.stats.connection_requests += 1;
+        let Ok(request) = ConnectRequest::decode(frame) else {
+            log::warn!("closing {conn:?}: its first frame is no ConnectRequest");
+            return self.close(conn, CloseHow::Now, fx);
+        };
+        if request.last_zxid_seen > self.applied {
+            log::info!(
+                "refusing a client that has seen {:?}; this server is at {:?}: it must try \
+                 another server",
+                request.last_zxid_seen,
+                self.applied
+            );
+            return self.close(conn, CloseHow::Now, fx);
+        }
+        let timeout_ms = request
+            .timeout_ms
+            .clamp(self.options.min_session_timeout_ms, self.options.max_session_timeout_ms);
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.timeout_ms = timeout_ms;
+            client.wants_read_only = request.read_only.is_some();
+        }
+        if request.session.0 == 0 {
+            self.create_session(now, conn, timeout_ms);
+        } else {
+            self.reconnect(now, conn, timeout_ms, &request, fx);
+        }
+    }
+
+    fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32) {
+        let session = self.sessions.next_id();
+        let slot = self.sessions.create(session, timeout_ms, now.mono);
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.stage = Stage::Connecting;
+            client.session = session;
+            client.slot = Some(slot);
+        }
+        self.session_conns.insert(session, conn);
+        let (header, start) = self.begin_txn(now, session, Xid(0));
+        put_i32(self.batch.entry(), timeout_ms);
+        self.end_txn(header, start, Ok(TxnType::CreateSession));
+        self.queue_proposal(now, header.zxid, Some(conn), Xid(0), OpCode::CreateSession);
+    }
+
+    fn reconnect(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        timeout_ms: i32,
+        request: &ConnectRequest<'_>,
+        fx: &mut Effects,
+    ) {
+        self.stats.revalidated += 1;
+        let session = request.session;
+        // Before the password is looked at, as in Apache: a wrong one still disconnects the
+        // rightful connection.
+        if let Some(old) = self.session_conns.get(&session).copied() {
+            self.close(old, CloseHow::Now, fx);
+        }
+        let valid = request.password == session_password(session);
+        let slot =
+            self.sessions.get(session).filter(|&slot| valid && !self.sessions.is_closing(slot));
+        let read_only = request.read_only.map(|_| false);
+        let Some(slot) = slot else {
+            log::info!("{session:?} is not valid here: unknown, expired or a wrong password");
+            fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
+            return self.close(conn, CloseHow::AfterFlush, fx);
+        };
+        self.sessions.touch(slot, timeout_ms, now.mono);
+        self.session_conns.insert(session, conn);
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.session = session;
+            client.slot = Some(slot);
+        }
+        self.established(now, conn, fx);
+    }
+
+    /// Answers the ConnectRequest: the session is usable.
+    pub(super) fn established(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.stage = Stage::Active;
+        client.stats.sent += 1;
+        self.stats.sent += 1;
+        client.stats.last_op = Some(OpCode::CreateSession);
+        client.stats.last_response = now.mono;
+        let response = ConnectResponse {
+            timeout_ms: client.timeout_ms,
+            session: client.session,
+            password: session_password(client.session),
+            read_only: client.wants_read_only.then_some(false),
+        };
+        fx.send(conn, |out| response.encode_frame_into(out));
+        fx.list.push(Effect::Established { conn, timeout_ms: response.timeout_ms });
+    }
+
+    /// Prepares the end of a session, asked for by its client or by the clock.
+    pub(super) fn propose_close(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        conn: Option<ConnId>,
+        xid: Xid,
+    ) {
+        if let Some(slot) = self.sessions.get(session) {
+            self.sessions.set_closing(slot);
+        }
+        let (header, start) = self.begin_txn(now, session, xid);
+        let mut paths = Vec::new();
+        let nobody = Identities::none();
+        Preparer {
+            tree: &self.tree,
+            pending: &mut self.pending,
+            auth: &self.auth,
+            options: &self.options.prepare,
+            session,
+            identities: &nobody,
+            zxid: header.zxid,
+            touched: &mut self.touched,
+            scratch: &mut self.scratch,
+        }
+        .close_session(&mut paths);
+        if self.options.close_session_paths {
+            put_close_session_txn(self.batch.entry(), &paths);
+        }
+        self.end_txn(header, start, Ok(TxnType::CloseSession));
+        self.queue_proposal(now, header.zxid, conn, xid, OpCode::CloseSession);
+    }
+
+    /// Prepares the removal of a container or TTL node that is due.
+    pub(super) fn propose_delete_container(&mut self, now: Now, path: &str) {
+        let (header, start) = self.begin_txn(now, SessionId(0), Xid(0));
+        let nobody = Identities::none();
+        let outcome = Preparer {
+            tree: &self.tree,
+            pending: &mut self.pending,
+            auth: &self.auth,
+            options: &self.options.prepare,
+            session: SessionId(0),
+            identities: &nobody,
+            zxid: header.zxid,
+            touched: &mut self.touched,
+            scratch: &mut self.scratch,
+        }
+        .delete_container(path, self.batch.entry());
+        self.end_txn(header, start, outcome);
+        self.queue_proposal(now, header.zxid, None, Xid(0), OpCode::DeleteContainer);
+    }
+}

@@ -1,0 +1,21 @@
+//! One server's brain: routes what happens on connections, disk and clock to sessions, the
+//! prepare stage, the tree and the watches, and says what is to be done about it.
+//!
+//! Sans-IO: [`Replica::handle`] takes the time and one [`Input`] and leaves [`Effects`]. It reads
+//! no clock, owns no socket or file, and draws randomness from its seed only, so the simulator
+//! runs it unchanged. A write is answered only after `Input::Synced` covers it.
+#![forbid(unsafe_code)]
+
+mod client;
+mod commit;
+mod core;
+mod effects;
+mod handshake;
+mod request;
+mod snapshot;
+mod stats;
+
+pub use client::{Client, ConnStats};
+pub use core::{Replica, ReplicaOptions, Restored};
+pub use effects::{CloseHow, Effect, Effects, Input};
+pub use stats::ServerStats;

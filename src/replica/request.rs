@@ -1,0 +1,453 @@
+//! One request frame: what it is, whether it may go ahead, and where it goes.
+//!
+//! Corresponds to `ZooKeeperServer.processPacket` and the entry of the request pipeline. Writes are
+//! prepared at once, in arrival order. Reads, pings and the like run at once too unless the
+//! connection has unfinished writes before them; then they wait, so that replies keep request
+//! order.
+
+use crate::auth::{AuthOutcome, SaslOutcome};
+use crate::base::{ConnId, Now, Xid, Zxid};
+use crate::pipeline::{Outcome, Preparer, ReadContext};
+use crate::wire::{
+    Auth as AuthPacket, Create, DecodeError, ErrorCode, MultiOps, OpCode, PathVersion, Reader,
+    Reconfig, RequestHeader, SetAcl, SetData, TxnType, XID_PING, begin_reply, end_frame,
+    put_buffer, put_error_reply, put_error_txn, put_i32,
+};
+
+use super::client::{Deferred, Stage};
+use super::core::Replica;
+use super::effects::{CloseHow, Effect, Effects};
+
+impl Replica {
+    pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
+        let mut rest = bytes;
+        while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+            let len = u32::from_be_bytes(*len) as usize;
+            let Some((frame, tail)) = tail.split_at_checked(len) else {
+                // The front hands over whole frames only.
+                return self.close(conn, CloseHow::Now, fx);
+            };
+            rest = tail;
+            let Some(client) = self.clients.get_mut(conn) else { return };
+            client.stats.received += 1;
+            self.stats.received += 1;
+            match client.stage {
+                Stage::New => self.connect(now, conn, frame, fx),
+                Stage::Closing => return,
+                Stage::Connecting | Stage::Active => self.request(now, conn, frame, fx),
+            }
+        }
+        self.apply_pressure(conn, fx);
+    }
+
+    /// Beyond the limit only one request per connection may be in process.
+    fn apply_pressure(&mut self, conn: ConnId, fx: &mut Effects) {
+        if self.outstanding() <= self.options.outstanding_limit {
+            return;
+        }
+        if let Some(client) = self.clients.get_mut(conn)
+            && !client.paused
+            && client.outstanding() > 0
+        {
+            client.paused = true;
+            self.paused.push(conn);
+            fx.list.push(Effect::Pause { conn });
+        }
+    }
+
+    pub(super) fn relieve_pressure(&mut self, fx: &mut Effects) {
+        if self.paused.is_empty() || self.outstanding() > self.options.outstanding_limit {
+            return;
+        }
+        for conn in std::mem::take(&mut self.paused) {
+            if let Some(client) = self.clients.get_mut(conn) {
+                client.paused = false;
+                fx.list.push(Effect::Resume { conn });
+            }
+        }
+    }
+
+    fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
+        let mut r = Reader::new(frame);
+        let Ok(header) = RequestHeader::decode_from(&mut r) else {
+            return self.close(conn, CloseHow::Now, fx);
+        };
+        let xid = header.xid;
+        let op = match OpCode::from_code(header.op) {
+            Some(
+                OpCode::CreateSession | OpCode::Error | OpCode::Check | OpCode::DeleteContainer,
+            )
+            | None => return self.refuse_opcode(conn, xid, fx),
+            Some(op) => op,
+        };
+        match op {
+            OpCode::Auth => return self.auth_packet(conn, xid, &mut r, fx),
+            OpCode::Sasl => return self.sasl_packet(conn, xid, &mut r, fx),
+            _ => {}
+        }
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if !self.auth.is_enforced_ok(&client.identities) {
+            let code = ErrorCode::SessionClosedRequireSaslAuth;
+            return self.reply_and_close(conn, xid, Zxid::ZERO, code, fx);
+        }
+        if xid.0 > 0 {
+            client.stats.last_cxid = i64::from(xid.0);
+        }
+        let alive = client.slot.is_some_and(|slot| {
+            !self.sessions.is_closing(slot)
+                && self.sessions.touch(slot, client.timeout_ms, now.mono)
+        });
+        if !alive {
+            // Dropped without a reply; the close of the session closes the connection.
+            return;
+        }
+        match op {
+            OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Reconfig => self.write(now, conn, xid, op, r, fx),
+            OpCode::CloseSession => {
+                let session = client.session;
+                client.stage = Stage::Closing;
+                self.propose_close(now, session, Some(conn), xid);
+            }
+            _ => self.read_or_defer(now, conn, op, xid, frame, fx),
+        }
+    }
+
+    /// An unknown or disallowed opcode is answered and ends the connection.
+    fn refuse_opcode(&mut self, conn: ConnId, xid: Xid, fx: &mut Effects) {
+        self.reply_and_close(conn, xid, Zxid(-1), ErrorCode::Unimplemented, fx);
+    }
+
+    fn reply_and_close(
+        &mut self,
+        conn: ConnId,
+        xid: Xid,
+        zxid: Zxid,
+        code: ErrorCode,
+        fx: &mut Effects,
+    ) {
+        let mut reply = Vec::with_capacity(20);
+        put_error_reply(&mut reply, xid, zxid, code);
+        self.send_in_order(conn, reply, fx);
+        self.close_in_order(conn, fx);
+    }
+
+    /// Sends a reply once everything before it on the connection is answered.
+    fn send_in_order(&mut self, conn: ConnId, reply: Vec<u8>, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.stats.sent += 1;
+        self.stats.sent += 1;
+        if client.must_wait() {
+            let after = client.writes_prepared;
+            client.deferred.push_back((after, Deferred::Reply(reply.into())));
+            self.deferred_total += 1;
+        } else {
+            fx.send(conn, |out| out.extend_from_slice(&reply));
+        }
+    }
+
+    fn close_in_order(&mut self, conn: ConnId, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.stage = Stage::Closing;
+        if client.must_wait() {
+            let after = client.writes_prepared;
+            client.deferred.push_back((after, Deferred::Close));
+            self.deferred_total += 1;
+        } else {
+            self.close(conn, CloseHow::AfterFlush, fx);
+        }
+    }
+
+    fn auth_packet(&mut self, conn: ConnId, xid: Xid, r: &mut Reader<'_>, fx: &mut Effects) {
+        let Ok(packet) = AuthPacket::decode_from(r) else {
+            return self.close(conn, CloseHow::Now, fx);
+        };
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let outcome = self.auth.add_auth(
+            &client.identities,
+            client.peer.ip(),
+            packet.scheme.as_deref(),
+            packet.auth,
+        );
+        match outcome {
+            AuthOutcome::Added(identities) => {
+                client.identities = identities;
+                let mut reply = Vec::with_capacity(20);
+                put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::Ok);
+                self.send_in_order(conn, reply, fx);
+            }
+            AuthOutcome::Failed => {
+                self.stats.auth_failed += 1;
+                log::warn!("authentication of {} failed", client.peer);
+                self.reply_and_close(conn, xid, Zxid::ZERO, ErrorCode::AuthFailed, fx);
+            }
+            AuthOutcome::CloseSilently => self.close(conn, CloseHow::Now, fx),
+        }
+    }
+
+    fn sasl_packet(&mut self, conn: ConnId, xid: Xid, r: &mut Reader<'_>, fx: &mut Effects) {
+        let Ok(token) = r.buffer("sasl token") else {
+            return self.close(conn, CloseHow::Now, fx);
+        };
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let identities = client.identities.clone();
+        let sasl = client.sasl.get_or_insert_with(|| Box::new(self.auth.sasl_begin()));
+        let rng = &mut self.rng;
+        let mut nonce = |bytes: &mut [u8; 30]| rng.fill(bytes);
+        let (code, answer) = match sasl.step(&self.auth, &identities, token, &mut nonce) {
+            SaslOutcome::Continue(answer) => (ErrorCode::Ok, Some(answer)),
+            SaslOutcome::Done { token, ids } => {
+                client.identities = ids;
+                (ErrorCode::Ok, Some(token))
+            }
+            SaslOutcome::NotConfigured => (ErrorCode::Ok, None),
+            SaslOutcome::Failed { close_with, reason } => {
+                log::warn!("SASL of {} failed: {reason}", client.peer);
+                (close_with.unwrap_or(ErrorCode::Ok), None)
+            }
+        };
+        let mut reply = Vec::new();
+        let start = begin_reply(&mut reply, xid, Zxid::ZERO, code);
+        put_buffer(&mut reply, answer.as_deref());
+        end_frame(&mut reply, start);
+        self.send_in_order(conn, reply, fx);
+        if code != ErrorCode::Ok {
+            self.stats.auth_failed += 1;
+            self.close_in_order(conn, fx);
+        }
+    }
+
+    fn read_or_defer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        op: OpCode,
+        xid: Xid,
+        frame: &[u8],
+        fx: &mut Effects,
+    ) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.must_wait() {
+            let request =
+                Deferred::Request { frame: frame.into(), identities: client.identities.clone() };
+            client.deferred.push_back((client.writes_prepared, request));
+            self.deferred_total += 1;
+            return;
+        }
+        let identities = None;
+        self.read(now, conn, op, xid, &frame[8..], identities, fx);
+    }
+
+    /// Executes anything that is not a write, now.
+    #[allow(clippy::too_many_arguments, reason = "one call site each; a struct would only rename")]
+    fn read(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        op: OpCode,
+        xid: Xid,
+        body: &[u8],
+        identities: Option<&crate::auth::Identities>,
+        fx: &mut Effects,
+    ) {
+        let Some(client) = self.clients.get(conn) else { return };
+        let mut frames = 1;
+        let before = fx.bytes.len();
+        if op == OpCode::Ping {
+            let zxid = self.applied;
+            fx.send(conn, |out| put_error_reply(out, Xid(XID_PING), zxid, ErrorCode::Ok));
+        } else {
+            let mut context = ReadContext {
+                tree: &self.tree,
+                watches: &mut self.watches,
+                auth: &self.auth,
+                conn,
+                session: client.session,
+                identities: identities.unwrap_or(&client.identities),
+                zxid: self.applied,
+            };
+            fx.send(conn, |out| match op {
+                OpCode::SetWatches | OpCode::SetWatches2 => {
+                    frames += context.set_watches(op, xid, body, out) as u64;
+                }
+                _ => context.execute(op, xid, body, out),
+            });
+        }
+        self.stats.responded(fx.bytes.len() - before);
+        self.stats.sent += frames;
+        self.stats.answered(op, 0);
+        let zxid = self.applied.0;
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.stats.sent += frames;
+            client.stats.answered(op, 0, now.mono, zxid);
+        }
+    }
+
+    /// Runs what waited for a connection's own writes, as far as it may.
+    pub(super) fn drain_deferred(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        loop {
+            let Some(client) = self.clients.get_mut(conn) else { return };
+            match client.deferred.front() {
+                Some((after, _)) if *after <= client.writes_applied => {}
+                _ => return,
+            }
+            let Some((_, deferred)) = client.deferred.pop_front() else { return };
+            self.deferred_total -= 1;
+            match deferred {
+                Deferred::Request { frame, identities } => {
+                    let mut r = Reader::new(&frame);
+                    let Ok(header) = RequestHeader::decode_from(&mut r) else { continue };
+                    let Some(op) = OpCode::from_code(header.op) else { continue };
+                    self.read(now, conn, op, header.xid, r.rest(), Some(&identities), fx);
+                }
+                Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
+                Deferred::Close => return self.close(conn, CloseHow::AfterFlush, fx),
+            }
+        }
+    }
+
+    fn write(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        xid: Xid,
+        op: OpCode,
+        body: Reader<'_>,
+        fx: &mut Effects,
+    ) {
+        if op == OpCode::Multi {
+            return self.multi(now, conn, xid, body);
+        }
+        let Some(client) = self.clients.get(conn) else { return };
+        let request = match WriteRequest::decode(op, body) {
+            Ok(request) => request,
+            Err(_) => {
+                let mut reply = Vec::with_capacity(20);
+                let zxid = self.prepared;
+                put_error_reply(&mut reply, xid, zxid, ErrorCode::MarshallingError);
+                return self.send_in_order(conn, reply, fx);
+            }
+        };
+        let session = client.session;
+        let (header, start) = self.begin_txn(now, session, xid);
+        let Some(client) = self.clients.get(conn) else { return };
+        let mut preparer = Preparer {
+            tree: &self.tree,
+            pending: &mut self.pending,
+            auth: &self.auth,
+            options: &self.options.prepare,
+            session,
+            identities: &client.identities,
+            zxid: header.zxid,
+            touched: &mut self.touched,
+            scratch: &mut self.scratch,
+        };
+        let entry = self.batch.entry();
+        let outcome: Outcome = match &request {
+            WriteRequest::Create(create) => preparer.create(op, create, entry),
+            WriteRequest::Delete(delete) => preparer.delete(delete, entry),
+            WriteRequest::SetData(set) => preparer.set_data(set, entry),
+            WriteRequest::SetAcl(set) => preparer.set_acl(set, entry),
+            WriteRequest::Reconfig if self.options.reconfig_enabled => {
+                Err(ErrorCode::Unimplemented)
+            }
+            WriteRequest::Reconfig => Err(ErrorCode::ReconfigDisabled),
+        };
+        self.end_txn(header, start, outcome);
+        self.queue_proposal(now, header.zxid, Some(conn), xid, op);
+    }
+
+    /// All or nothing: the first failure takes back what the operations before it changed.
+    fn multi(&mut self, now: Now, conn: ConnId, xid: Xid, body: Reader<'_>) {
+        let Some(client) = self.clients.get(conn) else { return };
+        let session = client.session;
+        let ops: Result<Vec<_>, DecodeError> = MultiOps::new(body).collect();
+        let (header, start) = self.begin_txn(now, session, xid);
+        let Some(client) = self.clients.get(conn) else { return };
+        let outcome = match ops {
+            Err(_) => Err(ErrorCode::MarshallingError),
+            Ok(ops) if !crate::pipeline::is_valid_multi(&ops) => Err(ErrorCode::MarshallingError),
+            Ok(ops) => {
+                let entry = self.batch.entry();
+                put_i32(entry, ops.len() as i32);
+                self.pending.begin_multi();
+                let mut failed = None;
+                for op in &ops {
+                    let at = entry.len();
+                    put_i32(entry, 0);
+                    put_i32(entry, 0);
+                    let outcome = match failed {
+                        Some(_) => Err(ErrorCode::RuntimeInconsistency),
+                        None => Preparer {
+                            tree: &self.tree,
+                            pending: &mut self.pending,
+                            auth: &self.auth,
+                            options: &self.options.prepare,
+                            session,
+                            identities: &client.identities,
+                            zxid: header.zxid,
+                            touched: &mut self.touched,
+                            scratch: &mut self.scratch,
+                        }
+                        .sub_operation(op, entry),
+                    };
+                    let kind = match outcome {
+                        Ok(kind) => kind,
+                        Err(code) => {
+                            failed = failed.or(Some(code));
+                            entry.truncate(at + 8);
+                            put_error_txn(entry, code.code());
+                            TxnType::Error
+                        }
+                    };
+                    let len = (entry.len() - at - 8) as i32;
+                    entry[at..at + 4].copy_from_slice(&(kind as i32).to_be_bytes());
+                    entry[at + 4..at + 8].copy_from_slice(&len.to_be_bytes());
+                }
+                if failed.is_some() {
+                    self.pending.rollback();
+                    self.touched.clear();
+                } else {
+                    self.pending.keep_multi();
+                    self.touched.sort_unstable();
+                    self.touched.dedup();
+                }
+                Ok(TxnType::Multi)
+            }
+        };
+        self.end_txn(header, start, outcome);
+        self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
+    }
+}
+
+/// A write request that is no multi.
+enum WriteRequest<'a> {
+    Create(Create<'a>),
+    Delete(PathVersion<'a>),
+    SetData(SetData<'a>),
+    SetAcl(SetAcl<'a>),
+    Reconfig,
+}
+
+impl<'a> WriteRequest<'a> {
+    fn decode(op: OpCode, mut r: Reader<'a>) -> Result<WriteRequest<'a>, DecodeError> {
+        let r = &mut r;
+        Ok(match op {
+            OpCode::Delete => WriteRequest::Delete(PathVersion::decode_from(r)?),
+            OpCode::SetData => WriteRequest::SetData(SetData::decode_from(r)?),
+            OpCode::SetAcl => WriteRequest::SetAcl(SetAcl::decode_from(r)?),
+            OpCode::Reconfig => {
+                Reconfig::decode_from(r)?;
+                WriteRequest::Reconfig
+            }
+            _ => WriteRequest::Create(Create::decode_from(r, op)?),
+        })
+    }
+}

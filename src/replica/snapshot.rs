@@ -1,0 +1,169 @@
+//! Snapshots in slices: the walk over the tree goes on between batches, so that no request waits
+//! for it. Fuzzy, like Apache's: what happens meanwhile is replayed from the log.
+
+use crate::base::Rng;
+use crate::log::{SnapshotDigest, SnapshotWriter};
+use crate::tree::Walk;
+use crate::wire::TxnDigest;
+
+use super::core::{Replica, ReplicaOptions};
+use super::effects::{Effect, Effects};
+
+/// Bytes handed to the disk at a time; about 100 µs of walking.
+const CHUNK: usize = 64 * 1024;
+/// Chunks that may wait for the disk, after which the walk pauses.
+const IN_FLIGHT_MAX: u32 = 8;
+
+enum Phase {
+    Idle,
+    Walking(Box<(Walk, SnapshotWriter)>),
+    /// Everything was handed over; the disk publishes it.
+    Publishing,
+}
+
+/// When the next snapshot is due, and how far the running one is.
+pub struct SnapshotState {
+    phase: Phase,
+    in_flight: u32,
+    txns: u64,
+    bytes: u64,
+    txns_due: u64,
+    bytes_due: u64,
+    wanted: bool,
+}
+
+impl SnapshotState {
+    /// Nothing logged yet.
+    pub fn new(options: &ReplicaOptions, rng: &mut Rng, wanted: bool) -> SnapshotState {
+        let mut state = SnapshotState {
+            phase: Phase::Idle,
+            in_flight: 0,
+            txns: 0,
+            bytes: 0,
+            txns_due: 0,
+            bytes_due: 0,
+            wanted,
+        };
+        state.draw(options, rng);
+        state
+    }
+
+    /// Half the limit plus a random half, so that the servers of an ensemble take turns.
+    fn draw(&mut self, options: &ReplicaOptions, rng: &mut Rng) {
+        let half = options.snap_count / 2;
+        self.txns_due = half + rng.below(half.max(1));
+        let half = options.snap_size_bytes / 2;
+        self.bytes_due = if half == 0 { u64::MAX } else { half + rng.below(half) };
+        self.txns = 0;
+        self.bytes = 0;
+    }
+
+    /// Counts a transaction.
+    pub fn logged(&mut self, bytes: u64) {
+        self.txns += 1;
+        self.bytes += bytes;
+    }
+
+    /// Whether anything has been logged since the last snapshot began.
+    pub fn is_stale(&self) -> bool {
+        self.txns > 0 || self.wanted
+    }
+
+    /// Whether a snapshot is under way.
+    pub fn is_running(&self) -> bool {
+        !matches!(self.phase, Phase::Idle)
+    }
+
+    /// The disk took a chunk.
+    pub fn ready(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// The disk finished or gave up.
+    pub fn ended(&mut self) {
+        self.phase = Phase::Idle;
+        self.in_flight = 0;
+    }
+
+    /// Whether one will begin at the next opportunity.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Begin one at the next opportunity.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// Whether the walk could go on now.
+    pub fn wants_step(&self) -> bool {
+        match self.phase {
+            Phase::Idle => self.wanted,
+            Phase::Walking(_) => self.in_flight < IN_FLIGHT_MAX,
+            Phase::Publishing => false,
+        }
+    }
+}
+
+impl Replica {
+    /// Asks for a snapshot if anything changed since the last one; returns whether one is wanted
+    /// or under way.
+    pub fn request_snapshot(&mut self) -> bool {
+        if self.snapshot.is_stale() && !self.snapshot.is_running() {
+            self.snapshot.want();
+        }
+        self.snapshot.wanted || self.snapshot.is_running()
+    }
+
+    pub(super) fn step_snapshot(&mut self, fx: &mut Effects) {
+        match &mut self.snapshot.phase {
+            Phase::Idle => {
+                let state = &self.snapshot;
+                if state.wanted || state.txns > state.txns_due || state.bytes > state.bytes_due {
+                    self.begin_snapshot(fx);
+                }
+            }
+            Phase::Walking(_) if self.snapshot.in_flight < IN_FLIGHT_MAX => self.walk_on(fx),
+            Phase::Walking(_) | Phase::Publishing => {}
+        }
+    }
+
+    fn begin_snapshot(&mut self, fx: &mut Effects) {
+        self.snapshot.wanted = false;
+        self.snapshot.draw(&self.options, &mut self.rng);
+        let zxid = self.applied;
+        let walk = self.tree.begin_walk(zxid);
+        let mut out = Vec::with_capacity(CHUNK * 2);
+        let sessions = self.committed_sessions.iter().map(|(&id, &timeout)| (id, timeout));
+        let acls: Vec<_> = self.tree.acls_in_use().collect();
+        let writer = SnapshotWriter::begin(sessions, acls.into_iter(), &mut out);
+        fx.list.push(Effect::SnapshotBegin(zxid));
+        fx.list.push(Effect::SnapshotChunk(out));
+        self.snapshot.in_flight += 1;
+        self.snapshot.phase = Phase::Walking(Box::new((walk, writer)));
+    }
+
+    fn walk_on(&mut self, fx: &mut Effects) {
+        let phase = std::mem::replace(&mut self.snapshot.phase, Phase::Publishing);
+        let Phase::Walking(mut job) = phase else { return };
+        let (walk, writer) = &mut *job;
+        let mut out = Vec::with_capacity(CHUNK * 2);
+        let done = walk.step(&mut self.tree, CHUNK, &mut |node| {
+            writer.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
+        });
+        self.snapshot.in_flight += 1;
+        if !done {
+            fx.list.push(Effect::SnapshotChunk(out));
+            self.snapshot.phase = Phase::Walking(job);
+            return;
+        }
+        let digest = self.options.digest.then(|| SnapshotDigest {
+            zxid: self.applied,
+            version: TxnDigest::VERSION,
+            digest: self.tree.digest(),
+        });
+        job.1.finish(digest, Some(self.applied), &mut out);
+        fx.list.push(Effect::SnapshotChunk(out));
+        fx.list.push(Effect::SnapshotFinish);
+    }
+}

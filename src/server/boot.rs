@@ -1,0 +1,461 @@
+//! Start-up and shutdown of a standalone server.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::admin::AdminContext;
+use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection, parse_jaas};
+use crate::base::{ServerId, Zxid};
+use crate::config::Settings;
+use crate::disk::{
+    DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
+    RecoverOptions, recover,
+};
+use crate::front::FrontOptions;
+use crate::log::Compression;
+use crate::pipeline::PrepareOptions;
+use crate::replica::{Effects, Replica, ReplicaOptions, Restored};
+use crate::session::initial_session_id;
+use crate::sys::ring::{RingFeatures, RingOptions};
+use crate::sys::{cpu, net, signal};
+use crate::tree::TreeOptions;
+
+use super::edge::Edge;
+use super::housekeeping::Housekeeping;
+use super::links::{Mailbox, Message};
+use super::restore::Restore;
+use super::topology::{CoreOptions, Topology};
+use super::worker::{Brain, Ended, LogStage, Worker, WorkerParts};
+
+/// Why a server did not start, with Apache's exit code for it.
+#[derive(Debug)]
+pub struct BootError {
+    /// What is wrong and what to do.
+    pub message: String,
+    /// 1 unexpected, 2 configuration, 3 data directory.
+    pub exit_code: u8,
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.message)
+    }
+}
+
+impl std::error::Error for BootError {}
+
+fn unexpected(what: &str) -> impl Fn(io::Error) -> BootError + '_ {
+    move |e| BootError { message: format!("{what}: {e}"), exit_code: 1 }
+}
+
+fn misconfigured(message: String) -> BootError {
+    BootError { message, exit_code: 2 }
+}
+
+/// What to tell whoever started the server.
+#[derive(Clone, Debug)]
+pub struct Started {
+    /// Where clients connect.
+    pub listening: Vec<SocketAddr>,
+    /// Where data lives.
+    pub data: String,
+    /// What recovery did.
+    pub recovery: String,
+    /// What the kernel offered.
+    pub features: RingFeatures,
+    /// Where stages run.
+    pub topology: Topology,
+}
+
+/// A running server.
+pub struct Server {
+    threads: Vec<JoinHandle<()>>,
+    mailboxes: Vec<Mailbox>,
+    ended: Receiver<Ended>,
+    /// What to show.
+    pub started: Started,
+}
+
+fn tree_options(settings: &Settings, seed: u64) -> TreeOptions {
+    TreeOptions {
+        extended_types: settings.nodes.is_extended_types,
+        emulate_353_ttl: settings.nodes.is_emulate_353_ttl,
+        digest: settings.storage.is_digest,
+        hash_seed: seed,
+    }
+}
+
+fn auth_options(settings: &Settings) -> Result<AuthOptions, BootError> {
+    let auth = &settings.auth;
+    let digest_alg = DigestAlg::from_name(&auth.digest_algorithm).ok_or_else(|| {
+        misconfigured(format!(
+            "DigestAuthenticationProvider.digestAlg: no algorithm {:?}",
+            auth.digest_algorithm
+        ))
+    })?;
+    Ok(AuthOptions {
+        digest_enabled: auth.is_digest_enabled,
+        digest_alg,
+        super_digest: auth.super_digest.clone(),
+        skip_acl: settings.nodes.is_skip_acl,
+        super_users: auth.super_users.clone(),
+        super_password: auth.sasl_super_password.clone(),
+        let_any_sasl_user_do_x: auth.any_sasl_user_id.clone(),
+        sasl_provider_enabled: auth.extra_schemes.iter().any(|scheme| scheme == "sasl"),
+        allow_sasl_failed_clients: auth.is_allow_sasl_failed_clients,
+        enforce: (!auth.enforced_schemes.is_empty()).then(|| auth.enforced_schemes.clone()),
+        ensemble_names: (!auth.ensemble_names.is_empty()).then(|| auth.ensemble_names.clone()),
+        remove_host: auth.is_remove_host_from_principal,
+        remove_realm: auth.is_remove_realm_from_principal,
+        jaas_server: jaas_section(settings)?,
+        ..AuthOptions::default()
+    })
+}
+
+fn jaas_section(settings: &Settings) -> Result<Option<JaasSection>, BootError> {
+    let Some(path) = &settings.auth.jaas_file else { return Ok(None) };
+    let text = std::fs::read_to_string(path)
+        .map_err(|e| misconfigured(format!("cannot read the JAAS file {}: {e}", path.display())))?;
+    let jaas = parse_jaas(&text).map_err(|e| misconfigured(format!("{}: {e}", path.display())))?;
+    Ok(jaas.section(&settings.auth.jaas_section).cloned())
+}
+
+fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
+    let nodes = &settings.nodes;
+    let storage = &settings.storage;
+    let ms = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
+    ReplicaOptions {
+        server_id: 1,
+        tick_ms: u64::from(settings.tick_ms),
+        min_session_timeout_ms: ms(settings.session_timeout_ms_min),
+        max_session_timeout_ms: ms(settings.session_timeout_ms_max),
+        prepare: PrepareOptions {
+            extended_types: nodes.is_extended_types,
+            emulate_353_ttl: nodes.is_emulate_353_ttl,
+            enforce_quota: nodes.is_enforce_quota,
+        },
+        reconfig_enabled: settings.is_reconfig,
+        close_session_paths: storage.is_close_session_txn,
+        outstanding_limit: u64::from(settings.outstanding_max),
+        snap_count: u64::from(storage.snap_count),
+        snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
+        container_check_ms: u64::from(nodes.container_check_interval_ms),
+        container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
+        container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
+        digest: storage.is_digest,
+        seed,
+    }
+}
+
+fn resolve(settings: &Settings) -> Result<SocketAddr, BootError> {
+    let port = settings.client_port;
+    let Some(host) = &settings.client_host else {
+        // Every address, IPv4 included, as Java's wildcard.
+        return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
+    };
+    let found = (host.as_str(), port).to_socket_addrs();
+    found.ok().and_then(|mut all| all.next()).ok_or_else(|| {
+        misconfigured(format!("clientPortAddress: {host} cannot be resolved to an address"))
+    })
+}
+
+fn bind(settings: &Settings) -> Result<(OwnedFd, SocketAddr), BootError> {
+    let backlog = settings.listen_backlog.map_or(4096, |n| n.min(i32::MAX as u32) as i32);
+    let mut address = resolve(settings)?;
+    let mut bound = net::listen(&address, backlog);
+    if bound.is_err() && settings.client_host.is_none() {
+        // No IPv6 on this machine.
+        address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
+        bound = net::listen(&address, backlog);
+    }
+    let socket = bound.map_err(|e| BootError {
+        message: format!(
+            "cannot listen on {address}: {e}: is another server running there? change clientPort \
+             or clientPortAddress, or stop it"
+        ),
+        exit_code: 1,
+    })?;
+    let address = net::local_addr(&socket).map_err(unexpected("getsockname"))?;
+    Ok((socket, address))
+}
+
+impl Server {
+    /// Recovers the data directory and starts to serve.
+    pub fn start(settings: &Settings) -> Result<Server, BootError> {
+        signal::block_termination().map_err(unexpected("blocking signals"))?;
+        let _ = cpu::raise_open_files();
+        let seed = cpu::random_u64().map_err(unexpected("random seed"))?;
+        let now = cpu::now();
+        let auth = Auth::new(auth_options(settings)?).map_err(misconfigured)?;
+        let dir_error = |e: &dyn fmt::Display| BootError { message: e.to_string(), exit_code: 3 };
+        let storage = &settings.storage;
+        let dir = DataDir::open(&DirOptions {
+            data_dir: storage.data_dir.clone(),
+            log_dir: Some(storage.data_log_dir.clone()),
+            autocreate: storage.is_datadir_autocreate,
+        })
+        .map_err(|e| dir_error(&e))?;
+        let dir = Arc::new(dir);
+        let mut restore = Restore::new(tree_options(settings, seed));
+        let options = RecoverOptions {
+            trust_empty: storage.is_trust_empty_snapshot,
+            db_autocreate: storage.is_db_autocreate,
+        };
+        let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
+        for note in &recovered.notes {
+            log::warn!("{note}");
+        }
+        let mismatches = restore.mismatches;
+        let (tree, sessions) = restore.finish(recovered.last_zxid, now.wall_ms);
+        let took = cpu::now().mono.since(now.mono);
+        let recovery = format!(
+            "{} znodes and {} sessions at zxid 0x{}, {} transactions replayed, in {:.3} s{}",
+            tree.node_count(),
+            sessions.len(),
+            recovered.last_zxid,
+            recovered.entries_replayed,
+            took.as_secs_f64(),
+            if mismatches > 0 { "; DIGESTS DIFFER, see above" } else { "" },
+        );
+        let restored = Restored {
+            tree,
+            sessions,
+            last_zxid: Zxid(recovered.last_zxid.0.max(0)),
+            wants_snapshot: recovered.snapshot_zxid.is_none(),
+        };
+        // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
+        let first_session = initial_session_id(ServerId(1), now.wall_ms as u64);
+        let replica = Replica::new(
+            cpu::now(),
+            replica_options(settings, seed),
+            auth,
+            restored,
+            first_session,
+        );
+        Self::launch(settings, &dir, &recovered, replica, recovery)
+    }
+
+    fn launch(
+        settings: &Settings,
+        dir: &Arc<DataDir>,
+        recovered: &crate::disk::Recovered,
+        replica: Replica,
+        recovery: String,
+    ) -> Result<Server, BootError> {
+        let storage = &settings.storage;
+        let cpus = cpu::allowed_cpus().map_err(unexpected("reading the CPU affinity"))?;
+        let cores = CoreOptions {
+            network: settings.ring.network_cpus.clone(),
+            pipeline: settings.ring.pipeline_cpu,
+            log: settings.ring.log_cpu,
+            network_threads: settings.ring.network_threads,
+        };
+        let topology = Topology::plan(&cores, &cpus);
+        let (listener, address) = bind(settings)?;
+        let mut mailboxes = Vec::new();
+        let mut inboxes = Vec::new();
+        for _ in &topology.workers {
+            let (mailbox, inbox) = Mailbox::new().map_err(unexpected("eventfd"))?;
+            mailboxes.push(mailbox);
+            inboxes.push(inbox);
+        }
+        let at = |wanted: fn(&super::topology::WorkerPlan) -> bool| {
+            topology.workers.iter().position(wanted).unwrap_or(0)
+        };
+        let (replica_at, log_at) = (at(|worker| worker.replica), at(|worker| worker.log));
+        let bell = Arc::clone(mailboxes[replica_at].bell());
+        let compression = Compression::from_config(&storage.snapshot_compression)
+            .ok_or_else(|| misconfigured("snapshot.compression.method".to_owned()))?;
+        let (house, reports) = Housekeeper::start(
+            Arc::clone(dir),
+            HousekeeperOptions { compression },
+            Box::new(move || bell.ring()),
+        )
+        .map_err(unexpected("starting the housekeeper"))?;
+        let writer = LogWriter::open(
+            Arc::clone(dir),
+            recovered,
+            LogWriterOptions {
+                segment_size: settings.ring.log_segment_size_bytes,
+                force_sync: storage.is_force_sync,
+                ..LogWriterOptions::default()
+            },
+            &house,
+        )
+        .map_err(|e| BootError { message: e.to_string(), exit_code: 3 })?;
+        let purge = storage.purge_interval_ms.map(Duration::from_millis);
+        let retain = storage.purge_snap_retain_count as usize;
+        let mut brain = Some(Brain {
+            replica,
+            fx: Effects::default(),
+            house: Housekeeping::new(house, reports, purge, retain),
+            admin: AdminContext::new(settings, address),
+        });
+        let mut writer = Some(writer);
+        let mut listeners = vec![listener];
+        let front_at: Vec<usize> = (0..topology.fronts())
+            .map(|id| {
+                let is_it = |worker: &super::topology::WorkerPlan| worker.front == Some(id as u8);
+                topology.workers.iter().position(is_it).unwrap_or(0)
+            })
+            .collect();
+        let (ended_out, ended) = bounded(topology.workers.len());
+        let (ready_out, ready) = bounded(topology.workers.len());
+        let mut threads = Vec::new();
+        for (index, (plan, inbox)) in topology.workers.iter().zip(inboxes).enumerate() {
+            let front = plan.front.map(|id| {
+                let options = front_options(settings, id, front_at.len());
+                Edge::new(options, std::mem::take(&mut listeners), settings.is_client_keep_alive)
+            });
+            let log = if plan.log { writer.take() } else { None };
+            let inline = !plan.replica && plan.front.is_none();
+            let parts = WorkerParts {
+                index,
+                cpu: plan.cpu,
+                edge: front,
+                brain: if plan.replica { brain.take() } else { None },
+                log: log.map(|writer| LogStage { writer, in_flight: None, inline }),
+                inbox,
+                mailboxes: mailboxes.clone(),
+                front_at: front_at.clone(),
+                replica_at,
+                log_at,
+                ring: ring_options(settings, plan.front.is_some()),
+                busy_poll: Duration::from_micros(u64::from(settings.ring.busy_poll_us)),
+            };
+            let (ended, ready) = (ended_out.clone(), ready_out.clone());
+            let thread = std::thread::Builder::new()
+                .name(format!("ring-{index}"))
+                .spawn(move || run_worker(parts, &ready, &ended))
+                .map_err(unexpected("starting a thread"))?;
+            threads.push(thread);
+        }
+        drop((ended_out, ready_out));
+        let mut features = None;
+        for _ in &topology.workers {
+            let (has_front, found) = ready
+                .recv()
+                .map_err(|_| unexpected("event loop")(io::Error::other("a thread ended")))?
+                .map_err(|message| BootError { message, exit_code: 1 })?;
+            if has_front || features.is_none() {
+                features = Some(found);
+            }
+        }
+        let started = Started {
+            listening: vec![address],
+            data: describe_dirs(settings),
+            recovery,
+            features: features.unwrap_or_default(),
+            topology,
+        };
+        Ok(Server { threads, mailboxes, ended, started })
+    }
+
+    /// Waits for SIGTERM or SIGINT, or for the server to fail. Returns the exit code.
+    pub fn run_until_terminated(self) -> u8 {
+        let mailboxes = self.mailboxes.clone();
+        let waiter = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            if let Ok(signal) = signal::wait_for_termination() {
+                log::info!("signal {signal}: finishing what is under way, then ending");
+                drain(&mailboxes);
+            }
+        });
+        if let Err(e) = waiter {
+            log::error!("cannot wait for signals: {e}");
+            return 1;
+        }
+        self.join()
+    }
+
+    /// Asks for a clean end and waits for it. Returns the exit code.
+    pub fn stop(self) -> u8 {
+        drain(&self.mailboxes);
+        self.join()
+    }
+
+    fn join(self) -> u8 {
+        let mut code = 0;
+        // The first worker to end decides: a failure must not wait for the others.
+        if let Ok(Ended::Fatal(reason)) = self.ended.recv() {
+            log::error!("{reason}");
+            log::error!("this server ends now: nothing unacknowledged is lost by that");
+            code = 1;
+        }
+        for mailbox in &self.mailboxes {
+            let _ = mailbox.send(Message::Stop);
+        }
+        for thread in self.threads {
+            if thread.join().is_err() {
+                code = 1;
+            }
+        }
+        code
+    }
+}
+
+fn drain(mailboxes: &[Mailbox]) {
+    for mailbox in mailboxes {
+        let mut message = Message::Drain;
+        while let Err(back) = mailbox.send(message) {
+            message = back;
+            std::thread::yield_now();
+        }
+    }
+}
+
+type Ready = Result<(bool, RingFeatures), String>;
+
+fn run_worker(parts: WorkerParts, ready: &Sender<Ready>, ended: &Sender<Ended>) {
+    let has_front = parts.edge.is_some();
+    match Worker::new(parts) {
+        Ok(worker) => {
+            let _ = ready.send(Ok((has_front, worker.features())));
+            let _ = ended.send(worker.run());
+        }
+        Err(e) => {
+            let _ = ready.send(Err(e.to_string()));
+        }
+    }
+}
+
+fn front_options(settings: &Settings, id: u8, fronts: usize) -> FrontOptions {
+    // The limits are the server's; each front gets its share, connections being dealt in turn.
+    let share = |limit: u32| limit.div_ceil(fronts as u32);
+    FrontOptions {
+        id,
+        max_frame: settings.packet_size_max as usize,
+        max_per_ip: share(settings.client_cnxns_max),
+        max_total: share(settings.cnxns_max),
+        sessionless_timeout_ms: u64::from(settings.sessionless_timeout_ms),
+        max_output: 16 << 20,
+    }
+}
+
+fn ring_options(settings: &Settings, has_front: bool) -> RingOptions {
+    RingOptions {
+        entries: settings.ring.uring_entries,
+        multishot: has_front && settings.ring.uring_multishot != Some(false),
+        buffers: 256,
+        buffer_size: 16 * 1024,
+    }
+}
+
+fn describe_dirs(settings: &Settings) -> String {
+    let storage = &settings.storage;
+    if storage.data_dir == storage.data_log_dir {
+        storage.data_dir.display().to_string()
+    } else {
+        format!(
+            "{} (snapshots), {} (log)",
+            storage.data_dir.display(),
+            storage.data_log_dir.display()
+        )
+    }
+}

@@ -1,0 +1,390 @@
+//! The sockets of one front: turns ring completions into front input and front output into ring
+//! operations.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use crate::base::{ConnId, Instant, Now};
+use crate::front::{Admission, Front, FrontOptions, FrontSink, Sent, Verdict};
+use crate::sys::net::{self, Direction};
+use crate::sys::ring::{Bytes, OpId, Ring};
+
+/// Tokens carry what they belong to in the top byte and the connection's slot and generation
+/// below. The front's index is not needed there.
+pub const TOKEN_ACCEPT: u64 = 1 << 56;
+/// Receive on a connection.
+pub const TOKEN_RECV: u64 = 2 << 56;
+/// Send on a connection.
+pub const TOKEN_SEND: u64 = 3 << 56;
+/// Write of the log.
+pub const TOKEN_LOG: u64 = 4 << 56;
+/// The worker's bell.
+pub const TOKEN_BELL: u64 = 5 << 56;
+const KIND: u64 = 0xff << 56;
+
+/// How long a closed connection's peer may take to read what is left.
+const LINGER: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+struct Socket {
+    conn: ConnId,
+    fd: OwnedFd,
+    recv: Option<OpId>,
+    sending: bool,
+    /// Sending is over; waiting for the peer to close.
+    lingering: Option<Instant>,
+    /// Both directions are shut down; waiting for the last completions.
+    dying: bool,
+    held: bool,
+}
+
+/// The sockets of one front.
+#[derive(Debug)]
+pub struct Edge {
+    /// Framing and queues.
+    pub front: Front,
+    id: u8,
+    listeners: Vec<OwnedFd>,
+    sockets: Vec<Option<Socket>>,
+    /// Connections with output to begin sending.
+    ready: Vec<ConnId>,
+    spare: Vec<Vec<u8>>,
+    keepalive: bool,
+    next_sweep: Instant,
+    idle: Vec<ConnId>,
+    accepting: bool,
+}
+
+/// What became of a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Gone {
+    /// It is still there, or was already known to be gone.
+    No,
+    /// The peer closed it or it failed; the replica must be told.
+    Yes(ConnId),
+}
+
+fn slot_of(conn: ConnId) -> usize {
+    conn.0 as u32 as usize
+}
+
+impl Edge {
+    /// The edge of front `options.id`.
+    pub fn new(options: FrontOptions, listeners: Vec<OwnedFd>, keepalive: bool) -> Edge {
+        Edge {
+            id: options.id,
+            front: Front::new(options),
+            listeners,
+            sockets: Vec::new(),
+            ready: Vec::new(),
+            spare: Vec::new(),
+            keepalive,
+            next_sweep: Instant(0),
+            idle: Vec::new(),
+            accepting: true,
+        }
+    }
+
+    /// Begins to accept.
+    pub fn start(&mut self, ring: &mut Ring) -> io::Result<()> {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            ring.accept(listener.as_raw_fd(), TOKEN_ACCEPT | index as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Stops accepting; the ports are free at once.
+    pub fn stop_accepting(&mut self) {
+        self.accepting = false;
+        for listener in self.listeners.drain(..) {
+            // Ends the accept in flight, which holds the socket open.
+            net::shutdown(&listener, Direction::Both);
+        }
+    }
+
+    /// Re-arms an accept that ended.
+    pub fn rearm_accept(&mut self, ring: &mut Ring, token: u64) -> io::Result<()> {
+        match self.listeners.get((token & !KIND) as usize) {
+            Some(listener) if self.accepting => {
+                ring.accept(listener.as_raw_fd(), token).map(|_| ())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn conn_of(&self, token: u64) -> ConnId {
+        ConnId(token & !KIND | u64::from(self.id) << 56)
+    }
+
+    fn socket(&mut self, conn: ConnId) -> Option<&mut Socket> {
+        self.sockets.get_mut(slot_of(conn))?.as_mut().filter(|socket| socket.conn == conn)
+    }
+
+    /// Takes over an accepted socket; `None` if it is refused.
+    pub fn adopt(
+        &mut self,
+        now: Now,
+        ring: &mut Ring,
+        fd: RawFd,
+        peer: SocketAddr,
+    ) -> io::Result<Option<ConnId>> {
+        let fd = net::adopt(fd);
+        let Admission::Accepted(conn) = self.front.accept(now.mono, peer) else {
+            net::set_reset_on_close(&fd)?;
+            return Ok(None);
+        };
+        // Failures of these two only mean that the peer is gone, which the receive will tell.
+        let _ = net::set_nodelay(&fd);
+        if self.keepalive {
+            let _ = net::set_keepalive(&fd);
+        }
+        let recv = ring.recv(fd.as_raw_fd(), TOKEN_RECV | conn.0 & !KIND)?;
+        let slot = slot_of(conn);
+        if self.sockets.len() <= slot {
+            self.sockets.resize_with(slot + 1, || None);
+        }
+        self.sockets[slot] = Some(Socket {
+            conn,
+            fd,
+            recv: Some(recv),
+            sending: false,
+            lingering: None,
+            dying: false,
+            held: false,
+        });
+        Ok(Some(conn))
+    }
+
+    /// Handles a receive's completion.
+    pub fn received(
+        &mut self,
+        now: Now,
+        ring: &mut Ring,
+        token: u64,
+        result: io::Result<Option<Bytes>>,
+        more: bool,
+        sink: &mut impl FrontSink,
+    ) -> io::Result<Gone> {
+        let conn = self.conn_of(token);
+        if !more && let Some(socket) = self.socket(conn) {
+            socket.recv = None;
+        }
+        match result {
+            Ok(Some(bytes)) => {
+                let verdict = self.front.received(now.mono, conn, ring.bytes(&bytes), sink);
+                ring.release(bytes);
+                self.act(conn, verdict, ring)
+            }
+            Ok(None) => Ok(self.lost(conn)),
+            // No buffer was free, or the operation was cancelled to hold the connection.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED)) => {
+                self.rearm(conn, ring)?;
+                Ok(Gone::No)
+            }
+            Err(_) => Ok(self.lost(conn)),
+        }
+    }
+
+    fn act(&mut self, conn: ConnId, verdict: Verdict, ring: &mut Ring) -> io::Result<Gone> {
+        match verdict {
+            Verdict::Read => {
+                if let Some(socket) = self.socket(conn) {
+                    socket.held = false;
+                }
+                self.rearm(conn, ring)?;
+                Ok(Gone::No)
+            }
+            Verdict::Hold => {
+                if let Some(socket) = self.socket(conn)
+                    && !socket.held
+                {
+                    socket.held = true;
+                    if let Some(op) = socket.recv {
+                        ring.cancel(op)?;
+                    }
+                }
+                Ok(Gone::No)
+            }
+            Verdict::Close(error) => {
+                log::warn!("closing connection {:x}: {error}", conn.0);
+                Ok(self.lost(conn))
+            }
+        }
+    }
+
+    fn rearm(&mut self, conn: ConnId, ring: &mut Ring) -> io::Result<()> {
+        let Some(socket) = self.socket(conn) else { return Ok(()) };
+        if socket.recv.is_none() && !socket.dying && !socket.held {
+            let op = ring.recv(socket.fd.as_raw_fd(), TOKEN_RECV | conn.0 & !KIND)?;
+            socket.recv = Some(op);
+        }
+        Ok(())
+    }
+
+    /// The peer is gone or must go.
+    pub fn lost(&mut self, conn: ConnId) -> Gone {
+        let Some(socket) = self.socket(conn) else { return Gone::No };
+        if socket.dying {
+            self.bury(conn);
+            return Gone::No;
+        }
+        let was_ours = socket.lingering.is_some();
+        self.kill(conn);
+        if was_ours { Gone::No } else { Gone::Yes(conn) }
+    }
+
+    /// Ends both directions; the slot is free when the last completion arrived.
+    fn kill(&mut self, conn: ConnId) {
+        let Some(socket) = self.socket(conn) else { return };
+        socket.dying = true;
+        net::shutdown(&socket.fd, Direction::Both);
+        self.front.begin_close(conn);
+        self.bury(conn);
+    }
+
+    fn bury(&mut self, conn: ConnId) {
+        let Some(socket) = self.socket(conn) else { return };
+        if socket.dying && socket.recv.is_none() && !socket.sending {
+            self.sockets[slot_of(conn)] = None;
+            self.front.remove(conn);
+        }
+    }
+
+    /// The replica wants the connection closed.
+    pub fn close(&mut self, now: Now, conn: ConnId, after_flush: bool) {
+        if !after_flush {
+            return self.kill(conn);
+        }
+        if self.front.begin_close(conn) {
+            self.half_close(now.mono, conn);
+        }
+    }
+
+    /// Everything is sent: say so, and give the peer time to read it. Closing outright would
+    /// reset the connection, and lose the reply, if the peer has sent something unread.
+    fn half_close(&mut self, now: Instant, conn: ConnId) {
+        if let Some(socket) = self.socket(conn)
+            && socket.lingering.is_none()
+        {
+            socket.lingering = Some(now + LINGER);
+            net::shutdown(&socket.fd, Direction::Write);
+        }
+    }
+
+    /// Queues output of a connection.
+    pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) {
+        if self.front.queue(conn, bytes) {
+            self.ready.push(conn);
+        }
+    }
+
+    /// Begins sending whatever became ready.
+    pub fn send_ready(&mut self, ring: &mut Ring) -> io::Result<()> {
+        while let Some(conn) = self.ready.pop() {
+            self.send(conn, ring)?;
+        }
+        Ok(())
+    }
+
+    fn send(&mut self, conn: ConnId, ring: &mut Ring) -> io::Result<()> {
+        match self.socket(conn) {
+            Some(socket) if !socket.dying => {}
+            _ => return Ok(()),
+        }
+        let spare = self.spare.pop().unwrap_or_default();
+        let Some(output) = self.front.take_output(conn, spare) else { return Ok(()) };
+        if let Some(socket) = self.socket(conn) {
+            socket.sending = true;
+            ring.send(socket.fd.as_raw_fd(), output, 0, TOKEN_SEND | conn.0 & !KIND)?;
+        }
+        Ok(())
+    }
+
+    /// Handles a send's completion. `Some` verdict-driven input may follow through `sink`.
+    pub fn sent(
+        &mut self,
+        now: Now,
+        ring: &mut Ring,
+        token: u64,
+        mut buf: Vec<u8>,
+        result: io::Result<usize>,
+        sink: &mut impl FrontSink,
+    ) -> io::Result<Gone> {
+        let conn = self.conn_of(token);
+        let complete = matches!(result, Ok(n) if n == buf.len());
+        buf.clear();
+        if buf.capacity() <= 64 * 1024 && self.spare.len() < 64 {
+            self.spare.push(buf);
+        }
+        let Some(socket) = self.socket(conn) else { return Ok(Gone::No) };
+        socket.sending = false;
+        if socket.dying {
+            self.bury(conn);
+            return Ok(Gone::No);
+        }
+        if !complete {
+            return Ok(self.lost(conn));
+        }
+        match self.front.sent(conn) {
+            Sent::Nothing => Ok(Gone::No),
+            Sent::More => self.send(conn, ring).map(|()| Gone::No),
+            Sent::Flushed => {
+                self.half_close(now.mono, conn);
+                Ok(Gone::No)
+            }
+            Sent::Unclogged => self.resume(conn, ring, sink),
+        }
+    }
+
+    /// Takes requests from a connection again.
+    pub fn resume(
+        &mut self,
+        conn: ConnId,
+        ring: &mut Ring,
+        sink: &mut impl FrontSink,
+    ) -> io::Result<Gone> {
+        let verdict = self.front.resume(conn, sink);
+        self.act(conn, verdict, ring)
+    }
+
+    /// Once a second: connections idle for too long, and peers that do not close. `gone` gets
+    /// those the replica must be told of.
+    pub fn sweep(&mut self, now: Now, gone: &mut Vec<ConnId>) {
+        if now.mono < self.next_sweep {
+            return;
+        }
+        self.next_sweep = now.mono + Duration::from_secs(1);
+        let mut idle = std::mem::take(&mut self.idle);
+        idle.clear();
+        self.front.idle(now.mono, &mut idle);
+        for conn in idle.drain(..) {
+            log::info!("closing idle connection {:x}", conn.0);
+            if let Gone::Yes(conn) = self.lost(conn) {
+                gone.push(conn);
+            }
+        }
+        self.idle = idle;
+        let late: Vec<ConnId> = self
+            .sockets
+            .iter()
+            .flatten()
+            .filter(|socket| !socket.dying && socket.lingering.is_some_and(|at| at <= now.mono))
+            .map(|socket| socket.conn)
+            .collect();
+        for conn in late {
+            self.kill(conn);
+        }
+    }
+
+    /// When [`Edge::sweep`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        (!self.front.is_empty()).then_some(self.next_sweep)
+    }
+
+    /// Whether every connection's output has been given to its socket.
+    pub fn is_flushed(&self) -> bool {
+        self.ready.is_empty() && self.sockets.iter().flatten().all(|socket| !socket.sending)
+    }
+}

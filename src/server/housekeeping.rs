@@ -1,0 +1,146 @@
+//! What happens in the background on behalf of the replica: snapshot files, purge, directory sizes.
+
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::base::{Instant, Now};
+use crate::disk::{Housekeeper, PurgePolicy, Report};
+use crate::replica::{Effect, Effects, Input, Replica};
+
+/// The replica's end of the housekeeper.
+pub struct Housekeeping {
+    house: Housekeeper,
+    reports: Receiver<Report>,
+    /// How many chunks were handed over that the replica was not told about.
+    handed: u32,
+    purge: Option<Duration>,
+    retain: usize,
+    next_purge: Instant,
+    next_sizes: Instant,
+    /// Bytes below the snapshot and log directories, as of the last look.
+    pub dir_sizes: (u64, u64),
+    finishing: bool,
+    done: bool,
+}
+
+/// Bytes of snapshot that may wait for the disk.
+const BACKLOG: usize = 4 << 20;
+
+impl Housekeeping {
+    /// Purges every `purge` (never for `None`), keeping `retain` snapshots.
+    pub fn new(
+        house: Housekeeper,
+        reports: Receiver<Report>,
+        purge: Option<Duration>,
+        retain: usize,
+    ) -> Housekeeping {
+        Housekeeping {
+            house,
+            reports,
+            handed: 0,
+            purge,
+            retain,
+            next_purge: Instant(0),
+            next_sizes: Instant(0),
+            dir_sizes: (0, 0),
+            finishing: false,
+            done: false,
+        }
+    }
+
+    /// Carries out a snapshot effect.
+    pub fn snapshot(&mut self, effect: Effect) {
+        match effect {
+            Effect::SnapshotBegin(zxid) => self.house.snapshot_begin(zxid),
+            Effect::SnapshotChunk(chunk) => {
+                self.house.snapshot_chunk(chunk);
+                self.handed += 1;
+            }
+            Effect::SnapshotFinish => self.house.snapshot_finish(),
+            _ => {}
+        }
+    }
+
+    /// Takes reports, tells the replica, starts what is due.
+    pub fn poll(&mut self, now: Now, replica: &mut Replica, fx: &mut Effects) {
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::SnapshotDone { zxid, bytes, .. } => {
+                    log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
+                    replica.handle(now, Input::SnapshotEnded { ok: true }, fx);
+                    self.purge_segments();
+                }
+                Report::SnapshotFailed { zxid, path, error } => {
+                    log::error!(
+                        "snapshot at {zxid:?} failed at {}: {error}; the log still holds \
+                         everything, the next snapshot will be tried as usual",
+                        path.display()
+                    );
+                    replica.handle(now, Input::SnapshotEnded { ok: false }, fx);
+                }
+                Report::Purged(purged) => {
+                    for path in &purged.removed {
+                        log::info!("purged {}", path.display());
+                    }
+                }
+                Report::PurgeFailed(error) => log::error!("purge failed: {error}"),
+                Report::DirSizes { snap_bytes, log_bytes } => {
+                    self.dir_sizes = (snap_bytes, log_bytes);
+                }
+                Report::SegmentFailed(error) => {
+                    log::error!("cannot prepare a log segment: {error}");
+                }
+            }
+        }
+        while self.handed > 0 && self.house.snapshot_backlog() < BACKLOG {
+            self.handed -= 1;
+            replica.handle(now, Input::SnapshotReady, fx);
+        }
+        if let Some(every) = self.purge
+            && self.next_purge <= now.mono
+        {
+            self.next_purge = now.mono + every;
+            let retain = self.retain;
+            self.house.purge(PurgePolicy { snapshots: Some(retain), segments_back_to: retain });
+        }
+        if self.next_sizes <= now.mono {
+            self.next_sizes = now.mono + Duration::from_secs(10);
+            self.house.dir_sizes();
+        }
+    }
+
+    /// Segments that the newest snapshots cover are recycled whether or not old snapshots are
+    /// purged.
+    fn purge_segments(&self) {
+        let retain = self.retain;
+        self.house.purge(PurgePolicy { snapshots: None, segments_back_to: retain });
+    }
+
+    /// During shutdown: one last snapshot once everything is applied, which is also what an
+    /// Apache server needs to take over.
+    pub fn final_snapshot(&mut self, replica: &mut Replica) {
+        if !replica.is_settled() || self.done {
+            return;
+        }
+        if !self.finishing {
+            self.finishing = true;
+            replica.request_snapshot();
+        } else if !replica.is_snapshotting() {
+            self.done = true;
+        }
+    }
+
+    /// Whether the final snapshot is done or was not needed.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// When [`Housekeeping::poll`] has something to start.
+    pub fn deadline(&self) -> Instant {
+        match self.purge {
+            Some(_) => self.next_purge.min(self.next_sizes),
+            None => self.next_sizes,
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Production composition: start-up, threads and pinning, queues between stages, carrying out the
+//! core's effects on sockets and files, shutdown.
+#![forbid(unsafe_code)]
+
+mod boot;
+mod edge;
+mod housekeeping;
+mod links;
+mod restore;
+mod topology;
+mod worker;
+
+pub use boot::{BootError, Server, Started};
+pub use topology::{CoreOptions, Topology, WorkerPlan};

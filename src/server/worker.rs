@@ -1,0 +1,678 @@
+//! One thread with one ring, running the stages of its plan.
+//!
+//! A turn: take what the kernel completed and what other workers sent, run it through the stages
+//! to completion, hand the results on, wait. Stages of the same worker call each other; nothing
+//! is queued between them.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Receiver;
+
+use crate::admin::{self, AdminContext};
+use crate::base::{ConnId, Instant, Now, Zxid};
+use crate::disk::{FatalLogError, LogWriter, PendingWrite};
+use crate::front::FrontSink;
+use crate::log::{Batch, WritePlan};
+use crate::replica::{CloseHow, Effect, Effects, Input, Replica};
+use crate::sys::ring::{Completion, Ring, RingOptions};
+use crate::sys::{cpu, net};
+
+use super::edge::{Edge, Gone, TOKEN_BELL, TOKEN_LOG};
+use super::housekeeping::Housekeeping;
+use super::links::{FrontEvent, FrontTurn, Mailbox, Message};
+
+/// The replica and what only it talks to.
+pub struct Brain {
+    /// Decides everything.
+    pub replica: Replica,
+    /// Its wishes of this turn.
+    pub fx: Effects,
+    /// Snapshots and files in the background.
+    pub house: Housekeeping,
+    /// Texts of the four-letter words.
+    pub admin: AdminContext,
+}
+
+/// The log stage.
+pub struct LogStage {
+    /// Segments and group commit.
+    pub writer: LogWriter,
+    /// The write in flight, without its buffer.
+    pub in_flight: Option<InFlight>,
+    /// Write in line instead of through the ring: for a worker that does nothing else.
+    pub inline: bool,
+}
+
+/// A write that the ring is performing; the ring holds its buffer.
+pub struct InFlight {
+    fd: RawFd,
+    offset: u64,
+    len: usize,
+    rw_flags: i32,
+    plan: WritePlan,
+}
+
+/// Everything a worker needs to run.
+pub struct WorkerParts {
+    /// Position among the workers.
+    pub index: usize,
+    /// CPU to pin to.
+    pub cpu: Option<usize>,
+    /// Sockets, if this worker runs a front.
+    pub edge: Option<Edge>,
+    /// The replica, if this worker runs it.
+    pub brain: Option<Brain>,
+    /// The log, if this worker runs it.
+    pub log: Option<LogStage>,
+    /// This worker's own queue.
+    pub inbox: Receiver<Message>,
+    /// Every worker's mailbox, by position.
+    pub mailboxes: Vec<Mailbox>,
+    /// Which worker runs each front.
+    pub front_at: Vec<usize>,
+    /// Which worker runs the replica.
+    pub replica_at: usize,
+    /// Which worker runs the log.
+    pub log_at: usize,
+    /// Ring settings.
+    pub ring: RingOptions,
+    /// Spin this long before sleeping.
+    pub busy_poll: Duration,
+}
+
+/// Why a worker ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was asked to.
+    Stopped,
+    /// The process cannot go on.
+    Fatal(String),
+}
+
+/// See the module's introduction.
+pub struct Worker {
+    parts: WorkerParts,
+    ring: Ring,
+    outbox: Outbox,
+    now: Now,
+    draining: bool,
+    next_front: usize,
+    gone: Vec<ConnId>,
+}
+
+/// Messages to other workers, gathered over a turn.
+struct Outbox {
+    front_turn: FrontTurn,
+    to_fronts: Vec<Effects>,
+    append: Vec<Arc<Batch>>,
+    synced: Option<Zxid>,
+    /// The replica's queue was full.
+    held: bool,
+}
+
+/// Bytes of requests that one turn of a remote front hands over.
+const TURN_MAX: usize = 4 << 20;
+
+/// Where a front's input goes: straight into the replica, or into the turn's message.
+enum Sink<'a> {
+    Local { now: Now, brain: &'a mut Brain },
+    Remote(&'a mut FrontTurn),
+}
+
+impl FrontSink for Sink<'_> {
+    fn frames(&mut self, conn: ConnId, bytes: &[u8]) {
+        match self {
+            Sink::Local { now, brain } => {
+                brain.replica.handle(*now, Input::Frames { conn, bytes }, &mut brain.fx);
+            }
+            Sink::Remote(turn) => {
+                let start = turn.bytes.len();
+                turn.bytes.extend_from_slice(bytes);
+                turn.events.push(FrontEvent::Frames(conn, start, turn.bytes.len()));
+            }
+        }
+    }
+
+    fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]) {
+        match self {
+            Sink::Local { now, brain } => brain.word(*now, conn, word, argument),
+            Sink::Remote(turn) => {
+                turn.events.push(FrontEvent::Word(conn, word, argument.to_vec()));
+            }
+        }
+    }
+}
+
+impl Sink<'_> {
+    fn opened(&mut self, conn: ConnId, peer: SocketAddr) {
+        match self {
+            Sink::Local { now, brain } => {
+                brain.replica.handle(*now, Input::Opened { conn, peer }, &mut brain.fx);
+            }
+            Sink::Remote(turn) => turn.events.push(FrontEvent::Opened(conn, peer)),
+        }
+    }
+
+    fn closed(&mut self, conn: ConnId) {
+        match self {
+            Sink::Local { now, brain } => {
+                brain.replica.handle(*now, Input::Closed { conn }, &mut brain.fx);
+            }
+            Sink::Remote(turn) => turn.events.push(FrontEvent::Closed(conn)),
+        }
+    }
+}
+
+impl Brain {
+    fn word(&mut self, now: Now, conn: ConnId, word: [u8; 4], argument: &[u8]) {
+        let text = admin::four_letter(&mut self.admin, &mut self.replica, now, word, argument);
+        self.fx.send(conn, |out| out.extend_from_slice(text.as_bytes()));
+        self.replica.handle(now, Input::Closed { conn }, &mut self.fx);
+        self.fx.close(conn, CloseHow::AfterFlush);
+    }
+
+    fn front_turn(&mut self, now: Now, turn: FrontTurn) {
+        for event in turn.events {
+            let input = match event {
+                FrontEvent::Opened(conn, peer) => Input::Opened { conn, peer },
+                FrontEvent::Frames(conn, start, end) => {
+                    Input::Frames { conn, bytes: &turn.bytes[start..end] }
+                }
+                FrontEvent::Word(conn, word, argument) => {
+                    self.word(now, conn, word, &argument);
+                    continue;
+                }
+                FrontEvent::Closed(conn) => Input::Closed { conn },
+            };
+            self.replica.handle(now, input, &mut self.fx);
+        }
+    }
+}
+
+impl Worker {
+    /// Sets up the ring. Call on the thread that will run it.
+    pub fn new(parts: WorkerParts) -> io::Result<Worker> {
+        if let Some(cpu) = parts.cpu {
+            cpu::pin_to(cpu)?;
+        }
+        let ring = Ring::new(parts.ring)?;
+        let fronts = parts.front_at.len();
+        Ok(Worker {
+            ring,
+            outbox: Outbox {
+                front_turn: FrontTurn::default(),
+                to_fronts: (0..fronts).map(|_| Effects::default()).collect(),
+                append: Vec::new(),
+                synced: None,
+                held: false,
+            },
+            now: cpu::now(),
+            draining: false,
+            next_front: 0,
+            gone: Vec::new(),
+            parts,
+        })
+    }
+
+    /// What the ring uses.
+    pub fn features(&self) -> crate::sys::ring::RingFeatures {
+        self.ring.features()
+    }
+
+    /// Runs until stopped.
+    pub fn run(mut self) -> Ended {
+        match self.serve() {
+            Ok(()) => Ended::Stopped,
+            Err(reason) => Ended::Fatal(reason),
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), String> {
+        let io = |e: io::Error| format!("event loop: {e}");
+        let bell = self.parts.mailboxes[self.parts.index].bell().fd();
+        self.ring.read_eventfd(bell, TOKEN_BELL).map_err(io)?;
+        if let Some(edge) = &mut self.parts.edge {
+            edge.start(&mut self.ring).map_err(io)?;
+        }
+        let mut last_work = cpu::now().mono;
+        loop {
+            self.now = cpu::now();
+            let mut worked = false;
+            // A front whose last turn did not fit the replica's queue takes on nothing new.
+            while !self.outbox.owes_replica()
+                && let Some(completion) = self.ring.next_completion()
+            {
+                worked = true;
+                self.complete(completion)?;
+            }
+            match self.receive()? {
+                Received::Nothing => {}
+                Received::Something => worked = true,
+                Received::Stop => return Ok(()),
+            }
+            self.finish_turn()?;
+            if worked {
+                last_work = self.now.mono;
+            }
+            if self.draining && self.is_drained() {
+                for mailbox in &self.parts.mailboxes {
+                    let _ = mailbox.send(Message::Stop);
+                }
+                if self.parts.brain.is_some() {
+                    return Ok(());
+                }
+            }
+            self.wait(last_work).map_err(io)?;
+        }
+    }
+
+    fn complete(&mut self, completion: Completion) -> Result<(), String> {
+        let io = |e: io::Error| format!("event loop: {e}");
+        match completion {
+            Completion::Accepted { token, result, more } => self.accepted(token, result, more),
+            Completion::Received { token, result, more } => {
+                let now = self.now;
+                let (edge, ring, mut sink) = self.edge_and_sink();
+                let Some(edge) = edge else { return Ok(()) };
+                let gone = edge.received(now, ring, token, result, more, &mut sink).map_err(io)?;
+                if let Gone::Yes(conn) = gone {
+                    sink.closed(conn);
+                }
+                Ok(())
+            }
+            Completion::Sent { token, buf, result } => {
+                let now = self.now;
+                let (edge, ring, mut sink) = self.edge_and_sink();
+                let Some(edge) = edge else { return Ok(()) };
+                let gone = edge.sent(now, ring, token, buf, result, &mut sink).map_err(io)?;
+                if let Gone::Yes(conn) = gone {
+                    sink.closed(conn);
+                }
+                Ok(())
+            }
+            Completion::Written { buf, result, .. } => {
+                let Some(log) = &mut self.parts.log else { return Ok(()) };
+                let Some(InFlight { fd, offset, len, rw_flags, plan }) = log.in_flight.take()
+                else {
+                    return Ok(());
+                };
+                let write = PendingWrite { fd, offset, len, rw_flags, buf, plan };
+                let zxid = log.writer.finish_write(write, result).map_err(fatal)?;
+                self.durable(zxid);
+                Ok(())
+            }
+            Completion::Woken { .. } => {
+                let bell = self.parts.mailboxes[self.parts.index].bell().fd();
+                self.ring.read_eventfd(bell, TOKEN_BELL).map_err(io)?;
+                Ok(())
+            }
+        }
+    }
+
+    fn edge_and_sink(&mut self) -> (Option<&mut Edge>, &mut Ring, Sink<'_>) {
+        let sink = match &mut self.parts.brain {
+            Some(brain) => Sink::Local { now: self.now, brain },
+            None => Sink::Remote(&mut self.outbox.front_turn),
+        };
+        (self.parts.edge.as_mut(), &mut self.ring, sink)
+    }
+
+    fn accepted(
+        &mut self,
+        token: u64,
+        result: io::Result<RawFd>,
+        more: bool,
+    ) -> Result<(), String> {
+        let io = |e: io::Error| format!("event loop: {e}");
+        if !more && let Some(edge) = &mut self.parts.edge {
+            edge.rearm_accept(&mut self.ring, token).map_err(io)?;
+        }
+        let fd = match result {
+            Ok(fd) => fd,
+            Err(e) => {
+                if !self.draining {
+                    log::warn!("cannot accept a connection: {e}");
+                }
+                return Ok(());
+            }
+        };
+        let owned = net::adopt(fd);
+        let Ok(peer) = net::peer_addr(&owned) else { return Ok(()) };
+        let fd = std::os::fd::IntoRawFd::into_raw_fd(owned);
+        let front = self.next_front;
+        self.next_front = (front + 1) % self.parts.front_at.len();
+        let target = self.parts.front_at[front];
+        if target == self.parts.index {
+            return self.adopt(fd, peer);
+        }
+        if let Err(message) = self.parts.mailboxes[target].send(Message::Adopt(fd, peer))
+            && let Message::Adopt(fd, peer) = message
+        {
+            // That front is behind; this one takes it.
+            return self.adopt(fd, peer);
+        }
+        Ok(())
+    }
+
+    fn adopt(&mut self, fd: RawFd, peer: SocketAddr) -> Result<(), String> {
+        let now = self.now;
+        let (edge, ring, mut sink) = self.edge_and_sink();
+        let Some(edge) = edge else {
+            drop(net::adopt(fd));
+            return Ok(());
+        };
+        match edge.adopt(now, ring, fd, peer) {
+            Ok(Some(conn)) => sink.opened(conn, peer),
+            Ok(None) => {}
+            Err(e) => return Err(format!("event loop: {e}")),
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Received, String> {
+        let mut received = Received::Nothing;
+        // While the replica's wishes do not fit a front's queue, nothing new is taken on.
+        while !self.outbox.owes_fronts()
+            && let Ok(message) = self.parts.inbox.try_recv()
+        {
+            received = Received::Something;
+            match message {
+                Message::FromFront(turn) => {
+                    if let Some(brain) = &mut self.parts.brain {
+                        brain.front_turn(self.now, turn);
+                    }
+                }
+                Message::ToFront(fx) => self.apply_effects(fx)?,
+                Message::Adopt(fd, peer) => self.adopt(fd, peer)?,
+                Message::Append(batches) => {
+                    if let Some(log) = &mut self.parts.log {
+                        for batch in batches {
+                            log.writer.submit(batch);
+                        }
+                    }
+                }
+                Message::Synced(zxid) => self.durable(zxid),
+                Message::Drain => self.drain(),
+                Message::Stop => return Ok(Received::Stop),
+            }
+        }
+        Ok(received)
+    }
+
+    fn drain(&mut self) {
+        self.draining = true;
+        if let Some(edge) = &mut self.parts.edge {
+            edge.stop_accepting();
+        }
+    }
+
+    fn durable(&mut self, zxid: Zxid) {
+        match &mut self.parts.brain {
+            Some(brain) => {
+                brain.replica.handle(self.now, Input::Synced { zxid }, &mut brain.fx);
+            }
+            None => self.outbox.synced = Some(zxid),
+        }
+    }
+
+    fn finish_turn(&mut self) -> Result<(), String> {
+        let io = |e: io::Error| format!("event loop: {e}");
+        let now = self.now;
+        if let Some(edge) = &mut self.parts.edge {
+            edge.sweep(now, &mut self.gone);
+        }
+        let mut gone = std::mem::take(&mut self.gone);
+        let (_, _, mut sink) = self.edge_and_sink();
+        for conn in gone.drain(..) {
+            sink.closed(conn);
+        }
+        self.gone = gone;
+        self.run_brain()?;
+        self.run_log()?;
+        if let Some(edge) = &mut self.parts.edge {
+            edge.send_ready(&mut self.ring).map_err(io)?;
+        }
+        self.outbox.publish(&self.parts);
+        Ok(())
+    }
+
+    fn run_brain(&mut self) -> Result<(), String> {
+        let Some(brain) = &mut self.parts.brain else { return Ok(()) };
+        brain.house.poll(self.now, &mut brain.replica, &mut brain.fx);
+        if brain.replica.deadline().is_some_and(|at| at <= self.now.mono) {
+            brain.replica.handle(self.now, Input::Tick, &mut brain.fx);
+        }
+        if self.draining {
+            brain.house.final_snapshot(&mut brain.replica);
+        }
+        brain.replica.flush(&mut brain.fx);
+        if brain.fx.list.is_empty() {
+            return Ok(());
+        }
+        let fx = std::mem::take(&mut brain.fx);
+        let mut fx = self.apply(fx)?;
+        fx.clear();
+        if let Some(brain) = &mut self.parts.brain {
+            // Resumed connections may have been served while these were carried out.
+            if brain.fx.list.is_empty() {
+                brain.fx = fx;
+            } else {
+                return self.run_brain();
+            }
+        }
+        Ok(())
+    }
+
+    fn apply_effects(&mut self, fx: Effects) -> Result<(), String> {
+        self.apply(fx).map(|_| ())
+    }
+
+    /// Carries out wishes: here what belongs to this worker, the rest goes to the outbox.
+    fn apply(&mut self, mut fx: Effects) -> Result<Effects, String> {
+        let list = std::mem::take(&mut fx.list);
+        for effect in list {
+            match effect {
+                Effect::Send { conn, start, end } => match self.local_edge(conn) {
+                    Some(edge) => edge.queue(conn, &fx.bytes[start..end]),
+                    None => {
+                        let bytes = &fx.bytes[start..end];
+                        self.outbox.to(conn).send(conn, |out| out.extend_from_slice(bytes));
+                    }
+                },
+                Effect::Close { conn, how } => {
+                    let now = self.now;
+                    match self.local_edge(conn) {
+                        Some(edge) => edge.close(now, conn, how == CloseHow::AfterFlush),
+                        None => self.outbox.to(conn).close(conn, how),
+                    }
+                }
+                Effect::Established { conn, timeout_ms } => {
+                    let now = self.now.mono;
+                    match self.local_edge(conn) {
+                        Some(edge) => edge.front.established(now, conn, timeout_ms),
+                        None => self.outbox.to(conn).list.push(effect),
+                    }
+                }
+                Effect::Pause { conn } => match self.local_edge(conn) {
+                    Some(edge) => edge.front.pause(conn),
+                    None => self.outbox.to(conn).list.push(effect),
+                },
+                Effect::Resume { conn } => self.resume(conn, effect)?,
+                Effect::Append(batch) => match &mut self.parts.log {
+                    Some(log) => log.writer.submit(batch),
+                    None => self.outbox.append.push(batch),
+                },
+                Effect::SnapshotBegin(_) | Effect::SnapshotChunk(_) | Effect::SnapshotFinish => {
+                    if let Some(brain) = &mut self.parts.brain {
+                        brain.house.snapshot(effect);
+                    }
+                }
+                Effect::Fatal(reason) => return Err(reason),
+            }
+        }
+        Ok(fx)
+    }
+
+    fn resume(&mut self, conn: ConnId, effect: Effect) -> Result<(), String> {
+        if self.local_edge(conn).is_none() {
+            self.outbox.to(conn).list.push(effect);
+            return Ok(());
+        }
+        let (edge, ring, mut sink) = self.edge_and_sink();
+        let Some(edge) = edge else { return Ok(()) };
+        let gone = edge.resume(conn, ring, &mut sink).map_err(|e| format!("event loop: {e}"))?;
+        if let Gone::Yes(conn) = gone {
+            sink.closed(conn);
+        }
+        Ok(())
+    }
+
+    fn local_edge(&mut self, conn: ConnId) -> Option<&mut Edge> {
+        let front = (conn.0 >> 56) as usize;
+        if self.parts.front_at.get(front) == Some(&self.parts.index) {
+            self.parts.edge.as_mut()
+        } else {
+            None
+        }
+    }
+
+    fn run_log(&mut self) -> Result<(), String> {
+        let Some(log) = &mut self.parts.log else { return Ok(()) };
+        if log.inline {
+            let mut durable = None;
+            while let Some(zxid) = log.writer.write_sync().map_err(fatal)? {
+                durable = Some(zxid);
+            }
+            if let Some(zxid) = durable {
+                self.durable(zxid);
+            }
+            return Ok(());
+        }
+        if log.in_flight.is_some() {
+            return Ok(());
+        }
+        if let Some(write) = log.writer.begin_write().map_err(fatal)? {
+            let PendingWrite { fd, offset, len, rw_flags, buf, plan } = write;
+            self.ring
+                .write(fd, buf, len, offset, rw_flags, TOKEN_LOG)
+                .map_err(|e| format!("event loop: {e}"))?;
+            log.in_flight = Some(InFlight { fd, offset, len, rw_flags, plan });
+        }
+        Ok(())
+    }
+
+    fn is_drained(&self) -> bool {
+        let Some(brain) = &self.parts.brain else { return false };
+        let flushed = self.parts.edge.as_ref().is_none_or(Edge::is_flushed);
+        brain.replica.is_settled() && brain.house.is_done() && flushed && self.outbox.is_empty()
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let brain = self.parts.brain.as_ref().map(|brain| {
+            let house = brain.house.deadline();
+            brain.replica.deadline().map_or(house, |at| at.min(house))
+        });
+        let edge = self.parts.edge.as_ref().and_then(Edge::deadline);
+        let mut next = [brain, edge].into_iter().flatten().min();
+        if self.draining {
+            // What draining waits for on other workers is polled for.
+            let soon = self.now.mono + Duration::from_millis(5);
+            next = Some(next.map_or(soon, |at| at.min(soon)));
+        }
+        next
+    }
+
+    fn wait(&mut self, last_work: Instant) -> io::Result<()> {
+        let limit = self.deadline().map(|at| at.since(self.now.mono));
+        let spinning = !self.parts.busy_poll.is_zero()
+            && self.now.mono.since(last_work) < self.parts.busy_poll;
+        if spinning || limit == Some(Duration::ZERO) || self.outbox.is_blocked(&self.parts) {
+            return self.ring.submit_and_wait(Some(Duration::ZERO));
+        }
+        let bell = Arc::clone(self.parts.mailboxes[self.parts.index].bell());
+        bell.about_to_sleep();
+        let limit = if self.parts.inbox.is_empty() { limit } else { Some(Duration::ZERO) };
+        let result = self.ring.submit_and_wait(limit);
+        bell.awake();
+        result
+    }
+}
+
+fn fatal(error: FatalLogError) -> String {
+    error.to_string()
+}
+
+enum Received {
+    Nothing,
+    Something,
+    Stop,
+}
+
+impl Outbox {
+    fn to(&mut self, conn: ConnId) -> &mut Effects {
+        let front = (conn.0 >> 56) as usize;
+        let last = self.to_fronts.len() - 1;
+        &mut self.to_fronts[front.min(last)]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.front_turn.events.is_empty()
+            && self.to_fronts.iter().all(|fx| fx.list.is_empty())
+            && self.append.is_empty()
+            && self.synced.is_none()
+    }
+
+    /// After `publish`: the queue of a front was full.
+    fn owes_fronts(&self) -> bool {
+        self.to_fronts.iter().any(|fx| !fx.list.is_empty())
+    }
+
+    /// After `publish`: the replica's queue was full. During a turn a front that shares no worker
+    /// with the replica gathers here, so a turn is bounded too.
+    fn owes_replica(&self) -> bool {
+        self.front_turn.bytes.len() > TURN_MAX || self.held
+    }
+
+    /// Only a full queue leaves anything here after `publish`.
+    fn is_blocked(&self, parts: &WorkerParts) -> bool {
+        parts.mailboxes.len() > 1 && !self.is_empty()
+    }
+
+    fn publish(&mut self, parts: &WorkerParts) {
+        if !self.front_turn.events.is_empty() {
+            let turn = std::mem::take(&mut self.front_turn);
+            let message = Message::FromFront(turn);
+            self.held = false;
+            if let Err(Message::FromFront(turn)) = parts.mailboxes[parts.replica_at].send(message) {
+                self.front_turn = turn;
+                self.held = true;
+            }
+        }
+        for (front, fx) in self.to_fronts.iter_mut().enumerate() {
+            if fx.list.is_empty() {
+                continue;
+            }
+            let message = Message::ToFront(std::mem::take(fx));
+            if let Err(Message::ToFront(held)) =
+                parts.mailboxes[parts.front_at[front]].send(message)
+            {
+                *fx = held;
+            }
+        }
+        if !self.append.is_empty() {
+            let message = Message::Append(std::mem::take(&mut self.append));
+            if let Err(Message::Append(held)) = parts.mailboxes[parts.log_at].send(message) {
+                self.append = held;
+            }
+        }
+        if let Some(zxid) = self.synced.take()
+            && parts.mailboxes[parts.replica_at].send(Message::Synced(zxid)).is_err()
+        {
+            self.synced = Some(zxid);
+        }
+    }
+}

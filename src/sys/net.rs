@@ -1,0 +1,171 @@
+//! TCP sockets: what `std::net` cannot express (backlog, linger, adoption of descriptors that the
+//! ring accepted).
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+fn check(result: libc::c_int) -> io::Result<libc::c_int> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// Takes ownership of a descriptor that an accept completion delivered.
+pub fn adopt(fd: RawFd) -> OwnedFd {
+    assert!(fd >= 0, "a descriptor from the kernel");
+    // SAFETY: the descriptor comes from an accept completion of this process and has no other
+    // owner.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+fn to_storage(address: &SocketAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+    // SAFETY: all zeros is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let raw = &raw mut storage;
+    match address {
+        SocketAddr::V4(v4) => {
+            let sin = libc::sockaddr_in {
+                sin_family: libc::AF_INET as libc::sa_family_t,
+                sin_port: v4.port().to_be(),
+                sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(v4.ip().octets()) },
+                sin_zero: [0; 8],
+            };
+            // SAFETY: sockaddr_storage is at least as large and as aligned as sockaddr_in.
+            unsafe { raw.cast::<libc::sockaddr_in>().write(sin) };
+            (storage, size_of::<libc::sockaddr_in>() as libc::socklen_t)
+        }
+        SocketAddr::V6(v6) => {
+            let sin6 = libc::sockaddr_in6 {
+                sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                sin6_port: v6.port().to_be(),
+                sin6_flowinfo: v6.flowinfo(),
+                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_scope_id: v6.scope_id(),
+            };
+            // SAFETY: sockaddr_storage is at least as large and as aligned as sockaddr_in6.
+            unsafe { raw.cast::<libc::sockaddr_in6>().write(sin6) };
+            (storage, size_of::<libc::sockaddr_in6>() as libc::socklen_t)
+        }
+    }
+}
+
+fn from_storage(storage: &libc::sockaddr_storage) -> io::Result<SocketAddr> {
+    let raw = std::ptr::from_ref(storage);
+    match i32::from(storage.ss_family) {
+        libc::AF_INET => {
+            // SAFETY: the family says that this is a sockaddr_in.
+            let sin = unsafe { raw.cast::<libc::sockaddr_in>().read() };
+            let ip = Ipv4Addr::from(sin.sin_addr.s_addr.to_ne_bytes());
+            Ok(SocketAddr::from((ip, u16::from_be(sin.sin_port))))
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the family says that this is a sockaddr_in6.
+            let sin6 = unsafe { raw.cast::<libc::sockaddr_in6>().read() };
+            let ip = Ipv6Addr::from(sin6.sin6_addr.s6_addr);
+            Ok(SocketAddr::from((ip, u16::from_be(sin6.sin6_port))))
+        }
+        other => Err(io::Error::other(format!("unexpected address family {other}"))),
+    }
+}
+
+fn set_option(
+    fd: &impl AsRawFd,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let len = size_of::<libc::c_int>() as libc::socklen_t;
+    let pointer = (&raw const value).cast();
+    // SAFETY: the pointer and length describe a c_int that lives across the call.
+    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, pointer, len) }).map(|_| ())
+}
+
+/// A TCP socket listening on `address`.
+///
+/// # Errors
+/// Those of socket, bind and listen; the caller adds the address to the message.
+pub fn listen(address: &SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+    // SAFETY: plain system call without pointers.
+    let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
+    let socket = adopt(fd);
+    set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if address.is_ipv6() {
+        set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
+    }
+    let (storage, len) = to_storage(address);
+    let pointer = (&raw const storage).cast::<libc::sockaddr>();
+    // SAFETY: the pointer and length describe an initialised address.
+    check(unsafe { libc::bind(socket.as_raw_fd(), pointer, len) })?;
+    // SAFETY: plain system call without pointers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    Ok(socket)
+}
+
+type NameCall =
+    unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn name_of(fd: &impl AsRawFd, call: NameCall) -> io::Result<SocketAddr> {
+    // SAFETY: all zeros is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    let pointer = (&raw mut storage).cast::<libc::sockaddr>();
+    // SAFETY: the pointer and length describe writable memory that lives across the call.
+    check(unsafe { call(fd.as_raw_fd(), pointer, &raw mut len) })?;
+    from_storage(&storage)
+}
+
+/// Address of the other end. IPv4-mapped IPv6 addresses are given as IPv4, as Java does.
+pub fn peer_addr(fd: &impl AsRawFd) -> io::Result<SocketAddr> {
+    let address = name_of(fd, libc::getpeername)?;
+    let ip = match address.ip() {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
+        v4 @ IpAddr::V4(_) => v4,
+    };
+    Ok(SocketAddr::new(ip, address.port()))
+}
+
+/// Address of this end.
+pub fn local_addr(fd: &impl AsRawFd) -> io::Result<SocketAddr> {
+    name_of(fd, libc::getsockname)
+}
+
+/// Sends small frames at once.
+pub fn set_nodelay(fd: &impl AsRawFd) -> io::Result<()> {
+    set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1)
+}
+
+/// Lets the kernel probe idle peers (`clientTcpKeepAlive`).
+pub fn set_keepalive(fd: &impl AsRawFd) -> io::Result<()> {
+    set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
+}
+
+/// Makes the coming close reset the connection, as Apache does for refused connections.
+pub fn set_reset_on_close(fd: &impl AsRawFd) -> io::Result<()> {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let len = size_of::<libc::linger>() as libc::socklen_t;
+    let pointer = (&raw const linger).cast();
+    // SAFETY: the pointer and length describe a linger struct that lives across the call.
+    let result = unsafe {
+        libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, pointer, len)
+    };
+    check(result).map(|_| ())
+}
+
+/// Which directions [`shutdown`] ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Direction {
+    /// Sending: the peer sees the end of the stream after what was sent.
+    Write,
+    /// Both: pending receives end too.
+    Both,
+}
+
+/// Ends one or both directions; errors of already dead connections do not matter.
+pub fn shutdown(fd: &impl AsRawFd, direction: Direction) {
+    let how = match direction {
+        Direction::Write => libc::SHUT_WR,
+        Direction::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: plain system call without pointers.
+    unsafe { libc::shutdown(fd.as_raw_fd(), how) };
+}

@@ -1,0 +1,606 @@
+//! An io_uring instance whose operations own their buffers.
+//!
+//! A buffer given to the kernel is moved into the operation's slot and comes back with its
+//! completion, so nothing that safe code holds can be freed under the kernel. A slot is reused
+//! only after the kernel's last completion for it, so a late completion can never name another
+//! operation. When a ring is dropped with operations in flight their buffers are leaked, because
+//! the kernel may still write to them.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use io_uring::types::{BufRingEntry, Fd, SubmitArgs, Timespec};
+use io_uring::{IoUring, Probe, cqueue, opcode, squeue};
+use memmap2::MmapMut;
+use slab::Slab;
+
+use super::file::AlignedBuf;
+
+/// What to ask of the kernel when a ring is made.
+#[derive(Clone, Copy, Debug)]
+pub struct RingOptions {
+    /// Submission queue size; the completion queue is four times as large.
+    pub entries: u32,
+    /// Use multishot accept and receive where the kernel has them.
+    pub multishot: bool,
+    /// Number of provided receive buffers; a power of two.
+    pub buffers: u16,
+    /// Bytes of each provided receive buffer.
+    pub buffer_size: u32,
+}
+
+/// What the kernel offered and this ring uses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct RingFeatures {
+    /// `IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN`.
+    pub defer_taskrun: bool,
+    /// Multishot accept.
+    pub multishot_accept: bool,
+    /// Multishot receive from a provided-buffer ring.
+    pub multishot_recv: bool,
+}
+
+impl fmt::Display for RingFeatures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = |on: bool| if on { "yes" } else { "no" };
+        write!(
+            f,
+            "io_uring: deferred task work {}, multishot accept {}, multishot receive with \
+             provided buffers {}",
+            word(self.defer_taskrun),
+            word(self.multishot_accept),
+            word(self.multishot_recv)
+        )
+    }
+}
+
+/// Bytes received into one of the ring's provided buffers; give it back with
+/// [`Ring::release`].
+#[derive(Debug)]
+#[must_use]
+pub struct Provided {
+    id: u16,
+    len: u32,
+}
+
+/// Bytes that a receive brought.
+#[derive(Debug)]
+#[must_use]
+pub enum Bytes {
+    /// In a provided buffer.
+    Provided(Provided),
+    /// In a buffer of their own (kernels without buffer rings).
+    Owned(Vec<u8>),
+}
+
+/// A finished step of an operation. `token` is what the caller passed when it began.
+#[derive(Debug)]
+pub enum Completion {
+    /// A listening socket accepted a connection, or failed to (`-errno`). `more` says that the
+    /// accept stays armed.
+    Accepted {
+        /// Caller's token.
+        token: u64,
+        /// New descriptor.
+        result: io::Result<RawFd>,
+        /// Whether the operation goes on.
+        more: bool,
+    },
+    /// A receive brought bytes; `Ok(None)` is the end of the stream. `more` says that the
+    /// receive stays armed.
+    Received {
+        /// Caller's token.
+        token: u64,
+        /// Bytes, end of stream, or the error.
+        result: io::Result<Option<Bytes>>,
+        /// Whether the operation goes on.
+        more: bool,
+    },
+    /// A send ended; the buffer comes back whatever the result.
+    Sent {
+        /// Caller's token.
+        token: u64,
+        /// The caller's buffer.
+        buf: Vec<u8>,
+        /// Bytes accepted by the socket.
+        result: io::Result<usize>,
+    },
+    /// A file write ended; the buffer comes back whatever the result.
+    Written {
+        /// Caller's token.
+        token: u64,
+        /// The caller's buffer.
+        buf: AlignedBuf,
+        /// Bytes written and, with `RWF_DSYNC`, durable.
+        result: io::Result<usize>,
+    },
+    /// The eventfd of [`Ring::read_eventfd`] was signalled; the read is not armed any more.
+    Woken {
+        /// Caller's token.
+        token: u64,
+    },
+}
+
+enum Op {
+    Accept { token: u64 },
+    RecvMulti { token: u64 },
+    RecvOwned { token: u64, buf: Vec<u8> },
+    Send { token: u64, buf: Vec<u8> },
+    Write { token: u64, buf: AlignedBuf },
+    Eventfd { token: u64, _value: Box<[u8; 8]> },
+}
+
+/// Handle to an operation in flight, for cancelling it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct OpId(u64);
+
+const IGNORED: u64 = u64::MAX;
+const BUFFER_GROUP: u16 = 0;
+
+struct Buffers {
+    ring: MmapMut,
+    memory: MmapMut,
+    entries: u16,
+    size: u32,
+    tail: u16,
+}
+
+/// One io_uring with its operations and receive buffers. Not shared between threads.
+pub struct Ring {
+    uring: IoUring,
+    ops: Slab<Op>,
+    buffers: Option<Buffers>,
+    features: RingFeatures,
+    cqes: Vec<cqueue::Entry>,
+    next_cqe: usize,
+    recv_size: u32,
+}
+
+/// Explains a failed set-up in the terms an operator can act on.
+fn explain(error: io::Error) -> io::Error {
+    let hint = match error.raw_os_error() {
+        Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 5.11 or newer is needed",
+        Some(libc::EPERM) => {
+            "io_uring is disabled for this process: check the sysctl kernel.io_uring_disabled \
+             (0 allows it) and the seccomp profile of the container"
+        }
+        Some(libc::ENOMEM) => "too little locked memory: raise the limit shown by `ulimit -l`",
+        Some(libc::EMFILE) => "too many open files: raise the limit shown by `ulimit -n`",
+        _ => return error,
+    };
+    io::Error::new(error.kind(), format!("cannot set up io_uring: {error}: {hint}"))
+}
+
+fn build(entries: u32, defer: bool) -> io::Result<IoUring> {
+    let mut builder = IoUring::builder();
+    builder.setup_clamp().setup_cqsize(entries.saturating_mul(4));
+    if defer {
+        builder.setup_submit_all().setup_single_issuer().setup_defer_taskrun();
+    }
+    builder.build(entries)
+}
+
+impl Buffers {
+    fn register(uring: &IoUring, entries: u16, size: u32) -> io::Result<Buffers> {
+        assert!(entries.is_power_of_two(), "buffer count is a power of two");
+        let ring = MmapMut::map_anon(usize::from(entries) * size_of::<BufRingEntry>())?;
+        let memory = MmapMut::map_anon(usize::from(entries) * size as usize)?;
+        let submitter = uring.submitter();
+        // SAFETY: the ring memory is a page-aligned anonymous mapping of entries * 16 bytes that
+        // lives in `Buffers` next to the io_uring; `Ring` unmaps it only after closing the ring.
+        unsafe {
+            submitter.register_buf_ring_with_flags(
+                ring.as_ptr() as u64,
+                entries,
+                BUFFER_GROUP,
+                0,
+            )?;
+        }
+        let mut buffers = Buffers { ring, memory, entries, size, tail: 0 };
+        for id in 0..entries {
+            buffers.push(id);
+        }
+        buffers.publish();
+        Ok(buffers)
+    }
+
+    fn push(&mut self, id: u16) {
+        let slot = usize::from(self.tail & (self.entries - 1));
+        let address = self.memory.as_ptr() as u64 + u64::from(id) * u64::from(self.size);
+        let base = self.ring.as_mut_ptr().cast::<BufRingEntry>();
+        // SAFETY: slot < entries, so the pointer stays inside the mapping.
+        let entry = unsafe { base.add(slot) };
+        // SAFETY: the entry is inside the mapping, aligned, and the kernel reads it only after
+        // the tail that covers it was published.
+        let entry = unsafe { &mut *entry };
+        entry.set_addr(address);
+        entry.set_len(self.size);
+        entry.set_bid(id);
+        self.tail = self.tail.wrapping_add(1);
+    }
+
+    fn publish(&mut self) {
+        let base = self.ring.as_ptr().cast::<BufRingEntry>();
+        // SAFETY: `base` points at a registered buffer ring, whose tail overlays entry 0.
+        let tail = unsafe { BufRingEntry::tail(base) };
+        // SAFETY: the tail is a u16 that only this thread writes; the kernel reads it atomically.
+        let tail = unsafe { AtomicU16::from_ptr(tail.cast_mut()) };
+        tail.store(self.tail, Ordering::Release);
+    }
+
+    fn bytes(&self, provided: &Provided) -> &[u8] {
+        let start = usize::from(provided.id) * self.size as usize;
+        &self.memory[start..start + provided.len as usize]
+    }
+}
+
+impl Ring {
+    /// Sets up a ring for the calling thread, using what the kernel has.
+    ///
+    /// # Errors
+    /// Where io_uring is missing or not allowed; the text says what to change.
+    pub fn new(options: RingOptions) -> io::Result<Ring> {
+        let (uring, defer_taskrun) = match build(options.entries, true) {
+            Ok(uring) => (uring, true),
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) => {
+                (build(options.entries, false).map_err(explain)?, false)
+            }
+            Err(e) => return Err(explain(e)),
+        };
+        let mut probe = Probe::new();
+        uring.submitter().register_probe(&mut probe).map_err(explain)?;
+        for (code, name) in [
+            (opcode::Accept::CODE, "accept"),
+            (opcode::Recv::CODE, "recv"),
+            (opcode::Send::CODE, "send"),
+            (opcode::Write::CODE, "write"),
+            (opcode::AsyncCancel::CODE, "cancel"),
+        ] {
+            if !probe.is_supported(code) {
+                return Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("this kernel's io_uring lacks the operation {name}"),
+                ));
+            }
+        }
+        // SOCKET arrived in the kernel (5.19) that brought multishot accept and buffer rings;
+        // SEND_ZC (6.0) in the one that brought multishot receive.
+        let multishot_accept = options.multishot && probe.is_supported(opcode::Socket::CODE);
+        let multishot_recv = options.multishot && probe.is_supported(opcode::SendZc::CODE);
+        let buffers = if multishot_recv {
+            Buffers::register(&uring, options.buffers, options.buffer_size).ok()
+        } else {
+            None
+        };
+        let features =
+            RingFeatures { defer_taskrun, multishot_accept, multishot_recv: buffers.is_some() };
+        Ok(Ring {
+            uring,
+            ops: Slab::new(),
+            buffers,
+            features,
+            cqes: Vec::new(),
+            next_cqe: 0,
+            recv_size: options.buffer_size,
+        })
+    }
+
+    /// What this ring uses.
+    pub fn features(&self) -> RingFeatures {
+        self.features
+    }
+
+    /// Number of operations in flight.
+    pub fn in_flight(&self) -> usize {
+        self.ops.len()
+    }
+
+    fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        loop {
+            // SAFETY: every buffer that the entry points to is owned by the operation's slot or
+            // by this ring, so it outlives the operation.
+            let pushed = unsafe { self.uring.submission().push(entry) };
+            if pushed.is_ok() {
+                return Ok(());
+            }
+            self.uring.submit()?;
+        }
+    }
+
+    fn start(&mut self, op: Op, entry: squeue::Entry) -> io::Result<OpId> {
+        let id = self.ops.insert(op) as u64;
+        self.push(&entry.user_data(id))?;
+        Ok(OpId(id))
+    }
+
+    /// Accepts on a listening socket; stays armed where [`RingFeatures::multishot_accept`].
+    pub fn accept(&mut self, listener: RawFd, token: u64) -> io::Result<OpId> {
+        let flags = libc::SOCK_CLOEXEC;
+        let entry = if self.features.multishot_accept {
+            opcode::AcceptMulti::new(Fd(listener)).flags(flags).build()
+        } else {
+            let none = std::ptr::null_mut();
+            opcode::Accept::new(Fd(listener), none, std::ptr::null_mut()).flags(flags).build()
+        };
+        self.start(Op::Accept { token }, entry)
+    }
+
+    /// Receives from a socket; stays armed where [`RingFeatures::multishot_recv`].
+    pub fn recv(&mut self, socket: RawFd, token: u64) -> io::Result<OpId> {
+        if self.buffers.is_some() {
+            let entry = opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP).build();
+            return self.start(Op::RecvMulti { token }, entry);
+        }
+        let mut buf = vec![0; self.recv_size as usize];
+        let entry = opcode::Recv::new(Fd(socket), buf.as_mut_ptr(), self.recv_size).build();
+        self.start(Op::RecvOwned { token, buf }, entry)
+    }
+
+    /// Sends `buf[from..]`; the kernel retries short sends of a stream socket by itself.
+    pub fn send(
+        &mut self,
+        socket: RawFd,
+        buf: Vec<u8>,
+        from: usize,
+        token: u64,
+    ) -> io::Result<OpId> {
+        let rest = &buf[from..];
+        let len = u32::try_from(rest.len()).unwrap_or(1 << 30);
+        let entry = opcode::Send::new(Fd(socket), rest.as_ptr(), len)
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build();
+        self.start(Op::Send { token, buf }, entry)
+    }
+
+    /// Writes `buf[..len]` at `offset` of a file; with `RWF_DSYNC` among `rw_flags` the
+    /// completion means that the bytes are on stable storage.
+    pub fn write(
+        &mut self,
+        file: RawFd,
+        buf: AlignedBuf,
+        len: usize,
+        offset: u64,
+        rw_flags: i32,
+        token: u64,
+    ) -> io::Result<OpId> {
+        let bytes = &buf[..len];
+        let len = u32::try_from(len).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let entry = opcode::Write::new(Fd(file), bytes.as_ptr(), len)
+            .offset(offset)
+            .rw_flags(rw_flags)
+            .build();
+        self.start(Op::Write { token, buf }, entry)
+    }
+
+    /// Waits for an eventfd to be signalled, once.
+    pub fn read_eventfd(&mut self, eventfd: RawFd, token: u64) -> io::Result<OpId> {
+        let mut value = Box::new([0u8; 8]);
+        let entry = opcode::Read::new(Fd(eventfd), value.as_mut_ptr(), 8).build();
+        self.start(Op::Eventfd { token, _value: value }, entry)
+    }
+
+    /// Asks the kernel to end an operation; its own completion still arrives.
+    pub fn cancel(&mut self, op: OpId) -> io::Result<()> {
+        self.push(&opcode::AsyncCancel::new(op.0).build().user_data(IGNORED))
+    }
+
+    /// Submits what was begun and, if `timeout` is not zero, waits for a completion at most that
+    /// long (`None`: until one arrives).
+    pub fn submit_and_wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let waiting = timeout != Some(Duration::ZERO) && !self.has_completions();
+        let result = match timeout {
+            _ if !waiting => {
+                // Deferred task work runs only inside a call that asks for events.
+                if self.features.defer_taskrun {
+                    let args = SubmitArgs::new();
+                    let spec = Timespec::new();
+                    let args = args.timespec(&spec);
+                    self.uring.submitter().submit_with_args(1, &args)
+                } else {
+                    self.uring.submit()
+                }
+            }
+            None => self.uring.submit_and_wait(1),
+            Some(limit) => {
+                let spec = Timespec::from(limit);
+                let args = SubmitArgs::new().timespec(&spec);
+                self.uring.submitter().submit_with_args(1, &args)
+            }
+        };
+        match result {
+            Ok(_) => Ok(()),
+            Err(e)
+                if matches!(
+                    e.raw_os_error(),
+                    Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN)
+                ) =>
+            {
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    fn has_completions(&mut self) -> bool {
+        self.next_cqe < self.cqes.len() || !self.uring.completion().is_empty()
+    }
+
+    /// The next completion that has arrived, if any.
+    pub fn next_completion(&mut self) -> Option<Completion> {
+        loop {
+            if self.next_cqe == self.cqes.len() {
+                self.cqes.clear();
+                self.next_cqe = 0;
+                self.cqes.extend(self.uring.completion());
+                if self.cqes.is_empty() {
+                    return None;
+                }
+            }
+            let cqe = self.cqes[self.next_cqe].clone();
+            self.next_cqe += 1;
+            if let Some(completion) = self.complete(&cqe) {
+                return Some(completion);
+            }
+        }
+    }
+
+    fn complete(&mut self, cqe: &cqueue::Entry) -> Option<Completion> {
+        if cqe.user_data() == IGNORED {
+            return None;
+        }
+        let slot = usize::try_from(cqe.user_data()).ok()?;
+        let more = cqueue::more(cqe.flags());
+        let result = match cqe.result() {
+            n if n < 0 => Err(io::Error::from_raw_os_error(-n)),
+            n => Ok(n as usize),
+        };
+        if more {
+            return match self.ops.get(slot)? {
+                Op::Accept { token } => Some(Completion::Accepted {
+                    token: *token,
+                    result: result.map(|fd| fd as RawFd),
+                    more,
+                }),
+                Op::RecvMulti { token } => {
+                    let result = result.map(|n| provided(cqe, n));
+                    Some(Completion::Received { token: *token, result, more })
+                }
+                _ => None,
+            };
+        }
+        match self.ops.try_remove(slot)? {
+            Op::Accept { token } => {
+                let result = result.map(|fd| fd as RawFd);
+                Some(Completion::Accepted { token, result, more })
+            }
+            Op::RecvMulti { token } => {
+                let result = result.map(|n| provided(cqe, n));
+                Some(Completion::Received { token, result, more })
+            }
+            Op::RecvOwned { token, mut buf } => {
+                let result = result.map(|n| {
+                    buf.truncate(n);
+                    if n == 0 { None } else { Some(Bytes::Owned(buf)) }
+                });
+                Some(Completion::Received { token, result, more })
+            }
+            Op::Send { token, buf } => Some(Completion::Sent { token, buf, result }),
+            Op::Write { token, buf } => Some(Completion::Written { token, buf, result }),
+            Op::Eventfd { token, .. } => Some(Completion::Woken { token }),
+        }
+    }
+
+    /// The bytes of a receive.
+    ///
+    /// # Panics
+    /// Never for bytes that this ring gave out.
+    pub fn bytes<'a>(&'a self, bytes: &'a Bytes) -> &'a [u8] {
+        match bytes {
+            Bytes::Owned(buf) => buf,
+            Bytes::Provided(provided) => {
+                self.buffers.as_ref().map_or(&[], |buffers| buffers.bytes(provided))
+            }
+        }
+    }
+
+    /// Gives a receive's buffer back to the kernel.
+    pub fn release(&mut self, bytes: Bytes) {
+        if let (Bytes::Provided(provided), Some(buffers)) = (bytes, &mut self.buffers) {
+            buffers.push(provided.id);
+            buffers.publish();
+        }
+    }
+}
+
+fn provided(cqe: &cqueue::Entry, n: usize) -> Option<Bytes> {
+    let id = cqueue::buffer_select(cqe.flags())?;
+    if n == 0 {
+        // The end of the stream consumes no buffer.
+        return None;
+    }
+    Some(Bytes::Provided(Provided { id, len: n as u32 }))
+}
+
+impl AsRawFd for Ring {
+    fn as_raw_fd(&self) -> RawFd {
+        self.uring.as_raw_fd()
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        // The kernel may still use these; see the module's introduction.
+        if !self.ops.is_empty() {
+            std::mem::forget(std::mem::take(&mut self.ops));
+            std::mem::forget(self.buffers.take());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::net;
+    use std::io::{Read, Write};
+    use std::net::{SocketAddr, TcpStream};
+
+    fn echo(multishot: bool) {
+        let options = RingOptions { entries: 8, multishot, buffers: 4, buffer_size: 16 };
+        let mut ring = Ring::new(options).unwrap();
+        let listener = net::listen(&SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        let address = net::local_addr(&listener).unwrap();
+        ring.accept(listener.as_raw_fd(), 1).unwrap();
+        let client = std::thread::spawn(move || {
+            let mut stream = TcpStream::connect(address).unwrap();
+            let message: Vec<u8> = (0..1000u32).map(|i| i as u8).collect();
+            stream.write_all(&message).unwrap();
+            let mut back = vec![0; message.len()];
+            stream.read_exact(&mut back).unwrap();
+            assert_eq!(message, back);
+        });
+        let mut socket = None;
+        'serve: loop {
+            ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+            while let Some(completion) = ring.next_completion() {
+                match completion {
+                    Completion::Accepted { result, .. } => {
+                        let fd = net::adopt(result.unwrap());
+                        ring.recv(fd.as_raw_fd(), 2).unwrap();
+                        socket = Some(fd);
+                    }
+                    Completion::Received { result, more, .. } => {
+                        let fd = socket.as_ref().unwrap().as_raw_fd();
+                        match result {
+                            Ok(None) => break 'serve,
+                            Ok(Some(bytes)) => {
+                                let copy = ring.bytes(&bytes).to_vec();
+                                ring.release(bytes);
+                                ring.send(fd, copy, 0, 3).unwrap();
+                            }
+                            Err(e) => assert_eq!(e.raw_os_error(), Some(libc::ENOBUFS)),
+                        }
+                        if !more {
+                            ring.recv(fd, 2).unwrap();
+                        }
+                    }
+                    Completion::Sent { result, buf, .. } => assert_eq!(result.unwrap(), buf.len()),
+                    other => panic!("unexpected {other:?}"),
+                }
+            }
+        }
+        client.join().unwrap();
+    }
+
+    #[test]
+    fn echoes_with_multishot_and_provided_buffers() {
+        echo(true);
+    }
+
+    #[test]
+    fn echoes_without_multishot() {
+        echo(false);
+    }
+}
