@@ -17,6 +17,7 @@ rk-diff: compare two ZooKeeper servers by random histories of client operations
   --keep I,J,..  only these operations of each history (printed for every difference)
   --fresh        restart both servers before each history, compare zxids as they are
   --all          also generate what differs on purpose
+  --expiry       also let sessions expire (slow: more than a second each)
   --config LINE  a further line for both servers' zoo.cfg (repeatable)
   --dir PATH     for the servers' files (default: below the system's temporary directory)
   --max N        stop after N differences (default: 1)
@@ -65,7 +66,7 @@ impl Default for Arguments {
             b: "ringkeeper".to_owned(),
             seed: 1,
             count: 20,
-            limits: Limits { ops: 60, is_everything: false },
+            limits: Limits { ops: 60, is_everything: false, is_expiring: false },
             keep: None,
             is_fresh: false,
             config: Vec::new(),
@@ -96,6 +97,7 @@ impl Arguments {
                 Long("keep") => out.keep = Some(indices(&value(&mut parser)?)?),
                 Long("fresh") => out.is_fresh = true,
                 Long("all") => out.limits.is_everything = true,
+                Long("expiry") => out.limits.is_expiring = true,
                 Long("config") => out.config.push(value(&mut parser)?),
                 Long("dir") => out.dir = value(&mut parser)?.into(),
                 Long("canary") => out.is_canary = true,

@@ -35,7 +35,7 @@ pub enum Outcome {
 /// The first step at which the servers differ.
 #[derive(Clone, Debug)]
 pub struct Difference {
-    /// Index of the operation; past the last one if the servers differ in being usable at all.
+    /// Index of the operation, or [`run::AT_THE_END`].
     pub index: usize,
     /// What clients of the first server saw.
     pub a: Vec<String>,
@@ -125,7 +125,7 @@ fn finish(steps: &mut Vec<Step>, end: io::Result<()>) {
 fn first_difference(ops: &[&Op], a: &[Step], b: &[Step]) -> Outcome {
     let missing = |index| Step { index, lines: vec!["(not reached)".to_owned()] };
     for at in 0..a.len().max(b.len()) {
-        let index = ops.get(at).map_or(usize::MAX, |op| op.index);
+        let index = ops.get(at).map_or(run::AT_THE_END, |op| op.index);
         let (of_a, of_b) = (a.get(at).cloned(), b.get(at).cloned());
         let of_a = of_a.unwrap_or_else(|| missing(index));
         let of_b = of_b.unwrap_or_else(|| missing(index));

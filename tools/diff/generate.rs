@@ -17,6 +17,8 @@ pub struct Limits {
     pub ops: usize,
     /// Also what differs on purpose: opcodes 20 and -10 from clients.
     pub is_everything: bool,
+    /// Sessions that expire; each takes the servers more than a second.
+    pub is_expiring: bool,
 }
 
 /// State of the generator.
@@ -87,6 +89,9 @@ impl Generator {
             } else {
                 Action::Disconnect
             };
+        }
+        if self.limits.is_expiring && self.percent(3) {
+            return Action::Expire((0..4).map(|_| requests::ephemeral(self)).collect());
         }
         match self.below(1000) {
             0..40 => Action::Connect(self.connect()),

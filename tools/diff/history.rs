@@ -87,6 +87,8 @@ pub enum Action {
     Raw(Vec<u8>, String),
     /// Bytes as the first ones of a fresh connection; ends when the server closes or answers.
     Hello(Vec<u8>, String),
+    /// A new session that does this, loses its connection and is waited for until it expires.
+    Expire(Vec<Request>),
     /// A four-letter word.
     Word(String),
 }
@@ -126,8 +128,14 @@ impl fmt::Display for Op {
             ),
             Action::Disconnect => write!(f, "disconnect"),
             Action::Call(request) => write!(f, "{request}"),
-            Action::Burst(requests) => {
-                write!(f, "burst of {}:", requests.len())?;
+            Action::Burst(requests) | Action::Expire(requests) => {
+                let is_burst = matches!(self.action, Action::Burst(_));
+                write!(
+                    f,
+                    "{} {}:",
+                    if is_burst { "burst of" } else { "expiry after" },
+                    requests.len()
+                )?;
                 requests.iter().try_for_each(|request| write!(f, "\n           {request}"))
             }
             Action::Raw(_, text) => write!(f, "raw {text}"),

@@ -31,7 +31,9 @@ pub const KNOWN: &[Known] = &[
 fn has_opcode(op: &Op, code: i32) -> bool {
     match &op.action {
         Action::Call(request) => request.op == code,
-        Action::Burst(requests) => requests.iter().any(|request| request.op == code),
+        Action::Burst(requests) | Action::Expire(requests) => {
+            requests.iter().any(|request| request.op == code)
+        }
         _ => false,
     }
 }

@@ -60,8 +60,12 @@ fn root_of(seed: u64) -> String {
 }
 
 fn compare_all(arguments: &Arguments) -> Result<bool, String> {
+    let mut config = arguments.config.clone();
+    if arguments.limits.is_expiring {
+        config.extend(["tickTime=200".to_owned(), format!("minSessionTimeout={}", run::EXPIRY_MS)]);
+    }
     let start = |source: &Source, side| {
-        Server::start(source.clone(), arguments.dir.join(side), arguments.config.clone())
+        Server::start(source.clone(), arguments.dir.join(side), config.clone())
             .map_err(|e| e.to_string())
     };
     let (a, b) = arguments.sources()?;

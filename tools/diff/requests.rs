@@ -143,6 +143,11 @@ fn simple_write(g: &mut Generator) -> Request {
     }
 }
 
+/// Mostly creates of ephemerals.
+pub fn ephemeral(g: &mut Generator) -> Request {
+    if g.percent(70) { simple_create(g, 1) } else { simple_write(g) }
+}
+
 fn simple_create(g: &mut Generator, flags: i32) -> Request {
     let (path, data, op) = (g.ordinary_path(), g.data(), g.pick(&[1, 1, 15]));
     let body = Writer::new().text(&path).buffer(data.as_deref()).int(1).int(31);

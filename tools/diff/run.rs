@@ -10,12 +10,19 @@ use crate::link::{Canary, Incoming, Link};
 use crate::words;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Timeout of sessions that are meant to expire.
+pub const EXPIRY_MS: i32 = 1000;
+const EXPIRY: Duration = Duration::from_secs(1);
 
 const SYNC_XID: i32 = 0x7fff_0001;
 const SYNC: i32 = 9;
 const CLOSE_SESSION: i32 = -11;
 const SUPER_USER: &str = "super:admin";
+
+/// [`Step::index`] of the last step: the whole state after the history.
+pub const AT_THE_END: usize = usize::MAX;
 
 /// What clients saw during one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,6 +76,11 @@ pub fn run(
         steps.push(Step { index: op.index, lines });
         outcome?;
     }
+    let mut lines = Vec::new();
+    for top in [options.root.as_str(), "/zookeeper"] {
+        control.state(top, &mut runner.normalizer, &mut lines)?;
+    }
+    steps.push(Step { index: AT_THE_END, lines });
     runner.slots = Default::default();
     for session in &runner.sessions {
         close_session(address, *session)?;
@@ -93,6 +105,7 @@ impl Runner {
             Action::Disconnect => self.disconnect(op.slot)?,
             Action::Call(request) => self.call(op.slot, std::slice::from_ref(request))?,
             Action::Burst(requests) => self.call(op.slot, requests)?,
+            Action::Expire(requests) => self.expire(op.slot, requests)?,
             Action::Raw(bytes, _) => {
                 self.ensure_connected(op.slot)?;
                 self.raw(op.slot, bytes);
@@ -256,6 +269,27 @@ impl Runner {
         Ok(())
     }
 
+    fn expire(&mut self, slot: usize, requests: &[Request]) -> io::Result<()> {
+        self.connect(slot, &Connect { timeout_ms: EXPIRY_MS, ..Connect::PLAIN })?;
+        for request in requests {
+            self.call(slot, std::slice::from_ref(request))?;
+        }
+        let before = server_zxid(self.address)?;
+        let start = Instant::now();
+        self.slots[slot].link = None;
+        while server_zxid(self.address)? == before {
+            if start.elapsed() > Duration::from_secs(20) {
+                self.note(slot, "does not expire");
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // The session was touched a moment before the clock was read.
+        let is_early = start.elapsed() + Duration::from_millis(50) < EXPIRY;
+        self.note(slot, if is_early { "expires too early" } else { "expires" });
+        Ok(())
+    }
+
     fn remember_zxid(&mut self, frame: &[u8]) {
         let zxid = Input::new(frame.get(4..).unwrap_or_default()).long().unwrap_or(0);
         self.last_zxid = self.last_zxid.max(zxid);
@@ -313,11 +347,25 @@ impl Runner {
             }
         }
         // A closing session's ephemerals go in no particular order.
-        if matches!(&op.action, Action::Call(request) if request.op == CLOSE_SESSION) {
+        let is_session_end = match &op.action {
+            Action::Call(request) => request.op == CLOSE_SESSION,
+            Action::Expire(_) => true,
+            _ => false,
+        };
+        if is_session_end {
             sort_events(&mut self.lines[..from]);
             sort_events(&mut self.lines[from..]);
         }
     }
+}
+
+/// Last zxid that the server applied; only the expiry itself changes it here.
+fn server_zxid(address: SocketAddr) -> io::Result<i64> {
+    let answer = words::ask(address, "srvr")?;
+    let text = String::from_utf8_lossy(&answer);
+    let zxid = text.lines().find_map(|line| line.strip_prefix("Zxid: 0x"));
+    zxid.and_then(|hex| i64::from_str_radix(hex, 16).ok())
+        .ok_or_else(|| io::Error::other("no zxid in the answer to srvr"))
 }
 
 fn sort_events(lines: &mut [String]) {
@@ -368,20 +416,46 @@ impl Control {
         Ok(control)
     }
 
-    /// Returns zxid, error and body of the reply.
-    fn call(&mut self, op: i32, body: Writer) -> io::Result<(i64, i32, Vec<u8>)> {
+    /// Returns the reply's frame.
+    fn ask(&mut self, op: i32, body: Writer) -> io::Result<Vec<u8>> {
         self.xid += 1;
         self.link.send(&Writer::new().int(self.xid).int(op).raw(&body.0).frame());
         match self.link.receive(&mut Canary::default()) {
-            Incoming::Frame(frame) => {
-                let mut r = Input::new(&frame);
-                match (r.int(), r.long(), r.int()) {
-                    (Ok(_), Ok(zxid), Ok(err)) => Ok((zxid, err, r.rest().to_vec())),
-                    _ => Err(io::Error::other("a reply without a whole header")),
-                }
-            }
+            Incoming::Frame(frame) => Ok(frame),
             other => Err(io::Error::other(format!("the tester's own connection: {other:?}"))),
         }
+    }
+
+    /// Returns zxid, error and body of the reply.
+    fn call(&mut self, op: i32, body: Writer) -> io::Result<(i64, i32, Vec<u8>)> {
+        let frame = self.ask(op, body)?;
+        let mut r = Input::new(&frame);
+        match (r.int(), r.long(), r.int()) {
+            (Ok(_), Ok(zxid), Ok(err)) => Ok((zxid, err, r.rest().to_vec())),
+            _ => Err(io::Error::other("a reply without a whole header")),
+        }
+    }
+
+    /// Data, stat and ACL of every node at and below `top`.
+    fn state(
+        &mut self,
+        top: &str,
+        normalizer: &mut Normalizer,
+        lines: &mut Vec<String>,
+    ) -> io::Result<()> {
+        let mut open = vec![top.to_owned()];
+        while let Some(path) = open.pop() {
+            for (op, body) in
+                [(4, Writer::new().text(&path).byte(0)), (6, Writer::new().text(&path))]
+            {
+                let mut frame = self.ask(op, body)?;
+                // Both servers got the same requests, but shrinking leaves some out.
+                frame.splice(..4, [0; 4]);
+                lines.push(format!("state {path} {}", normalizer.reply(op, &frame)));
+            }
+            open.extend(self.children(&path, &[])?.into_iter().map(|(child, _)| child));
+        }
+        Ok(())
     }
 
     fn create(&mut self, path: &str) -> io::Result<i64> {

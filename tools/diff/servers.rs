@@ -134,7 +134,11 @@ impl Server {
              DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=\n",
             directory.join("data").display()
         );
-        self.extra_lines.iter().fold(own, |text, line| format!("{text}{line}\n"))
+        let name = |line: &str| line.split('=').next().unwrap_or_default().to_owned();
+        let is_replaced = |line: &str| self.extra_lines.iter().any(|l| name(l) == name(line));
+        let own = own.lines().filter(|line| !is_replaced(line));
+        let lines = own.chain(self.extra_lines.iter().map(String::as_str));
+        lines.map(|line| format!("{line}\n")).collect()
     }
 
     fn command(&self, directory: &Path) -> io::Result<Command> {
