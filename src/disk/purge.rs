@@ -59,7 +59,7 @@ pub(super) fn purge(dir: &DataDir, policy: PurgePolicy) -> io::Result<Purged> {
             }
         }
     }
-    // Fewer snapshots than asked for: keep the whole log, as nothing older could be loaded.
+    // With fewer snapshots than that the oldest one counts: nothing before it can be loaded.
     let back_to = policy.segments_back_to.max(1).max(retain.unwrap_or(0));
     let segments_from = oldest_of(back_to);
     let mut logs: Vec<(Zxid, bool, PathBuf)> = list(dir.log_dir())?

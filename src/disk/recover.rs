@@ -147,47 +147,14 @@ pub fn recover(
     let mut notes = Vec::new();
     let mut repair = LogRepair { next_group: 1, ..LogRepair::default() };
     let logs = find_logs(dir, &mut repair)?;
-    let snaps = list(dir.snap_dir()).map_err(|e| io_error(dir.snap_dir(), &e))?;
-    let mut snaps: Vec<(Zxid, PathBuf)> = snaps
-        .into_iter()
-        .filter_map(|(kind, path)| match kind {
-            FileName::Snapshot(zxid) => Some((zxid, path)),
-            _ => None,
-        })
-        .collect();
-    snaps.sort();
-    snaps.reverse();
-    let (loaded, bad) = load_newest(&snaps, target, &mut notes)?;
-    let complete_from_start = logs.first().is_some_and(|f| {
-        // Our own log from the very first transaction on needs no snapshot below it.
-        f.source == Source::Native && f.first == Zxid(1)
-    });
-    let initialize = dir.log_root().join("initialize");
-    let initialize_found = initialize.exists();
-    if initialize_found {
-        fs::remove_file(&initialize).map_err(|e| io_error(&initialize, &e))?;
-    }
-    let empty = match (loaded, logs.is_empty()) {
-        (Some(_), _) => None,
-        (None, true) => {
-            let empty_zero = |(zxid, _, _): &(Zxid, PathBuf, String)| *zxid == Zxid::ZERO;
-            if let Some(newest) = bad.iter().find(|b| !empty_zero(b)) {
-                return Err(bad_snapshots(newest));
-            }
-            let trusted = options.db_autocreate || initialize_found;
-            Some(if trusted { EmptyStart::Trusted } else { EmptyStart::Untrusted })
-        }
-        (None, false) if options.trust_empty || complete_from_start => {
-            notes.push(format!(
-                "there is no usable snapshot; starting from an empty tree and all logs in {}",
-                dir.log_dir().display()
-            ));
+    let snaps = find_snapshots(dir)?;
+    let (loaded, bad) = load_newest(&snaps, target, &mut notes);
+    let empty = match loaded {
+        Some(_) => {
+            take_initialize(dir)?;
             None
         }
-        (None, false) => match bad.first() {
-            Some(newest) => return Err(bad_snapshots(newest)),
-            None => return Err(no_snapshot(dir)),
-        },
+        None => start_without_snapshot(dir, options, &logs, &bad, &mut notes)?,
     };
     let mut replay = Replay {
         target,
@@ -199,35 +166,68 @@ pub fn recover(
         repair: &mut repair,
     };
     replay.files(&logs).map_err(|e| explain_fallback(e, &bad))?;
-    let (applied, entries) = (replay.applied, replay.entries);
+    let (applied, entries_replayed) = (replay.applied, replay.entries);
     let last_zxid = match empty {
         Some(EmptyStart::Untrusted) => Zxid(-1),
         Some(EmptyStart::Trusted) | None => applied.unwrap_or(Zxid::ZERO),
     };
-    if let Some((zxid, path, why)) = bad.iter().find(|(zxid, _, _)| *zxid > last_zxid)
+    if let Some(newest) = bad.iter().find(|(zxid, _, _)| *zxid > last_zxid)
         && empty.is_none()
     {
-        return Err(RecoverError {
-            kind: Kind::SnapshotAhead,
-            path: path.clone(),
-            offset: None,
-            before: Some(last_zxid),
-            after: Some(*zxid),
-            what: format!(
-                "the newest snapshot is damaged ({why}) and the log ends before it: transactions \
-                 0x{last_zxid} to 0x{zxid} would be lost"
-            ),
-            advice: advice_restore(),
-        });
+        return Err(snapshot_ahead(newest, last_zxid));
     }
-    Ok(Recovered {
-        last_zxid,
-        snapshot_zxid: loaded,
-        entries_replayed: entries,
-        empty,
-        notes,
-        repair,
-    })
+    Ok(Recovered { last_zxid, snapshot_zxid: loaded, entries_replayed, empty, notes, repair })
+}
+
+/// Whether there was a marker file `initialize`; it is used up by every start.
+fn take_initialize(dir: &DataDir) -> Result<bool, RecoverError> {
+    let initialize = dir.log_root().join("initialize");
+    match fs::remove_file(&initialize) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(io_error(&initialize, &e)),
+    }
+}
+
+/// Decides what no usable snapshot means. `None`: replay all logs into an empty tree.
+fn start_without_snapshot(
+    dir: &DataDir,
+    options: &RecoverOptions,
+    logs: &[LogFile],
+    bad: &[BadSnapshot],
+    notes: &mut Vec<String>,
+) -> Result<Option<EmptyStart>, RecoverError> {
+    let Some(first) = logs.first() else {
+        // A snapshot.0 that was not completed lost nothing; any other one would be a loss.
+        if let Some(newest) = bad.iter().find(|(zxid, _, _)| *zxid != Zxid::ZERO) {
+            return Err(bad_snapshots(newest));
+        }
+        let trusted = take_initialize(dir)? || options.db_autocreate;
+        return Ok(Some(if trusted { EmptyStart::Trusted } else { EmptyStart::Untrusted }));
+    };
+    // Our own log from the very first transaction on needs no snapshot below it.
+    let complete = first.source == Source::Native && first.first == Zxid(1);
+    if !complete && !options.trust_empty {
+        return Err(bad.first().map_or_else(|| no_snapshot(dir), bad_snapshots));
+    }
+    take_initialize(dir)?;
+    notes.push(format!(
+        "there is no usable snapshot; starting from an empty tree and all logs in {}",
+        dir.log_dir().display()
+    ));
+    Ok(None)
+}
+
+fn find_snapshots(dir: &DataDir) -> Result<Vec<(Zxid, PathBuf)>, RecoverError> {
+    let files = list(dir.snap_dir()).map_err(|e| io_error(dir.snap_dir(), &e))?;
+    let zxid_of = |(kind, path)| match kind {
+        FileName::Snapshot(zxid) => Some((zxid, path)),
+        _ => None,
+    };
+    let mut snaps: Vec<(Zxid, PathBuf)> = files.into_iter().filter_map(zxid_of).collect();
+    snaps.sort();
+    snaps.reverse();
+    Ok(snaps)
 }
 
 fn advice_restore() -> String {
@@ -264,13 +264,25 @@ fn no_snapshot(dir: &DataDir) -> RecoverError {
     plain_error(Kind::NoSnapshot, dir.snap_dir(), what, advice)
 }
 
-fn bad_snapshots((_, path, why): &(Zxid, PathBuf, String)) -> RecoverError {
+fn bad_snapshots((_, path, why): &BadSnapshot) -> RecoverError {
     let what = format!("no snapshot in this directory can be loaded; the newest: {why}");
     plain_error(Kind::BadSnapshots, path, what, advice_restore())
 }
 
+fn snapshot_ahead((zxid, path, why): &BadSnapshot, last_zxid: Zxid) -> RecoverError {
+    let what = format!(
+        "this snapshot is damaged ({why}) and the log ends before it: transactions up to 0x{zxid} \
+         would be lost"
+    );
+    RecoverError {
+        before: Some(last_zxid),
+        after: Some(*zxid),
+        ..plain_error(Kind::SnapshotAhead, path, what, advice_restore())
+    }
+}
+
 /// After falling back to an older snapshot, an error in the log has two causes.
-fn explain_fallback(mut e: RecoverError, bad: &[(Zxid, PathBuf, String)]) -> RecoverError {
+fn explain_fallback(mut e: RecoverError, bad: &[BadSnapshot]) -> RecoverError {
     if let Some((_, path, why)) = bad.first() {
         e.what = format!(
             "{} (this part of the log is needed because the newest snapshot {} is damaged: {why})",
@@ -289,7 +301,7 @@ fn load_newest(
     snaps: &[(Zxid, PathBuf)],
     target: &mut dyn RecoveryTarget,
     notes: &mut Vec<String>,
-) -> Result<(Option<Zxid>, Vec<BadSnapshot>), RecoverError> {
+) -> (Option<Zxid>, Vec<BadSnapshot>) {
     let mut bad: Vec<BadSnapshot> = Vec::new();
     target.reset();
     for (zxid, path) in snaps.iter().take(100) {
@@ -300,7 +312,7 @@ fn load_newest(
         };
         let attempt = attempt.and_then(|loaded| target.snapshot_done(*zxid, loaded.digest));
         match attempt {
-            Ok(()) => return Ok((Some(*zxid), bad)),
+            Ok(()) => return (Some(*zxid), bad),
             Err(why) => {
                 notes.push(format!("snapshot {} cannot be used: {why}", path.display()));
                 bad.push((*zxid, path.clone(), why));
@@ -308,7 +320,7 @@ fn load_newest(
             }
         }
     }
-    Ok((None, bad))
+    (None, bad)
 }
 
 /// All log files in the order of their first transaction.

@@ -464,6 +464,23 @@ fn compressed_snapshots_load() {
 }
 
 #[test]
+fn a_log_that_cannot_grow_stops_with_a_message() {
+    let dirs = Dirs::new();
+    dirs.run(|writer, _, _| {
+        write_all(writer, 1..=3);
+        fs::write(dirs.version_2().join("wal.4"), b"in the way").unwrap();
+        writer.ask_roll();
+        writer.submit(batch(4..=4));
+        let error = writer.write_sync().unwrap_err();
+        assert!(error.to_string().contains("up to 0x3 are safe"), "{error}");
+    });
+    // Nothing of transaction 4 was acknowledged, and the foreign file is not overlooked.
+    assert_eq!(dirs.recover().unwrap_err().kind, RecoverErrorKind::Damage);
+    fs::remove_file(dirs.version_2().join("wal.4")).unwrap();
+    assert_eq!(dirs.recover().unwrap().1.txns, [1, 2, 3]);
+}
+
+#[test]
 fn a_full_disk_costs_a_snapshot_and_stops_the_log() {
     let full = Path::new("/dev/full");
     let dirs = Dirs::new();

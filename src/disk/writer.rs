@@ -181,7 +181,13 @@ impl LogWriter {
         result: io::Result<usize>,
     ) -> Result<Zxid, FatalLogError> {
         assert!(self.in_flight, "a write is handed back once");
-        let done = result.map_err(|e| self.fatal("write to", e))?;
+        use io::ErrorKind::{Interrupted, Unsupported, WouldBlock};
+        let done = match result {
+            Ok(done) => done,
+            // Not begun, or not possible that way: done in line below. Any other error is final.
+            Err(e) if matches!(e.kind(), Interrupted | WouldBlock | Unsupported) => 0,
+            Err(e) => return Err(self.fatal("write to", e)),
+        };
         if done < write.len {
             // Short writes are legal, if rare; the rest goes in line, from a whole block on.
             let from = done - done % BLOCK;
@@ -202,14 +208,7 @@ impl LogWriter {
         let Some(write) = self.begin_write()? else { return Ok(None) };
         let Some(current) = &self.current else { unreachable!("a write needs a segment") };
         let bytes = &write.buf[..write.len];
-        let result = match write_flags(&current.file, bytes, write.offset, write.rw_flags) {
-            // Kernels or file systems without the flag: write, then fdatasync.
-            Err(e) if e.kind() == io::ErrorKind::Unsupported => {
-                write_all_flags(&current.file, bytes, write.offset, write.rw_flags)
-                    .map(|()| write.len)
-            }
-            other => other,
-        };
+        let result = write_flags(&current.file, bytes, write.offset, write.rw_flags);
         self.finish_write(write, result).map(Some)
     }
 
@@ -233,6 +232,13 @@ impl LogWriter {
                 .map_err(|e| self.fatal("extend", e))?,
         };
         let path = self.dir.log_dir().join(format!("wal.{first_zxid}"));
+        if path.exists() {
+            let exists = io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                format!("{} is there already and may hold transactions", path.display()),
+            );
+            return Err(self.fatal("name a segment of", exists));
+        }
         fs::rename(&spare.path, &path).map_err(|e| self.fatal("name a segment of", e))?;
         self.appender.roll(&spare.header);
         self.current = Some(Current { path, file: spare.file });
