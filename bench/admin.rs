@@ -1,0 +1,189 @@
+//! A blocking client for setting a server up: connect, single calls, pipelined batches.
+#![forbid(unsafe_code)]
+
+use std::io::{BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use ringkeeper::base::{SessionId, Xid, Zxid};
+use ringkeeper::wire::{ConnectResponse, OpCode};
+
+use crate::codec::{self, ReplyHead};
+
+/// NODEEXISTS: setting up twice is fine.
+pub const NODE_EXISTS: i32 = -110;
+/// NONODE.
+pub const NO_NODE: i32 = -101;
+
+/// An open session on a blocking socket.
+pub struct Admin {
+    stream: BufReader<TcpStream>,
+    xid: i32,
+    /// Highest zxid seen in a reply.
+    pub zxid: i64,
+}
+
+/// Opens a session and returns the stream behind the handshake.
+pub fn open_session(addr: SocketAddr, timeout_ms: i32) -> Result<TcpStream, String> {
+    let mut stream = dial(addr, timeout_ms)?;
+    finish_handshake(addr, &mut stream)?;
+    Ok(stream)
+}
+
+/// Connects and sends the connect request, without waiting for the answer.
+pub fn dial(addr: SocketAddr, timeout_ms: i32) -> Result<TcpStream, String> {
+    let say = |e: std::io::Error| format!("cannot connect to {addr}: {e}");
+    let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(10)).map_err(say)?;
+    stream.set_nodelay(true).map_err(say)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(say)?;
+    let frame = codec::connect_frame(SessionId(0), &[0; 16], timeout_ms, Zxid::ZERO);
+    stream.write_all(&frame).map_err(say)?;
+    Ok(stream)
+}
+
+/// Reads the answer to [`dial`].
+pub fn finish_handshake(addr: SocketAddr, stream: &mut TcpStream) -> Result<(), String> {
+    let mut answer = [0u8; 41];
+    stream
+        .read_exact(&mut answer)
+        .map_err(|e| format!("{addr} did not open a session ({e}); is it serving?"))?;
+    let body = codec::frame_body(&answer).unwrap_or(&[]);
+    let response = ConnectResponse::decode(body).map_err(|e| format!("{addr}: {e}"))?;
+    if response.session == SessionId(0) {
+        Err(format!("{addr} refused the session"))
+    } else {
+        Ok(())
+    }
+}
+
+impl Admin {
+    /// Opens a session.
+    pub fn connect(addr: SocketAddr) -> Result<Admin, String> {
+        let stream = open_session(addr, 120_000)?;
+        Ok(Admin { stream: BufReader::with_capacity(1 << 16, stream), xid: 1, zxid: 0 })
+    }
+
+    /// Opens a session, trying again until the server serves or `patience` is over.
+    pub fn connect_when_up(addr: SocketAddr, patience: Duration) -> Result<Admin, String> {
+        let start = Instant::now();
+        loop {
+            match Admin::connect(addr) {
+                Ok(admin) => return Ok(admin),
+                Err(e) if start.elapsed() > patience => return Err(e),
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
+            }
+        }
+    }
+
+    fn next_xid(&mut self) -> Xid {
+        let xid = self.xid;
+        self.xid += 1;
+        Xid(xid)
+    }
+
+    fn send(&mut self, frames: &[u8]) -> Result<(), String> {
+        self.stream.get_mut().write_all(frames).map_err(|e| format!("sending: {e}"))
+    }
+
+    fn receive(&mut self) -> Result<(ReplyHead, Vec<u8>), String> {
+        loop {
+            let mut frame = vec![0u8; 4];
+            self.stream.read_exact(&mut frame).map_err(|e| format!("receiving: {e}"))?;
+            let len = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
+            let len = usize::try_from(len).map_err(|_| "negative frame length".to_owned())?;
+            frame.resize(len + 4, 0);
+            self.stream.read_exact(&mut frame[4..]).map_err(|e| format!("receiving: {e}"))?;
+            let head = codec::reply_head(&frame)?.ok_or("short reply frame")?;
+            if head.xid != ringkeeper::wire::XID_NOTIFICATION {
+                self.zxid = self.zxid.max(head.zxid);
+                return Ok((head, frame.split_off(20)));
+            }
+        }
+    }
+
+    /// One request, one reply: the error code and the body.
+    pub fn call(&mut self, frame: impl FnOnce(Xid) -> Vec<u8>) -> Result<(i32, Vec<u8>), String> {
+        let xid = self.next_xid();
+        self.send(&frame(xid))?;
+        let (head, body) = self.receive()?;
+        Ok((head.err, body))
+    }
+
+    /// Many requests, a few hundred in flight; error codes other than `expected` are failures.
+    pub fn batch(
+        &mut self,
+        expected: i32,
+        frames: impl Iterator<Item = Box<dyn FnOnce(Xid) -> Vec<u8>>>,
+    ) -> Result<(), String> {
+        let mut out = Vec::new();
+        let mut waiting = 0;
+        for frame in frames {
+            let xid = self.next_xid();
+            out.extend_from_slice(&frame(xid));
+            waiting += 1;
+            if waiting == 256 {
+                self.finish_batch(expected, &mut out, &mut waiting)?;
+            }
+        }
+        self.finish_batch(expected, &mut out, &mut waiting)
+    }
+
+    fn finish_batch(
+        &mut self,
+        expected: i32,
+        out: &mut Vec<u8>,
+        waiting: &mut usize,
+    ) -> Result<(), String> {
+        self.send(out)?;
+        out.clear();
+        for _ in 0..std::mem::take(waiting) {
+            let (head, _) = self.receive()?;
+            if head.err != 0 && head.err != expected {
+                return Err(format!("the server answered {} while setting up", head.err));
+            }
+        }
+        Ok(())
+    }
+
+    /// Creates `paths`, parents first; those that exist are left as they are.
+    pub fn create_all(&mut self, paths: impl Iterator<Item = String>) -> Result<(), String> {
+        let frame = |path: String| -> Box<dyn FnOnce(Xid) -> Vec<u8>> {
+            Box::new(move |xid| codec::create_frame(xid, &path, b"", 0))
+        };
+        self.batch(NODE_EXISTS, paths.map(frame))
+    }
+
+    /// Children of `path`, or nothing if it does not exist.
+    pub fn children(&mut self, path: &str) -> Result<Vec<String>, String> {
+        let list = |xid| codec::read_frame(xid, OpCode::GetChildren, path, false);
+        let (err, body) = self.call(list)?;
+        if err != 0 {
+            return if err == NO_NODE { Ok(Vec::new()) } else { Err(format!("list: {err}")) };
+        }
+        let mut r = ringkeeper::wire::Reader::new(&body);
+        let count = r.i32("count").map_err(|e| e.to_string())?;
+        (0..count)
+            .map(|_| Ok(r.text("child").map_err(|e| e.to_string())?.unwrap_or_default().into()))
+            .collect()
+    }
+
+    /// Deletes everything below and including `root`, two levels deep: what a run creates.
+    pub fn remove_tree(&mut self, root: &str) -> Result<(), String> {
+        let delete = |path: String| -> Box<dyn FnOnce(Xid) -> Vec<u8>> {
+            Box::new(move |xid| codec::delete_frame(xid, &path))
+        };
+        for dir in self.children(root)? {
+            let dir = format!("{root}/{dir}");
+            let nodes = self.children(&dir)?;
+            self.batch(NO_NODE, nodes.into_iter().map(|n| delete(format!("{dir}/{n}"))))?;
+            self.batch(NO_NODE, std::iter::once(delete(dir)))?;
+        }
+        self.batch(NO_NODE, std::iter::once(delete(root.to_owned())))
+    }
+
+    /// Ends the session.
+    pub fn close(mut self) {
+        // A server that is gone has nothing left to close.
+        let _ = self.call(|xid| codec::empty_frame(xid, OpCode::CloseSession));
+    }
+}

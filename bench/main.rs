@@ -1,0 +1,27 @@
+//! `rk-bench`: a load generator for any server that speaks ZooKeeper's client protocol, a ceiling
+//! to measure against, and a comparison of servers in one run. See `bench/README.md`.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod ceiling;
+mod cli;
+mod codec;
+mod load;
+mod mix;
+mod net;
+mod procfs;
+mod stats;
+mod worker;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    net::raise_file_limit();
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("rk-bench: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
