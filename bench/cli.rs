@@ -9,9 +9,11 @@ use lexopt::prelude::*;
 
 use crate::admin::Admin;
 use crate::ceiling::{Canned, Ceiling};
+use crate::compare;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
 use crate::stats::Latency;
+use crate::storm::{self, Storm};
 
 const HELP: &str = "\
 rk-bench: load generator for servers that speak ZooKeeper's client protocol
@@ -55,6 +57,8 @@ pub fn run() -> Result<(), String> {
     match parser.next().map_err(|e| e.to_string())? {
         Some(Value(command)) => match command.to_str() {
             Some("load") => run_load(&mut parser),
+            Some("compare") => compare::run(&mut parser),
+            Some("storm") => run_storm(&mut parser),
             Some("ceiling") => run_ceiling(&mut parser),
             Some("help") => help(),
             _ => Err(format!("no command {command:?}; see rk-bench --help")),
@@ -104,6 +108,66 @@ pub fn address(text: &std::ffi::OsStr) -> Result<SocketAddr, String> {
     let text = text.to_string_lossy();
     let mut found = text.to_socket_addrs().map_err(|e| format!("{text}: {e}"))?;
     found.next().ok_or_else(|| format!("{text}: no address"))
+}
+
+const STORM_HELP: &str = "\
+rk-bench storm [options] HOST:PORT
+
+Sessions arrive all at once (each creates an ephemeral node and leaves a watch), are notified by one
+write, lose their connections, return with their ids, are notified again and leave.
+
+  --sessions N        (10000)
+  --no-ephemerals     sessions and watches only
+  --connecting N      at most so many connects and handshakes under way (no limit)
+  --timeout-ms N      session timeout asked for (120000)
+  --server-pid PID    show that process's CPU time as well
+  --json              figures as JSON on standard output
+";
+
+fn run_storm(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let mut storm = Storm::new(SocketAddr::from(([127, 0, 0, 1], 2181)));
+    let mut target = None;
+    let mut json = false;
+    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        match arg {
+            Long("sessions") => storm.sessions = value(parser, "sessions")?,
+            Long("no-ephemerals") => storm.ephemerals = false,
+            Long("connecting") => storm.connecting_max = value(parser, "connecting")?,
+            Long("timeout-ms") => storm.timeout_ms = value(parser, "timeout-ms")?,
+            Long("server-pid") => storm.server_pid = Some(value(parser, "server-pid")?),
+            Long("json") => json = true,
+            Long("help") | Short('h') => {
+                println!("{STORM_HELP}");
+                return Ok(());
+            }
+            Value(text) if target.is_none() => target = Some(address(&text)?),
+            other => return Err(format!("{}; see rk-bench storm --help", other.unexpected())),
+        }
+    }
+    storm.addr = target.ok_or("which server? rk-bench storm [options] HOST:PORT")?;
+    let phases = storm::whole(storm)?;
+    if json {
+        let all: serde_json::Map<_, _> =
+            phases.iter().map(|(name, phase)| ((*name).to_owned(), phase.json())).collect();
+        println!("{:#}", serde_json::Value::Object(all));
+        return Ok(());
+    }
+    println!(
+        "{:<13} {:>9} {:>8} {:>6} {:>8} {:>10} {:>10}",
+        "phase", "ms", "done", "lost", "retries", "p50 ms", "p99 ms"
+    );
+    for (name, phase) in &phases {
+        println!(
+            "{name:<13} {:>9.1} {:>8} {:>6} {:>8} {:>10.1} {:>10.1}",
+            phase.seconds * 1e3,
+            phase.done,
+            phase.lost,
+            phase.retries,
+            phase.latency.at_us(0.5) / 1e3,
+            phase.latency.at_us(0.99) / 1e3
+        );
+    }
+    Ok(())
 }
 
 fn run_ceiling(parser: &mut lexopt::Parser) -> Result<(), String> {

@@ -6,11 +6,17 @@ mod admin;
 mod ceiling;
 mod cli;
 mod codec;
+mod compare;
 mod load;
 mod mix;
 mod net;
+mod page;
 mod procfs;
+mod report;
+mod scenario;
+mod servers;
 mod stats;
+mod storm;
 mod worker;
 
 use std::process::ExitCode;

@@ -57,11 +57,6 @@ impl Kind {
         }
     }
 
-    /// Answered from the tree without a transaction.
-    pub fn is_read(self) -> bool {
-        matches!(self, Kind::Get | Kind::Exists | Kind::List | Kind::Sync | Kind::Ping)
-    }
-
     /// The request, ready to be patched.
     pub fn template(self, shape: &Shape) -> Template {
         match self {

@@ -1,0 +1,303 @@
+//! Ringkeeper, the ceiling and Apache ZooKeeper in turn, in one run, several rounds; medians and
+//! ratios as a table, as JSON and as an HTML page.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use lexopt::prelude::*;
+use serde_json::{Map, Value as Json, json};
+
+use crate::cli::{cpu_list, seconds, value};
+use crate::page;
+use crate::procfs;
+use crate::report;
+use crate::scenario::{self, Measured, Method, Scenario, Settings};
+use crate::servers::{self, Contestant, Programs};
+use crate::stats::median;
+
+const HELP: &str = "\
+rk-bench compare [options]
+
+Each round starts every server afresh, warms it up, runs all scenarios and stops it; the order of
+the servers changes from round to round.
+
+  --rounds N               (3)
+  --seconds S              measured time per load (3); --warmup S before each (1)
+  --first-warmup S         once per server (5)
+  --only LIST              scenarios whose names begin with one of LIST, e.g. set,get,storm
+  --servers LIST           of ringkeeper,ceiling,apache (all)
+  --quick                  1 round, 1 second, a tenth of znodes and sessions
+  --ringkeeper PATH        (target/release/ringkeeper)
+  --apache-classpath FILE  a file that holds a Java class path (else .cache, Maven Central, Debian)
+  --heap-mib N             Java heap (1000, as in Apache's scripts); --big-heap-mib N (4096)
+  --znodes N               of the big tree (1000000); --sessions N of the storm (10000)
+  --keys N (10000), --size N (100), --threads N (1)
+  --dir D                  for data directories; choose the disk to be measured (.)
+  --out D                  for compare.json and compare.html (target/bench)
+  --server-cpus LIST, --client-cpus LIST   cores (left to the scheduler)
+  --config LINE            one more line for zoo.cfg of Ringkeeper and Apache; may be repeated
+  --keep                   leave the servers' directories
+  --list                   name the scenarios
+";
+
+struct Compare {
+    programs: Programs,
+    settings: Settings,
+    rounds: usize,
+    scenarios: Vec<(usize, Scenario)>,
+    servers: Vec<Contestant>,
+    out: PathBuf,
+    keep: bool,
+}
+
+/// Figures of one line: by server, one value per round.
+pub struct Line {
+    /// Key in the JSON.
+    pub name: String,
+    /// For people.
+    pub title: String,
+    /// Rounds by server.
+    pub rounds: BTreeMap<Contestant, Vec<Json>>,
+}
+
+impl Line {
+    /// Median over the rounds of the figure at `pointer` (a JSON pointer).
+    pub fn median(&self, who: Contestant, pointer: &str) -> Option<f64> {
+        let rounds = self.rounds.get(&who)?;
+        let values: Vec<f64> =
+            rounds.iter().filter_map(|r| r.pointer(pointer).and_then(Json::as_f64)).collect();
+        median(&values)
+    }
+}
+
+/// Runs `rk-bench compare`.
+pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let Some(compare) = parse(parser)? else { return Ok(()) };
+    let begin = Instant::now();
+    let mut lines: Vec<Line> = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
+    for round in 0..compare.rounds {
+        for turn in 0..compare.servers.len() {
+            let who = compare.servers[(turn + round) % compare.servers.len()];
+            eprintln!("round {} of {}: {}", round + 1, compare.rounds, who.name());
+            if let Err(e) = compare.one(who, &mut lines, &mut failures) {
+                eprintln!("  {e}");
+                failures.push(format!("round {}, {}: {e}", round + 1, who.name()));
+            }
+        }
+    }
+    let order = |line: &Line| {
+        scenario::ALL.iter().position(|s| {
+            let rest = line.name.strip_prefix(s.name);
+            rest.is_some_and(|r| r.is_empty() || matches!(s.method, Method::Storm))
+        })
+    };
+    lines.sort_by_key(order);
+    let json = compare.json(&lines, &failures, begin.elapsed());
+    print!("{}", report::text(&lines, &failures));
+    compare.write(&json, &lines)
+}
+
+fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
+    let mut settings = Settings {
+        duration: Duration::from_secs(3),
+        warmup: Duration::from_secs(1),
+        first_warmup: Duration::from_secs(5),
+        keys: 10_000,
+        size: 100,
+        znodes: 1_000_000,
+        sessions: 10_000,
+        big_heap_mib: 4096,
+        threads: 1,
+        cpus: Vec::new(),
+    };
+    let mut programs = Programs {
+        ringkeeper: PathBuf::from("target/release/ringkeeper"),
+        apache_classpath: None,
+        heap_mib: 1000,
+        dir: PathBuf::from("."),
+        cpus: Vec::new(),
+        config: Vec::new(),
+    };
+    let (mut rounds, mut keep, mut out) = (3, false, PathBuf::from("target/bench"));
+    let (mut only, mut names, mut classpath) = (None, None, None::<PathBuf>);
+    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        match arg {
+            Long("rounds") => rounds = value(parser, "rounds")?,
+            Long("seconds") => settings.duration = seconds(parser, "seconds")?,
+            Long("warmup") => settings.warmup = seconds(parser, "warmup")?,
+            Long("first-warmup") => settings.first_warmup = seconds(parser, "first-warmup")?,
+            Long("only") => only = Some(value::<String>(parser, "only")?),
+            Long("servers") => names = Some(value::<String>(parser, "servers")?),
+            Long("quick") => {
+                rounds = 1;
+                settings.duration = Duration::from_secs(1);
+                settings.warmup = Duration::from_millis(500);
+                settings.first_warmup = Duration::from_secs(2);
+                settings.znodes = 100_000;
+                settings.sessions = 1_000;
+            }
+            Long("ringkeeper") => programs.ringkeeper = value(parser, "ringkeeper")?,
+            Long("apache-classpath") => classpath = Some(value(parser, "apache-classpath")?),
+            Long("heap-mib") => programs.heap_mib = value(parser, "heap-mib")?,
+            Long("big-heap-mib") => settings.big_heap_mib = value(parser, "big-heap-mib")?,
+            Long("znodes") => settings.znodes = value(parser, "znodes")?,
+            Long("sessions") => settings.sessions = value(parser, "sessions")?,
+            Long("keys") => settings.keys = value(parser, "keys")?,
+            Long("size") => settings.size = value(parser, "size")?,
+            Long("threads") => settings.threads = value(parser, "threads")?,
+            Long("dir") => programs.dir = value(parser, "dir")?,
+            Long("out") => out = value(parser, "out")?,
+            Long("server-cpus") => programs.cpus = cpu_list(parser, "server-cpus")?,
+            Long("client-cpus") => settings.cpus = cpu_list(parser, "client-cpus")?,
+            Long("config") => programs.config.push(value(parser, "config")?),
+            Long("keep") => keep = true,
+            Long("list") => {
+                scenario::ALL.iter().for_each(|s| println!("{:<20} {}", s.name, s.title));
+                return Ok(None);
+            }
+            Long("help") | Short('h') => {
+                println!("{HELP}");
+                return Ok(None);
+            }
+            other => return Err(format!("{}; see rk-bench compare --help", other.unexpected())),
+        }
+    }
+    let absolute =
+        |dir: &PathBuf| dir.canonicalize().map_err(|e| format!("--dir {}: {e}", dir.display()));
+    programs.dir = absolute(&programs.dir)?;
+    let servers = choose_servers(names.as_deref())?;
+    if servers.contains(&Contestant::Apache) {
+        programs.apache_classpath = Some(servers::find_apache(classpath.as_deref())?);
+    }
+    for who in &servers {
+        programs.check(*who)?;
+    }
+    let scenarios = choose_scenarios(only.as_deref())?;
+    Ok(Some(Compare { programs, settings, rounds, scenarios, servers, out, keep }))
+}
+
+fn choose_servers(names: Option<&str>) -> Result<Vec<Contestant>, String> {
+    let Some(names) = names else { return Ok(Contestant::ALL.to_vec()) };
+    let find = |name: &str| {
+        let found = Contestant::ALL.into_iter().find(|c| c.name() == name);
+        found.ok_or_else(|| format!("no server `{name}`: ringkeeper, ceiling, apache"))
+    };
+    names.split(',').map(find).collect()
+}
+
+fn choose_scenarios(only: Option<&str>) -> Result<Vec<(usize, Scenario)>, String> {
+    let wanted = |s: &Scenario| {
+        only.is_none_or(|list| {
+            list.split(',').any(|w| s.name == w || s.name.starts_with(&format!("{w}-")))
+        })
+    };
+    let chosen: Vec<_> =
+        scenario::ALL.iter().cloned().enumerate().filter(|(_, s)| wanted(s)).collect();
+    if chosen.is_empty() {
+        return Err(format!("no scenario matches `{}`: see --list", only.unwrap_or("")));
+    }
+    Ok(chosen)
+}
+
+impl Compare {
+    /// One round of one server.
+    fn one(
+        &self,
+        who: Contestant,
+        lines: &mut Vec<Line>,
+        failures: &mut Vec<String>,
+    ) -> Result<(), String> {
+        let normal: Vec<_> =
+            self.scenarios.iter().filter(|(_, s)| !matches!(s.method, Method::Big)).collect();
+        if !normal.is_empty() {
+            let home = self.programs.home(who, "load")?;
+            let server = self.programs.start(who, &home)?;
+            scenario::warm_up(&self.settings, &server)?;
+            for (index, one) in normal {
+                match scenario::run(&self.settings, &server, one, *index) {
+                    Ok(measured) => measured.into_iter().for_each(|m| add(lines, who, m)),
+                    Err(e) => {
+                        eprintln!("  {}: {e}", one.name);
+                        failures.push(format!("{} on {}: {e}", one.name, who.name()));
+                        if !scenario::reachable(&server) {
+                            return Err("the server no longer answers".into());
+                        }
+                    }
+                }
+            }
+            server.stop();
+            self.clear(&home);
+        }
+        let big = self.scenarios.iter().find(|(_, s)| matches!(s.method, Method::Big));
+        if let (Some((_, one)), true) = (big, who != Contestant::Ceiling) {
+            let figures = scenario::big(&self.settings, &self.programs, who)?;
+            let title = format!("{} znodes: memory, start", self.settings.znodes);
+            add(lines, who, Measured { name: one.name.to_owned(), title, figures });
+        }
+        Ok(())
+    }
+
+    fn clear(&self, home: &std::path::Path) {
+        if !self.keep {
+            scenario::remove(home);
+        }
+    }
+
+    fn json(&self, lines: &[Line], failures: &[String], took: Duration) -> Json {
+        let mut results = Map::new();
+        for line in lines {
+            let servers: Map<String, Json> = line
+                .rounds
+                .iter()
+                .map(|(who, rounds)| (who.name().to_owned(), json!(rounds)))
+                .collect();
+            results.insert(line.name.clone(), json!({"title": line.title, "rounds": servers}));
+        }
+        let command: Vec<String> = std::env::args().skip(1).collect();
+        let unix = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs());
+        json!({
+            "command": format!("rk-bench {}", command.join(" ")),
+            "unix_time": unix,
+            "took_s": took.as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
+            "machine": procfs::machine(&self.programs.dir),
+            "rounds": self.rounds,
+            "seconds": self.settings.duration.as_secs_f64(),
+            "failures": failures,
+            "results": results,
+        })
+    }
+
+    fn write(&self, json: &Json, lines: &[Line]) -> Result<(), String> {
+        let say = |e| format!("{}: {e}", self.out.display());
+        std::fs::create_dir_all(&self.out).map_err(say)?;
+        let data = self.out.join("compare.json");
+        std::fs::write(&data, format!("{json:#}\n")).map_err(say)?;
+        let page = self.out.join("compare.html");
+        std::fs::write(&page, page::html(json, lines)).map_err(say)?;
+        println!("\n{}\n{}", data.display(), page.display());
+        Ok(())
+    }
+}
+
+fn add(lines: &mut Vec<Line>, who: Contestant, measured: Measured) {
+    let rate = measured.figures.get("ops_per_s").and_then(Json::as_f64);
+    let total = measured.figures.get("total_ms").and_then(Json::as_f64);
+    match (rate, total) {
+        (_, Some(ms)) => eprintln!("  {:<20} {ms:>12.1} ms", measured.name),
+        (Some(rate), None) => eprintln!("  {:<20} {rate:>12.0} /s", measured.name),
+        _ => eprintln!("  {:<20} {}", measured.name, measured.figures),
+    }
+    let line = lines.iter_mut().find(|line| line.name == measured.name);
+    match line {
+        Some(line) => line.rounds.entry(who).or_default().push(measured.figures),
+        None => lines.push(Line {
+            name: measured.name,
+            title: measured.title,
+            rounds: BTreeMap::from([(who, vec![measured.figures])]),
+        }),
+    }
+}

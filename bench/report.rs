@@ -1,0 +1,158 @@
+//! Results for people: a table for the terminal. The page is in [`crate::page`].
+#![forbid(unsafe_code)]
+
+use std::fmt::Write;
+
+use crate::compare::Line;
+use crate::servers::Contestant;
+
+/// A number with about three significant digits and thousands set apart.
+pub fn number(value: f64) -> String {
+    if value.abs() >= 1000.0 {
+        let digits = format!("{value:.0}");
+        let mut out = String::new();
+        for (i, c) in digits.chars().enumerate() {
+            if i > 0 && (digits.len() - i).is_multiple_of(3) {
+                out.push('\u{2009}');
+            }
+            out.push(c);
+        }
+        out
+    } else if value.abs() >= 100.0 {
+        format!("{value:.0}")
+    } else if value.abs() >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
+}
+
+/// What a figure is divided by to compare servers.
+pub fn ratio(line: &Line, pointer: &str, who: Contestant, to: Contestant) -> Option<f64> {
+    let base = line.median(to, pointer)?;
+    if who == to || base == 0.0 { None } else { Some(line.median(who, pointer)? / base) }
+}
+
+const COLUMNS: [(&str, &str); 6] = [
+    ("req/s", "/ops_per_s"),
+    ("p50 µs", "/latency/p50_us"),
+    ("p99 µs", "/latency/p99_us"),
+    ("p99.9 µs", "/latency/p999_us"),
+    ("CPU µs/op", "/server_cpu_us_per_op"),
+    ("client %", "/client_share"),
+];
+
+/// Lines with rates, then those of the big tree, then what failed.
+pub fn text(lines: &[Line], failures: &[String]) -> String {
+    let mut out = String::new();
+    let _ = write!(out, "\n{:<38} {:<11}", "medians", "");
+    for (title, _) in COLUMNS {
+        let _ = write!(out, "{title:>11}");
+    }
+    let _ = writeln!(out, "{:>10}{:>10}", "×ceiling", "×Apache");
+    for line in lines.iter().filter(|line| !is_big(line)) {
+        rate_rows(&mut out, line);
+    }
+    for line in lines.iter().filter(|line| is_big(line)) {
+        big_rows(&mut out, line);
+    }
+    for failure in failures {
+        let _ = writeln!(out, "FAILED {failure}");
+    }
+    out
+}
+
+/// Whether the line is about memory and start time.
+pub fn is_big(line: &Line) -> bool {
+    line.rounds.keys().any(|who| line.median(*who, "/start_ms").is_some())
+}
+
+fn rate_rows(out: &mut String, line: &Line) {
+    for (i, who) in line.rounds.keys().enumerate() {
+        let title = if i == 0 { line.title.as_str() } else { "" };
+        let _ = write!(out, "{title:<38} {:<11}", who.name());
+        for (_, pointer) in COLUMNS {
+            let scale = if pointer == "/client_share" { 100.0 } else { 1.0 };
+            let cell = line.median(*who, pointer).map(|v| number(v * scale));
+            let _ = write!(out, "{:>11}", cell.unwrap_or_else(|| "-".into()));
+        }
+        for to in [Contestant::Ceiling, Contestant::Apache] {
+            let cell = ratio(line, "/ops_per_s", *who, to).map(number);
+            let _ = write!(out, "{:>10}", cell.unwrap_or_else(|| "-".into()));
+        }
+        if let Some(lost) = line.median(*who, "/lost").filter(|lost| *lost > 0.0) {
+            let _ = write!(out, "  {lost} lost");
+        }
+        if failed(line, *who) {
+            let _ = write!(out, "  with errors");
+        }
+        out.push('\n');
+    }
+}
+
+/// Whether any round had error replies or unanswered requests.
+pub fn failed(line: &Line, who: Contestant) -> bool {
+    line.rounds.get(&who).is_some_and(|rounds| rounds.iter().any(|r| r["failed"] == true))
+}
+
+/// Figures of the big tree: name in the JSON, meaning, unit.
+pub const BIG: [(&str, &str, &str); 7] = [
+    ("bytes_per_znode", "resident memory per znode", "B"),
+    ("anon_bytes_per_znode", "of which anonymous", "B"),
+    ("bytes_per_znode_restarted", "resident memory per znode after a restart", "B"),
+    ("rss_full_mib", "resident memory", "MiB"),
+    ("rss_empty_mib", "resident memory, empty", "MiB"),
+    ("start_ms", "start until the first read", "ms"),
+    ("fill_per_s", "creates per second while filling", "/s"),
+];
+
+fn big_rows(out: &mut String, line: &Line) {
+    let _ = writeln!(out, "\n{}", line.title);
+    for (name, meaning, unit) in BIG {
+        let _ = write!(out, "  {meaning:<44}");
+        for who in line.rounds.keys() {
+            if let Some(value) = line.median(*who, &format!("/{name}")) {
+                let _ = write!(out, "  {} {} {unit}", who.name(), number(value));
+            }
+        }
+        out.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn numbers_are_readable() {
+        for (value, expect) in [
+            (1_234_567.0, "1\u{2009}234\u{2009}567"),
+            (1000.0, "1\u{2009}000"),
+            (266.4, "266"),
+            (26.64, "26.6"),
+            (0.391, "0.39"),
+        ] {
+            assert_eq!(number(value), expect);
+        }
+    }
+
+    #[test]
+    fn ratios_are_of_medians() {
+        let rate = |v: u64| json!({ "ops_per_s": v });
+        let line = Line {
+            name: "set".into(),
+            title: "set".into(),
+            rounds: BTreeMap::from([
+                (Contestant::Ringkeeper, vec![rate(100), rate(900), rate(300)]),
+                (Contestant::Apache, vec![rate(10), rate(20)]),
+            ]),
+        };
+        let to_apache = ratio(&line, "/ops_per_s", Contestant::Ringkeeper, Contestant::Apache);
+        assert_eq!(to_apache, Some(20.0));
+        assert_eq!(ratio(&line, "/ops_per_s", Contestant::Apache, Contestant::Apache), None);
+        assert_eq!(ratio(&line, "/ops_per_s", Contestant::Apache, Contestant::Ceiling), None);
+        assert!(text(&[line], &["x".into()]).contains("FAILED x"));
+    }
+}

@@ -1,0 +1,313 @@
+//! Starting and stopping the servers that are compared, each in a fresh directory on a free port
+//! of 127.0.0.1.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::admin::Admin;
+
+/// What is compared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Contestant {
+    Ringkeeper,
+    Ceiling,
+    Apache,
+}
+
+impl Contestant {
+    /// All, in the order of the tables.
+    pub const ALL: [Contestant; 3] =
+        [Contestant::Ringkeeper, Contestant::Ceiling, Contestant::Apache];
+
+    /// In tables and options.
+    pub fn name(self) -> &'static str {
+        match self {
+            Contestant::Ringkeeper => "ringkeeper",
+            Contestant::Ceiling => "ceiling",
+            Contestant::Apache => "apache",
+        }
+    }
+}
+
+/// How to start them.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// The `ringkeeper` binary.
+    pub ringkeeper: PathBuf,
+    /// Java class path with Apache ZooKeeper.
+    pub apache_classpath: Option<String>,
+    /// Java heap in MiB; Apache's own scripts give 1000.
+    pub heap_mib: u64,
+    /// Data directories are made below it.
+    pub dir: PathBuf,
+    /// Cores for the servers; empty leaves it to the scheduler.
+    pub cpus: Vec<usize>,
+    /// More lines for the configuration file.
+    pub config: Vec<String>,
+}
+
+/// A running server; killed when dropped.
+pub struct Server {
+    /// Which.
+    pub who: Contestant,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    child: Child,
+    home: PathBuf,
+}
+
+const START_PATIENCE: Duration = Duration::from_secs(120);
+
+impl Programs {
+    /// Whether `who` can be started; otherwise why not and what to do.
+    pub fn check(&self, who: Contestant) -> Result<(), String> {
+        match who {
+            Contestant::Ceiling => Ok(()),
+            Contestant::Ringkeeper if self.ringkeeper.is_file() => Ok(()),
+            Contestant::Ringkeeper => Err(format!(
+                "{} is missing: cargo build --release, or --ringkeeper PATH",
+                self.ringkeeper.display()
+            )),
+            Contestant::Apache if self.apache_classpath.is_some() => Ok(()),
+            Contestant::Apache => Err("no Apache ZooKeeper: --apache-classpath FILE".into()),
+        }
+    }
+
+    /// A new home directory for `who`.
+    pub fn home(&self, who: Contestant, label: &str) -> Result<PathBuf, String> {
+        let name = format!("rk-bench-{}-{}-{label}", std::process::id(), who.name());
+        let home = self.dir.join(name);
+        let say = |e| format!("{}: {e}", home.display());
+        if home.exists() {
+            fs::remove_dir_all(&home).map_err(say)?;
+        }
+        fs::create_dir_all(home.join("data")).map_err(say)?;
+        Ok(home)
+    }
+
+    /// Starts `who` on the data in `home`, without waiting for it to serve.
+    pub fn spawn(&self, who: Contestant, home: &Path) -> Result<Server, String> {
+        let addr = free_address()?;
+        let mut command = self.command(who, home, addr)?;
+        let say = |e| format!("{}: {e}", home.display());
+        let out = File::options().create(true).append(true).open(home.join("log")).map_err(say)?;
+        let err = out.try_clone().map_err(say)?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        // A child inherits the cores of the thread that starts it, and so do its threads.
+        let before = rustix::thread::sched_getaffinity(None);
+        if !self.cpus.is_empty() {
+            let mut set = rustix::thread::CpuSet::new();
+            self.cpus.iter().for_each(|cpu| set.set(*cpu));
+            rustix::thread::sched_setaffinity(None, &set).map_err(|e| format!("cores: {e}"))?;
+        }
+        let child = command.spawn();
+        if let (false, Ok(before)) = (self.cpus.is_empty(), before) {
+            let _ = rustix::thread::sched_setaffinity(None, &before);
+        }
+        let child = child.map_err(|e| format!("cannot start {}: {e}", who.name()))?;
+        Ok(Server { who, addr, child, home: home.to_owned() })
+    }
+
+    /// Starts `who` and waits until it serves.
+    pub fn start(&self, who: Contestant, home: &Path) -> Result<Server, String> {
+        let mut server = self.spawn(who, home)?;
+        server.wait_until_up()?.close();
+        Ok(server)
+    }
+
+    fn command(&self, who: Contestant, home: &Path, addr: SocketAddr) -> Result<Command, String> {
+        if who == Contestant::Ceiling {
+            let me = std::env::current_exe().map_err(|e| e.to_string())?;
+            let mut command = Command::new(me);
+            command.arg("ceiling").arg("--port").arg(addr.port().to_string());
+            command.arg("--dir").arg(home);
+            return Ok(command);
+        }
+        let config = home.join("zoo.cfg");
+        let mut text = format!(
+            "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={}\n\
+             clientPortAddress={}\nmaxClientCnxns=0\nmaxSessionTimeout=600000\n\
+             admin.enableServer=false\n",
+            home.join("data").display(),
+            addr.port(),
+            addr.ip(),
+        );
+        for line in &self.config {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let say = |e| format!("{}: {e}", config.display());
+        fs::write(&config, text).map_err(say)?;
+        if who == Contestant::Ringkeeper {
+            let mut command = Command::new(&self.ringkeeper);
+            command.arg("server").arg(&config);
+            return Ok(command);
+        }
+        let jars = self.apache_classpath.as_ref().ok_or("no Apache class path")?;
+        fs::write(home.join("logback.xml"), LOGBACK).map_err(say)?;
+        // The flags of Apache's own zkServer.sh.
+        let mut command = Command::new("java");
+        command
+            .arg(format!("-Dzookeeper.log.dir={}", home.display()))
+            .args(["-XX:+HeapDumpOnOutOfMemoryError", "-XX:OnOutOfMemoryError=kill -9 %p"])
+            .arg(format!("-XX:HeapDumpPath={}", home.display()))
+            .arg(format!("-Xmx{}m", self.heap_mib))
+            .arg("-cp")
+            .arg(format!("{}:{jars}", home.display()))
+            .arg("org.apache.zookeeper.server.quorum.QuorumPeerMain")
+            .arg(&config);
+        Ok(command)
+    }
+}
+
+/// Apache's stock logging: INFO to the console, which its script sends to a file.
+const LOGBACK: &str = r#"<configuration>
+  <appender name="CONSOLE" class="ch.qos.logback.core.ConsoleAppender">
+    <encoder><pattern>%d{ISO8601} [myid:%X{myid}] - %-5p [%t:%C{1}@%L] - %m%n</pattern></encoder>
+    <filter class="ch.qos.logback.classic.filter.ThresholdFilter"><level>INFO</level></filter>
+  </appender>
+  <root level="INFO"><appender-ref ref="CONSOLE"/></root>
+</configuration>
+"#;
+
+impl Server {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until a session can be opened.
+    pub fn wait_until_up(&mut self) -> Result<Admin, String> {
+        let start = Instant::now();
+        loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                return Err(format!("{} ended ({status}): {}", self.who.name(), self.last_words()));
+            }
+            match Admin::connect_when_up(self.addr, Duration::from_millis(200)) {
+                Ok(admin) => return Ok(admin),
+                Err(e) if start.elapsed() > START_PATIENCE => {
+                    return Err(format!("{}: {e}: {}", self.who.name(), self.last_words()));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let log = fs::read_to_string(self.home.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(5)..].join("\n")
+    }
+
+    /// Asks it to stop, kills it if it does not within ten seconds; its data stays.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if matches!(self.child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let start = Instant::now();
+        while start.elapsed() < Duration::from_secs(10) {
+            if matches!(self.child.try_wait(), Ok(Some(_))) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A port below the range that outgoing connections use, so that a storm cannot take it.
+fn free_address() -> Result<SocketAddr, String> {
+    let first = 20_000 + (std::process::id() % 5_000) as u16;
+    for port in first..first + 7_000 {
+        let addr = SocketAddr::from(([127, 0, 0, 1], port));
+        if TcpListener::bind(addr).is_ok() {
+            return Ok(addr);
+        }
+    }
+    Err("no free port on 127.0.0.1".into())
+}
+
+/// Finds Apache ZooKeeper: the class path in `file`, or what the foreign tests fetched, or a
+/// fresh copy from Maven Central below `.cache`, or Debian's package.
+pub fn find_apache(file: Option<&Path>) -> Result<String, String> {
+    if let Some(file) = file {
+        let text = fs::read_to_string(file).map_err(|e| format!("{}: {e}", file.display()))?;
+        return Ok(text.trim().to_owned());
+    }
+    for known in [".cache/apache/classpath", ".cache/bench/classpath"] {
+        if let Ok(text) = fs::read_to_string(known) {
+            return Ok(text.trim().to_owned());
+        }
+    }
+    let maven = fetch_apache(Path::new(".cache/bench"));
+    let debian = Path::new("/usr/share/java/zookeeper.jar");
+    match maven {
+        Ok(jars) => Ok(jars),
+        Err(_) if debian.is_file() => Ok(format!("/etc/zookeeper/conf:{}/*", "/usr/share/java")),
+        Err(e) => Err(format!("{e}; or install Debian's zookeeper, or --apache-classpath FILE")),
+    }
+}
+
+fn fetch_apache(cache: &Path) -> Result<String, String> {
+    let say = |e| format!("{}: {e}", cache.display());
+    let lib = cache.join("lib");
+    fs::create_dir_all(&lib).map_err(say)?;
+    let lib = lib.canonicalize().map_err(say)?;
+    fs::write(cache.join("pom.xml"), POM).map_err(say)?;
+    eprintln!("fetching Apache ZooKeeper from Maven Central into {}", lib.display());
+    let status = Command::new("mvn")
+        .args(["-q", "-B", "-f"])
+        .arg(cache.join("pom.xml"))
+        .arg("dependency:copy-dependencies")
+        .arg(format!("-DoutputDirectory={}", lib.display()))
+        .status()
+        .map_err(|e| format!("mvn: {e}"))?;
+    if !status.success() {
+        return Err(format!("mvn could not fetch Apache ZooKeeper ({status})"));
+    }
+    let jars = format!("{}/*", lib.display());
+    fs::write(cache.join("classpath"), &jars).map_err(say)?;
+    Ok(jars)
+}
+
+/// Apache ZooKeeper as a server, with what its distribution adds to the published dependencies.
+const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>ringkeeper.bench</groupId><artifactId>apache</artifactId><version>1</version>
+  <packaging>pom</packaging>
+  <dependencies>
+    <dependency><groupId>org.apache.zookeeper</groupId><artifactId>zookeeper</artifactId>
+      <version>3.9.5</version></dependency>
+    <dependency><groupId>org.xerial.snappy</groupId><artifactId>snappy-java</artifactId>
+      <version>1.1.10.5</version></dependency>
+    <dependency><groupId>io.dropwizard.metrics</groupId><artifactId>metrics-core</artifactId>
+      <version>4.1.12.1</version></dependency>
+    <dependency><groupId>commons-cli</groupId><artifactId>commons-cli</artifactId>
+      <version>1.5.0</version></dependency>
+    <dependency><groupId>ch.qos.logback</groupId><artifactId>logback-classic</artifactId>
+      <version>1.3.15</version></dependency>
+  </dependencies>
+</project>
+"#;
