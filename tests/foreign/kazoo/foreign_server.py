@@ -10,36 +10,10 @@ Options: --foreign-exclude FILE, lines `test id  # reason`.
 
 import os
 import pathlib
-import socket
-import subprocess
-import time
 
+import process
 import pytest
 from kazoo.testing import common, harness
-
-LAUNCHER = pathlib.Path(__file__).resolve().parent.parent / "server"
-START_SECONDS = 60
-STOP_SECONDS = 15
-
-
-def free_ports(count):
-    """A range of ports nobody listens on, below the range that the kernel gives to clients."""
-    base = 20000 + os.getpid() % 500 * 20
-    while True:
-        try:
-            for port in range(base, base + count):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    probe.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            base = 20000 + (base - 20000 + 20) % 10000
-
-
-def four_letter_word(port, word):
-    with socket.create_connection(("127.0.0.1", port), timeout=2) as link:
-        link.sendall(word)
-        return b"".join(iter(lambda: link.recv(4096), b""))
 
 
 def configuration(server):
@@ -77,42 +51,24 @@ def run(server):
     (home / "data").mkdir(parents=True, exist_ok=True)
     (home / "zoo.cfg").write_text(configuration(server))
     (home / "jaas.conf").write_text(server.jaas_config or "")
-    with open(home / "zookeeper.log", "ab") as log:
-        server.process = subprocess.Popen(
-            [
-                LAUNCHER,
-                f"-Djava.security.auth.login.config={home / 'jaas.conf'}",
-                *server.java_system_properties,
-                home / "zoo.cfg",
-            ],
-            stdout=log,
-            stderr=log,
-        )
+    properties = [
+        f"-Djava.security.auth.login.config={home / 'jaas.conf'}",
+        *server.java_system_properties,
+    ]
+    config, log = home / "zoo.cfg", home / "zookeeper.log"
+    server.process = process.Server(server.client_port, config, log, properties)
+    try:
+        server.process.start()
+    except process.NotServing as error:
+        pytest.exit(f"the server does not start:\n{error}", 3)
     server._running = True
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            if b"Mode:" in four_letter_word(server.client_port, b"srvr"):
-                return
-        except OSError:
-            pass
-        if server.process.poll() is not None or time.monotonic() > deadline:
-            stop(server)
-            pytest.exit("the server does not start:\n" + "".join(server.get_logs()), 3)
-        time.sleep(0.02)
 
 
 def stop(server):
     """ManagedZooKeeper.stop: end the process, keep its data."""
-    if not server.running:
-        return
-    server.process.terminate()
-    try:
-        server.process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        server.process.kill()
-        server.process.wait()
-    server._running = False
+    if server.running:
+        server.process.stop()
+        server._running = False
 
 
 def start(cluster):
@@ -127,7 +83,7 @@ harness.CLUSTER_DEFAULTS.update(
     ZOOKEEPER_CLUSTER_SIZE=1,
     ZOOKEEPER_CLASSPATH="unused",
     ZOOKEEPER_VERSION="3.9",
-    ZOOKEEPER_PORT_OFFSET=free_ports(5),
+    ZOOKEEPER_PORT_OFFSET=process.free_ports(5),
 )
 
 

@@ -1,0 +1,214 @@
+package foreign;
+
+import java.io.File;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.InetSocketAddress;
+import java.net.ServerSocket;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Map;
+import java.util.TreeMap;
+import java.util.concurrent.TimeUnit;
+import javax.management.JMException;
+import org.apache.zookeeper.client.FourLetterWordMain;
+import org.apache.zookeeper.jmx.MBeanRegistry;
+import org.apache.zookeeper.server.DataTree;
+import org.apache.zookeeper.server.DataTreeBean;
+import org.apache.zookeeper.server.ServerCnxn;
+import org.apache.zookeeper.server.ServerCnxnFactory;
+import org.apache.zookeeper.server.ZooKeeperServer;
+import org.apache.zookeeper.server.ZooKeeperServerBean;
+
+/**
+ * Puts the server under test where a Java test suite starts Apache's own server in its process.
+ *
+ * <p>It stands in for both of Apache's connection factories (the two classes beside it shadow them
+ * in the class path): a suite that makes a ZooKeeperServer and gives it to its connection factory
+ * gets a server process on the same directory and port; the object in this process never loads
+ * data and never serves. The suites' own classes run unmodified. What looks into the server object
+ * cannot work, and mostly says so by an UnsupportedOperationException.
+ *
+ * <p>{@code foreign.server} names the launcher, {@code foreign.logs} a directory for its output.
+ */
+public class ExternalServerFactory extends ServerCnxnFactory {
+    private static final long PATIENCE_MS = 30_000;
+
+    private InetSocketAddress address;
+    private int connectionsMax;
+    private Process process;
+    private ZooKeeperServerBean serverBean;
+    private DataTreeBean treeBean;
+
+    @Override
+    public void configure(InetSocketAddress address, int connectionsMax, int backlog, boolean secure)
+            throws IOException {
+        if (secure) {
+            throw new UnsupportedOperationException("no TLS port in the external server");
+        }
+        this.connectionsMax = connectionsMax;
+        int port = address.getPort();
+        if (port == 0) {
+            try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+                port = socket.getLocalPort();
+            }
+        }
+        this.address = new InetSocketAddress(InetAddress.getLoopbackAddress(), port);
+    }
+
+    @Override
+    public void startup(ZooKeeperServer server, boolean start) throws IOException, InterruptedException {
+        setZooKeeperServer(server);
+        server.setServerCnxnFactory(this);
+        // As Apache does: the factory can be shut down and started again with another server.
+        launch(server);
+        try {
+            serverBean = new ZooKeeperServerBean(server);
+            treeBean = new DataTreeBean(new DataTree());
+            MBeanRegistry.getInstance().register(serverBean, null);
+            MBeanRegistry.getInstance().register(treeBean, serverBean);
+        } catch (JMException e) {
+            throw new IOException(e);
+        }
+    }
+
+    private void launch(ZooKeeperServer server) throws IOException, InterruptedException {
+        Path home = Files.createTempDirectory("external-server");
+        List<String> config = new ArrayList<>();
+        config.add("tickTime=" + server.getTickTime());
+        config.add("minSessionTimeout=" + server.getMinSessionTimeout());
+        config.add("maxSessionTimeout=" + server.getMaxSessionTimeout());
+        config.add("dataDir=" + server.getTxnLogFactory().getSnapDir().getParent());
+        config.add("dataLogDir=" + server.getTxnLogFactory().getDataLogDir().getParent());
+        config.add("clientPort=" + address.getPort());
+        config.add("clientPortAddress=127.0.0.1");
+        config.add("maxClientCnxns=" + connectionsMax);
+        config.add("admin.enableServer=false");
+        config.add("4lw.commands.whitelist=*");
+        Path file = home.resolve("zoo.cfg");
+        Files.write(file, config, StandardCharsets.UTF_8);
+
+        List<String> command = new ArrayList<>();
+        command.add(System.getProperty("foreign.server"));
+        // What a test set for "its" server by system property.
+        for (Map.Entry<Object, Object> property : new TreeMap<>(System.getProperties()).entrySet()) {
+            String name = property.getKey().toString();
+            boolean own = name.equals(ZOOKEEPER_SERVER_CNXN_FACTORY) || name.startsWith("zookeeper.admin.")
+                    || name.startsWith("zookeeper.client") || name.startsWith("zookeeper.4lw");
+            if (name.startsWith("zookeeper.") && !own || name.equals("java.security.auth.login.config")) {
+                command.add("-D" + name + "=" + property.getValue());
+            }
+        }
+        command.add(file.toString());
+        File log = new File(System.getProperty("foreign.logs"), "external-server.log");
+        process = new ProcessBuilder(command).redirectErrorStream(true)
+                .redirectOutput(ProcessBuilder.Redirect.appendTo(log)).start();
+        Runtime.getRuntime().addShutdownHook(new Thread(process::destroyForcibly));
+        long deadline = System.currentTimeMillis() + PATIENCE_MS;
+        while (!serves()) {
+            if (!process.isAlive() || System.currentTimeMillis() > deadline) {
+                process.destroyForcibly();
+                throw new IOException("the external server does not start, see " + log);
+            }
+            Thread.sleep(5);
+        }
+    }
+
+    private boolean serves() {
+        try {
+            return FourLetterWordMain.send4LetterWord("127.0.0.1", address.getPort(), "srvr", false, 1000)
+                    .contains("Mode:");
+        } catch (Exception e) {
+            return false;
+        }
+    }
+
+    @Override
+    public void shutdown() {
+        if (process == null) {
+            return;
+        }
+        MBeanRegistry.getInstance().unregister(treeBean);
+        MBeanRegistry.getInstance().unregister(serverBean);
+        process.destroy();
+        try {
+            if (!process.waitFor(PATIENCE_MS, TimeUnit.MILLISECONDS)) {
+                process.destroyForcibly().waitFor();
+            }
+        } catch (InterruptedException e) {
+            process.destroyForcibly();
+            Thread.currentThread().interrupt();
+        }
+        process = null;
+    }
+
+    @Override
+    public void join() throws InterruptedException {
+        Process current = process;
+        if (current != null) {
+            current.waitFor();
+        }
+    }
+
+    @Override
+    public int getLocalPort() {
+        return address.getPort();
+    }
+
+    @Override
+    public InetSocketAddress getLocalAddress() {
+        return address;
+    }
+
+    @Override
+    public void start() {
+    }
+
+    @Override
+    public int getMaxClientCnxnsPerHost() {
+        return connectionsMax;
+    }
+
+    @Override
+    public int getSocketListenBacklog() {
+        return -1;
+    }
+
+    @Override
+    public Iterable<ServerCnxn> getConnections() {
+        throw inside("getConnections");
+    }
+
+    @Override
+    public void closeAll(ServerCnxn.DisconnectReason reason) {
+        throw inside("closeAll");
+    }
+
+    @Override
+    public void reconfigure(InetSocketAddress address) {
+        throw inside("reconfigure");
+    }
+
+    @Override
+    public void setMaxClientCnxnsPerHost(int max) {
+        throw inside("setMaxClientCnxnsPerHost");
+    }
+
+    @Override
+    public void resetAllConnectionStats() {
+        throw inside("resetAllConnectionStats");
+    }
+
+    @Override
+    public Iterable<Map<String, Object>> getAllConnectionInfo(boolean brief) {
+        return Collections.emptyList();
+    }
+
+    private static UnsupportedOperationException inside(String what) {
+        return new UnsupportedOperationException(what + " looks into the server's process");
+    }
+}

@@ -1,0 +1,5 @@
+package org.apache.zookeeper.server;
+
+/** Shadows Apache's class of this name, see {@link foreign.ExternalServerFactory}. */
+public class NettyServerCnxnFactory extends foreign.ExternalServerFactory {
+}
