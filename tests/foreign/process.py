@@ -106,17 +106,18 @@ def main(arguments):
         )
         server = Server(port, config, home / "log", properties)
         pid_file = home / "pid"
-        ending = threading.Event()
+        ending, starting = threading.Event(), threading.Lock()
 
         def start():
-            server.start()
-            pid_file.write_text(str(server.process.pid))
+            with starting:
+                if not ending.is_set():
+                    server.start()
+                    pid_file.write_text(str(server.process.pid))
 
         def keep():
             while not ending.is_set():
                 server.process.wait()
-                if not ending.is_set():
-                    start()
+                start()
 
         start()
         threading.Thread(target=keep, daemon=True).start()
@@ -127,7 +128,8 @@ def main(arguments):
             status = subprocess.run(command, env=environment).returncode
         finally:
             ending.set()
-            server.stop()
+            with starting:
+                server.stop()
         if status:
             print(f"--- the server's output ---\n{server.log.read_text(errors='replace')}")
         return status

@@ -14,15 +14,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
-import javax.management.JMException;
 import org.apache.zookeeper.client.FourLetterWordMain;
-import org.apache.zookeeper.jmx.MBeanRegistry;
-import org.apache.zookeeper.server.DataTree;
-import org.apache.zookeeper.server.DataTreeBean;
 import org.apache.zookeeper.server.ServerCnxn;
 import org.apache.zookeeper.server.ServerCnxnFactory;
 import org.apache.zookeeper.server.ZooKeeperServer;
-import org.apache.zookeeper.server.ZooKeeperServerBean;
 
 /**
  * Puts the server under test where a Java test suite starts Apache's own server in its process.
@@ -41,8 +36,6 @@ public class ExternalServerFactory extends ServerCnxnFactory {
     private InetSocketAddress address;
     private int connectionsMax;
     private Process process;
-    private ZooKeeperServerBean serverBean;
-    private DataTreeBean treeBean;
 
     @Override
     public void configure(InetSocketAddress address, int connectionsMax, int backlog, boolean secure)
@@ -66,14 +59,6 @@ public class ExternalServerFactory extends ServerCnxnFactory {
         server.setServerCnxnFactory(this);
         // As Apache does: the factory can be shut down and started again with another server.
         launch(server);
-        try {
-            serverBean = new ZooKeeperServerBean(server);
-            treeBean = new DataTreeBean(new DataTree());
-            MBeanRegistry.getInstance().register(serverBean, null);
-            MBeanRegistry.getInstance().register(treeBean, serverBean);
-        } catch (JMException e) {
-            throw new IOException(e);
-        }
     }
 
     private void launch(ZooKeeperServer server) throws IOException, InterruptedException {
@@ -132,8 +117,6 @@ public class ExternalServerFactory extends ServerCnxnFactory {
         if (process == null) {
             return;
         }
-        MBeanRegistry.getInstance().unregister(treeBean);
-        MBeanRegistry.getInstance().unregister(serverBean);
         process.destroy();
         try {
             if (!process.waitFor(PATIENCE_MS, TimeUnit.MILLISECONDS)) {
