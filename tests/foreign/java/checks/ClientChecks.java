@@ -134,7 +134,7 @@ final class ClientChecks extends Support {
                 client.setData(root + "/big", new byte[1_100_000], -1);
                 throw new AssertionError("a request over the limit was served");
             } catch (KeeperException.ConnectionLossException expected) {
-                equal(1_000_000, client.exists(root + "/big", false).getDataLength());
+                equal(1_000_000, afterReconnect(client, root + "/big").getDataLength());
             }
         }
     }
@@ -315,14 +315,22 @@ final class ClientChecks extends Support {
             events.skipTo("Expired");
             thief.close();
             // Apache closes the owner's connection before it looks at the password.
-            Checks.eventually("the owner goes on", () -> {
-                try {
-                    return owner.exists(root, false) != null;
-                } catch (KeeperException.ConnectionLossException e) {
-                    return false;
-                }
-            });
+            holds(afterReconnect(owner, root) != null, "the owner goes on");
         }
+    }
+
+    /** exists, on a client whose connection was just lost or is about to be. */
+    private static Stat afterReconnect(ZooKeeper client, String path) throws Exception {
+        Stat[] found = {null};
+        Checks.eventually("connected again", () -> {
+            try {
+                found[0] = client.exists(path, false);
+                return true;
+            } catch (KeeperException.ConnectionLossException e) {
+                return false;
+            }
+        });
+        return found[0];
     }
 
     private static void closeRemovesEphemerals(String root) throws Exception {
