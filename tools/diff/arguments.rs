@@ -17,6 +17,7 @@ rk-diff: compare two ZooKeeper servers by random histories of client operations
   --keep I,J,..  only these operations of each history (printed for every difference)
   --fresh        restart both servers before each history, compare zxids as they are
   --all          also generate what differs on purpose
+  --no-words     leave four-letter words out
   --expiry       also let sessions expire (slow: more than a second each)
   --config LINE  a further line for both servers' zoo.cfg (repeatable)
   --dir PATH     for the servers' files (default: below the system's temporary directory)
@@ -51,6 +52,8 @@ pub struct Arguments {
     pub dir: PathBuf,
     /// Differences after which to stop.
     pub max: u64,
+    /// Leave four-letter words out.
+    pub is_wordless: bool,
     /// Damage frames.
     pub is_canary: bool,
     /// Print what clients of the first server saw.
@@ -72,6 +75,7 @@ impl Default for Arguments {
             config: Vec::new(),
             dir: std::env::temp_dir().join(format!("rk-diff-{}", std::process::id())),
             max: 1,
+            is_wordless: false,
             is_canary: false,
             is_trace: false,
             is_print: false,
@@ -100,6 +104,7 @@ impl Arguments {
                 Long("expiry") => out.limits.is_expiring = true,
                 Long("config") => out.config.push(value(&mut parser)?),
                 Long("dir") => out.dir = value(&mut parser)?.into(),
+                Long("no-words") => out.is_wordless = true,
                 Long("canary") => out.is_canary = true,
                 Long("trace") => out.is_trace = true,
                 Long("print") => out.is_print = true,

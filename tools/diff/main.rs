@@ -23,7 +23,7 @@ mod words;
 
 use arguments::{Arguments, USAGE};
 use compare::{Difference, Outcome, Pair};
-use history::Op;
+use history::{Action, Op};
 use link::Canary;
 use ringkeeper::base::Rng;
 use servers::{Server, Source};
@@ -90,7 +90,10 @@ fn compare_all(arguments: &Arguments) -> Result<bool, String> {
 }
 
 fn selected<'a>(history: &'a [Op], arguments: &Arguments) -> Vec<&'a Op> {
-    let is_kept = |op: &&Op| arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index));
+    let is_kept = |op: &&Op| {
+        let is_wanted = !arguments.is_wordless || !matches!(op.action, Action::Word(_));
+        is_wanted && arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index))
+    };
     history.iter().filter(is_kept).collect()
 }
 
