@@ -44,3 +44,10 @@ fn apache_is_like_itself() {
     let Some(output) = rk_diff("apache", &["--count", "5"]) else { return };
     assert!(output.status.success(), "{}", text(&output));
 }
+
+#[test]
+fn ringkeeper_is_like_apache() {
+    let binary = format!("ringkeeper:{}", env!("CARGO_BIN_EXE_ringkeeper"));
+    let Some(output) = rk_diff(&binary, &["--count", "6", "--no-words"]) else { return };
+    assert!(output.status.success(), "{}", text(&output));
+}

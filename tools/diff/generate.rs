@@ -115,18 +115,15 @@ impl Generator {
             18 => Identity::ShortPassword(slot),
             _ => Identity::Unknown,
         };
+        // Sessions that expire by themselves would do so at any step.
+        let shortest: &[i32] =
+            if self.limits.is_expiring { &[20_000] } else { &[0, -1, i32::MIN, 20_000] };
+        let timeout_ms = match self.below(2) {
+            0 => self.pick(shortest),
+            _ => self.pick(&[30_000, 30_000, 59_999, 60_000, i32::MAX]),
+        };
         Connect {
-            timeout_ms: self.pick(&[
-                30_000,
-                30_000,
-                0,
-                -1,
-                20_000,
-                59_999,
-                60_000,
-                i32::MAX,
-                i32::MIN,
-            ]),
+            timeout_ms,
             read_only: self.pick(&[Some(0), Some(0), None, Some(1), Some(2)]),
             identity,
             seen: self.pick(&[Seen::Zero, Seen::Zero, Seen::Last, Seen::Last, Seen::Ahead]),
