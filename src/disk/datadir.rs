@@ -5,10 +5,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use crate::log::FileName;
 use crate::sys::file::sync_dir;
 
 use super::error::DirError;
-use super::names::{FileName, list};
+use super::listing::list;
 use super::snapfile::looks_valid;
 
 const VERSION_DIR: &str = "version-2";
@@ -32,8 +33,6 @@ pub struct DataDir {
     log_root: PathBuf,
     snap_dir: PathBuf,
     log_dir: PathBuf,
-    /// Spare segments left by an earlier run; their owner is whoever recovers.
-    spares: Vec<PathBuf>,
     _locks: Vec<File>,
 }
 
@@ -57,8 +56,7 @@ impl DataDir {
         if !same {
             locks.push(lock(&log_dir)?);
         }
-        let mut dir =
-            DataDir { data_dir, log_root, snap_dir, log_dir, spares: Vec::new(), _locks: locks };
+        let dir = DataDir { data_dir, log_root, snap_dir, log_dir, _locks: locks };
         if !same {
             dir.check_misplaced()?;
         }
@@ -84,11 +82,6 @@ impl DataDir {
     /// `dataLogDir/version-2`: logs.
     pub fn log_dir(&self) -> &Path {
         &self.log_dir
-    }
-
-    /// Spare segments that were there when the directory was opened.
-    pub(super) fn spares(&self) -> &[PathBuf] {
-        &self.spares
     }
 
     /// Replaces a small file in the snapshot directory (epoch files): written under a temporary
@@ -130,9 +123,9 @@ impl DataDir {
         Ok(())
     }
 
-    /// Removes unfinished files of ours and notes the spare segments. A temporary snapshot stays
+    /// Removes unfinished files of ours. A temporary snapshot stays
     /// if there is no proper one: it may be all that is left for an operator to look at.
-    fn tidy(&mut self) -> Result<(), DirError> {
+    fn tidy(&self) -> Result<(), DirError> {
         let snaps = list(&self.snap_dir).map_err(io_error(&self.snap_dir, "list"))?;
         let proper =
             snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && looks_valid(p));
@@ -145,8 +138,6 @@ impl DataDir {
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
             if kind == FileName::Temporary && name.starts_with("spare.") {
                 fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
-            } else if kind == FileName::Spare {
-                self.spares.push(path);
             }
         }
         Ok(())

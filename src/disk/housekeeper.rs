@@ -16,12 +16,12 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::base::Zxid;
-use crate::log::Compression;
+use crate::log::{Compression, FileName, PurgePolicy};
 use crate::sys::file::sync_dir;
 
 use super::datadir::DataDir;
-use super::names::{FileName, list};
-use super::purge::{PurgePolicy, Purged, purge};
+use super::listing::list;
+use super::purge::{Purged, purge};
 use super::segments::{self, Spare};
 use super::snapfile::SnapshotFile;
 

@@ -10,20 +10,23 @@
 mod datadir;
 mod error;
 mod housekeeper;
-mod names;
+mod listing;
 mod purge;
-mod recover;
 mod segments;
 mod snapfile;
 #[cfg(test)]
 mod tests;
 mod writer;
 
+pub use crate::log::PurgePolicy;
+pub use crate::log::{
+    EmptyStart, FileName, LoadedSnapshot, LogRepair, RecoverError, RecoverErrorKind,
+    RecoverOptions, Recovered, RecoveryTarget, snapshot_name,
+};
 pub use datadir::{DataDir, DirOptions};
-pub use error::{DirError, FatalLogError, RecoverError, RecoverErrorKind};
+pub use error::{DirError, FatalLogError};
 pub use housekeeper::{Housekeeper, HousekeeperOptions, Report};
-pub use names::{FileName, snapshot_name};
-pub use purge::{PurgePolicy, Purged};
-pub use recover::{EmptyStart, LogRepair, RecoverOptions, Recovered, RecoveryTarget, recover};
-pub use snapfile::{LoadedSnapshot, load_snapshot, looks_valid};
+pub use listing::recover;
+pub use purge::Purged;
+pub use snapfile::{load_snapshot, looks_valid};
 pub use writer::{LogWriter, LogWriterOptions, PendingWrite};

@@ -1,52 +1,18 @@
-//! Snapshot files: the cheap validity test, loading, and writing under a temporary name.
+//! Snapshot files: tested and loaded from their mappings, written under a temporary name.
 //! Counterpart: `FileSnap`, `SnapStream`.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::Zxid;
-use crate::log::{Compression, Decoder, Encoder, SnapshotDigest, SnapshotReader, SnapshotVisitor};
+use crate::log::{Compression, Encoder, LoadedSnapshot, SnapshotVisitor, snapshot_name};
 use crate::sys::file::{MappedFile, sync_dir, write_back};
 
-use super::names::snapshot_name;
-
-/// What a loaded snapshot said about itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LoadedSnapshot {
-    /// Its digest section.
-    pub digest: Option<SnapshotDigest>,
-    /// Its last-zxid section; the file's name overrides it.
-    pub last_zxid: Option<Zxid>,
-    /// Number of nodes.
-    pub nodes: u64,
-}
-
-/// Apache's cheap test: the end mark of the last seal, or the magic of the compression. Anything
-/// unreadable is not valid.
+/// Apache's cheap test, see [`crate::log::looks_valid`]. Anything unreadable is not valid.
 pub fn looks_valid(path: &Path) -> bool {
-    let test = || -> io::Result<bool> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        let mut head = [0u8; 8];
-        let mut tail = [0u8; 5];
-        if len < 10 {
-            return Ok(false);
-        }
-        file.read_exact_at(&mut head, 0)?;
-        file.read_exact_at(&mut tail, len - 5)?;
-        Ok(match compression_of(path) {
-            Compression::None => tail == *b"\0\0\0\x01/",
-            Compression::Gzip => head.starts_with(&[0x1f, 0x8b]),
-            Compression::Snappy => head == *b"\x82SNAPPY\0",
-        })
-    };
-    test().unwrap_or(false)
-}
-
-fn compression_of(path: &Path) -> Compression {
-    Compression::from_name(path.file_name().and_then(|n| n.to_str()).unwrap_or(""))
+    let map = File::open(path).and_then(|file| MappedFile::new(&file));
+    map.is_ok_and(|map| crate::log::looks_valid(path, &map))
 }
 
 /// Loads a whole snapshot file, all seals checked. The error says what is wrong with it.
@@ -56,53 +22,7 @@ pub fn load_snapshot(
 ) -> Result<LoadedSnapshot, String> {
     let file = File::open(path).map_err(|e| format!("it cannot be opened: {e}"))?;
     let map = MappedFile::new(&file).map_err(|e| format!("it cannot be read: {e}"))?;
-    let mut reader = SnapshotReader::new();
-    match compression_of(path) {
-        Compression::None => {
-            reader.feed(&map, true, visitor).map_err(|e| e.to_string())?;
-        }
-        kind @ (Compression::Gzip | Compression::Snappy) => {
-            load_compressed(&map, kind, &mut reader, visitor)?;
-        }
-    }
-    Ok(LoadedSnapshot {
-        digest: reader.digest(),
-        last_zxid: reader.last_zxid(),
-        nodes: reader.nodes(),
-    })
-}
-
-fn load_compressed(
-    map: &[u8],
-    kind: Compression,
-    reader: &mut SnapshotReader,
-    visitor: &mut dyn SnapshotVisitor,
-) -> Result<(), String> {
-    const PIECE: usize = 1 << 20;
-    let mut decoder = Decoder::new(kind);
-    let mut plain = Vec::with_capacity(2 * PIECE);
-    let mut at = 0;
-    loop {
-        let had = plain.len();
-        let mut more = true;
-        while more && plain.len() < had + PIECE {
-            let before = plain.len();
-            let used = decoder.pull(&map[at..], PIECE, &mut plain).map_err(|e| e.to_string())?;
-            at += used;
-            more = used > 0 || plain.len() > before;
-        }
-        if !more {
-            decoder.finish().map_err(|e| e.to_string())?;
-            if at < map.len() {
-                return Err("its compressed data ends early".into());
-            }
-        }
-        let used = reader.feed(&plain, !more, visitor).map_err(|e| e.to_string())?;
-        plain.drain(..used);
-        if !more {
-            return Ok(());
-        }
-    }
+    crate::log::load_snapshot(path, &map, visitor)
 }
 
 /// A snapshot being written.

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::Zxid;
-use crate::log::{Appender, BLOCK, Batch, Plan, WritePlan};
+use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan};
 use crate::sys::file::{AlignedBuf, RWF_DSYNC, write_all_flags, write_flags};
 
 use super::datadir::DataDir;
 use super::error::FatalLogError;
 use super::housekeeper::{Housekeeper, Urgent};
-use super::recover::Recovered;
+use super::listing::repair;
 use super::segments::{self, Spare};
 
 /// Settings of the writer.
@@ -93,7 +93,7 @@ impl LogWriter {
             error,
             durable: recovered.last_zxid,
         };
-        recovered.repair.perform(dir.log_dir()).map_err(|(p, e)| fatal(&p, "repair", e))?;
+        repair(&recovered.repair, dir.log_dir()).map_err(|(p, e)| fatal(&p, "repair", e))?;
         let size = options.write_size_max.max(2 * BLOCK).next_multiple_of(BLOCK);
         let staging = AlignedBuf::new(size).map_err(|e| fatal(dir.log_dir(), "buffer", e))?;
         let (urgent, spares) = house.segment_channels();

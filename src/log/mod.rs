@@ -1,5 +1,6 @@
 //! The transaction log and the snapshot format, without any file: batches, native segments
-//! (append and recovery scan), Apache's log files, Apache's snapshots and their compression.
+//! (append and recovery scan), Apache's log files, Apache's snapshots and their compression, and
+//! the decisions of recovery and of purging.
 //!
 //! Everything here works on byte slices that somebody else owns; `disk` supplies the files. The
 //! counterparts in ZooKeeper are `FileTxnLog`, `FileSnap`, `SnapStream` and `SerializeUtils`.
@@ -9,8 +10,14 @@ mod apache;
 mod appender;
 mod batch;
 mod compress;
+mod files;
+mod names;
+mod recover;
+mod recover_error;
+mod retention;
 mod scan;
 mod segment;
+mod snapload;
 mod snapread;
 mod snapwrite;
 #[cfg(test)]
@@ -20,9 +27,15 @@ pub use apache::{ApacheScan, put_apache_header, put_apache_record, scan_apache};
 pub use appender::{Appender, Plan, WritePlan};
 pub use batch::Batch;
 pub use compress::{CompressError, Compression, Decoder, Encoder};
+pub use files::DataFiles;
+pub use names::{FileName, snapshot_name};
+pub use recover::{EmptyStart, LogRepair, RecoverOptions, Recovered, RecoveryTarget, recover};
+pub use recover_error::{RecoverError, RecoverErrorKind};
+pub use retention::{PurgePlan, PurgePolicy, plan_purge};
 pub use scan::{Damage, EntryAt, Expect, OnEntry, ScanStop, SegmentScan, Tail, scan_segment};
 pub use segment::{
     BLOCK, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, entry_zxid, record_size,
 };
+pub use snapload::{LoadedSnapshot, load_snapshot, looks_valid};
 pub use snapread::{SnapshotError, SnapshotNode, SnapshotReader, SnapshotVisitor};
 pub use snapwrite::{SnapshotDigest, SnapshotWriter};

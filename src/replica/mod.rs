@@ -12,10 +12,12 @@ mod core;
 mod effects;
 mod handshake;
 mod request;
+mod restore;
 mod snapshot;
 mod stats;
 
 pub use client::{Client, ConnStats};
 pub use core::{Replica, ReplicaOptions, Restored};
 pub use effects::{CloseHow, Effect, Effects, Input};
+pub use restore::Restore;
 pub use stats::ServerStats;

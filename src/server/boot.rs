@@ -21,7 +21,7 @@ use crate::disk::{
 use crate::front::FrontOptions;
 use crate::log::Compression;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{Effects, Replica, ReplicaOptions, Restored};
+use crate::replica::{Effects, Replica, ReplicaOptions, Restore, Restored};
 use crate::session::initial_session_id;
 use crate::sys::ring::{RingFeatures, RingOptions};
 use crate::sys::{cpu, net, signal};
@@ -30,7 +30,6 @@ use crate::tree::TreeOptions;
 use super::edge::Edge;
 use super::housekeeping::Housekeeping;
 use super::links::{Mailbox, Message};
-use super::restore::Restore;
 use super::topology::{CoreOptions, Topology};
 use super::worker::{Brain, Ended, LogStage, Worker, WorkerParts};
 

@@ -6,7 +6,6 @@ mod boot;
 mod edge;
 mod housekeeping;
 mod links;
-mod restore;
 mod topology;
 mod worker;
 

@@ -2,27 +2,27 @@
 //! ours, in zxid order. Reads only (but consumes the marker file `initialize`); what has to be
 //! changed on disk is returned as a [`LogRepair`]. Counterpart: `FileTxnSnapLog.restore`.
 //!
+//! Files are reached through [`DataFiles`] only, so real directories and simulated disks are
+//! recovered by the same code.
+//!
 //! Invariant: a transaction that may have been acknowledged is either handed to the target or
 //! makes the recovery fail with the file, the offset and what to do.
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
 
-use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::base::Zxid;
-use crate::log::{
-    Damage, EntryAt, Expect, ScanStop, SnapshotDigest, SnapshotVisitor, Tail, scan_apache,
-    scan_segment,
-};
-use crate::sys::file::{MappedFile, sync_dir};
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
-use super::datadir::DataDir;
-use super::error::{RecoverError, RecoverErrorKind as Kind};
-use super::names::{FileName, list};
-use super::snapfile::{load_snapshot, looks_valid};
+use super::files::DataFiles;
+use super::names::FileName;
+use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
+use super::snapload::{load_snapshot, looks_valid};
+use super::{
+    BLOCK, Damage, EntryAt, Expect, ScanStop, SnapshotDigest, SnapshotVisitor, Tail, scan_apache,
+    scan_segment,
+};
 
 /// Receives what is recovered, in order.
 pub trait RecoveryTarget: SnapshotVisitor {
@@ -82,30 +82,6 @@ pub struct LogRepair {
     pub spares: Vec<PathBuf>,
 }
 
-impl LogRepair {
-    /// Changes the directory accordingly, durably.
-    pub(super) fn perform(&self, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
-        let at = |path: &Path| {
-            let path = path.to_owned();
-            move |e| (path, e)
-        };
-        for path in &self.remove {
-            fs::remove_file(path).map_err(at(path))?;
-        }
-        for (from, to) in &self.rename {
-            fs::rename(from, to).map_err(at(from))?;
-        }
-        if let Some((path, end)) = &self.cut {
-            let renamed = self.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
-            let path = renamed.unwrap_or(path);
-            let file = File::options().write(true).open(path).map_err(at(path))?;
-            file.set_len(*end).map_err(at(path))?;
-            file.sync_all().map_err(at(path))?;
-        }
-        sync_dir(dir).map_err(at(dir))
-    }
-}
-
 /// A completed recovery.
 #[derive(Clone, Debug)]
 pub struct Recovered {
@@ -119,7 +95,7 @@ pub struct Recovered {
     pub empty: Option<EmptyStart>,
     /// Things an operator should read.
     pub notes: Vec<String>,
-    /// What [`super::LogWriter::open`] will change.
+    /// What the log's writer must change before it appends.
     pub repair: LogRepair,
 }
 
@@ -140,7 +116,7 @@ struct LogFile {
 
 /// Loads the directory into `target`.
 pub fn recover(
-    dir: &DataDir,
+    dir: &impl DataFiles,
     options: &RecoverOptions,
     target: &mut dyn RecoveryTarget,
 ) -> Result<Recovered, RecoverError> {
@@ -148,7 +124,7 @@ pub fn recover(
     let mut repair = LogRepair { next_group: 1, ..LogRepair::default() };
     let logs = find_logs(dir, &mut repair)?;
     let snaps = find_snapshots(dir)?;
-    let (loaded, bad) = load_newest(&snaps, target, &mut notes);
+    let (loaded, bad) = load_newest(dir, &snaps, target, &mut notes);
     let empty = match loaded {
         Some(_) => {
             take_initialize(dir)?;
@@ -157,6 +133,7 @@ pub fn recover(
         None => start_without_snapshot(dir, options, &logs, &bad, &mut notes)?,
     };
     let mut replay = Replay {
+        dir,
         target,
         snapshot: loaded,
         applied: loaded,
@@ -180,18 +157,21 @@ pub fn recover(
 }
 
 /// Whether there was a marker file `initialize`; it is used up by every start.
-fn take_initialize(dir: &DataDir) -> Result<bool, RecoverError> {
-    let initialize = dir.log_root().join("initialize");
-    match fs::remove_file(&initialize) {
-        Ok(()) => Ok(true),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(e) => Err(io_error(&initialize, &e)),
-    }
+fn take_initialize(dir: &impl DataFiles) -> Result<bool, RecoverError> {
+    dir.take_initialize().map_err(|(path, error)| io_error(&path, &error))
+}
+
+fn list(dir: &impl DataFiles, path: &Path) -> Result<Vec<(FileName, PathBuf)>, RecoverError> {
+    let mut files: Vec<_> = dir.list(path).map_err(|error| io_error(path, &error))?;
+    files.sort();
+    let name_of =
+        |path: &Path| path.file_name().and_then(|name| name.to_str()).map(FileName::parse);
+    Ok(files.into_iter().filter_map(|path| Some((name_of(&path)?, path))).collect())
 }
 
 /// Decides what no usable snapshot means. `None`: replay all logs into an empty tree.
 fn start_without_snapshot(
-    dir: &DataDir,
+    dir: &impl DataFiles,
     options: &RecoverOptions,
     logs: &[LogFile],
     bad: &[BadSnapshot],
@@ -218,8 +198,8 @@ fn start_without_snapshot(
     Ok(None)
 }
 
-fn find_snapshots(dir: &DataDir) -> Result<Vec<(Zxid, PathBuf)>, RecoverError> {
-    let files = list(dir.snap_dir()).map_err(|e| io_error(dir.snap_dir(), &e))?;
+fn find_snapshots(dir: &impl DataFiles) -> Result<Vec<(Zxid, PathBuf)>, RecoverError> {
+    let files = list(dir, dir.snap_dir())?;
     let zxid_of = |(kind, path)| match kind {
         FileName::Snapshot(zxid) => Some((zxid, path)),
         _ => None,
@@ -248,12 +228,12 @@ fn plain_error(kind: Kind, path: &Path, what: String, advice: String) -> Recover
     }
 }
 
-fn io_error(path: &Path, error: &io::Error) -> RecoverError {
+fn io_error(path: &Path, error: &str) -> RecoverError {
     let advice = "Check the disk, the file's owner and its permissions".into();
     plain_error(Kind::Io, path, format!("it cannot be read: {error}"), advice)
 }
 
-fn no_snapshot(dir: &DataDir) -> RecoverError {
+fn no_snapshot(dir: &impl DataFiles) -> RecoverError {
     let what = format!(
         "there are transaction logs in {} but no snapshot here: data would be missing",
         dir.log_dir().display()
@@ -298,6 +278,7 @@ type BadSnapshot = (Zxid, PathBuf, String);
 /// Tries the snapshots, newest first. Returns the position of the loaded one and those that
 /// failed before it.
 fn load_newest(
+    dir: &impl DataFiles,
     snaps: &[(Zxid, PathBuf)],
     target: &mut dyn RecoveryTarget,
     notes: &mut Vec<String>,
@@ -305,10 +286,12 @@ fn load_newest(
     let mut bad: Vec<BadSnapshot> = Vec::new();
     target.reset();
     for (zxid, path) in snaps.iter().take(100) {
-        let attempt = if looks_valid(path) {
-            load_snapshot(path, target)
-        } else {
-            Err("it is incomplete".into())
+        let attempt = match dir.read(path) {
+            Ok(Some(content)) if looks_valid(path, &content) => {
+                load_snapshot(path, &content, target)
+            }
+            Ok(_) => Err("it is incomplete".into()),
+            Err(error) => Err(format!("it cannot be read: {error}")),
         };
         let attempt = attempt.and_then(|loaded| target.snapshot_done(*zxid, loaded.digest));
         match attempt {
@@ -324,40 +307,30 @@ fn load_newest(
 }
 
 /// All log files in the order of their first transaction.
-fn find_logs(dir: &DataDir, repair: &mut LogRepair) -> Result<Vec<LogFile>, RecoverError> {
+fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile>, RecoverError> {
     let mut logs = Vec::new();
-    for (kind, path) in list(dir.log_dir()).map_err(|e| io_error(dir.log_dir(), &e))? {
-        match kind {
-            FileName::ApacheLog(first) => {
-                logs.push(LogFile { source: Source::Apache, first, path, spare: false });
-            }
-            FileName::Segment(first) => {
-                logs.push(LogFile { source: Source::Native, first, path, spare: false });
-            }
-            FileName::Snapshot(_) | FileName::Spare | FileName::Temporary | FileName::Other => {}
-        }
-    }
-    for path in dir.spares() {
-        match first_record(path).map_err(|e| io_error(path, &e))? {
-            Some(first) => {
-                let path = path.clone();
-                logs.push(LogFile { source: Source::Native, first, path, spare: true });
-            }
-            None => repair.spares.push(path.clone()),
-        }
+    for (kind, path) in list(dir, dir.log_dir())? {
+        let (source, first, spare) = match kind {
+            FileName::ApacheLog(first) => (Source::Apache, first, false),
+            FileName::Segment(first) => (Source::Native, first, false),
+            FileName::Spare => match first_record(dir, &path)? {
+                Some(first) => (Source::Native, first, true),
+                None => {
+                    repair.spares.push(path);
+                    continue;
+                }
+            },
+            FileName::Snapshot(_) | FileName::Temporary | FileName::Other => continue,
+        };
+        logs.push(LogFile { source, first, path, spare });
     }
     logs.sort_by(|a, b| a.first.cmp(&b.first).then_with(|| a.path.cmp(&b.path)));
     Ok(logs)
 }
 
 /// First transaction of a spare segment whose new name was lost in a crash.
-fn first_record(path: &Path) -> io::Result<Option<Zxid>> {
-    let map = match File::open(path) {
-        Ok(file) => MappedFile::new(&file)?,
-        // It was in use already when a colleague of ours took it; not possible under the lock.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e),
-    };
+fn first_record(dir: &impl DataFiles, path: &Path) -> Result<Option<Zxid>, RecoverError> {
+    let map = read(dir, path)?;
     let mut first = None;
     // Stops at the first entry; what the rest is like comes later.
     let _ = scan_segment(&map, Expect::default(), &mut |at: EntryAt, _: &[u8]| {
@@ -367,7 +340,17 @@ fn first_record(path: &Path) -> io::Result<Option<Zxid>> {
     Ok(first)
 }
 
-struct Replay<'a> {
+/// The content of a file that was there when the directory was listed.
+fn read<F: DataFiles>(dir: &F, path: &Path) -> Result<F::Content, RecoverError> {
+    match dir.read(path) {
+        Ok(Some(content)) => Ok(content),
+        Ok(None) => Err(io_error(path, "it has just disappeared")),
+        Err(error) => Err(io_error(path, &error)),
+    }
+}
+
+struct Replay<'a, F> {
+    dir: &'a F,
     target: &'a mut dyn RecoveryTarget,
     snapshot: Option<Zxid>,
     /// The last transaction in the target; `None` while it is empty.
@@ -379,7 +362,7 @@ struct Replay<'a> {
     repair: &'a mut LogRepair,
 }
 
-impl Replay<'_> {
+impl<F: DataFiles> Replay<'_, F> {
     fn files(&mut self, logs: &[LogFile]) -> Result<(), RecoverError> {
         // A file is needed unless the next one starts at or before the first needed transaction.
         let from = self.snapshot.map_or(Zxid::ZERO, |s| Zxid(s.0.saturating_add(1)));
@@ -413,14 +396,8 @@ impl Replay<'_> {
         Ok(())
     }
 
-    fn map(file: &LogFile) -> Result<MappedFile, RecoverError> {
-        File::open(&file.path)
-            .and_then(|f| MappedFile::new(&f))
-            .map_err(|e| io_error(&file.path, &e))
-    }
-
     fn apache(&mut self, file: &LogFile, newest: bool) -> Result<(), RecoverError> {
-        let map = Replay::map(file)?;
+        let map = read(self.dir, &file.path)?;
         let scan = scan_apache(&map, newest, &mut |at, entry| self.entry(file, at, entry))
             .map_err(|e| stopped(file, e))?;
         if scan.tail == Tail::Torn {
@@ -435,9 +412,9 @@ impl Replay<'_> {
 
     /// Returns the number of the group commit that must follow.
     fn native(&mut self, file: &LogFile, expect: Expect) -> Result<Option<u64>, RecoverError> {
-        let map = Replay::map(file)?;
+        let map = read(self.dir, &file.path)?;
         let scan = scan_segment(&map, expect, &mut |at, entry| {
-            if at.offset == crate::log::BLOCK as u64 && at.zxid != file.first {
+            if at.offset == BLOCK as u64 && at.zxid != file.first {
                 return Err(EntryTrouble::new(
                     Kind::Overlap,
                     format!("its first transaction is 0x{}: the file was renamed", at.zxid),

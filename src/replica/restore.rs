@@ -1,8 +1,7 @@
 //! Builds the tree and the session table from what recovery reads.
 
 use crate::base::{FixedMap, SessionId, Xid, Zxid};
-use crate::disk::RecoveryTarget;
-use crate::log::{SnapshotDigest, SnapshotNode, SnapshotVisitor};
+use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
 use crate::tree::{ApplyMode, NoSink, Tree, TreeLoader, TreeOptions};
 use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader, TxnType};
 

@@ -1,10 +1,8 @@
 //! File names in the `version-2` directories.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use crate::base::Zxid;
-use crate::log::Compression;
+
+use super::Compression;
 
 /// What a file name says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,19 +46,6 @@ fn hex(text: &str) -> Option<Zxid> {
 /// Name of the snapshot at `zxid`.
 pub fn snapshot_name(zxid: Zxid, compression: Compression) -> String {
     format!("snapshot.{zxid}{}", compression.extension())
-}
-
-/// Files of a directory with what their names say; names that are not UTF-8 are passed over.
-pub(super) fn list(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        if let Some(name) = entry.file_name().to_str() {
-            files.push((FileName::parse(name), entry.path()));
-        }
-    }
-    files.sort_by(|a, b| a.1.cmp(&b.1));
-    Ok(files)
 }
 
 #[cfg(test)]

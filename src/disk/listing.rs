@@ -1,0 +1,91 @@
+//! Listing, reading and repairing real data directories.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::log::{
+    self, DataFiles, FileName, LogRepair, RecoverError, RecoverOptions, Recovered, RecoveryTarget,
+};
+use crate::sys::file::{MappedFile, sync_dir};
+
+use super::datadir::DataDir;
+
+/// Files of a directory with what their names say; names that are not UTF-8 are passed over.
+pub(super) fn list(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if let Some(name) = entry.file_name().to_str() {
+            files.push((FileName::parse(name), entry.path()));
+        }
+    }
+    files.sort_by(|a, b| a.1.cmp(&b.1));
+    Ok(files)
+}
+
+impl DataFiles for DataDir {
+    type Content = MappedFile;
+
+    fn snap_dir(&self) -> &Path {
+        DataDir::snap_dir(self)
+    }
+
+    fn log_dir(&self) -> &Path {
+        DataDir::log_dir(self)
+    }
+
+    fn list(&self, dir: &Path) -> Result<Vec<PathBuf>, String> {
+        let files = list(dir).map_err(|e| e.to_string())?;
+        Ok(files.into_iter().map(|(_, path)| path).collect())
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<MappedFile>, String> {
+        match File::open(path).and_then(|file| MappedFile::new(&file)) {
+            Ok(map) => Ok(Some(map)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(e.to_string()),
+        }
+    }
+
+    fn take_initialize(&self) -> Result<bool, (PathBuf, String)> {
+        let path = self.log_root().join("initialize");
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err((path, e.to_string())),
+        }
+    }
+}
+
+/// Loads the directory into `target`, see [`crate::log::recover`].
+#[allow(clippy::result_large_err, reason = "a recovery fails once")]
+pub fn recover(
+    dir: &DataDir,
+    options: &RecoverOptions,
+    target: &mut dyn RecoveryTarget,
+) -> Result<Recovered, RecoverError> {
+    log::recover(dir, options, target)
+}
+
+/// Makes the log fit for appending as recovery said, durably.
+pub(super) fn repair(repair: &LogRepair, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |e| (path, e)
+    };
+    for path in &repair.remove {
+        fs::remove_file(path).map_err(at(path))?;
+    }
+    for (from, to) in &repair.rename {
+        fs::rename(from, to).map_err(at(from))?;
+    }
+    if let Some((path, end)) = &repair.cut {
+        let renamed = repair.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
+        let path = renamed.unwrap_or(path);
+        let file = File::options().write(true).open(path).map_err(at(path))?;
+        file.set_len(*end).map_err(at(path))?;
+        file.sync_all().map_err(at(path))?;
+    }
+    sync_dir(dir).map_err(at(dir))
+}

@@ -1,0 +1,85 @@
+//! Which files no start will ever need. Counterpart: `PurgeTxnLog`.
+
+use std::path::PathBuf;
+
+use crate::base::Zxid;
+
+use super::names::FileName;
+
+/// How much to keep.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PurgePolicy {
+    /// `autopurge.snapRetainCount`: snapshots kept; `None` removes no snapshot and none of
+    /// Apache's logs.
+    pub snapshots: Option<usize>,
+    /// Native segments are kept back to this many snapshots, so that a start can fall back to an
+    /// older one. At least 1, and never fewer than `snapshots`.
+    pub segments_back_to: usize,
+}
+
+/// What may go.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PurgePlan {
+    /// Snapshots and Apache logs to remove, in this order.
+    pub remove: Vec<PathBuf>,
+    /// Native segments that may be used again or removed, oldest first.
+    pub segments: Vec<PathBuf>,
+}
+
+/// Autopurge never keeps fewer snapshots.
+const RETAIN_MIN: usize = 3;
+
+/// Decides from the files of the two directories; `is_valid` tells a complete snapshot.
+pub fn plan_purge(
+    policy: PurgePolicy,
+    snap_files: Vec<(FileName, PathBuf)>,
+    log_files: Vec<(FileName, PathBuf)>,
+    is_valid: &dyn Fn(&PathBuf) -> bool,
+) -> PurgePlan {
+    let mut plan = PurgePlan::default();
+    let mut valid: Vec<Zxid> = snap_files
+        .iter()
+        .filter_map(|(kind, path)| match kind {
+            FileName::Snapshot(zxid) if is_valid(path) => Some(*zxid),
+            _ => None,
+        })
+        .collect();
+    valid.sort();
+    valid.reverse();
+    valid.dedup();
+    let oldest_of = |count: usize| valid.get(count.min(valid.len()).wrapping_sub(1)).copied();
+    let retain = policy.snapshots.map(|n| n.max(RETAIN_MIN));
+    let oldest_kept = retain.and_then(oldest_of);
+    if let Some(oldest) = oldest_kept {
+        // Unlike Apache, names that cannot be parsed are left alone.
+        let old = |kind: &FileName| matches!(kind, FileName::Snapshot(zxid) if *zxid < oldest);
+        plan.remove.extend(snap_files.into_iter().filter(|(k, _)| old(k)).map(|(_, path)| path));
+    }
+    // With fewer snapshots than that the oldest one counts: nothing before it can be loaded.
+    let back_to = policy.segments_back_to.max(1).max(retain.unwrap_or(0));
+    let segments_from = oldest_of(back_to);
+    let mut logs: Vec<(Zxid, bool, PathBuf)> = log_files
+        .into_iter()
+        .filter_map(|(kind, path)| match kind {
+            FileName::ApacheLog(zxid) => Some((zxid, false, path)),
+            FileName::Segment(zxid) => Some((zxid, true, path)),
+            _ => None,
+        })
+        .collect();
+    logs.sort();
+    let last_native = logs.iter().rposition(|(_, native, _)| *native);
+    for (index, (_, native, path)) in logs.iter().enumerate() {
+        let Some(from) = (if *native { segments_from } else { oldest_kept }) else { continue };
+        // The newest file that starts at or before `from` may hold the transaction after it.
+        let needed = logs.iter().rposition(|(first, _, _)| *first <= from).unwrap_or(0);
+        if index >= needed || (*native && last_native == Some(index)) {
+            continue;
+        }
+        if *native {
+            plan.segments.push(path.clone());
+        } else {
+            plan.remove.push(path.clone());
+        }
+    }
+    plan
+}
