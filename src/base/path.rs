@@ -65,18 +65,23 @@ impl PathHasher {
 
     /// Hash of the child `name` of the node whose path hash is `parent`.
     pub fn child(&self, parent: u64, name: &[u8]) -> u64 {
-        let mut h = parent ^ (name.len() as u64).wrapping_mul(K);
+        let mut h = parent;
         let (chunks, rest) = name.as_chunks::<8>();
         for chunk in chunks {
             h = mix(h ^ u64::from_le_bytes(*chunk), K);
         }
-        let mut last = [0u8; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        mix(h ^ u64::from_le_bytes(last), self.seed ^ K)
+        self.last(h, little_word(rest), name.len())
+    }
+
+    /// Folds in the last, short word of a component and its length.
+    #[inline]
+    fn last(&self, h: u64, word: u64, len: usize) -> u64 {
+        mix(h ^ word ^ (len as u64).wrapping_mul(K), self.seed ^ K)
     }
 
     /// Hashes `path` (absolute, components separated by single slashes). Paths of other shapes
     /// get a hash too; they just match nothing.
+    #[inline]
     pub fn key<'a>(&self, path: &'a str) -> PathKey<'a> {
         let bytes = path.as_bytes();
         let mut hash = self.root();
@@ -84,10 +89,10 @@ impl PathHasher {
         if bytes.len() > 1 {
             let mut start = usize::from(bytes[0] == b'/');
             loop {
-                let end = memchr_slash(&bytes[start..]).map_or(bytes.len(), |at| start + at);
+                let (next, end) = self.component(hash, bytes, start);
                 parent_hash = hash;
-                hash = self.child(hash, &bytes[start..end]);
-                if end == bytes.len() {
+                hash = next;
+                if end >= bytes.len() {
                     break;
                 }
                 start = end + 1;
@@ -95,10 +100,46 @@ impl PathHasher {
         }
         PathKey { path, hash, parent_hash }
     }
+
+    /// Hashes the component that begins at `start` and finds its end in the same pass.
+    #[inline]
+    fn component(&self, parent: u64, bytes: &[u8], start: usize) -> (u64, usize) {
+        let mut h = parent;
+        let mut at = start;
+        loop {
+            let rest = &bytes[at..];
+            let (word, have) = match rest.first_chunk::<8>() {
+                Some(chunk) => (u64::from_le_bytes(*chunk), 8),
+                None => (little_word(rest), rest.len()),
+            };
+            let slash = first_slash(word).min(have);
+            if slash == 8 {
+                h = mix(h ^ word, K);
+                at += 8;
+                continue;
+            }
+            let kept = word & ((1u64 << (8 * slash)) - 1);
+            return (self.last(h, kept, at + slash - start), at + slash);
+        }
+    }
 }
 
-fn memchr_slash(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&b| b == b'/')
+/// Up to seven bytes as a little-endian word.
+#[inline]
+fn little_word(bytes: &[u8]) -> u64 {
+    let mut word = [0u8; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
+}
+
+/// Position of the first `/` in a little-endian word; 8 if there is none.
+#[inline]
+fn first_slash(word: u64) -> usize {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let x = word ^ (ONES * b'/' as u64);
+    // The lowest set high bit marks the first zero byte of `x`; borrows only disturb later ones.
+    let zeros = x.wrapping_sub(ONES) & !x & (ONES << 7);
+    (zeros.trailing_zeros() / 8) as usize
 }
 
 /// Why a path is not valid, in the words of ZooKeeper's `PathUtils.validatePath`.
@@ -109,7 +150,7 @@ pub fn validate_path(path: &str) -> Result<(), &'static str> {
         Some(b'/') => {}
         Some(_) => return Err("path must start with / character"),
     }
-    if bytes.len() == 1 {
+    if bytes.len() == 1 || is_plain(bytes) {
         return Ok(());
     }
     if bytes.last() == Some(&b'/') {
@@ -132,6 +173,16 @@ pub fn validate_path(path: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
+/// Whether a path is of the common kind that needs no closer look: printable ASCII, no component
+/// that is empty or begins with a dot.
+#[inline]
+fn is_plain(bytes: &[u8]) -> bool {
+    let odd = bytes.iter().fold(false, |odd, &b| odd | !(0x20..0x7f).contains(&b));
+    let pairs = bytes.iter().zip(&bytes[1..]);
+    let dots = pairs.fold(false, |odd, (&a, &b)| odd | ((a == b'/') & (b == b'/' || b == b'.')));
+    !odd && !dots && bytes.last() != Some(&b'/')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +195,12 @@ mod tests {
             assert_eq!(key.parent_hash, hasher.key(parent).hash, "{path}");
             assert_eq!(key.parent_path(), parent);
         }
+        let long = "/a/".to_owned() + &"x".repeat(7) + "/" + &"y".repeat(8) + "/" + &"z".repeat(17);
+        let mut hash = hasher.root();
+        for name in long[1..].split('/') {
+            hash = hasher.child(hash, name.as_bytes());
+        }
+        assert_eq!(hasher.key(&long).hash, hash);
         assert_eq!(hasher.key("").hash, hasher.key("/").hash);
         assert_ne!(hasher.key("/ab").hash, hasher.key("/a/b").hash);
     }

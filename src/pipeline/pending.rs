@@ -23,6 +23,9 @@ pub struct Pending<'a> {
     pub view: NodeView,
     /// ACL that access is checked against.
     pub acl: AclBytes<'a>,
+    /// The node in the tree, if it is there now and no outstanding transaction creates or deletes
+    /// it: then it still is when a transaction prepared now is applied.
+    pub node: Option<NodeId>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +35,8 @@ struct Record {
     /// The newest transaction that touched the node.
     zxid: Zxid,
     exists: bool,
+    /// The node in the tree, unless an outstanding transaction creates or deletes it.
+    node: Option<NodeId>,
     view: NodeView,
     /// Encoded ACL of a node whose create is pending; empty: the tree's.
     acl: Vec<u8>,
@@ -115,14 +120,16 @@ impl PendingView {
                 Ok(acl) if !record.acl.is_empty() => acl,
                 _ => tree.acls().bytes(record.view.acl),
             };
-            return Some(Pending { view: record.view, acl });
+            return Some(Pending { view: record.view, acl, node: record.node });
         }
-        let view = tree.view(find()?);
-        Some(Pending { view, acl: tree.acls().bytes(view.acl) })
+        let node = find()?;
+        let view = tree.view(node);
+        Some(Pending { view, acl: tree.acls().bytes(view.acl), node: Some(node) })
     }
 
     /// Records that transaction `zxid` leaves the node at (`hash`, `path`) as `view`, or deleted
-    /// for `None`. `acl` is given for creates only.
+    /// for `None`. `acl` is given for creates only; `node` as [`PendingView::get`] gave it, `None`
+    /// for creates and deletes.
     pub fn put(
         &mut self,
         hash: u64,
@@ -130,6 +137,7 @@ impl PendingView {
         zxid: Zxid,
         view: Option<NodeView>,
         acl: Option<AclBytes<'_>>,
+        node: Option<NodeId>,
     ) -> Slot {
         let path = canonical(path);
         let slot = match self.slot_of(hash, path) {
@@ -145,6 +153,7 @@ impl PendingView {
         let record = &mut self.records[slot as usize];
         record.zxid = zxid;
         record.exists = view.is_some();
+        record.node = node;
         if let Some(view) = view {
             record.view = view;
         }
@@ -164,6 +173,7 @@ impl PendingView {
                     path: String::new(),
                     zxid: Zxid::ZERO,
                     exists: false,
+                    node: None,
                     view: fresh_view(0, -1),
                     acl: Vec::new(),
                 });

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::auth::{AclError, Auth, Identities};
 use crate::base::{PathKey, SessionId, Zxid, validate_path};
-use crate::tree::{NodeView, Tree};
+use crate::tree::{ApplyHint, NodeId, NodeView, Tree};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, ErrorCode, MultiOp, OpCode, PathVersion, Perms,
     SetAcl, SetData, TxnType, put_buffer, put_create_txn, put_i32, put_str,
@@ -45,6 +45,13 @@ impl PrepareOptions {
     }
 }
 
+/// What a transaction does to a node.
+enum Change<'a> {
+    Created(NodeView, AclBytes<'a>),
+    Deleted,
+    Changed(NodeView, Option<NodeId>),
+}
+
 /// Prepares one transaction; see the module's introduction.
 pub struct Preparer<'a> {
     /// Committed state.
@@ -63,6 +70,8 @@ pub struct Preparer<'a> {
     pub zxid: Zxid,
     /// Records it touches, for [`PendingView::release`].
     pub touched: &'a mut Vec<Slot>,
+    /// Set if applying can do without a look-up; meaningless for a multi.
+    pub hint: &'a mut Option<ApplyHint>,
     /// Reused buffer for ACL fix-up.
     pub scratch: &'a mut Vec<u8>,
 }
@@ -99,14 +108,19 @@ impl Preparer<'_> {
         if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
-    fn put(&mut self, key: &PathKey<'_>, view: Option<NodeView>, acl: Option<AclBytes<'_>>) {
-        let slot = self.pending.put(key.hash, key.path, self.zxid, view, acl);
+    fn put(&mut self, key: &PathKey<'_>, change: Change<'_>) {
+        let (view, acl, node) = match change {
+            Change::Created(view, acl) => (Some(view), Some(acl), None),
+            Change::Deleted => (None, None, None),
+            Change::Changed(view, node) => (Some(view), None, node),
+        };
+        let slot = self.pending.put(key.hash, key.path, self.zxid, view, acl, node);
         self.touched.push(slot);
     }
 
-    fn put_parent(&mut self, key: &PathKey<'_>, view: NodeView) {
+    fn put_parent(&mut self, key: &PathKey<'_>, view: NodeView, node: Option<NodeId>) {
         let path = key.parent_path();
-        let slot = self.pending.put(key.parent_hash, path, self.zxid, Some(view), None);
+        let slot = self.pending.put(key.parent_hash, path, self.zxid, Some(view), None, node);
         self.touched.push(slot);
     }
 
@@ -141,7 +155,7 @@ impl Preparer<'_> {
         let requested = self.key(&request.path);
         let parent = self.pending.get_parent(self.tree, &requested).ok_or(ErrorCode::NoNode)?;
         self.require(parent.acl, Perms::CREATE)?;
-        let mut parent = parent.view;
+        let (mut parent, parent_node) = (parent.view, parent.node);
         let path: Cow<'_, str> = if mode.is_sequential() {
             Cow::Owned(format!("{}{:010}", request.path, parent.cversion))
         } else {
@@ -179,10 +193,10 @@ impl Preparer<'_> {
             ttl: if kind == TxnType::CreateTtl { request.ttl } else { 0 },
         };
         put_create_txn(body, kind, &txn);
-        self.put_parent(&key, parent);
+        self.put_parent(&key, parent, parent_node);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         let view = fresh_view(owner, data_len);
-        self.put(&key, Some(view), Some(acl));
+        self.put(&key, Change::Created(view, acl));
         if mode.is_ephemeral()
             && let Some(&slot) = self.touched.last()
         {
@@ -223,7 +237,7 @@ impl Preparer<'_> {
         let key = self.key(path);
         let parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         self.require(parent.acl, Perms::DELETE)?;
-        let mut parent = parent.view;
+        let (mut parent, parent_node) = (parent.view, parent.node);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
         check_version(request.version, node.version)?;
         if node.num_children > 0 {
@@ -231,8 +245,8 @@ impl Preparer<'_> {
         }
         put_str(body, path);
         parent.num_children -= 1;
-        self.put_parent(&key, parent);
-        self.put(&key, None, None);
+        self.put_parent(&key, parent, parent_node);
+        self.put(&key, Change::Deleted);
         Ok(TxnType::Delete)
     }
 
@@ -246,21 +260,25 @@ impl Preparer<'_> {
         if node.owner == 0 || self.options.is_session_owner(node.owner) {
             return Err(ErrorCode::BadVersion);
         }
-        let mut parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
+        let parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        let (mut parent, parent_node) = (parent.view, parent.node);
         put_str(body, path);
         parent.num_children -= 1;
-        self.put_parent(&key, parent);
-        self.put(&key, None, None);
+        self.put_parent(&key, parent, parent_node);
+        self.put(&key, Change::Deleted);
         Ok(TxnType::DeleteContainer)
     }
 
     /// setData.
     pub fn set_data(&mut self, request: &SetData<'_>, body: &mut Vec<u8>) -> Outcome {
-        validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
         let key = self.key(&request.path);
-        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        // A path that leads to a node is valid, so only a miss needs the closer look.
+        let Some(node) = self.pending.get(self.tree, &key) else {
+            validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
+            return Err(ErrorCode::NoNode);
+        };
         self.require(node.acl, Perms::WRITE)?;
-        let mut view = node.view;
+        let (mut view, found) = (node.view, node.node);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         self.check_quota(&key, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
         view.version = check_version(request.version, view.version)?;
@@ -268,7 +286,10 @@ impl Preparer<'_> {
         put_str(body, &request.path);
         put_buffer(body, request.data);
         put_i32(body, view.version);
-        self.put(&key, Some(view), None);
+        self.put(&key, Change::Changed(view, found));
+        if let Some(node) = found {
+            *self.hint = Some(ApplyHint { hash: key.hash, parent_hash: key.parent_hash, node });
+        }
         Ok(TxnType::SetData)
     }
 
@@ -291,12 +312,12 @@ impl Preparer<'_> {
         let key = self.key(&request.path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         self.require(node.acl, Perms::ADMIN)?;
-        let mut view = node.view;
+        let (mut view, found) = (node.view, node.node);
         view.aversion = check_version(request.version, view.aversion)?;
         put_str(body, &request.path);
         body.extend_from_slice(acl.bytes());
         put_i32(body, view.aversion);
-        self.put(&key, Some(view), None);
+        self.put(&key, Change::Changed(view, found));
         Ok(TxnType::SetAcl)
     }
 
@@ -356,11 +377,11 @@ impl Preparer<'_> {
         for path in paths.iter() {
             let key = self.key(path);
             if let Some(parent) = self.pending.get_parent(self.tree, &key) {
-                let mut parent = parent.view;
+                let (mut parent, node) = (parent.view, parent.node);
                 parent.num_children -= 1;
-                self.put_parent(&key, parent);
+                self.put_parent(&key, parent, node);
             }
-            self.put(&key, None, None);
+            self.put(&key, Change::Deleted);
         }
     }
 }

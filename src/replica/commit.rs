@@ -20,6 +20,9 @@ use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
 use super::stats::ServerStats;
 
+/// Transactions whose nodes are fetched together.
+const AHEAD: usize = 8;
+
 /// Turns what a transaction changed into notifications and a reply body.
 struct Deliver<'a> {
     watches: &'a mut Watches,
@@ -106,6 +109,9 @@ impl Replica {
                 if at > zxid {
                     return self.relieve_pressure(fx);
                 }
+                if self.applied_in_front % AHEAD == 0 {
+                    self.look_ahead();
+                }
                 self.applied_in_front += 1;
                 if let Err(reason) = self.apply(now, at, entry, fx) {
                     fx.list.push(Effect::Fatal(format!("applying {at:?}: {reason}")));
@@ -116,6 +122,14 @@ impl Replica {
             self.applied_in_front = 0;
         }
         self.relieve_pressure(fx);
+    }
+
+    /// Asks for the nodes of the next transactions at once instead of one after the other.
+    fn look_ahead(&mut self) {
+        self.ahead.clear();
+        let next = self.proposals.iter().take(AHEAD);
+        self.ahead.extend(next.filter_map(|proposal| proposal.hint.map(|hint| hint.node)));
+        self.tree.touch(&self.ahead);
     }
 
     fn apply(
@@ -144,7 +158,12 @@ impl Replica {
             in_multi: header.kind == TxnType::Multi,
             reply: &mut self.result,
         };
-        self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink);
+        match (&txn, proposal.hint) {
+            (Txn::SetData(set), Some(hint)) => {
+                self.tree.apply_set_data_at(&header, set, hint, &mut sink);
+            }
+            _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
+        }
         self.applied = zxid;
         self.snapshot.logged(entry.len() as u64);
         self.release(&proposal);

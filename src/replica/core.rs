@@ -9,7 +9,7 @@ use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid};
 use crate::log::Batch;
 use crate::pipeline::{PendingView, PrepareOptions, Slot};
 use crate::session::Sessions;
-use crate::tree::Tree;
+use crate::tree::{ApplyHint, NodeId, Tree};
 use crate::watch::Watches;
 use crate::wire::{OpCode, TxnHeader, TxnType, put_error_txn};
 
@@ -79,6 +79,7 @@ pub(super) struct Proposal {
     /// Pending records it touched; `Slot::MAX` for none.
     pub touched: [Slot; 2],
     pub more_touched: Option<Box<[Slot]>>,
+    pub hint: Option<ApplyHint>,
 }
 
 /// See the module [`crate::replica`].
@@ -112,6 +113,9 @@ pub struct Replica {
     pub(super) snapshot: SnapshotState,
     pub(super) rng: Rng,
     pub(super) touched: Vec<Slot>,
+    /// What preparing the current transaction found, see [`ApplyHint`].
+    pub(super) hint: Option<ApplyHint>,
+    pub(super) ahead: Vec<NodeId>,
     pub(super) scratch: Vec<u8>,
     pub(super) result: Vec<u8>,
     pub(super) next_reap: Instant,
@@ -158,6 +162,8 @@ impl Replica {
             snapshot,
             rng,
             touched: Vec::new(),
+            hint: None,
+            ahead: Vec::new(),
             scratch: Vec::new(),
             result: Vec::new(),
             next_reap: now.mono + Duration::from_millis(options.container_check_ms),
@@ -311,6 +317,7 @@ impl Replica {
             received: now.mono,
             touched,
             more_touched,
+            hint: self.hint.take(),
         });
         if let Some(client) = conn.and_then(|conn| self.clients.get_mut(conn)) {
             client.writes_prepared += 1;

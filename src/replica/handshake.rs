@@ -174,6 +174,7 @@ impl Replica {
             identities: &nobody,
             zxid: header.zxid,
             touched: &mut self.touched,
+            hint: &mut self.hint,
             scratch: &mut self.scratch,
         }
         .close_session(&mut paths);
@@ -197,6 +198,7 @@ impl Replica {
             identities: &nobody,
             zxid: header.zxid,
             touched: &mut self.touched,
+            hint: &mut self.hint,
             scratch: &mut self.scratch,
         }
         .delete_container(path, self.batch.entry());

@@ -347,6 +347,7 @@ impl Replica {
             identities: &client.identities,
             zxid: header.zxid,
             touched: &mut self.touched,
+            hint: &mut self.hint,
             scratch: &mut self.scratch,
         };
         let entry = self.batch.entry();
@@ -394,6 +395,7 @@ impl Replica {
                             identities: &client.identities,
                             zxid: header.zxid,
                             touched: &mut self.touched,
+                            hint: &mut self.hint,
                             scratch: &mut self.scratch,
                         }
                         .sub_operation(op, entry),
@@ -422,6 +424,7 @@ impl Replica {
                 Ok(TxnType::Multi)
             }
         };
+        self.hint = None;
         self.end_txn(header, start, outcome);
         self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
     }

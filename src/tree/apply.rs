@@ -4,7 +4,7 @@
 //! transaction, a create of an existing node patches its ACL and its parent, a delete moves the
 //! parent's pzxid forward even if the node has gone, a missing parent means that nothing happens.
 
-use crate::base::{PathKey, SessionId};
+use crate::base::{PathKey, SessionId, Zxid};
 use crate::wire::{
     CreateTxn, ErrorCode, MultiTxn, PathList, PersistedStat, SetAclTxn, SetDataTxn, Stat, Txn,
     TxnHeader, TxnType,
@@ -82,6 +82,18 @@ pub struct OpResult<'a> {
 
 type Outcome = Result<Option<Stat>, ErrorCode>;
 
+/// What the prepare stage already found out, so that applying need not find it again. The caller
+/// vouches that no transaction between the finding and this one creates or deletes these nodes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ApplyHint {
+    /// Hash of the transaction's path.
+    pub hash: u64,
+    /// Hash of its parent's.
+    pub parent_hash: u64,
+    /// The node itself, for setData.
+    pub node: NodeId,
+}
+
 impl Tree {
     /// Applies one committed transaction.
     pub fn apply<S: ApplySink>(
@@ -96,12 +108,31 @@ impl Tree {
             Txn::Multi(multi) => self.apply_multi(header, *multi, sink),
             single => self.apply_one(header, header.kind, single, sink),
         }
-        let logged = header.zxid.0 % DIGEST_LOG_INTERVAL == 0;
-        if logged && self.options.digest && mode == ApplyMode::Live {
+        self.log_digest(header.zxid.0, mode);
+    }
+
+    /// Applies a committed setData whose node is known.
+    pub fn apply_set_data_at<S: ApplySink>(
+        &mut self,
+        header: &TxnHeader,
+        txn: &SetDataTxn<'_>,
+        hint: ApplyHint,
+        sink: &mut S,
+    ) {
+        self.acls.release();
+        assert!(self.is_named(hint.node, txn.path), "the hint names another node");
+        let key = PathKey { path: txn.path, hash: hint.hash, parent_hash: hint.parent_hash };
+        let stat = self.set_data_of(hint.node, key, header, txn, sink);
+        sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
+        self.log_digest(header.zxid.0, ApplyMode::Live);
+    }
+
+    fn log_digest(&mut self, zxid: i64, mode: ApplyMode) {
+        if zxid % DIGEST_LOG_INTERVAL == 0 && self.options.digest && mode == ApplyMode::Live {
             if self.digest_log.len() == DIGEST_LOG_SIZE {
                 self.digest_log.pop_front();
             }
-            self.digest_log.push_back((header.zxid, self.digest()));
+            self.digest_log.push_back((Zxid(zxid), self.digest()));
         }
     }
 
@@ -266,6 +297,17 @@ impl Tree {
     ) -> Outcome {
         let key = self.hasher.key(txn.path);
         let id = self.find(&key).ok_or(ErrorCode::NoNode)?;
+        Ok(Some(self.set_data_of(id, key, header, txn, sink)))
+    }
+
+    fn set_data_of<S: ApplySink>(
+        &mut self,
+        id: NodeId,
+        key: PathKey<'_>,
+        header: &TxnHeader,
+        txn: &SetDataTxn<'_>,
+        sink: &mut S,
+    ) -> Stat {
         let before = self.node(id.0).data_size() as i64;
         self.write_data(id.0, txn.data, txn.version, header.zxid.0, header.time_ms);
         self.refresh_digest(id.0, txn.path);
@@ -274,7 +316,7 @@ impl Tree {
         let node = self.node(id.0);
         let (acl, parent_acl) = (node.acl, self.node(node.parent).acl);
         sink.change(&self.acls, Change { kind: ChangeKind::DataChanged, key, acl, parent_acl });
-        Ok(Some(self.stat(id)))
+        self.stat(id)
     }
 
     fn apply_set_acl(&mut self, txn: &SetAclTxn<'_>) -> Outcome {

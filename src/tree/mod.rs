@@ -28,7 +28,7 @@ mod tests;
 mod walk;
 
 pub use acl_table::{AclId, AclTable};
-pub use apply::{ApplyMode, ApplySink, Change, ChangeKind, NoSink, OpResult};
+pub use apply::{ApplyHint, ApplyMode, ApplySink, Change, ChangeKind, NoSink, OpResult};
 pub use digest::{DIGEST_LOG_INTERVAL, DIGEST_LOG_SIZE, is_digested, node_digest};
 pub use load::{LoadError, TreeLoader};
 pub use node::NodeId;

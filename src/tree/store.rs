@@ -198,6 +198,28 @@ impl Tree {
         self.index.find(hash, |id| self.is_path_of(id, path.as_bytes())).map(NodeId)
     }
 
+    /// Whether the node's own name is the last component of `path`.
+    pub(super) fn is_named(&self, id: NodeId, path: &str) -> bool {
+        let node = self.nodes.get(id.0);
+        let name = &self.blobs.get(node.blob, node.blob_len())[..node.name_len()];
+        path.as_bytes().ends_with(name)
+    }
+
+    /// Brings what a coming apply or read of these nodes needs nearer. All the nodes are asked for
+    /// before any answer is waited for, and then all their names and data.
+    pub fn touch(&self, ids: &[NodeId]) {
+        let mut sum = 0;
+        for id in ids {
+            sum ^= self.nodes.get(id.0).data_len;
+        }
+        for id in ids {
+            let node = self.nodes.get(id.0);
+            sum ^=
+                i32::from(self.blobs.get(node.blob, node.blob_len()).first().copied().unwrap_or(0));
+        }
+        std::hint::black_box(sum);
+    }
+
     /// Compares names from the last component up to the root.
     fn is_path_of(&self, mut id: u32, mut rest: &[u8]) -> bool {
         while id != 0 {
