@@ -98,6 +98,7 @@ def main():
         holder = world.client()
         fill(holder)
         holder.create("/held", b"", ephemeral=True)
+        owner = holder.client_id[0]
         kept = {}
 
         def read():
@@ -107,7 +108,6 @@ def main():
             same(kept["tree"], world.tree())
 
         def session():
-            owner = holder.client_id[0]
             assert holder.retry(holder.exists, "/held").ephemeralOwner == owner
             holder.stop()
             client = world.client()
