@@ -3,7 +3,7 @@
 
 use std::io::{BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ringkeeper::base::{SessionId, Xid, Zxid};
 use ringkeeper::wire::{ConnectResponse, OpCode};
@@ -14,6 +14,11 @@ use crate::codec::{self, ReplyHead};
 pub const NODE_EXISTS: i32 = -110;
 /// NONODE.
 pub const NO_NODE: i32 = -101;
+
+/// How long a reply may take.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// While a server starts it may take a connection and never answer it.
+const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// An open session on a blocking socket.
 pub struct Admin {
@@ -32,10 +37,14 @@ pub fn open_session(addr: SocketAddr, timeout_ms: i32) -> Result<TcpStream, Stri
 
 /// Connects and sends the connect request, without waiting for the answer.
 pub fn dial(addr: SocketAddr, timeout_ms: i32) -> Result<TcpStream, String> {
+    dial_within(addr, timeout_ms, PATIENCE)
+}
+
+fn dial_within(addr: SocketAddr, timeout_ms: i32, patience: Duration) -> Result<TcpStream, String> {
     let say = |e: std::io::Error| format!("cannot connect to {addr}: {e}");
     let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(10)).map_err(say)?;
     stream.set_nodelay(true).map_err(say)?;
-    stream.set_read_timeout(Some(Duration::from_secs(60))).map_err(say)?;
+    stream.set_read_timeout(Some(patience)).map_err(say)?;
     let frame = codec::connect_frame(SessionId(0), &[0; 16], timeout_ms, Zxid::ZERO);
     stream.write_all(&frame).map_err(say)?;
     Ok(stream)
@@ -63,16 +72,12 @@ impl Admin {
         Ok(Admin { stream: BufReader::with_capacity(1 << 16, stream), xid: 1, zxid: 0 })
     }
 
-    /// Opens a session, trying again until the server serves or `patience` is over.
-    pub fn connect_when_up(addr: SocketAddr, patience: Duration) -> Result<Admin, String> {
-        let start = Instant::now();
-        loop {
-            match Admin::connect(addr) {
-                Ok(admin) => return Ok(admin),
-                Err(e) if start.elapsed() > patience => return Err(e),
-                Err(_) => std::thread::sleep(Duration::from_millis(1)),
-            }
-        }
+    /// Opens a session with a server that may not be up yet; fails soon.
+    pub fn probe(addr: SocketAddr) -> Result<Admin, String> {
+        let mut stream = dial_within(addr, 120_000, PROBE_PATIENCE)?;
+        finish_handshake(addr, &mut stream)?;
+        stream.set_read_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
+        Ok(Admin { stream: BufReader::with_capacity(1 << 16, stream), xid: 1, zxid: 0 })
     }
 
     fn next_xid(&mut self) -> Xid {

@@ -10,12 +10,13 @@ use lexopt::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use crate::cli::{cpu_list, seconds, value};
+use crate::disk::Disk;
 use crate::page;
 use crate::procfs;
 use crate::report;
 use crate::scenario::{self, Measured, Method, Scenario, Settings};
-use crate::servers::{self, Contestant, Programs};
-use crate::stats::median;
+use crate::servers::{self, Contestant, Programs, Server};
+use crate::stats::{median, round3};
 
 const HELP: &str = "\
 rk-bench compare [options]
@@ -38,6 +39,7 @@ the servers changes from round to round.
   --out D                  for compare.json and compare.html (target/bench)
   --server-cpus LIST, --client-cpus LIST   cores (left to the scheduler)
   --config LINE            one more line for zoo.cfg of Ringkeeper and Apache; may be repeated
+  --quiet-seconds S        wait so long for a quiet machine before each measurement (15)
   --keep                   leave the servers' directories
   --list                   name the scenarios
 ";
@@ -50,7 +52,12 @@ struct Compare {
     servers: Vec<Contestant>,
     out: PathBuf,
     keep: bool,
+    patience: Duration,
 }
+
+/// Cores that other processes may use during a measurement before it is called disturbed. The
+/// kernel's own work for our traffic is part of it.
+const OTHERS_MAX: f64 = 0.25;
 
 /// Figures of one line: by server, one value per round.
 pub struct Line {
@@ -78,20 +85,22 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     let begin = Instant::now();
     let mut lines: Vec<Line> = Vec::new();
     let mut failures: Vec<String> = Vec::new();
+    let say = |e| format!("{}: {e}", compare.programs.dir.display());
+    let mut disk = Disk::new(&compare.programs.dir).map_err(say)?;
     for round in 0..compare.rounds {
         for turn in 0..compare.servers.len() {
             let who = compare.servers[(turn + round) % compare.servers.len()];
             eprintln!("round {} of {}: {}", round + 1, compare.rounds, who.name());
-            if let Err(e) = compare.one(who, &mut lines, &mut failures) {
+            if let Err(e) = compare.one(who, &mut disk, &mut lines, &mut failures) {
                 eprintln!("  {e}");
                 failures.push(format!("round {}, {}: {e}", round + 1, who.name()));
             }
         }
     }
     let order = |line: &Line| {
-        scenario::ALL.iter().position(|s| {
+        scenario::ALL.iter().rposition(|s| {
             let rest = line.name.strip_prefix(s.name);
-            rest.is_some_and(|r| r.is_empty() || matches!(s.method, Method::Storm))
+            rest.is_some_and(|r| r.is_empty() || matches!(s.method, Method::Storm(_)))
         })
     };
     lines.sort_by_key(order);
@@ -122,6 +131,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
         config: Vec::new(),
     };
     let (mut rounds, mut keep, mut out) = (3, false, PathBuf::from("target/bench"));
+    let mut patience = Duration::from_secs(15);
     let (mut only, mut names, mut classpath) = (None, None, None::<PathBuf>);
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         match arg {
@@ -153,6 +163,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
             Long("server-cpus") => programs.cpus = cpu_list(parser, "server-cpus")?,
             Long("client-cpus") => settings.cpus = cpu_list(parser, "client-cpus")?,
             Long("config") => programs.config.push(value(parser, "config")?),
+            Long("quiet-seconds") => patience = seconds(parser, "quiet-seconds")?,
             Long("keep") => keep = true,
             Long("list") => {
                 scenario::ALL.iter().for_each(|s| println!("{:<20} {}", s.name, s.title));
@@ -176,7 +187,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
         programs.check(*who)?;
     }
     let scenarios = choose_scenarios(only.as_deref())?;
-    Ok(Some(Compare { programs, settings, rounds, scenarios, servers, out, keep }))
+    Ok(Some(Compare { programs, settings, rounds, scenarios, servers, out, keep, patience }))
 }
 
 fn choose_servers(names: Option<&str>) -> Result<Vec<Contestant>, String> {
@@ -207,37 +218,87 @@ impl Compare {
     fn one(
         &self,
         who: Contestant,
+        disk: &mut Disk,
         lines: &mut Vec<Line>,
         failures: &mut Vec<String>,
     ) -> Result<(), String> {
-        let normal: Vec<_> =
-            self.scenarios.iter().filter(|(_, s)| !matches!(s.method, Method::Big)).collect();
-        if !normal.is_empty() {
+        let (loads, alone): (Vec<_>, Vec<_>) =
+            self.scenarios.iter().partition(|(_, s)| s.is_load());
+        if !loads.is_empty() {
             let home = self.programs.home(who, "load")?;
             let server = self.programs.start(who, &home)?;
             scenario::warm_up(&self.settings, &server)?;
-            for (index, one) in normal {
-                match scenario::run(&self.settings, &server, one, *index) {
-                    Ok(measured) => measured.into_iter().for_each(|m| add(lines, who, m)),
-                    Err(e) => {
-                        eprintln!("  {}: {e}", one.name);
-                        failures.push(format!("{} on {}: {e}", one.name, who.name()));
-                        if !scenario::reachable(&server) {
-                            return Err("the server no longer answers".into());
-                        }
-                    }
+            for (index, one) in loads {
+                let found = self.measure(disk, &server, one, *index);
+                let found = self.keep_figures(who, one, found, lines, failures);
+                if !found && !scenario::reachable(&server) {
+                    return Err("the server no longer answers".into());
                 }
             }
             server.stop();
             self.clear(&home);
         }
+        for (index, one) in alone {
+            let Method::Storm(config) = one.method else { continue };
+            let mut programs = self.programs.clone();
+            programs.config.extend(config.iter().map(|line| (*line).to_owned()));
+            let home = programs.home(who, one.name)?;
+            let server = programs.start(who, &home)?;
+            let found = self.measure(disk, &server, one, *index);
+            self.keep_figures(who, one, found, lines, failures);
+            server.stop();
+            self.clear(&home);
+        }
         let big = self.scenarios.iter().find(|(_, s)| matches!(s.method, Method::Big));
         if let (Some((_, one)), true) = (big, who != Contestant::Ceiling) {
+            disk.settle(self.patience).map_err(|e| format!("disk: {e}"))?;
             let figures = scenario::big(&self.settings, &self.programs, who)?;
             let title = format!("{} znodes: memory, start", self.settings.znodes);
             add(lines, who, Measured { name: one.name.to_owned(), title, figures });
         }
         Ok(())
+    }
+
+    /// Runs a scenario when the disk is quiet, and notes how quiet it was.
+    fn measure(
+        &self,
+        disk: &mut Disk,
+        server: &Server,
+        scenario: &Scenario,
+        index: usize,
+    ) -> Result<Vec<Measured>, String> {
+        let quiet = disk.settle(self.patience).map_err(|e| format!("disk: {e}"))?;
+        let mut found = scenario::run(&self.settings, server, scenario, index)?;
+        for measured in &mut found {
+            let others = measured.figures["others_cpu_cores"].as_f64();
+            let disturbed = !quiet.is_quiet || others.is_some_and(|cores| cores > OTHERS_MAX);
+            measured.figures["disk_sync_us"] = json!(round3(quiet.sync_us));
+            measured.figures["others_cpu_cores_before"] = json!(round3(quiet.others_cores));
+            measured.figures["disturbed"] = json!(disturbed);
+        }
+        Ok(found)
+    }
+
+    /// Adds what was measured, or notes why nothing was.
+    fn keep_figures(
+        &self,
+        who: Contestant,
+        scenario: &Scenario,
+        found: Result<Vec<Measured>, String>,
+        lines: &mut Vec<Line>,
+        failures: &mut Vec<String>,
+    ) -> bool {
+        match found {
+            Ok(measured) => {
+                measured.into_iter().for_each(|m| add(lines, who, m));
+                true
+            }
+            Err(e) => {
+                eprintln!("  {}: {e}", scenario.name);
+                failures.push(format!("{} on {}: {e}", scenario.name, who.name()));
+                false
+            }
+        }
     }
 
     fn clear(&self, home: &std::path::Path) {

@@ -123,6 +123,8 @@ pub struct Outcome {
     pub server_cpu: Option<Cpu>,
     /// CPU seconds of the server by thread name.
     pub server_threads: BTreeMap<String, f64>,
+    /// CPU seconds that everything else on the machine used, time stolen included.
+    pub others_cpu: Option<f64>,
     /// Server's memory at the end.
     pub server_memory: Option<Memory>,
     /// Generator threads.
@@ -176,6 +178,7 @@ impl Outcome {
             "server_cpu_us_per_op": per_op(self.server_cpu),
             "server_cpu_cores": self.server_cpu.map(|cpu| round3(cpu.total() / self.seconds)),
             "server_thread_ns_per_op": threads,
+            "others_cpu_cores": self.others_cpu.map(|cpu| round3(cpu / self.seconds)),
             "server_rss_mib": self.server_memory.map(|m| m.total >> 20),
         })
     }
@@ -277,6 +280,7 @@ pub fn pin(cpus: &[usize], index: usize) {
 struct Meter {
     client: Option<Cpu>,
     server: Option<Cpu>,
+    machine: Option<f64>,
     threads: BTreeMap<String, f64>,
     memory: Option<Memory>,
     seconds: f64,
@@ -288,9 +292,11 @@ impl Meter {
         let start = Instant::now();
         let read = || (Cpu::of(None), pid.and_then(|pid| Cpu::of(Some(pid))));
         let (client, server) = read();
+        let machine = procfs::machine_busy();
         let before = pid.map(procfs::threads).unwrap_or_default();
         sleep_until(end, &over);
         let (client_end, server_end) = read();
+        let machine_end = procfs::machine_busy();
         let mut threads = pid.map(procfs::threads).unwrap_or_default();
         for (name, cpu) in &mut threads {
             *cpu -= before.get(name).copied().unwrap_or(0.0);
@@ -299,6 +305,7 @@ impl Meter {
         Meter {
             client: spent(client, client_end),
             server: spent(server, server_end),
+            machine: machine_end.zip(machine).map(|(end, start)| end - start),
             threads,
             memory: pid.and_then(Memory::of),
             seconds: start.elapsed().as_secs_f64(),
@@ -310,6 +317,10 @@ impl Meter {
             tally,
             // Replies are counted inside the window; the meter read is a little later.
             seconds: self.seconds.clamp(1e-9, load.duration.as_secs_f64()),
+            others_cpu: self.machine.map(|all| {
+                let ours = [self.client, self.server].into_iter().flatten().map(Cpu::total);
+                (all - ours.sum::<f64>()).max(0.0)
+            }),
             client_cpu: self.client,
             server_cpu: self.server,
             server_threads: self.threads,

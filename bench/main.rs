@@ -7,6 +7,7 @@ mod ceiling;
 mod cli;
 mod codec;
 mod compare;
+mod disk;
 mod load;
 mod mix;
 mod net;

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use crate::compare::Line;
-use crate::report::{BIG, failed, is_big, number, ratio};
+use crate::report::{BIG, disturbed, failed, is_big, number, ratio};
 use crate::servers::Contestant;
 
 const WIDTH: f64 = 330.0;
@@ -298,7 +298,7 @@ fn table(out: &mut String, lines: &[Line]) {
     out.push_str(
         "<h2>All figures</h2>\n<div class=\"card scroll\"><table><tr><th>load<th>server<th>/s\
          <th>ms in all<th>p50 µs<th>p99 µs<th>p99.9 µs<th>CPU µs/op<th>client<th>of ceiling\
-         <th>of Apache</tr>\n",
+         <th>of Apache<th>disturbed</tr>\n",
     );
     for line in lines.iter().filter(|line| !is_big(line)) {
         for (i, who) in line.rounds.keys().enumerate() {
@@ -317,7 +317,8 @@ fn table(out: &mut String, lines: &[Line]) {
                 let cell = ratio(line, RATE, *who, to).map(|r| format!("{}×", number(r)));
                 let _ = write!(out, "<td>{}", cell.unwrap_or_default());
             }
-            out.push_str("</tr>\n");
+            let rounds = line.rounds.get(who).map_or(0, Vec::len);
+            let _ = writeln!(out, "<td>{} of {rounds}</tr>", disturbed(line, *who));
         }
     }
     out.push_str("</table></div>\n");
@@ -340,7 +341,8 @@ fn about(out: &mut String, json: &Json) {
     }
     out.push_str(
         "</dl>\n<p>“Client” is the share of its core that the load generator used: below 100 % it \
-         was not the limit. CPU is user and kernel time of the server process.</p>\n",
+         was not the limit. CPU is user and kernel time of the server process. A round is disturbed if other \
+         processes used the machine or its disk meanwhile.</p>\n",
     );
 }
 

@@ -45,6 +45,20 @@ impl Cpu {
     }
 }
 
+/// CPU seconds that the whole machine was busy so far, time stolen by the hypervisor included.
+pub fn machine_busy() -> Option<f64> {
+    busy(&fs::read_to_string("/proc/stat").ok()?)
+}
+
+/// Reads the first line of `/proc/stat`: all but idle and waiting; guests are part of user.
+fn busy(stat: &str) -> Option<f64> {
+    let line = stat.lines().next()?.strip_prefix("cpu ")?;
+    let ticks: Vec<f64> =
+        line.split_ascii_whitespace().take(8).filter_map(|n| n.parse().ok()).collect();
+    let idle = ticks.get(3)? + ticks.get(4)?;
+    Some((ticks.iter().sum::<f64>() - idle) / TICKS_PER_SECOND)
+}
+
 /// CPU seconds by thread name, numbers at the end of names dropped, so that `front-0` and
 /// `front-1` are one stage.
 pub fn threads(pid: u32) -> BTreeMap<String, f64> {
@@ -133,6 +147,13 @@ mod tests {
         assert_eq!(Cpu::parse(line), Some(Cpu { user: 2.5, system: 0.5 }));
         assert_eq!(Cpu::parse("garbage"), None);
         assert!(Cpu::of(None).is_some());
+    }
+
+    #[test]
+    fn idle_time_is_not_busy() {
+        let stat = "cpu  100 0 200 9000 800 10 20 70 5 0\ncpu0 1 1\n";
+        assert_eq!(busy(stat), Some(4.0));
+        assert_eq!(busy("intr 5"), None);
     }
 
     #[test]

@@ -45,7 +45,7 @@ const COLUMNS: [(&str, &str); 6] = [
 /// Lines with rates, then those of the big tree, then what failed.
 pub fn text(lines: &[Line], failures: &[String]) -> String {
     let mut out = String::new();
-    let _ = write!(out, "\n{:<38} {:<11}", "medians", "");
+    let _ = write!(out, "\n{:<50} {:<11}", "medians", "");
     for (title, _) in COLUMNS {
         let _ = write!(out, "{title:>11}");
     }
@@ -70,7 +70,7 @@ pub fn is_big(line: &Line) -> bool {
 fn rate_rows(out: &mut String, line: &Line) {
     for (i, who) in line.rounds.keys().enumerate() {
         let title = if i == 0 { line.title.as_str() } else { "" };
-        let _ = write!(out, "{title:<38} {:<11}", who.name());
+        let _ = write!(out, "{title:<50} {:<11}", who.name());
         for (_, pointer) in COLUMNS {
             let scale = if pointer == "/client_share" { 100.0 } else { 1.0 };
             let cell = line.median(*who, pointer).map(|v| number(v * scale));
@@ -86,8 +86,18 @@ fn rate_rows(out: &mut String, line: &Line) {
         if failed(line, *who) {
             let _ = write!(out, "  with errors");
         }
+        let disturbed = disturbed(line, *who);
+        if disturbed > 0 {
+            let _ = write!(out, "  {disturbed} disturbed");
+        }
         out.push('\n');
     }
+}
+
+/// Rounds during which others used the machine.
+pub fn disturbed(line: &Line, who: Contestant) -> usize {
+    let rounds = line.rounds.get(&who).map_or(&[][..], Vec::as_slice);
+    rounds.iter().filter(|r| r["disturbed"] == true).count()
 }
 
 /// Whether any round had error replies or unanswered requests.
@@ -96,9 +106,10 @@ pub fn failed(line: &Line, who: Contestant) -> bool {
 }
 
 /// Figures of the big tree: name in the JSON, meaning, unit.
-pub const BIG: [(&str, &str, &str); 7] = [
+pub const BIG: [(&str, &str, &str); 8] = [
     ("bytes_per_znode", "resident memory per znode", "B"),
     ("anon_bytes_per_znode", "of which anonymous", "B"),
+    ("bytes_per_znode_collected", "resident after a forced garbage collection", "B"),
     ("bytes_per_znode_restarted", "resident memory per znode after a restart", "B"),
     ("rss_full_mib", "resident memory", "MiB"),
     ("rss_empty_mib", "resident memory, empty", "MiB"),

@@ -190,14 +190,21 @@ impl Server {
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(format!("{} ended ({status}): {}", self.who.name(), self.last_words()));
             }
-            match Admin::connect_when_up(self.addr, Duration::from_millis(200)) {
+            match Admin::probe(self.addr) {
                 Ok(admin) => return Ok(admin),
                 Err(e) if start.elapsed() > START_PATIENCE => {
                     return Err(format!("{}: {e}: {}", self.who.name(), self.last_words()));
                 }
-                Err(_) => {}
+                Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
         }
+    }
+
+    /// Has a Java server collect its garbage; others have none. Returns whether it did.
+    pub fn collect_garbage(&self) -> bool {
+        let pid = self.pid().to_string();
+        let jcmd = || Command::new("jcmd").args([&pid, "GC.run"]).stdout(Stdio::null()).status();
+        self.who == Contestant::Apache && jcmd().is_ok_and(|status| status.success())
     }
 
     fn last_words(&self) -> String {

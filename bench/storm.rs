@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use crate::admin::Admin;
 use crate::codec;
 use crate::net::{self, Poll};
-use crate::procfs::Cpu;
+use crate::procfs;
 use crate::stats::{Latency, round3};
 
 /// Size and limits of a storm.
@@ -269,14 +269,22 @@ impl Crowd {
         self.finish(server, client)
     }
 
-    fn begin(&mut self, task: Task) -> (Option<Cpu>, Option<Cpu>) {
-        self.task = task;
-        self.phase = empty_phase();
-        self.started = Instant::now();
-        (self.storm.server_pid.and_then(|pid| Cpu::of(Some(pid))), Cpu::of(None))
+    /// CPU seconds of the server and of this process so far. Phases are short, so this takes the
+    /// finer of the kernel's accounts.
+    fn cpu(&self) -> (Option<f64>, Option<f64>) {
+        let of = |pid: u32| procfs::threads(pid).values().sum::<f64>();
+        (self.storm.server_pid.map(of), Some(of(std::process::id())))
     }
 
-    fn finish(&mut self, server: Option<Cpu>, client: Option<Cpu>) -> Result<Phase, String> {
+    fn begin(&mut self, task: Task) -> (Option<f64>, Option<f64>) {
+        self.task = task;
+        self.phase = empty_phase();
+        let before = self.cpu();
+        self.started = Instant::now();
+        before
+    }
+
+    fn finish(&mut self, server: Option<f64>, client: Option<f64>) -> Result<Phase, String> {
         while self.phase.done + self.phase.lost < self.members.len() {
             if self.started.elapsed() > self.storm.patience {
                 let (done, all) = (self.phase.done, self.members.len());
@@ -287,10 +295,10 @@ impl Crowd {
         }
         let mut phase = self.phase.clone();
         phase.seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        let end = self.storm.server_pid.and_then(|pid| Cpu::of(Some(pid)));
-        let spent = |from: Option<Cpu>, to: Option<Cpu>| Some(to?.since(from?).total());
-        phase.server_cpu = spent(server, end);
-        phase.client_cpu = spent(client, Cpu::of(None));
+        let (server_end, client_end) = self.cpu();
+        let spent = |from: Option<f64>, to: Option<f64>| Some((to? - from?).max(0.0));
+        phase.server_cpu = spent(server, server_end);
+        phase.client_cpu = spent(client, client_end);
         Ok(phase)
     }
 
