@@ -12,7 +12,7 @@ use crate::servers::Contestant;
 
 const WIDTH: f64 = 330.0;
 const NAME_WIDTH: f64 = 74.0;
-const BAR_MAX: f64 = 150.0;
+const BAR_MAX: f64 = 112.0;
 const ROW: f64 = 24.0;
 
 /// Text that cannot be mistaken for markup.

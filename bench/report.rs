@@ -106,10 +106,11 @@ pub fn failed(line: &Line, who: Contestant) -> bool {
 }
 
 /// Figures of the big tree: name in the JSON, meaning, unit.
-pub const BIG: [(&str, &str, &str); 8] = [
+pub const BIG: [(&str, &str, &str); 9] = [
     ("bytes_per_znode", "resident memory per znode", "B"),
     ("anon_bytes_per_znode", "of which anonymous", "B"),
     ("bytes_per_znode_collected", "resident after a forced garbage collection", "B"),
+    ("live_heap_per_znode", "of which live Java heap", "B"),
     ("bytes_per_znode_restarted", "resident memory per znode after a restart", "B"),
     ("rss_full_mib", "resident memory", "MiB"),
     ("rss_empty_mib", "resident memory, empty", "MiB"),

@@ -251,6 +251,7 @@ pub fn big(settings: &Settings, programs: &Programs, who: Contestant) -> Result<
     load.keys = settings.znodes;
     let rss = |server: &Server| Memory::of(server.pid()).ok_or("no memory figures in /proc");
     load::prepare(&Load { keys: 1, ..load.clone() })?;
+    let live_empty = server.live_heap();
     let empty = rss(&server)?;
     load::prepare(&load)?;
     let begin = Instant::now();
@@ -259,7 +260,7 @@ pub fn big(settings: &Settings, programs: &Programs, who: Contestant) -> Result<
     // Let a snapshot under way finish, so that its buffers are not counted.
     std::thread::sleep(Duration::from_secs(2));
     let full = rss(&server)?;
-    server.collect_garbage();
+    let live = server.live_heap();
     let collected = rss(&server)?;
     let per_node = |a: u64, b: u64| round3(b.saturating_sub(a) as f64 / settings.znodes as f64);
     server.stop();
@@ -288,6 +289,9 @@ pub fn big(settings: &Settings, programs: &Programs, who: Contestant) -> Result<
         ("start_ms", round3(start_seconds * 1e3)),
     ] {
         figures.insert(name.to_owned(), json!(value));
+    }
+    if let (Some(full), Some(empty)) = (live, live_empty) {
+        figures.insert("live_heap_per_znode".to_owned(), json!(per_node(empty, full)));
     }
     Ok(Value::Object(figures))
 }

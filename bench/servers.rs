@@ -200,11 +200,16 @@ impl Server {
         }
     }
 
-    /// Has a Java server collect its garbage; others have none. Returns whether it did.
-    pub fn collect_garbage(&self) -> bool {
+    /// Has a Java server collect its garbage and returns the bytes of heap then in use; `None` for
+    /// others, which have no garbage.
+    pub fn live_heap(&self) -> Option<u64> {
+        if self.who != Contestant::Apache {
+            return None;
+        }
         let pid = self.pid().to_string();
-        let jcmd = || Command::new("jcmd").args([&pid, "GC.run"]).stdout(Stdio::null()).status();
-        self.who == Contestant::Apache && jcmd().is_ok_and(|status| status.success())
+        let jcmd = |what: &str| Command::new("jcmd").args([&pid, what]).output().ok();
+        jcmd("GC.run")?;
+        heap_used(&String::from_utf8_lossy(&jcmd("GC.heap_info")?.stdout))
     }
 
     fn last_words(&self) -> String {
@@ -242,6 +247,24 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// Adds up what `jcmd GC.heap_info` says is used, whichever the collector, class data left out.
+fn heap_used(info: &str) -> Option<u64> {
+    let used = |line: &str| -> Option<u64> {
+        let (_, rest) = line.split_once("used ")?;
+        let (kib, _) = rest.split_once('K')?;
+        kib.parse::<u64>().ok().map(|kib| kib * 1024)
+    };
+    let is_heap = |line: &&str| {
+        let line = line.trim_start();
+        !line.starts_with("Metaspace") && !line.starts_with("class space")
+    };
+    info.lines()
+        .filter(is_heap)
+        .filter(|l| l.contains("total "))
+        .filter_map(used)
+        .reduce(|a, b| a + b)
 }
 
 /// A port below the range that outgoing connections use, so that a storm cannot take it.
@@ -318,3 +341,20 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
   </dependencies>
 </project>
 "#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heap_in_use_of_any_collector() {
+        let g1 = " garbage-first heap   total 65536K, used 2048K [0x1, 0x2)\n  region size 2048K, 1 \
+                  young (2048K)\n Metaspace       used 118K, committed 256K, reserved 1114112K\n  \
+                  class space    used 4K, committed 128K\n";
+        assert_eq!(heap_used(g1), Some(2 << 20));
+        let serial = " def new generation   total 9K, used 1K [0x1)\n  eden space 8K, 10% used [0x)\n \
+                      tenured generation   total 20K, used 3K [0x)\n";
+        assert_eq!(heap_used(serial), Some(4096));
+        assert_eq!(heap_used("no such process"), None);
+    }
+}

@@ -50,7 +50,7 @@ impl Storm {
             ephemerals: true,
             connecting_max: usize::MAX,
             timeout_ms: 120_000,
-            patience: Duration::from_secs(90),
+            patience: Duration::from_secs(120),
         }
     }
 }
@@ -114,6 +114,7 @@ struct Member {
     tries: u32,
     lost: bool,
     watching_write: bool,
+    dialled: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,8 +138,11 @@ pub struct Crowd {
     started: Instant,
     phase: Phase,
     buf: Vec<u8>,
+    next_check: Instant,
 }
 
+/// A connect or handshake that takes longer is given up and begun again.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const ROOT: &str = "/storm";
 const FLAG: &str = "/storm/flag";
 
@@ -183,6 +187,7 @@ impl Crowd {
             tries: 0,
             lost: false,
             watching_write: false,
+            dialled: Instant::now(),
         };
         Ok(Crowd {
             storm,
@@ -195,6 +200,7 @@ impl Crowd {
             started: Instant::now(),
             phase: empty_phase(),
             buf: vec![0; 64 * 1024],
+            next_check: Instant::now(),
         })
     }
 
@@ -314,6 +320,10 @@ impl Crowd {
             self.waiting.push(index);
         }
         self.dial_waiting();
+        if now >= self.next_check {
+            self.next_check = now + Duration::from_secs(1);
+            self.give_up_slow_connects(now);
+        }
         self.poll.wait(Some(patience)).map_err(|e| e.to_string())?;
         for i in 0..self.poll.ready_count() {
             let ready = self.poll.ready(i);
@@ -327,6 +337,17 @@ impl Crowd {
         Ok(())
     }
 
+    /// Client libraries do not wait for ever for a connection, they try again.
+    fn give_up_slow_connects(&mut self, now: Instant) {
+        for index in 0..self.members.len() {
+            let member = &self.members[index];
+            let connecting = matches!(member.stage, Stage::Connecting | Stage::Handshake);
+            if connecting && now.duration_since(member.dialled) > CONNECT_PATIENCE {
+                self.fail(index);
+            }
+        }
+    }
+
     fn dial_waiting(&mut self) {
         while self.connecting < self.storm.connecting_max {
             let Some(index) = self.waiting.pop() else { return };
@@ -334,6 +355,7 @@ impl Crowd {
                 .and_then(|stream| self.poll.add(&stream, index, true).map(|()| stream));
             let member = &mut self.members[index];
             member.stage = Stage::Connecting;
+            member.dialled = Instant::now();
             self.connecting += 1;
             match dialled {
                 Ok(stream) => {
