@@ -30,7 +30,7 @@ use crate::tree::TreeOptions;
 use super::edge::Edge;
 use super::housekeeping::Housekeeping;
 use super::links::{Mailbox, Message};
-use super::topology::{CoreOptions, Topology};
+use super::topology::{CoreOptions, Topology, WorkerPlan};
 use super::worker::{Brain, Ended, LogStage, Worker, WorkerParts};
 
 /// Why a server did not start, with Apache's exit code for it.
@@ -190,6 +190,7 @@ impl Server {
     pub fn start(settings: &Settings) -> Result<Server, BootError> {
         signal::block_termination().map_err(unexpected("blocking signals"))?;
         let _ = cpu::raise_open_files();
+        cpu::forgo_huge_pages();
         let seed = cpu::random_u64().map_err(unexpected("random seed"))?;
         let now = cpu::now();
         let auth = Auth::new(auth_options(settings)?).map_err(misconfigured)?;
@@ -265,7 +266,7 @@ impl Server {
             mailboxes.push(mailbox);
             inboxes.push(inbox);
         }
-        let at = |wanted: fn(&super::topology::WorkerPlan) -> bool| {
+        let at = |wanted: fn(&WorkerPlan) -> bool| {
             topology.workers.iter().position(wanted).unwrap_or(0)
         };
         let (replica_at, log_at) = (at(|worker| worker.replica), at(|worker| worker.log));
@@ -301,7 +302,7 @@ impl Server {
         let mut listeners = vec![listener];
         let front_at: Vec<usize> = (0..topology.fronts())
             .map(|id| {
-                let is_it = |worker: &super::topology::WorkerPlan| worker.front == Some(id as u8);
+                let is_it = |worker: &WorkerPlan| worker.front == Some(id as u8);
                 topology.workers.iter().position(is_it).unwrap_or(0)
             })
             .collect();
@@ -331,7 +332,7 @@ impl Server {
             };
             let (ended, ready) = (ended_out.clone(), ready_out.clone());
             let thread = std::thread::Builder::new()
-                .name(format!("ring-{index}"))
+                .name(thread_name(plan))
                 .spawn(move || run_worker(parts, &ready, &ended))
                 .map_err(unexpected("starting a thread"))?;
             threads.push(thread);
@@ -397,6 +398,21 @@ impl Server {
         }
         code
     }
+}
+
+/// Says which stages a thread runs; the kernel shows 15 characters.
+fn thread_name(plan: &WorkerPlan) -> String {
+    let mut stages = Vec::new();
+    if let Some(id) = plan.front {
+        stages.push(format!("net{id}"));
+    }
+    if plan.replica {
+        stages.push("pipe".to_owned());
+    }
+    if plan.log {
+        stages.push("log".to_owned());
+    }
+    stages.join("+")
 }
 
 fn drain(mailboxes: &[Mailbox]) {
