@@ -132,7 +132,7 @@ fn first_difference(ops: &[&Op], a: &[Step], b: &[Step]) -> Outcome {
         if of_a.lines == of_b.lines {
             continue;
         }
-        if let Some(known) = ops.get(at).and_then(|op| known::explain(op, &of_a, &of_b)) {
+        if let Some(known) = known::explain(ops.get(at).copied(), &of_a, &of_b) {
             return Outcome::Accepted(known);
         }
         return Outcome::Different(Difference { index, a: of_a.lines, b: of_b.lines });

@@ -174,16 +174,26 @@ fn report(
         let _ = writeln!(text, "{s}");
     };
     let count = kept.len();
-    line(format!(
-        "DIFFERENCE seed {seed} op {}: {count} of {whole} ops needed {note}",
-        found.index
-    ));
+    let place = match found.index {
+        run::AT_THE_END => "in the state at the end".to_owned(),
+        index => format!("op {index}"),
+    };
+    line(format!("DIFFERENCE seed {seed} {place}: {count} of {whole} ops needed {note}"));
     kept.iter().for_each(|op| line(op.to_string()));
     let (name_a, name_b) = (pair.a.name(), pair.b.name());
-    let common = found.a.iter().zip(&found.b).take_while(|(x, y)| x == y).count();
-    found.a[..common].iter().for_each(|l| line(format!("  both: {l}")));
-    found.a[common..].iter().for_each(|l| line(format!("  {name_a} (a): {l}")));
-    found.b[common..].iter().for_each(|l| line(format!("  {name_b} (b): {l}")));
+    if found.a.len() == found.b.len() {
+        for (of_a, of_b) in found.a.iter().zip(&found.b) {
+            if of_a == of_b {
+                line(format!("  both: {of_a}"));
+            } else {
+                line(format!("  {name_a} (a): {of_a}"));
+                line(format!("  {name_b} (b): {of_b}"));
+            }
+        }
+    } else {
+        found.a.iter().for_each(|l| line(format!("  {name_a} (a): {l}")));
+        found.b.iter().for_each(|l| line(format!("  {name_b} (b): {l}")));
+    }
     let keep: Vec<_> = kept.iter().map(|op| op.index).collect();
     line(format!("replay: {}", arguments.replay(seed, &keep)));
     text
