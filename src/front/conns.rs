@@ -81,6 +81,8 @@ pub struct Front {
     generation: u32,
     per_ip: FixedMap<IpAddr, u32>,
     count: u32,
+    /// Shutting down: input is ignored.
+    stopped: bool,
 }
 
 fn slot_of(conn: ConnId) -> usize {
@@ -97,6 +99,7 @@ impl Front {
             generation: 0,
             per_ip: FixedMap::default(),
             count: 0,
+            stopped: false,
         }
     }
 
@@ -157,9 +160,9 @@ impl Front {
         bytes: &[u8],
         sink: &mut impl FrontSink,
     ) -> Verdict {
-        let options = self.options;
+        let (options, stopped) = (self.options, self.stopped);
         let Some(found) = self.get(conn) else { return Verdict::Read };
-        if found.closing {
+        if found.closing || stopped {
             return Verdict::Read;
         }
         found.idle_at = now + Duration::from_millis(found.timeout_ms);
@@ -180,6 +183,12 @@ impl Front {
         }
     }
 
+    /// Takes nothing more from anybody: the server is going down. What is under way is still
+    /// answered.
+    pub fn stop_taking(&mut self) {
+        self.stopped = true;
+    }
+
     /// Requests are not taken until [`Front::resume`].
     pub fn pause(&mut self, conn: ConnId) {
         if let Some(found) = self.get(conn) {
@@ -189,10 +198,10 @@ impl Front {
 
     /// Requests are taken again, those held back first.
     pub fn resume(&mut self, conn: ConnId, sink: &mut impl FrontSink) -> Verdict {
-        let options = self.options;
+        let (options, stopped) = (self.options, self.stopped);
         let Some(found) = self.get(conn) else { return Verdict::Read };
         found.paused = false;
-        if found.closing || found.is_clogged(&options) {
+        if found.closing || stopped || found.is_clogged(&options) {
             return Verdict::Read;
         }
         found.take_input(&options, sink)

@@ -266,9 +266,8 @@ impl Server {
             mailboxes.push(mailbox);
             inboxes.push(inbox);
         }
-        let at = |wanted: fn(&WorkerPlan) -> bool| {
-            topology.workers.iter().position(wanted).unwrap_or(0)
-        };
+        let at =
+            |wanted: fn(&WorkerPlan) -> bool| topology.workers.iter().position(wanted).unwrap_or(0);
         let (replica_at, log_at) = (at(|worker| worker.replica), at(|worker| worker.log));
         let bell = Arc::clone(mailboxes[replica_at].bell());
         let compression = Compression::from_config(&storage.snapshot_compression)

@@ -24,6 +24,9 @@ pub const TOKEN_LOG: u64 = 4 << 56;
 pub const TOKEN_BELL: u64 = 5 << 56;
 const KIND: u64 = 0xff << 56;
 
+/// Pause before accepting again after a failure.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long a closed connection's peer may take to read what is left.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -55,6 +58,8 @@ pub struct Edge {
     next_sweep: Instant,
     idle: Vec<ConnId>,
     accepting: bool,
+    /// Accepts to arm again later: the process ran out of something.
+    accept_later: Option<(Instant, u64)>,
 }
 
 /// What became of a connection.
@@ -84,6 +89,7 @@ impl Edge {
             next_sweep: Instant(0),
             idle: Vec::new(),
             accepting: true,
+            accept_later: None,
         }
     }
 
@@ -95,12 +101,30 @@ impl Edge {
         Ok(())
     }
 
-    /// Stops accepting; the ports are free at once.
-    pub fn stop_accepting(&mut self) {
+    /// Stops accepting, which frees the ports at once, and takes no more requests.
+    pub fn stop_taking(&mut self) {
         self.accepting = false;
+        self.front.stop_taking();
         for listener in self.listeners.drain(..) {
             // Ends the accept in flight, which holds the socket open.
             net::shutdown(&listener, Direction::Both);
+        }
+    }
+
+    /// Re-arms an accept that failed, after a while: without descriptors or memory the next one
+    /// would fail at once too.
+    pub fn rearm_accept_later(&mut self, now: Now, token: u64) {
+        self.accept_later = Some((now.mono + ACCEPT_PAUSE, token));
+    }
+
+    /// Re-arms what waited for its time.
+    pub fn rearm_due(&mut self, now: Now, ring: &mut Ring) -> io::Result<()> {
+        match self.accept_later {
+            Some((at, token)) if at <= now.mono => {
+                self.accept_later = None;
+                self.rearm_accept(ring, token)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -380,7 +404,9 @@ impl Edge {
 
     /// When [`Edge::sweep`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        (!self.front.is_empty()).then_some(self.next_sweep)
+        let later = self.accept_later.map(|(at, _)| at);
+        let sweep = (!self.front.is_empty()).then_some(self.next_sweep);
+        [later, sweep].into_iter().flatten().min()
     }
 
     /// Whether every connection's output has been given to its socket.

@@ -100,6 +100,8 @@ pub struct Worker {
     outbox: Outbox,
     now: Now,
     draining: bool,
+    /// Ends when everything is sent, or at this time.
+    stopping: Option<Instant>,
     next_front: usize,
     gone: Vec<ConnId>,
 }
@@ -113,6 +115,9 @@ struct Outbox {
     /// The replica's queue was full.
     held: bool,
 }
+
+/// How long an ending worker waits for its sockets to take what is left.
+const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 /// Bytes of requests that one turn of a remote front hands over.
 const TURN_MAX: usize = 4 << 20;
@@ -212,6 +217,7 @@ impl Worker {
             },
             now: cpu::now(),
             draining: false,
+            stopping: None,
             next_front: 0,
             gone: Vec::new(),
             parts,
@@ -252,11 +258,20 @@ impl Worker {
             match self.receive()? {
                 Received::Nothing => {}
                 Received::Something => worked = true,
-                Received::Stop => return Ok(()),
+                Received::Stop => {
+                    self.drain();
+                    let limit = self.now.mono + FLUSH_LIMIT;
+                    self.stopping = Some(self.stopping.unwrap_or(limit));
+                }
             }
             self.finish_turn()?;
             if worked {
                 last_work = self.now.mono;
+            }
+            if let Some(limit) = self.stopping
+                && (limit <= self.now.mono || self.parts.edge.as_ref().is_none_or(Edge::is_flushed))
+            {
+                return Ok(());
             }
             if self.draining && self.is_drained() {
                 for mailbox in &self.parts.mailboxes {
@@ -329,7 +344,10 @@ impl Worker {
     ) -> Result<(), String> {
         let io = |e: io::Error| format!("event loop: {e}");
         if !more && let Some(edge) = &mut self.parts.edge {
-            edge.rearm_accept(&mut self.ring, token).map_err(io)?;
+            match result {
+                Ok(_) => edge.rearm_accept(&mut self.ring, token).map_err(io)?,
+                Err(_) => edge.rearm_accept_later(self.now, token),
+            }
         }
         let fd = match result {
             Ok(fd) => fd,
@@ -406,7 +424,7 @@ impl Worker {
     fn drain(&mut self) {
         self.draining = true;
         if let Some(edge) = &mut self.parts.edge {
-            edge.stop_accepting();
+            edge.stop_taking();
         }
     }
 
@@ -424,6 +442,7 @@ impl Worker {
         let now = self.now;
         if let Some(edge) = &mut self.parts.edge {
             edge.sweep(now, &mut self.gone);
+            edge.rearm_due(now, &mut self.ring).map_err(io)?;
         }
         let mut gone = std::mem::take(&mut self.gone);
         let (_, _, mut sink) = self.edge_and_sink();
