@@ -1,7 +1,7 @@
 //! Ringkeeper against Apache ZooKeeper: `rk-diff` on a few seeds, and the proof that it can fail.
 //!
 //! Needs Apache's class path, which `tools/test --setup-apache` fetches; without it these tests
-//! say so and pass, unless RK_REQUIRE_APACHE=1 (as `tools/test` sets).
+//! say so and pass, unless RK_REQUIRE_APACHE=1 is set.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
