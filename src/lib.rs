@@ -7,6 +7,7 @@ pub mod config;
 pub mod disk;
 pub mod front;
 pub mod log;
+pub mod metrics;
 pub mod pipeline;
 pub mod replica;
 pub mod server;
