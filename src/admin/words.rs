@@ -1,64 +1,113 @@
-//! The words themselves.
+//! The words themselves: which are answered, and the short texts.
 
 use std::fmt::Write;
-use std::net::SocketAddr;
 
-use crate::base::Now;
-use crate::config::Settings;
-use crate::replica::{Replica, ServerStats};
+use crate::base::{ConnId, Now};
+use crate::metrics::Summary;
+use crate::replica::Replica;
 
-/// What the words show besides the replica's state.
-#[derive(Clone, Debug)]
-pub struct AdminContext {
-    settings: Settings,
-    address: SocketAddr,
-}
+use super::context::AdminContext;
+use super::{listing, mntr};
 
-impl AdminContext {
-    /// For a server of these settings.
-    pub fn new(settings: &Settings, address: SocketAddr) -> AdminContext {
-        AdminContext { settings: settings.clone(), address }
-    }
+/// All four-letter words.
+pub(super) const WORDS: [&str; 18] = [
+    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst",
+    "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
+];
 
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
+/// What this server says it is: the Apache version that it stands in for, which clients parse and
+/// derive features from, then its own name and version where Apache has the hash of its commit.
+pub const VERSION: &str =
+    concat!("3.9.5-ringkeeper", env!("CARGO_PKG_VERSION"), ", built on 2026-11-21 00:00 UTC");
 
-    fn allows(&self, word: &str) -> bool {
-        let words = &self.settings.four_letter_words;
-        words.iter().any(|allowed| allowed == "*" || allowed == word)
-    }
-}
+const TELNET_INTERRUPT: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
 
-/// Answers a four-letter word.
+/// Answers a four-letter word that came on `conn`; the connection is to be closed after it. The
+/// word and its answer count as a frame received and one sent.
 pub fn four_letter(
     context: &mut AdminContext,
     replica: &mut Replica,
-    _now: Now,
+    now: Now,
+    conn: ConnId,
     word: [u8; 4],
-    _argument: &[u8],
+    argument: &[u8],
 ) -> String {
+    replica.word_received(conn);
+    let text = answer(context, replica, now, conn, word, argument);
+    replica.word_answered(conn);
+    text
+}
+
+fn answer(
+    context: &mut AdminContext,
+    replica: &mut Replica,
+    now: Now,
+    conn: ConnId,
+    word: [u8; 4],
+    argument: &[u8],
+) -> String {
+    if word == TELNET_INTERRUPT {
+        // Known to the list, so that it can be refused, but there is nothing to say.
+        return if context.allows_all() { String::new() } else { refusal("telnet close") };
+    }
     let word = String::from_utf8_lossy(&word).into_owned();
     if !context.allows(&word) {
-        return format!("{word} is not executed because it is not in the whitelist.\n");
+        return refusal(&word);
     }
     match word.as_str() {
-        "ruok" => "imok".to_owned(),
+        "conf" => conf(context),
+        "cons" => listing::cons(replica, conn),
+        "crst" => {
+            replica.reset_conn_stats();
+            "Connection stats reset.\n".to_owned()
+        }
+        "dirs" => {
+            let (snap, log) = context.live.dir_sizes;
+            format!("datadir_size: {snap}\nlogdir_size: {log}\n")
+        }
+        "dump" => {
+            let sessionless_ms = u64::from(context.settings.sessionless_timeout_ms);
+            listing::dump(replica, now, sessionless_ms)
+        }
+        "envi" => envi(context),
+        "gtmk" => context.trace_mask.to_string(),
+        "hash" => hash(replica),
         "isro" => "rw".to_owned(),
+        "mntr" => mntr::mntr(context, replica, now),
+        "ruok" => "imok".to_owned(),
+        "srst" => {
+            replica.reset_stats();
+            context.measures.reset();
+            "Server stats reset.\n".to_owned()
+        }
         "srvr" => srvr(replica),
-        _ => format!("{word} is not executed because it is not in the whitelist.\n"),
+        "stat" => listing::stat(replica, conn, &version_line(), &server_lines(replica)),
+        "stmk" => stmk(context, argument),
+        "wchc" => listing::wchc(replica),
+        "wchp" => listing::wchp(replica),
+        "wchs" => listing::wchs(replica),
+        _ => refusal(&word),
     }
 }
 
+fn refusal(word: &str) -> String {
+    format!("{word} is not executed because it is not in the whitelist.\n")
+}
+
+fn version_line() -> String {
+    format!("Zookeeper version: {VERSION}\n")
+}
+
 fn srvr(replica: &Replica) -> String {
-    let stats: &ServerStats = replica.stats();
-    let min = if stats.count == 0 { 0 } else { stats.min_latency_ms };
-    let avg =
-        if stats.count == 0 { 0.0 } else { stats.total_latency_ms as f64 / stats.count as f64 };
+    version_line() + &server_lines(replica)
+}
+
+fn server_lines(replica: &Replica) -> String {
+    let stats = replica.stats();
+    let latency = stats.latency();
     let mut out = String::new();
-    let _ = writeln!(out, "Zookeeper version: 3.9.5-ringkeeper, built on 2026-11-21 00:00 UTC");
-    let _ = writeln!(out, "Latency min/avg/max: {min}/{avg:.4}/{}", stats.max_latency_ms);
+    let (least, greatest) = (latency.least() / 1000, latency.max / 1000);
+    let _ = writeln!(out, "Latency min/avg/max: {least}/{}/{greatest}", average(&latency, 1000));
     let _ = writeln!(out, "Received: {}", stats.received);
     let _ = writeln!(out, "Sent: {}", stats.sent);
     let _ = writeln!(out, "Connections: {}", replica.client_count());
@@ -67,4 +116,99 @@ fn srvr(replica: &Replica) -> String {
     let _ = writeln!(out, "Mode: standalone");
     let _ = writeln!(out, "Node count: {}", replica.tree().node_count());
     out
+}
+
+/// The mean of values that are shown divided by `unit`, as Java prints a double rounded to four
+/// decimals: at least one of them, no trailing zeros.
+pub(super) fn average(summary: &Summary, unit: u64) -> String {
+    let divisor = u128::from(summary.count.max(1)) * u128::from(unit);
+    let rounded = (u128::from(summary.sum) * 10_000 * 2 / divisor).div_ceil(2);
+    let decimals = format!("{:04}", rounded % 10_000);
+    let decimals = decimals.trim_end_matches('0');
+    format!("{}.{}", rounded / 10_000, if decimals.is_empty() { "0" } else { decimals })
+}
+
+fn stmk(context: &mut AdminContext, argument: &[u8]) -> String {
+    // The front hands the word over with its argument whole.
+    if let Some(mask) = argument.first_chunk::<8>() {
+        context.trace_mask = i64::from_be_bytes(*mask);
+    }
+    context.trace_mask.to_string()
+}
+
+fn hash(replica: &Replica) -> String {
+    let mut out = String::new();
+    for (zxid, digest) in replica.tree().digest_log() {
+        let _ = writeln!(out, "{zxid}: {}", digest.cast_signed());
+    }
+    out
+}
+
+fn conf(context: &AdminContext) -> String {
+    let (settings, host) = (&context.settings, &context.host);
+    let (snap_size, log_size) = context.live.dir_sizes;
+    let backlog = settings.listen_backlog.map_or(-1, i64::from);
+    format!(
+        "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={snap_size}\n\
+         dataLogDir={}\ndataLogSize={log_size}\ntickTime={}\nmaxClientCnxns={}\n\
+         minSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={backlog}\n\
+         serverId=0\n",
+        context.address.port(),
+        host.snap_dir,
+        host.log_dir,
+        settings.tick_ms,
+        settings.client_cnxns_max,
+        settings.session_timeout_ms_min,
+        settings.session_timeout_ms_max,
+    )
+}
+
+/// The keys are those of a server on a Java machine; what belongs to that machine alone is `<NA>`,
+/// as Java says of what is not set. The memory is that of the operating system and this process.
+fn envi(context: &AdminContext) -> String {
+    let (host, live) = (&context.host, &context.live);
+    let mb = |bytes: u64| format!("{}MB", bytes >> 20);
+    let na = "<NA>".to_owned();
+    let lines = [
+        ("zookeeper.version", VERSION.to_owned()),
+        ("host.name", host.name.clone()),
+        ("java.version", na.clone()),
+        ("java.vendor", "none (Ringkeeper is native)".to_owned()),
+        ("java.home", na.clone()),
+        ("java.class.path", host.executable.clone()),
+        ("java.library.path", na.clone()),
+        ("java.io.tmpdir", host.temp_dir.clone()),
+        ("java.compiler", na),
+        ("os.name", "Linux".to_owned()),
+        ("os.arch", host.os_arch.clone()),
+        ("os.version", host.os_version.clone()),
+        ("user.name", host.user_name.clone()),
+        ("user.home", host.user_home.clone()),
+        ("user.dir", host.user_dir.clone()),
+        ("os.memory.free", mb(live.memory_free)),
+        ("os.memory.max", mb(live.memory_max)),
+        ("os.memory.total", mb(live.memory_used)),
+    ];
+    let mut out = "Environment:\n".to_owned();
+    for (key, value) in lines {
+        let _ = writeln!(out, "{key}={value}");
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn averages_print_as_javas_doubles() {
+        let show = |sum, count, unit| average(&Summary { count, sum, min: 0, max: 0 }, unit);
+        assert_eq!(show(0, 0, 1000), "0.0");
+        assert_eq!(show(193, 12, 1), "16.0833");
+        assert_eq!(show(5, 12, 1), "0.4167");
+        assert_eq!(show(13_000, 1, 1000), "13.0");
+        assert_eq!(show(1, 2, 1000), "0.0005");
+        assert_eq!(show(1, 3, 1000), "0.0003");
+        assert_eq!(show(7, 1, 1), "7.0");
+    }
 }

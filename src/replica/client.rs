@@ -17,9 +17,9 @@ pub struct ConnStats {
     pub sent: u64,
     /// Last operation that was answered; `None` after a reset or a failed write.
     pub last_op: Option<OpCode>,
-    /// Xid of the last request with one; -1 if none.
+    /// Xid of the last request with one; 0 before the first, -1 after a reset.
     pub last_cxid: i64,
-    /// Zxid of the last reply.
+    /// Zxid of the last reply; 0 before the first, -1 after a reset.
     pub last_zxid: i64,
     /// When the last reply was made.
     pub last_response: Instant,
@@ -41,8 +41,8 @@ impl Default for ConnStats {
             received: 0,
             sent: 0,
             last_op: None,
-            last_cxid: -1,
-            last_zxid: -1,
+            last_cxid: 0,
+            last_zxid: 0,
             last_response: Instant(0),
             last_latency_ms: 0,
             min_latency_ms: u64::MAX,
@@ -54,6 +54,11 @@ impl Default for ConnStats {
 }
 
 impl ConnStats {
+    /// `crst`. Not quite as in the beginning, see the fields.
+    pub fn reset(&mut self) {
+        *self = ConnStats { last_cxid: -1, last_zxid: -1, ..ConnStats::default() };
+    }
+
     /// Counts one answered request.
     #[inline]
     pub fn answered(&mut self, op: OpCode, latency_ms: u64, now: Instant, zxid: i64) {
@@ -88,6 +93,8 @@ pub enum Deferred {
     Request {
         /// The frame without its length.
         frame: Box<[u8]>,
+        /// When it arrived.
+        received: Instant,
         /// Identities at the time of reading.
         identities: Identities,
     },

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
-use crate::base::{Now, PathHasher, Zxid};
+use crate::base::{ConnId, Now, PathHasher, Zxid};
 use crate::pipeline::Slot;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
 use crate::watch::{self, Watches};
@@ -45,18 +45,26 @@ impl ApplySink for Deliver<'_> {
             ChangeKind::Deleted => watch::Change::Deleted,
             ChangeKind::DataChanged => watch::Change::DataChanged,
         };
+        let mut fired = [0; 4];
         self.watches.fire(kind, &change.key, &self.hasher, &mut |conn, event, path| {
             let Some(client) = clients.get_mut(conn) else { return };
+            fired[event as usize - 1] += 1;
             let acl = match event {
                 EventType::NodeChildrenChanged => change.parent_acl,
                 _ => change.acl,
             };
             if auth.allows(acls.bytes(acl), Perms::READ, &client.identities) {
                 client.stats.sent += 1;
-                stats.sent += 1;
+                let before = fx.bytes.len();
                 fx.send(conn, |out| put_notification(out, zxid, event, path));
+                stats.notified((fx.bytes.len() - before).saturating_sub(4));
             }
         });
+        for (summary, count) in stats.fired.iter_mut().zip(fired) {
+            if count > 0 {
+                summary.record(count);
+            }
+        }
     }
 
     fn result(&mut self, result: OpResult<'_>) {
@@ -204,7 +212,8 @@ impl Replica {
             Txn::CreateSession { timeout_ms } => {
                 self.committed_sessions.insert(header.session, timeout_ms);
                 if let Some(conn) = conn {
-                    self.established(now, conn, fx);
+                    self.update_answered(now, conn, proposal, 0);
+                    self.established(conn, fx);
                 }
                 return;
             }
@@ -243,19 +252,25 @@ impl Replica {
             }
             end_frame(out, start);
         });
-        self.stats.responded(fx.bytes.len() - before);
-        let latency_ms = now.mono.since(proposal.received).as_millis() as u64;
+        self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;
-        self.stats.answered(proposal.op, latency_ms);
         if let Some(client) = self.clients.get_mut(conn) {
             client.stats.sent += 1;
-            client.stats.answered(proposal.op, latency_ms, now.mono, proposal.zxid.0);
-            if err != 0 {
-                client.stats.last_op = None;
-            }
         }
+        self.update_answered(now, conn, proposal, err);
         if matches!(txn, Txn::CloseSession(_)) {
             self.close(conn, CloseHow::AfterFlush, fx);
+        }
+    }
+
+    /// Counts an answered transaction; one that failed leaves no trace as the last operation.
+    fn update_answered(&mut self, now: Now, conn: ConnId, proposal: &Proposal, err: i32) {
+        let latency_us = now.mono.since(proposal.received).as_micros() as u64;
+        self.stats.update_answered(proposal.op, latency_us);
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
+        if err != 0 {
+            client.stats.last_op = None;
         }
     }
 }

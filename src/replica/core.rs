@@ -394,10 +394,27 @@ impl Replica {
         self.stats.reset();
     }
 
+    /// A four-letter word came on a connection.
+    pub fn word_received(&mut self, conn: ConnId) {
+        self.stats.received += 1;
+        self.stats.bytes_received += 4;
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.stats.received += 1;
+        }
+    }
+
+    /// A four-letter word was answered.
+    pub fn word_answered(&mut self, conn: ConnId) {
+        self.stats.sent += 1;
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.stats.sent += 1;
+        }
+    }
+
     /// `crst`.
     pub fn reset_conn_stats(&mut self) {
         for client in self.clients.iter_mut() {
-            client.stats = Default::default();
+            client.stats.reset();
         }
     }
 

@@ -130,17 +130,15 @@ impl Replica {
             client.session = session;
             client.slot = Some(slot);
         }
-        self.established(now, conn, fx);
+        self.established(conn, fx);
     }
 
     /// Answers the ConnectRequest: the session is usable.
-    pub(super) fn established(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+    pub(super) fn established(&mut self, conn: ConnId, fx: &mut Effects) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stage = Stage::Active;
         client.stats.sent += 1;
         self.stats.sent += 1;
-        client.stats.last_op = Some(OpCode::CreateSession);
-        client.stats.last_response = now.mono;
         let response = ConnectResponse {
             timeout_ms: client.timeout_ms,
             session: client.session,

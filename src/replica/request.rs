@@ -20,6 +20,7 @@ use super::effects::{CloseHow, Effect, Effects};
 
 impl Replica {
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
+        self.stats.bytes_received += bytes.len() as u64;
         let mut rest = bytes;
         while let Some((len, tail)) = rest.split_first_chunk::<4>() {
             let len = u32::from_be_bytes(*len) as usize;
@@ -235,14 +236,17 @@ impl Replica {
     ) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         if client.must_wait() {
-            let request =
-                Deferred::Request { frame: frame.into(), identities: client.identities.clone() };
+            let request = Deferred::Request {
+                frame: frame.into(),
+                received: now.mono,
+                identities: client.identities.clone(),
+            };
             client.deferred.push_back((client.writes_prepared, request));
             self.deferred_total += 1;
             return;
         }
-        let identities = None;
-        self.read(now, conn, op, xid, &frame[8..], identities, fx);
+        let (identities, waited_us) = (None, 0);
+        self.read(now, conn, op, xid, &frame[8..], identities, waited_us, fx);
     }
 
     /// Executes anything that is not a write, now.
@@ -255,6 +259,7 @@ impl Replica {
         xid: Xid,
         body: &[u8],
         identities: Option<&crate::auth::Identities>,
+        waited_us: u64,
         fx: &mut Effects,
     ) {
         let Some(client) = self.clients.get(conn) else { return };
@@ -280,13 +285,15 @@ impl Replica {
                 _ => context.execute(op, xid, body, out),
             });
         }
-        self.stats.responded(fx.bytes.len() - before);
+        if op != OpCode::Ping {
+            self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
+        }
         self.stats.sent += frames;
-        self.stats.answered(op, 0);
+        self.stats.read_answered(op, waited_us);
         let zxid = self.applied.0;
         if let Some(client) = self.clients.get_mut(conn) {
             client.stats.sent += frames;
-            client.stats.answered(op, 0, now.mono, zxid);
+            client.stats.answered(op, waited_us / 1000, now.mono, zxid);
         }
     }
 
@@ -301,11 +308,13 @@ impl Replica {
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
             self.deferred_total -= 1;
             match deferred {
-                Deferred::Request { frame, identities } => {
+                Deferred::Request { frame, received, identities } => {
                     let mut r = Reader::new(&frame);
                     let Ok(header) = RequestHeader::decode_from(&mut r) else { continue };
                     let Some(op) = OpCode::from_code(header.op) else { continue };
-                    self.read(now, conn, op, header.xid, r.rest(), Some(&identities), fx);
+                    let waited_us = now.mono.since(received).as_micros() as u64;
+                    let identities = Some(&identities);
+                    self.read(now, conn, op, header.xid, r.rest(), identities, waited_us, fx);
                 }
                 Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
                 Deferred::Close => return self.close(conn, CloseHow::AfterFlush, fx),

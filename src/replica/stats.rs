@@ -1,27 +1,32 @@
 //! Server-wide counters behind `srvr`, `stat` and `mntr` (`ServerStats`).
 
 use crate::base::Instant;
+use crate::metrics::{Histogram, Summary};
 use crate::wire::OpCode;
 
 /// See the module's introduction.
 #[derive(Clone, Debug)]
 pub struct ServerStats {
-    /// Frames received.
+    /// Frames received, four-letter words included.
     pub received: u64,
-    /// Frames sent, notifications included.
+    /// Frames sent, notifications and answers to four-letter words included.
     pub sent: u64,
-    /// Least request latency in ms.
-    pub min_latency_ms: u64,
-    /// Greatest request latency in ms.
-    pub max_latency_ms: u64,
-    /// Sum of request latencies in ms.
-    pub total_latency_ms: u64,
-    /// Number of requests measured.
-    pub count: u64,
+    /// Bytes received.
+    pub bytes_received: u64,
+    /// Latencies of requests that are no transactions, in microseconds.
+    pub reads: Histogram,
+    /// Latencies of transactions that a client asked for, in microseconds.
+    pub updates: Histogram,
     /// Requests answered, by position of the opcode in `OpCode::ALL`.
     pub ops: [u64; OpCode::ALL.len()],
     /// When this server started to serve.
     pub started: Instant,
+    /// Bytes of replies.
+    pub response_bytes: u64,
+    /// Bytes of notifications.
+    pub watch_bytes: u64,
+    /// Watches that one change fired, by event type in the order of its numbers.
+    pub fired: [Summary; 4],
     /// Size of the last reply in bytes; -1 before the first.
     pub last_response_size: i64,
     /// Least of them; -1 before the first.
@@ -30,9 +35,9 @@ pub struct ServerStats {
     pub max_response_size: i64,
     /// Auth packets refused.
     pub auth_failed: u64,
-    /// Sessions created and renewed.
+    /// Connect requests.
     pub connection_requests: u64,
-    /// Sessions validated on reconnect.
+    /// Connect requests that name a session.
     pub revalidated: u64,
     /// Sessions that expired.
     pub stale_sessions_expired: u64,
@@ -48,12 +53,14 @@ impl ServerStats {
         ServerStats {
             received: 0,
             sent: 0,
-            min_latency_ms: u64::MAX,
-            max_latency_ms: 0,
-            total_latency_ms: 0,
-            count: 0,
+            bytes_received: 0,
+            reads: Histogram::default(),
+            updates: Histogram::default(),
             ops: [0; OpCode::ALL.len()],
             started,
+            response_bytes: 0,
+            watch_bytes: 0,
+            fired: [Summary::default(); 4],
             last_response_size: -1,
             min_response_size: -1,
             max_response_size: -1,
@@ -66,22 +73,41 @@ impl ServerStats {
         }
     }
 
-    /// `srst`: everything but the start time goes back to the beginning.
+    /// `srst`: everything goes back to the beginning but the start time and the count of refused
+    /// auth packets, which `ServerStats.reset` leaves alone too.
     pub fn reset(&mut self) {
-        *self = ServerStats::new(self.started);
+        *self = ServerStats { auth_failed: self.auth_failed, ..ServerStats::new(self.started) };
     }
 
-    /// Counts one answered request.
-    pub fn answered(&mut self, op: OpCode, latency_ms: u64) {
-        self.min_latency_ms = self.min_latency_ms.min(latency_ms);
-        self.max_latency_ms = self.max_latency_ms.max(latency_ms);
-        self.total_latency_ms += latency_ms;
-        self.count += 1;
+    /// Latencies of all requests, in microseconds.
+    pub fn latency(&self) -> Summary {
+        self.reads.summary().merged(self.updates.summary())
+    }
+
+    /// Counts one answered request that was no transaction.
+    #[inline]
+    pub fn read_answered(&mut self, op: OpCode, latency_us: u64) {
+        self.reads.record(latency_us);
         self.ops[op.index()] += 1;
     }
 
-    /// Notes the size of a reply.
+    /// Counts one answered transaction.
+    #[inline]
+    pub fn update_answered(&mut self, op: OpCode, latency_us: u64) {
+        self.updates.record(latency_us);
+        self.ops[op.index()] += 1;
+    }
+
+    /// Notes a notification of `bytes` bytes without its length field.
+    pub fn notified(&mut self, bytes: usize) {
+        self.sent += 1;
+        self.watch_bytes += bytes as u64;
+    }
+
+    /// Notes the size of a reply without its length field.
+    #[inline]
     pub fn responded(&mut self, bytes: usize) {
+        self.response_bytes += bytes as u64;
         let bytes = bytes as i64;
         self.last_response_size = bytes;
         self.max_response_size = self.max_response_size.max(bytes);

@@ -20,6 +20,7 @@ use crate::disk::{
 };
 use crate::front::FrontOptions;
 use crate::log::Compression;
+use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{Effects, Replica, ReplicaOptions, Restore, Restored};
 use crate::session::initial_session_id;
@@ -28,8 +29,10 @@ use crate::sys::{cpu, net, signal};
 use crate::tree::TreeOptions;
 
 use super::edge::Edge;
+use super::host;
 use super::housekeeping::Housekeeping;
 use super::links::{Mailbox, Message};
+use super::timed::TimedRestore;
 use super::topology::{CoreOptions, Topology, WorkerPlan};
 use super::worker::{Brain, Ended, LogStage, Worker, WorkerParts};
 
@@ -203,7 +206,7 @@ impl Server {
         })
         .map_err(|e| dir_error(&e))?;
         let dir = Arc::new(dir);
-        let mut restore = Restore::new(tree_options(settings, seed));
+        let mut restore = TimedRestore::new(Restore::new(tree_options(settings, seed)));
         let options = RecoverOptions {
             trust_empty: storage.is_trust_empty_snapshot,
             db_autocreate: storage.is_db_autocreate,
@@ -212,6 +215,8 @@ impl Server {
         for note in &recovered.notes {
             log::warn!("{note}");
         }
+        let measures = Arc::new(Measures::default());
+        let restore = restore.finish(&recovered, &measures);
         let mismatches = restore.mismatches;
         let (tree, sessions) = restore.finish(recovered.last_zxid, now.wall_ms);
         let took = cpu::now().mono.since(now.mono);
@@ -239,7 +244,7 @@ impl Server {
             restored,
             first_session,
         );
-        Self::launch(settings, &dir, &recovered, replica, recovery)
+        Self::launch(settings, &dir, &recovered, replica, recovery, &measures)
     }
 
     fn launch(
@@ -248,6 +253,7 @@ impl Server {
         recovered: &crate::disk::Recovered,
         replica: Replica,
         recovery: String,
+        measures: &Arc<Measures>,
     ) -> Result<Server, BootError> {
         let storage = &settings.storage;
         let cpus = cpu::allowed_cpus().map_err(unexpected("reading the CPU affinity"))?;
@@ -291,11 +297,12 @@ impl Server {
         .map_err(|e| BootError { message: e.to_string(), exit_code: 3 })?;
         let purge = storage.purge_interval_ms.map(Duration::from_millis);
         let retain = storage.purge_snap_retain_count as usize;
+        let host = host::host(dir, cpu::open_files_max().unwrap_or(0));
         let mut brain = Some(Brain {
             replica,
             fx: Effects::default(),
-            house: Housekeeping::new(house, reports, purge, retain),
-            admin: AdminContext::new(settings, address),
+            house: Housekeeping::new(house, reports, purge, retain, Arc::clone(measures)),
+            admin: AdminContext::new(settings, address, host, Arc::clone(measures)),
         });
         let mut writer = Some(writer);
         let mut listeners = vec![listener];
@@ -326,6 +333,7 @@ impl Server {
                 front_at: front_at.clone(),
                 replica_at,
                 log_at,
+                measures: Arc::clone(measures),
                 ring: ring_options(settings, plan.front.is_some()),
                 busy_poll: Duration::from_micros(u64::from(settings.ring.busy_poll_us)),
             };

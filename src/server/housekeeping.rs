@@ -1,11 +1,13 @@
 //! What happens in the background on behalf of the replica: snapshot files, purge, directory sizes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 
 use crate::base::{Instant, Now};
 use crate::disk::{Housekeeper, PurgePolicy, Report};
+use crate::metrics::Measures;
 use crate::replica::{Effect, Effects, Input, Replica};
 
 /// The replica's end of the housekeeper.
@@ -22,6 +24,10 @@ pub struct Housekeeping {
     pub dir_sizes: (u64, u64),
     finishing: bool,
     done: bool,
+    measures: Arc<Measures>,
+    /// When [`Housekeeping::poll`] was last called: within the same turn as everything else.
+    polled: Instant,
+    snapshot_began: Instant,
 }
 
 /// Bytes of snapshot that may wait for the disk.
@@ -34,6 +40,7 @@ impl Housekeeping {
         reports: Receiver<Report>,
         purge: Option<Duration>,
         retain: usize,
+        measures: Arc<Measures>,
     ) -> Housekeeping {
         Housekeeping {
             house,
@@ -46,13 +53,19 @@ impl Housekeeping {
             dir_sizes: (0, 0),
             finishing: false,
             done: false,
+            measures,
+            polled: Instant(0),
+            snapshot_began: Instant(0),
         }
     }
 
     /// Carries out a snapshot effect.
     pub fn snapshot(&mut self, effect: Effect) {
         match effect {
-            Effect::SnapshotBegin(zxid) => self.house.snapshot_begin(zxid),
+            Effect::SnapshotBegin(zxid) => {
+                self.snapshot_began = self.polled;
+                self.house.snapshot_begin(zxid);
+            }
             Effect::SnapshotChunk(chunk) => {
                 self.house.snapshot_chunk(chunk);
                 self.handed += 1;
@@ -64,9 +77,13 @@ impl Housekeeping {
 
     /// Takes reports, tells the replica, starts what is due.
     pub fn poll(&mut self, now: Now, replica: &mut Replica, fx: &mut Effects) {
+        self.polled = now.mono;
         while let Ok(report) = self.reports.try_recv() {
             match report {
                 Report::SnapshotDone { zxid, bytes, .. } => {
+                    let took = now.mono.since(self.snapshot_began);
+                    self.measures.snapshot.record(took.as_micros() as u64);
+                    self.next_sizes = now.mono;
                     log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
                     replica.handle(now, Input::SnapshotEnded { ok: true }, fx);
                     self.purge_segments();

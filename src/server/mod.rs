@@ -4,8 +4,10 @@
 
 mod boot;
 mod edge;
+mod host;
 mod housekeeping;
 mod links;
+mod timed;
 mod topology;
 mod worker;
 

@@ -17,11 +17,13 @@ use crate::base::{ConnId, Instant, Now, Zxid};
 use crate::disk::{FatalLogError, LogWriter, PendingWrite};
 use crate::front::FrontSink;
 use crate::log::{Batch, WritePlan};
+use crate::metrics::Measures;
 use crate::replica::{CloseHow, Effect, Effects, Input, Replica};
 use crate::sys::ring::{Completion, Ring, RingOptions};
 use crate::sys::{cpu, net};
 
 use super::edge::{Edge, Gone, TOKEN_BELL, TOKEN_LOG};
+use super::host;
 use super::housekeeping::Housekeeping;
 use super::links::{FrontEvent, FrontTurn, Mailbox, Message};
 
@@ -54,6 +56,7 @@ pub struct InFlight {
     len: usize,
     rw_flags: i32,
     plan: WritePlan,
+    began: Instant,
 }
 
 /// Everything a worker needs to run.
@@ -78,6 +81,8 @@ pub struct WorkerParts {
     pub replica_at: usize,
     /// Which worker runs the log.
     pub log_at: usize,
+    /// Figures that all workers contribute to.
+    pub measures: Arc<Measures>,
     /// Ring settings.
     pub ring: RingOptions,
     /// Spin this long before sleeping.
@@ -174,7 +179,18 @@ impl Sink<'_> {
 
 impl Brain {
     fn word(&mut self, now: Now, conn: ConnId, word: [u8; 4], argument: &[u8]) {
-        let text = admin::four_letter(&mut self.admin, &mut self.replica, now, word, argument);
+        self.admin.live.dir_sizes = self.house.dir_sizes;
+        match &word {
+            b"mntr" => self.admin.live.open_files = host::open_files(),
+            b"envi" => {
+                let (free, max, used) = host::memory();
+                let live = &mut self.admin.live;
+                (live.memory_free, live.memory_max, live.memory_used) = (free, max, used);
+            }
+            _ => {}
+        }
+        let replica = &mut self.replica;
+        let text = admin::four_letter(&mut self.admin, replica, now, conn, word, argument);
         self.fx.send(conn, |out| out.extend_from_slice(text.as_bytes()));
         self.replica.handle(now, Input::Closed { conn }, &mut self.fx);
         self.fx.close(conn, CloseHow::AfterFlush);
@@ -296,6 +312,7 @@ impl Worker {
                 let gone = edge.received(now, ring, token, result, more, &mut sink).map_err(io)?;
                 if let Gone::Yes(conn) = gone {
                     sink.closed(conn);
+                    self.parts.measures.connections_dropped.add(1);
                 }
                 Ok(())
             }
@@ -311,11 +328,15 @@ impl Worker {
             }
             Completion::Written { buf, result, .. } => {
                 let Some(log) = &mut self.parts.log else { return Ok(()) };
-                let Some(InFlight { fd, offset, len, rw_flags, plan }) = log.in_flight.take()
+                let Some(InFlight { fd, offset, len, rw_flags, plan, began }) =
+                    log.in_flight.take()
                 else {
                     return Ok(());
                 };
                 let write = PendingWrite { fd, offset, len, rw_flags, buf, plan };
+                let measures = &self.parts.measures;
+                measures.log_batch.record(plan.records as u64);
+                measures.log_write.record(self.now.mono.since(began).as_micros() as u64);
                 let zxid = log.writer.finish_write(write, result).map_err(fatal)?;
                 self.durable(zxid);
                 Ok(())
@@ -385,7 +406,7 @@ impl Worker {
         };
         match edge.adopt(now, ring, fd, peer) {
             Ok(Some(conn)) => sink.opened(conn, peer),
-            Ok(None) => {}
+            Ok(None) => self.parts.measures.connections_rejected.add(1),
             Err(e) => return Err(format!("event loop: {e}")),
         }
         Ok(())
@@ -445,6 +466,9 @@ impl Worker {
             edge.rearm_due(now, &mut self.ring).map_err(io)?;
         }
         let mut gone = std::mem::take(&mut self.gone);
+        if !gone.is_empty() {
+            self.parts.measures.connections_idle.add(gone.len() as u64);
+        }
         let (_, _, mut sink) = self.edge_and_sink();
         for conn in gone.drain(..) {
             sink.closed(conn);
@@ -563,7 +587,12 @@ impl Worker {
         let Some(log) = &mut self.parts.log else { return Ok(()) };
         if log.inline {
             let mut durable = None;
-            while let Some(zxid) = log.writer.write_sync().map_err(fatal)? {
+            loop {
+                let (before, began) = (log.writer.durable(), cpu::now().mono);
+                let Some(zxid) = log.writer.write_sync().map_err(fatal)? else { break };
+                let measures = &self.parts.measures;
+                measures.log_write.record(host::micros_since(began));
+                measures.log_batch.record((zxid.0 - before.0).unsigned_abs());
                 durable = Some(zxid);
             }
             if let Some(zxid) = durable {
@@ -579,7 +608,8 @@ impl Worker {
             self.ring
                 .write(fd, buf, len, offset, rw_flags, TOKEN_LOG)
                 .map_err(|e| format!("event loop: {e}"))?;
-            log.in_flight = Some(InFlight { fd, offset, len, rw_flags, plan });
+            let began = self.now.mono;
+            log.in_flight = Some(InFlight { fd, offset, len, rw_flags, plan, began });
         }
         Ok(())
     }

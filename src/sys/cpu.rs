@@ -82,6 +82,18 @@ pub fn forgo_huge_pages() {
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, on, unused, unused, unused) };
 }
 
+/// The soft limit of open files.
+pub fn open_files_max() -> io::Result<u64> {
+    // SAFETY: all zeros is a valid rlimit.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    let pointer = &raw mut limit;
+    // SAFETY: the pointer describes the rlimit above.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, pointer) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}
+
 /// Random bytes from the kernel, for seeds and nonces.
 pub fn random_u64() -> io::Result<u64> {
     let mut bytes = [0u8; 8];

@@ -1,0 +1,291 @@
+//! `mntr`: the gauges, counters and summaries of Apache 3.9 under their names.
+//!
+//! What measures a part that this server does not have (thread pools of the commit processor,
+//! caches, Netty, roles of an ensemble) is there with 0, so that dashboards find every key.
+//! Figures by namespace exist in Apache only once there is something in them; here those of
+//! quotas do, `read_per_namespace`, `write_per_namespace` and
+//! `quota_exceeded_error_per_namespace` are left out.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write};
+
+use crate::base::Now;
+use crate::metrics::{Histogram, Summary};
+use crate::replica::Replica;
+use crate::tree::Tree;
+
+use super::context::AdminContext;
+use super::words::{VERSION, average};
+
+/// Counters of Apache 3.9.
+const COUNTERS: [&str; 51] = [
+    "add_dead_watcher_stall_time",
+    "bytes_received_count",
+    "cnxn_closed_without_zk_server_running",
+    "commit_count",
+    "connection_drop_count",
+    "connection_rejected",
+    "connection_request_count",
+    "connection_revalidate_count",
+    "dead_watchers_cleared",
+    "dead_watchers_queued",
+    "diff_count",
+    "digest_mismatches_count",
+    "ensemble_auth_fail",
+    "ensemble_auth_skip",
+    "ensemble_auth_success",
+    "insecure_admin_count",
+    "large_requests_rejected",
+    "learner_commit_received_count",
+    "learner_proposal_received_count",
+    "looking_count",
+    "outstanding_changes_queued",
+    "outstanding_changes_removed",
+    "prep_processor_request_queued",
+    "proposal_count",
+    "quit_leading_due_to_disloyal_voter",
+    "request_commit_queued",
+    "request_throttle_wait_count",
+    "requests_not_forwarded_to_commit_processor",
+    "response_bytes",
+    "response_packet_cache_hits",
+    "response_packet_cache_misses",
+    "response_packet_get_children_cache_hits",
+    "response_packet_get_children_cache_misses",
+    "restore_error_count",
+    "restore_rate_limited_count",
+    "revalidate_count",
+    "sessionless_connections_expired",
+    "skip_learner_request_to_next_processor_count",
+    "snap_count",
+    "snapshot_error_count",
+    "snapshot_rate_limited_count",
+    "stale_replies",
+    "stale_requests",
+    "stale_requests_dropped",
+    "stale_sessions_expired",
+    "sync_processor_request_queued",
+    "throttled_ops",
+    "tls_handshake_exceeded",
+    "unrecoverable_error_count",
+    "unsuccessful_handshake",
+    "watch_bytes",
+];
+
+/// Its basic summaries.
+const SUMMARIES: [&str; 42] = [
+    "commit_commit_proc_req_queued",
+    "commit_process_time",
+    "concurrent_request_processing_in_commit_processor",
+    "connection_token_deficit",
+    "dbinittime",
+    "election_time",
+    "follower_sync_time",
+    "fsynctime",
+    "inflight_diff_count",
+    "inflight_snap_count",
+    "leader_unavailable_time",
+    "learner_request_processor_queue_size",
+    "netty_queued_buffer_capacity",
+    "node_changed_watch_count",
+    "node_children_watch_count",
+    "node_created_watch_count",
+    "node_deleted_watch_count",
+    "observer_sync_time",
+    "pending_session_queue_size",
+    "prep_process_time",
+    "prep_processor_queue_size",
+    "proposal_process_time",
+    "read_commit_proc_issued",
+    "read_commit_proc_req_queued",
+    "reads_after_write_in_session_queue",
+    "reads_issued_from_session_queue",
+    "requests_in_session_queue",
+    "restore_time",
+    "session_queues_drained",
+    "snapshottime",
+    "socket_closing_time",
+    "startup_snap_load_time",
+    "startup_txns_load_time",
+    "startup_txns_loaded",
+    "sync_process_time",
+    "sync_processor_batch_size",
+    "sync_processor_queue_size",
+    "time_waiting_empty_pool_in_commit_processor_read_ms",
+    "unavailable_time",
+    "write_batch_time_in_commit_processor",
+    "write_commit_proc_issued",
+    "write_commit_proc_req_queued",
+];
+
+/// Its summaries with percentiles.
+const HISTOGRAMS: [&str; 23] = [
+    "close_session_prep_time",
+    "commit_propagation_latency",
+    "dead_watchers_cleaner_latency",
+    "jvm_pause_time_ms",
+    "local_write_committed_time_ms",
+    "om_commit_process_time_ms",
+    "om_proposal_process_time_ms",
+    "prep_processor_queue_time_ms",
+    "propagation_latency",
+    "proposal_ack_creation_latency",
+    "proposal_latency",
+    "quorum_ack_latency",
+    "read_commitproc_time_ms",
+    "read_final_proc_time_ms",
+    "readlatency",
+    "request_throttle_queue_time_ms",
+    "server_write_committed_time_ms",
+    "sync_processor_queue_and_flush_time_ms",
+    "sync_processor_queue_flush_time_ms",
+    "sync_processor_queue_time_ms",
+    "updatelatency",
+    "write_commitproc_time_ms",
+    "write_final_proc_time_ms",
+];
+
+/// Microseconds in the unit in which times are shown.
+const MS: u64 = 1000;
+
+fn line(out: &mut String, key: &str, value: impl Display) {
+    let _ = writeln!(out, "zk_{key}\t{value}");
+}
+
+/// `mntr`.
+pub(super) fn mntr(context: &AdminContext, replica: &Replica, now: Now) -> String {
+    let mut out = String::with_capacity(16 * 1024);
+    gauges(&mut out, context, replica, now);
+    quotas(&mut out, replica.tree());
+    for key in COUNTERS {
+        line(&mut out, key, counter(key, context, replica));
+    }
+    for key in SUMMARIES {
+        let (summary, unit) = summary(key, context, replica);
+        put_summary(&mut out, key, &summary, unit);
+    }
+    let none = Histogram::default();
+    for key in HISTOGRAMS {
+        let histogram = histogram(key, replica).unwrap_or(&none);
+        put_summary(&mut out, key, histogram.summary(), MS);
+        for (percentile, permille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
+            let value = histogram.percentile(permille) / MS;
+            line(&mut out, &format!("{percentile}_{key}"), value);
+        }
+    }
+    out
+}
+
+fn put_summary(out: &mut String, key: &str, summary: &Summary, unit: u64) {
+    line(out, &format!("avg_{key}"), average(summary, unit));
+    line(out, &format!("min_{key}"), summary.least() / unit);
+    line(out, &format!("max_{key}"), summary.max / unit);
+    line(out, &format!("cnt_{key}"), summary.count);
+    line(out, &format!("sum_{key}"), summary.sum / unit);
+}
+
+fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now) {
+    let (stats, tree) = (replica.stats(), replica.tree());
+    let latency = stats.latency();
+    line(out, "version", VERSION);
+    line(out, "server_state", "standalone");
+    line(out, "avg_latency", average(&latency, MS));
+    line(out, "max_latency", latency.max / MS);
+    line(out, "min_latency", latency.least() / MS);
+    line(out, "packets_received", stats.received);
+    line(out, "packets_sent", stats.sent);
+    line(out, "num_alive_connections", replica.client_count());
+    line(out, "outstanding_requests", replica.outstanding());
+    line(out, "uptime", now.mono.since(stats.started).as_millis());
+    line(out, "znode_count", tree.node_count());
+    line(out, "watch_count", replica.watches().count());
+    line(out, "ephemerals_count", tree.ephemerals_count());
+    line(out, "approximate_data_size", tree.approximate_data_size());
+    line(out, "global_sessions", replica.sessions().len());
+    line(out, "local_sessions", 0);
+    line(out, "open_file_descriptor_count", context.live.open_files);
+    line(out, "max_file_descriptor_count", context.host.open_files_max);
+    line(out, "connection_drop_probability", "0.0");
+    line(out, "last_client_response_size", stats.last_response_size);
+    line(out, "max_client_response_size", stats.max_response_size);
+    line(out, "min_client_response_size", stats.min_response_size);
+    line(out, "outstanding_tls_handshake", 0);
+    line(out, "auth_failed_count", stats.auth_failed);
+    line(out, "non_mtls_remote_conn_count", 0);
+    line(out, "non_mtls_local_conn_count", 0);
+}
+
+/// Limits and usage, summed over the quotas below each top-level node (`QuotaMetricsUtils`).
+fn quotas(out: &mut String, tree: &Tree) {
+    let mut sums: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for prefix in tree.quota_prefixes() {
+        let Some(quota) = tree.quota(&tree.key(prefix)) else { continue };
+        let namespace = prefix.trim_start_matches('/').split('/').next().unwrap_or_default();
+        let limit = |soft: i64, hard: i64| if hard > -1 { hard } else { soft };
+        let (limits, usage) = (&quota.limits, &quota.usage);
+        for (key, value) in [
+            ("quota_bytes_limit_per_namespace", limit(limits.bytes, limits.bytes_hard)),
+            ("quota_bytes_usage_per_namespace", usage.bytes),
+            ("quota_count_limit_per_namespace", limit(limits.count, limits.count_hard)),
+            ("quota_count_usage_per_namespace", usage.count),
+        ] {
+            let sum = sums.entry((key, namespace)).or_default();
+            *sum = sum.saturating_add(value);
+        }
+    }
+    for ((key, namespace), sum) in sums {
+        line(out, &format!("{namespace}_{key}"), sum);
+    }
+}
+
+fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
+    let (stats, measures) = (replica.stats(), &context.measures);
+    match key {
+        "bytes_received_count" => stats.bytes_received,
+        "connection_drop_count" => measures.connections_dropped.get(),
+        "connection_rejected" => measures.connections_rejected.get(),
+        "connection_request_count" => stats.connection_requests,
+        "connection_revalidate_count" => stats.revalidated,
+        "digest_mismatches_count" => measures.digest_mismatches.get(),
+        // Every request, as in Apache, where reads too pass through these stages.
+        "prep_processor_request_queued" | "sync_processor_request_queued" => stats.latency().count,
+        "response_bytes" => stats.response_bytes,
+        // Apache counts connections with a session too.
+        "sessionless_connections_expired" => measures.connections_idle.get(),
+        "snapshot_error_count" => stats.snapshot_errors,
+        "stale_sessions_expired" => stats.stale_sessions_expired,
+        "watch_bytes" => stats.watch_bytes,
+        _ => 0,
+    }
+}
+
+/// Figures and the unit in which they are shown.
+fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u64) {
+    let (fired, measures) = (&replica.stats().fired, &context.measures);
+    match key {
+        "dbinittime" => (measures.db_init.get(), MS),
+        "fsynctime" | "sync_process_time" => (measures.log_write.get(), MS),
+        "node_created_watch_count" => (fired[0], 1),
+        "node_deleted_watch_count" => (fired[1], 1),
+        "node_changed_watch_count" => (fired[2], 1),
+        "node_children_watch_count" => (fired[3], 1),
+        "snapshottime" => (measures.snapshot.get(), MS),
+        "startup_snap_load_time" => (measures.snapshot_load.get(), MS),
+        "startup_txns_load_time" => (measures.txns_load.get(), MS),
+        "startup_txns_loaded" => (measures.txns_loaded.get(), 1),
+        "sync_processor_batch_size" => (measures.log_batch.get(), 1),
+        _ => (Summary::default(), 1),
+    }
+}
+
+fn histogram<'a>(key: &str, replica: &'a Replica) -> Option<&'a Histogram> {
+    let stats = replica.stats();
+    match key {
+        "readlatency" => Some(&stats.reads),
+        // From its arrival a transaction waits for nothing but the log.
+        "updatelatency" | "propagation_latency" | "sync_processor_queue_and_flush_time_ms" => {
+            Some(&stats.updates)
+        }
+        _ => None,
+    }
+}
