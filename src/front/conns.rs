@@ -22,6 +22,9 @@ pub struct FrontOptions {
     pub sessionless_timeout_ms: u64,
     /// Output bytes waiting for a slow reader beyond which its requests are not taken.
     pub max_output: usize,
+    /// Output bytes waiting for a reader that does not read beyond which it is cut off: what it
+    /// did not ask for, such as notifications, keeps coming. Must exceed `max_output`.
+    pub cut_off_output: usize,
 }
 
 /// Where frames and commands go.
@@ -62,6 +65,10 @@ struct Conn {
     paused: bool,
     /// Being closed from this side; input is ignored.
     closing: bool,
+    /// Input was held back because of waiting output, and is to be taken when that is gone.
+    clogged: bool,
+    /// It does not read what it is sent: neither input nor output counts any more.
+    cut_off: bool,
     /// Input behind the last whole frame, or held back while paused.
     input: Vec<u8>,
     /// Output not given to the socket yet.
@@ -143,6 +150,8 @@ impl Front {
             first: true,
             paused: false,
             closing: false,
+            clogged: false,
+            cut_off: false,
             input: Vec::new(),
             output: Vec::new(),
             sending: 0,
@@ -162,11 +171,11 @@ impl Front {
     ) -> Verdict {
         let (options, stopped) = (self.options, self.stopped);
         let Some(found) = self.get(conn) else { return Verdict::Read };
-        if found.closing || stopped {
+        if found.closing || found.cut_off || stopped {
             return Verdict::Read;
         }
         found.idle_at = now + Duration::from_millis(found.timeout_ms);
-        if found.paused || found.is_clogged(&options) {
+        if found.paused || found.clogs(&options) {
             found.input.extend_from_slice(bytes);
             return found.verdict(&options);
         }
@@ -201,9 +210,13 @@ impl Front {
         let (options, stopped) = (self.options, self.stopped);
         let Some(found) = self.get(conn) else { return Verdict::Read };
         found.paused = false;
-        if found.closing || stopped || found.is_clogged(&options) {
+        if found.closing || found.cut_off || stopped {
             return Verdict::Read;
         }
+        if found.clogs(&options) {
+            return found.verdict(&options);
+        }
+        found.clogged = false;
         found.take_input(&options, sink)
     }
 
@@ -215,12 +228,18 @@ impl Front {
         }
     }
 
-    /// Queues output; returns whether the connection has become ready to send.
-    pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) -> bool {
-        let Some(found) = self.get(conn) else { return false };
-        let ready = found.output.is_empty() && found.sending == 0;
+    /// Queues output.
+    pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) -> Queued {
+        let limit = self.options.cut_off_output;
+        let Some(found) = self.get(conn).filter(|found| !found.cut_off) else {
+            return Queued::Waiting;
+        };
+        let waiting = found.output.len() + found.sending;
+        if waiting > limit {
+            return found.cut_off(waiting);
+        }
         found.output.extend_from_slice(bytes);
-        ready
+        if waiting == 0 { Queued::Ready } else { Queued::Waiting }
     }
 
     /// Takes the queued output for sending, exchanging it for a spare buffer.
@@ -235,9 +254,7 @@ impl Front {
 
     /// A send is complete. Returns what to do next.
     pub fn sent(&mut self, conn: ConnId) -> Sent {
-        let options = self.options;
         let Some(found) = self.get(conn) else { return Sent::Nothing };
-        let was_clogged = found.is_clogged(&options);
         found.sending = 0;
         if !found.output.is_empty() {
             return Sent::More;
@@ -245,7 +262,7 @@ impl Front {
         if found.closing {
             return Sent::Flushed;
         }
-        if was_clogged && !found.paused { Sent::Unclogged } else { Sent::Nothing }
+        if found.clogged && !found.paused { Sent::Unclogged } else { Sent::Nothing }
     }
 
     /// This side wants the connection closed; returns whether everything queued has been sent.
@@ -276,13 +293,13 @@ impl Front {
         }
     }
 
-    /// Connections that have been silent for too long. Call about once a second.
+    /// Connections that have been silent for too long or were cut off. Call about once a second.
     pub fn idle(&self, now: Instant, out: &mut Vec<ConnId>) {
         out.extend(
             self.conns
                 .iter()
                 .flatten()
-                .filter(|found| found.idle_at <= now && !found.closing)
+                .filter(|found| (found.idle_at <= now || found.cut_off) && !found.closing)
                 .map(|found| found.id),
         );
     }
@@ -291,6 +308,17 @@ impl Front {
     pub fn ids(&self) -> impl Iterator<Item = ConnId> {
         self.conns.iter().flatten().map(|found| found.id)
     }
+}
+
+/// What became of output.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Queued {
+    /// The connection has become ready to send.
+    Ready,
+    /// It waits behind other output, or the connection is gone.
+    Waiting,
+    /// The peer does not read: all its output is dropped, and the connection must be ended.
+    CutOff,
 }
 
 /// What follows a completed send.
@@ -307,8 +335,22 @@ pub enum Sent {
 }
 
 impl Conn {
-    fn is_clogged(&self, options: &FrontOptions) -> bool {
-        self.output.len() + self.sending > options.max_output
+    /// Whether so much output waits that input must, too; remembers that it does.
+    fn clogs(&mut self, options: &FrontOptions) -> bool {
+        let clogs = self.output.len() + self.sending > options.max_output;
+        self.clogged |= clogs;
+        clogs
+    }
+
+    fn cut_off(&mut self, waiting: usize) -> Queued {
+        log::warn!(
+            "closing the connection of {}: it has {waiting} bytes to read and does not read them",
+            self.peer
+        );
+        self.cut_off = true;
+        self.input = Vec::new();
+        self.output = Vec::new();
+        Queued::CutOff
     }
 
     fn verdict(&self, options: &FrontOptions) -> Verdict {

@@ -8,5 +8,8 @@
 mod conns;
 mod framing;
 
-pub use conns::{Admission, Front, FrontOptions, FrontSink, Sent, Verdict};
+pub use conns::{Admission, Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 pub use framing::{FrameError, whole_frames};
+
+#[cfg(test)]
+mod tests;

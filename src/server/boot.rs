@@ -457,6 +457,7 @@ fn front_options(settings: &Settings, id: u8, fronts: usize) -> FrontOptions {
         max_total: share(settings.cnxns_max),
         sessionless_timeout_ms: u64::from(settings.sessionless_timeout_ms),
         max_output: 16 << 20,
+        cut_off_output: (64 << 20) + settings.packet_size_max as usize,
     }
 }
 

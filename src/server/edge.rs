@@ -7,7 +7,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use crate::base::{ConnId, Instant, Now};
-use crate::front::{Admission, Front, FrontOptions, FrontSink, Sent, Verdict};
+use crate::front::{Admission, Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 use crate::sys::net::{self, Direction};
 use crate::sys::ring::{Bytes, OpId, Ring};
 
@@ -299,8 +299,15 @@ impl Edge {
 
     /// Queues output of a connection.
     pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) {
-        if self.front.queue(conn, bytes) {
-            self.ready.push(conn);
+        match self.front.queue(conn, bytes) {
+            Queued::Ready => self.ready.push(conn),
+            Queued::Waiting => {}
+            // Ends the operations in flight, which tells the replica; failing that, the sweep.
+            Queued::CutOff => {
+                if let Some(socket) = self.socket(conn) {
+                    net::shutdown(&socket.fd, Direction::Both);
+                }
+            }
         }
     }
 
