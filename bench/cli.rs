@@ -12,6 +12,7 @@ use crate::ceiling::{Canned, Ceiling};
 use crate::compare;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
+use crate::stages;
 use crate::stats::Latency;
 use crate::storm::{self, Storm};
 
@@ -21,6 +22,7 @@ rk-bench: load generator for servers that speak ZooKeeper's client protocol
 rk-bench load [options] HOST:PORT     put a load on a server and measure it
 rk-bench storm [options] HOST:PORT    many sessions arrive, are cut off and return; watch fan-out
 rk-bench ceiling [options]            the least a server can do: canned replies, write + fdatasync
+rk-bench stages [options]             Ringkeeper's stages alone, in memory: ns per request
 rk-bench compare [options]            Ringkeeper, the ceiling and Apache ZooKeeper in one run
 
 load:
@@ -48,6 +50,9 @@ ceiling:
   --dir D             where its log goes (.)
   --size N, --list-children N, --list-name N   shape of the canned replies
 
+stages:
+  --keys N            znodes of the larger tree (1000000); --rounds N: bursts measured (200)
+
 compare: `rk-bench compare --help`; storm: `rk-bench storm --help`
 ";
 
@@ -60,6 +65,7 @@ pub fn run() -> Result<(), String> {
             Some("compare") => compare::run(&mut parser),
             Some("storm") => run_storm(&mut parser),
             Some("ceiling") => run_ceiling(&mut parser),
+            Some("stages") => run_stages(&mut parser),
             Some("help") => help(),
             _ => Err(format!("no command {command:?}; see rk-bench --help")),
         },
@@ -168,6 +174,19 @@ fn run_storm(parser: &mut lexopt::Parser) -> Result<(), String> {
         );
     }
     Ok(())
+}
+
+fn run_stages(parser: &mut lexopt::Parser) -> Result<(), String> {
+    let (mut keys, mut rounds) = (1_000_000u64, 200usize);
+    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
+        match arg {
+            Long("keys") => keys = value(parser, "keys")?,
+            Long("rounds") => rounds = value(parser, "rounds")?,
+            Long("help") => return help(),
+            other => return Err(other.unexpected().to_string()),
+        }
+    }
+    stages::run(keys.max(1), rounds.max(1))
 }
 
 fn run_ceiling(parser: &mut lexopt::Parser) -> Result<(), String> {

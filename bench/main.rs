@@ -16,6 +16,7 @@ mod procfs;
 mod report;
 mod scenario;
 mod servers;
+mod stages;
 mod stats;
 mod storm;
 mod worker;

@@ -27,6 +27,19 @@ pub struct FrontOptions {
     pub cut_off_output: usize,
 }
 
+impl Default for FrontOptions {
+    fn default() -> FrontOptions {
+        FrontOptions {
+            id: 0,
+            max_frame: 0xf_ffff,
+            max_per_ip: 60,
+            max_total: 0,
+            sessionless_timeout_ms: 10_000,
+            max_output: 16 << 20,
+        }
+    }
+}
+
 /// Where frames and commands go.
 pub trait FrontSink {
     /// Whole frames of a connection, lengths included.

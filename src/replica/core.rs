@@ -54,6 +54,29 @@ pub struct ReplicaOptions {
     pub seed: u64,
 }
 
+impl Default for ReplicaOptions {
+    /// A standalone server as Apache configures it by default.
+    fn default() -> ReplicaOptions {
+        ReplicaOptions {
+            server_id: 1,
+            tick_ms: 3000,
+            min_session_timeout_ms: 6000,
+            max_session_timeout_ms: 60_000,
+            prepare: PrepareOptions::default(),
+            reconfig_enabled: false,
+            close_session_paths: true,
+            outstanding_limit: 1000,
+            snap_count: 100_000,
+            snap_size_bytes: 4 << 30,
+            container_check_ms: 60_000,
+            container_per_minute: 10_000,
+            container_never_used_ms: 0,
+            digest: true,
+            seed: 1,
+        }
+    }
+}
+
 /// What recovery found.
 #[derive(Debug)]
 pub struct Restored {

@@ -1,0 +1,321 @@
+//! `rk-bench stages`: what one request costs each stage of Ringkeeper, alone and in memory.
+//!
+//! The stages are the server's own code, driven as a worker drives them, without sockets, kernel
+//! or disk. On a large machine each stage has cores of its own, so the slowest of these figures
+//! bounds what the machine can do.
+
+use std::time::Instant as Clock;
+
+use ringkeeper::auth::{Auth, AuthOptions};
+use ringkeeper::base::{ConnId, Instant, Now, Rng, SessionId, Xid, Zxid};
+use ringkeeper::front::{Admission, Front, FrontOptions, FrontSink};
+use ringkeeper::log::{Appender, Batch, Plan, SegmentHeader};
+use ringkeeper::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
+use ringkeeper::tree::{Tree, TreeOptions};
+use ringkeeper::wire::{
+    ACL_OPEN_BYTES, ConnectRequest, OpCode, TxnHeader, TxnType, begin_frame, end_frame, put_bool,
+    put_buffer, put_i32, put_str,
+};
+
+const CONNS: usize = 16;
+const DEPTH: usize = 64;
+const SIZE: usize = 100;
+
+struct Bench {
+    replica: Replica,
+    fx: Effects,
+    conns: Vec<ConnId>,
+    now: Now,
+    rng: Rng,
+    keys: u64,
+}
+
+fn path(key: u64) -> String {
+    format!("/bench/d{:02}/k{key:08}", key % 100)
+}
+
+fn frame(op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let start = begin_frame(&mut out);
+    put_i32(&mut out, 1);
+    put_i32(&mut out, op.code());
+    body(&mut out);
+    end_frame(&mut out, start);
+    out
+}
+
+fn create(path: &str) -> Vec<u8> {
+    frame(OpCode::Create, |out| {
+        put_str(out, path);
+        put_buffer(out, Some(&[7; SIZE]));
+        out.extend_from_slice(ACL_OPEN_BYTES);
+        put_i32(out, 0);
+    })
+}
+
+fn request(kind: OpCode, key: u64) -> Vec<u8> {
+    let path = path(key);
+    match kind {
+        OpCode::SetData => frame(kind, |out| {
+            put_str(out, &path);
+            put_buffer(out, Some(&[9; SIZE]));
+            put_i32(out, -1);
+        }),
+        OpCode::Create => create(&format!("{path}-new")),
+        OpCode::Delete => frame(kind, |out| {
+            put_str(out, &format!("{path}-new"));
+            put_i32(out, -1);
+        }),
+        _ => frame(kind, |out| {
+            put_str(out, &path);
+            put_bool(out, false);
+        }),
+    }
+}
+
+impl Bench {
+    fn new(keys: u64) -> Result<Bench, String> {
+        let tree = Tree::new(TreeOptions {
+            extended_types: false,
+            emulate_353_ttl: false,
+            digest: true,
+            hash_seed: 42,
+        });
+        let restored =
+            Restored { tree, sessions: Vec::new(), last_zxid: Zxid::ZERO, wants_snapshot: false };
+        let auth = Auth::new(AuthOptions::default())?;
+        let options = ReplicaOptions {
+            outstanding_limit: u64::MAX,
+            snap_count: u64::MAX / 4,
+            ..ReplicaOptions::default()
+        };
+        let now = Now { mono: Instant::from_ms(1000), wall_ms: 1_000_000_000_000 };
+        let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut bench = Bench {
+            replica,
+            fx: Effects::default(),
+            conns: Vec::new(),
+            now,
+            rng: Rng::new(1),
+            keys,
+        };
+        bench.connect();
+        bench.fill();
+        Ok(bench)
+    }
+
+    fn connect(&mut self) {
+        for slot in 0..CONNS as u32 {
+            let conn = ConnId::new(slot, 1);
+            let peer = ([127, 0, 0, 1], 1000).into();
+            self.replica.handle(self.now, Input::Opened { conn, peer }, &mut self.fx);
+            let mut hello = Vec::new();
+            let start = begin_frame(&mut hello);
+            ConnectRequest {
+                protocol_version: 0,
+                last_zxid_seen: Zxid::ZERO,
+                timeout_ms: 30_000,
+                session: SessionId(0),
+                password: &[0; 16],
+                read_only: Some(false),
+            }
+            .encode_into(&mut hello);
+            end_frame(&mut hello, start);
+            self.feed(conn, &hello);
+            self.conns.push(conn);
+        }
+        self.sync();
+    }
+
+    fn fill(&mut self) {
+        let conn = self.conns[0];
+        self.feed(conn, &create("/bench"));
+        for dir in 0..100 {
+            self.feed(conn, &create(&format!("/bench/d{dir:02}")));
+        }
+        for key in 0..self.keys {
+            self.feed(conn, &create(&path(key)));
+            if key % 1024 == 0 {
+                self.sync();
+            }
+        }
+        self.sync();
+    }
+
+    fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
+        self.replica.handle(self.now, Input::Frames { conn, bytes }, &mut self.fx);
+    }
+
+    /// Everything prepared becomes durable and is applied.
+    fn sync(&mut self) {
+        self.replica.flush(&mut self.fx);
+        let last = self.fx.list.iter().rev().find_map(|effect| match effect {
+            Effect::Append(batch) => batch.last_zxid(),
+            _ => None,
+        });
+        self.fx.clear();
+        if let Some(zxid) = last {
+            self.replica.handle(self.now, Input::Synced { zxid }, &mut self.fx);
+            self.fx.clear();
+        }
+    }
+
+    fn burst(&mut self, kind: OpCode, used: &mut Vec<u64>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for _ in 0..DEPTH {
+            let key = match kind {
+                OpCode::Delete => used.pop().unwrap_or(0),
+                OpCode::Create => {
+                    let key = used.len() as u64 % self.keys;
+                    used.push(key);
+                    key
+                }
+                _ => self.rng.below(self.keys),
+            };
+            bytes.extend_from_slice(&request(kind, key));
+        }
+        bytes
+    }
+
+    /// Median over rounds of the nanoseconds per request: taking it, and applying it.
+    fn measure(&mut self, kind: OpCode, used: &mut Vec<u64>, rounds: usize) -> (f64, f64) {
+        let (mut take, mut apply) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            let bursts: Vec<_> = (0..CONNS).map(|_| self.burst(kind, used)).collect();
+            let start = Clock::now();
+            for (at, bytes) in bursts.iter().enumerate() {
+                let conn = self.conns[at];
+                self.feed(conn, bytes);
+            }
+            let middle = Clock::now();
+            self.sync();
+            let per = (CONNS * DEPTH) as f64;
+            take.push((middle - start).as_nanos() as f64 / per);
+            apply.push(middle.elapsed().as_nanos() as f64 / per);
+        }
+        (median(take), median(apply))
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+struct Count(u64);
+
+impl FrontSink for Count {
+    fn frames(&mut self, _: ConnId, bytes: &[u8]) {
+        self.0 += bytes.len() as u64;
+    }
+
+    fn word(&mut self, _: ConnId, _: [u8; 4], _: &[u8]) {}
+}
+
+/// Framing and queueing of a reply; sockets and kernel not included.
+fn front(kind: OpCode) -> Result<f64, String> {
+    let mut front = Front::new(FrontOptions { max_per_ip: 0, ..FrontOptions::default() });
+    let Admission::Accepted(conn) = front.accept(Instant(0), ([127, 0, 0, 1], 1).into()) else {
+        return Err("the front refused a connection".to_owned());
+    };
+    let bytes: Vec<u8> = (0..DEPTH as u64).flat_map(|key| request(kind, key)).collect();
+    let reply = [0u8; 88];
+    let mut sink = Count(0);
+    let mut times = Vec::new();
+    for _ in 0..2000 {
+        let start = Clock::now();
+        front.received(Instant(0), conn, &bytes, &mut sink);
+        for _ in 0..DEPTH {
+            front.queue(conn, &reply);
+        }
+        let sent = front.take_output(conn, Vec::new());
+        front.sent(conn);
+        times.push(start.elapsed().as_nanos() as f64 / DEPTH as f64);
+        std::hint::black_box(sent);
+    }
+    if sink.0 == 0 {
+        return Err("the front handed nothing on".to_owned());
+    }
+    Ok(median(times))
+}
+
+/// Copying transactions into the write buffer with their checksums; the write not included.
+fn log_stage() -> Result<f64, String> {
+    let mut staging = vec![0u8; 2 << 20];
+    let mut appender = Appender::new(1, Zxid::ZERO);
+    let mut zxid = 0;
+    let mut times = Vec::new();
+    for _ in 0..2000 {
+        let mut batch = Batch::new();
+        for _ in 0..CONNS * DEPTH {
+            zxid += 1;
+            let header = TxnHeader {
+                session: SessionId(1),
+                cxid: Xid(1),
+                zxid: Zxid(zxid),
+                time_ms: 1,
+                kind: TxnType::SetData,
+            };
+            let entry = batch.entry();
+            header.encode_into(entry);
+            put_str(entry, &path(zxid as u64 % 10_000));
+            put_buffer(entry, Some(&[1; SIZE]));
+            put_i32(entry, 1);
+            batch.finish_entry(Zxid(zxid));
+        }
+        let batch = std::sync::Arc::new(batch);
+        let start = Clock::now();
+        appender.submit(batch);
+        loop {
+            match appender.plan(&mut staging) {
+                Plan::Write(plan) => {
+                    std::hint::black_box(&staging[..plan.len]);
+                }
+                Plan::Roll { .. } => {
+                    appender.roll(&SegmentHeader { salt: zxid as u64, size: 64 << 20 });
+                }
+                Plan::Stage { .. } => return Err("a transaction larger than the buffer".into()),
+                Plan::Idle => break,
+            }
+        }
+        times.push(start.elapsed().as_nanos() as f64 / (CONNS * DEPTH) as f64);
+    }
+    Ok(median(times))
+}
+
+/// Measures every stage and prints a table.
+pub fn run(keys: u64, rounds: usize) -> Result<(), String> {
+    println!("ns per request, median of {rounds} bursts of {CONNS} x {DEPTH}, {SIZE} B of data");
+    println!(
+        "{:<34} {:>10}",
+        "front: frame and reply of a get",
+        format!("{:.0}", front(OpCode::GetData)?)
+    );
+    println!(
+        "{:<34} {:>10}",
+        "front: frame and reply of a set",
+        format!("{:.0}", front(OpCode::SetData)?)
+    );
+    println!("{:<34} {:>10}", "log: copy and checksum of a set", format!("{:.0}", log_stage()?));
+    for keys in [10_000.min(keys), keys] {
+        let mut bench = Bench::new(keys)?;
+        println!("replica, {keys} znodes:");
+        let (get, _) = bench.measure(OpCode::GetData, &mut Vec::new(), rounds);
+        println!("{:<34} {get:>10.0}", "  get");
+        let (exists, _) = bench.measure(OpCode::Exists, &mut Vec::new(), rounds);
+        println!("{:<34} {exists:>10.0}", "  exists");
+        let mut used = Vec::new();
+        for (name, kind) in
+            [("set", OpCode::SetData), ("create", OpCode::Create), ("delete", OpCode::Delete)]
+        {
+            let rounds = if kind == OpCode::SetData { rounds } else { rounds.min(8) };
+            let (take, apply) = bench.measure(kind, &mut used, rounds);
+            println!(
+                "{:<34} {:>10.0}   (prepare {take:.0}, apply and reply {apply:.0})",
+                format!("  {name}"),
+                take + apply
+            );
+        }
+    }
+    Ok(())
+}
