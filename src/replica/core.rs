@@ -139,6 +139,7 @@ pub struct Replica {
     /// What preparing the current transaction found, see [`ApplyHint`].
     pub(super) hint: Option<ApplyHint>,
     pub(super) ahead: Vec<NodeId>,
+    pub(super) ahead_hashes: Vec<u64>,
     pub(super) scratch: Vec<u8>,
     pub(super) result: Vec<u8>,
     pub(super) next_reap: Instant,
@@ -187,6 +188,7 @@ impl Replica {
             touched: Vec::new(),
             hint: None,
             ahead: Vec::new(),
+            ahead_hashes: Vec::new(),
             scratch: Vec::new(),
             result: Vec::new(),
             next_reap: now.mono + Duration::from_millis(options.container_check_ms),

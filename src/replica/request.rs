@@ -18,16 +18,36 @@ use super::client::{Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 
+/// Requests whose nodes are fetched together.
+const FETCH: usize = 16;
+
+/// The path of a request that begins with one, for prefetching only.
+fn path_of(frame: &[u8]) -> Option<&str> {
+    let (head, body) = frame.split_first_chunk::<8>()?;
+    let op = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
+    if !matches!(op, 1..=8 | 12 | 15 | 19 | 21) {
+        return None;
+    }
+    let (len, body) = body.split_first_chunk::<4>()?;
+    let path = body.get(..u32::from_be_bytes(*len) as usize)?;
+    std::str::from_utf8(path).ok()
+}
+
 impl Replica {
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
         let mut rest = bytes;
+        let mut fetched = 0;
         while let Some((len, tail)) = rest.split_first_chunk::<4>() {
             let len = u32::from_be_bytes(*len) as usize;
             let Some((frame, tail)) = tail.split_at_checked(len) else {
                 // The front hands over whole frames only.
                 return self.close(conn, CloseHow::Now, fx);
             };
+            if fetched == 0 {
+                fetched = self.fetch_ahead(rest);
+            }
+            fetched -= 1;
             rest = tail;
             let Some(client) = self.clients.get_mut(conn) else { return };
             client.stats.received += 1;
@@ -39,6 +59,27 @@ impl Replica {
             }
         }
         self.apply_pressure(conn, fx);
+    }
+
+    /// Asks for the nodes of the next requests at once instead of one after the other. Returns for
+    /// how many frames that was done, at least one.
+    fn fetch_ahead(&mut self, frames: &[u8]) -> usize {
+        self.ahead_hashes.clear();
+        let (mut rest, mut count) = (frames, 0);
+        while count < FETCH
+            && let Some((len, tail)) = rest.split_first_chunk::<4>()
+            && let Some((frame, tail)) = tail.split_at_checked(u32::from_be_bytes(*len) as usize)
+        {
+            rest = tail;
+            count += 1;
+            if let Some(path) = path_of(frame) {
+                self.ahead_hashes.push(self.tree.key(path).hash);
+            }
+        }
+        if count > 1 {
+            self.tree.touch_paths(&self.ahead_hashes);
+        }
+        count.max(1)
     }
 
     /// Beyond the limit only one request per connection may be in process.
