@@ -36,6 +36,7 @@ impl Default for FrontOptions {
             max_total: 0,
             sessionless_timeout_ms: 10_000,
             max_output: 16 << 20,
+            cut_off_output: 65 << 20,
         }
     }
 }
