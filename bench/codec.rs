@@ -410,7 +410,7 @@ mod tests {
     #[test]
     fn digits_fill_their_field() {
         for (value, width, expect) in
-            [(0, 5, "00000"), (7, 1, "7"), (1234567, 8, "01234567"), (99_999, 5, "99999")]
+            [(0, 5, "00000"), (7, 1, "7"), (1_234_567, 8, "01234567"), (99_999, 5, "99999")]
         {
             let mut out = vec![b'x'; width];
             put_digits(&mut out, value);

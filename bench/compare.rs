@@ -230,7 +230,7 @@ impl Compare {
             scenario::warm_up(&self.settings, &server)?;
             for (index, one) in loads {
                 let found = self.measure(disk, &server, one, *index);
-                let found = self.keep_figures(who, one, found, lines, failures);
+                let found = Self::keep_figures(who, one, found, lines, failures);
                 if !found && !scenario::reachable(&server) {
                     return Err("the server no longer answers".into());
                 }
@@ -245,7 +245,7 @@ impl Compare {
             let home = programs.home(who, one.name)?;
             let server = programs.start(who, &home)?;
             let found = self.measure(disk, &server, one, *index);
-            self.keep_figures(who, one, found, lines, failures);
+            Self::keep_figures(who, one, found, lines, failures);
             server.stop();
             self.clear(&home);
         }
@@ -281,7 +281,6 @@ impl Compare {
 
     /// Adds what was measured, or notes why nothing was.
     fn keep_figures(
-        &self,
         who: Contestant,
         scenario: &Scenario,
         found: Result<Vec<Measured>, String>,

@@ -252,7 +252,7 @@ pub fn run(load: &Load) -> Result<Outcome, String> {
         }
         let begin = window.origin + load.warmup;
         let watch = Meter::between(load.server_pid, begin, begin + load.duration, || {
-            handles.iter().all(|handle| handle.is_finished())
+            handles.iter().all(std::thread::ScopedJoinHandle::is_finished)
         });
         let mut tally = Tally::new();
         let mut open = Vec::new();

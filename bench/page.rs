@@ -341,8 +341,8 @@ fn about(out: &mut String, json: &Json) {
     }
     out.push_str(
         "</dl>\n<p>“Client” is the share of its core that the load generator used: below 100 % it \
-         was not the limit. CPU is user and kernel time of the server process. A round is disturbed if other \
-         processes used the machine or its disk meanwhile.</p>\n",
+         was not the limit. CPU is user and kernel time of the server process. A round is \
+         disturbed if other processes used the machine or its disk meanwhile.</p>\n",
     );
 }
 

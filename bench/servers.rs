@@ -348,11 +348,13 @@ mod tests {
 
     #[test]
     fn heap_in_use_of_any_collector() {
-        let g1 = " garbage-first heap   total 65536K, used 2048K [0x1, 0x2)\n  region size 2048K, 1 \
-                  young (2048K)\n Metaspace       used 118K, committed 256K, reserved 1114112K\n  \
-                  class space    used 4K, committed 128K\n";
+        let g1 = " garbage-first heap   total 65536K, used 2048K [0x1, 0x2)\n  \
+                  region size 2048K, 1 young (2048K)\n \
+                  Metaspace       used 118K, committed 256K, \
+                  reserved 1114112K\n  class space    used 4K, committed 128K\n";
         assert_eq!(heap_used(g1), Some(2 << 20));
-        let serial = " def new generation   total 9K, used 1K [0x1)\n  eden space 8K, 10% used [0x)\n \
+        let serial = " def new generation   total 9K, used 1K [0x1)\n  \
+                      eden space 8K, 10% used [0x)\n \
                       tenured generation   total 20K, used 3K [0x)\n";
         assert_eq!(heap_used(serial), Some(4096));
         assert_eq!(heap_used("no such process"), None);

@@ -12,7 +12,8 @@ use ringkeeper::sys::cpu;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const USAGE: &str = "\
-usage: ringkeeper [server] [-Dkey=value ...] [zoo.cfg | <port> <dataDir> [tickTime] [maxClientCnxns]]
+usage: ringkeeper [server] [-Dkey=value ...]
+                  [zoo.cfg | <port> <dataDir> [tickTime] [maxClientCnxns]]
        ringkeeper check [-Dkey=value ...] zoo.cfg
        ringkeeper version
 without a configuration: 127.0.0.1:2181, data in ./data";

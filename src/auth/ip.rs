@@ -96,7 +96,8 @@ fn parse_groups(text: &str) -> Option<(u128, u32)> {
 }
 
 /// The text of an address as `InetAddress.getHostAddress` gives it: IPv6 uncompressed
-/// (`0:0:0:0:0:0:0:1`), IPv4-mapped addresses as IPv4. The zone of a link-local address is left out.
+/// (`0:0:0:0:0:0:0:1`), IPv4-mapped addresses as IPv4. The zone of a link-local address is left
+/// out.
 pub fn java_text(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.to_string(),

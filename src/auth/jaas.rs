@@ -121,7 +121,8 @@ fn parse_module(lexer: &mut Lexer<'_>, class: String) -> Result<JaasModule, Jaas
         let value = lexer.text("an option value in double quotes")?;
         if value.contains("${") {
             let message = format!(
-                "the value of '{key}' uses ${{...}}, which is not expanded here; write the value out"
+                "the value of '{key}' uses ${{...}}, which is not expanded here; \
+                 write the value out"
             );
             return Err(lexer.error(message));
         }

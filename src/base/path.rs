@@ -136,7 +136,7 @@ fn little_word(bytes: &[u8]) -> u64 {
 #[inline]
 fn first_slash(word: u64) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
-    let x = word ^ (ONES * b'/' as u64);
+    let x = word ^ (ONES * u64::from(b'/'));
     // The lowest set high bit marks the first zero byte of `x`; borrows only disturb later ones.
     let zeros = x.wrapping_sub(ONES) & !x & (ONES << 7);
     (zeros.trailing_zeros() / 8) as usize

@@ -277,7 +277,7 @@ impl ReadContext<'_> {
     ) -> Option<EventType> {
         let stat = self.tree.find(key).map(|node| self.tree.stat(node));
         let mode = match (list, stat) {
-            (0, None) | (2, None) => return Some(EventType::NodeDeleted),
+            (0 | 2, None) => return Some(EventType::NodeDeleted),
             (0, Some(stat)) if stat.mzxid > relative.0 => {
                 return Some(EventType::NodeDataChanged);
             }

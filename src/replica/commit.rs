@@ -117,7 +117,7 @@ impl Replica {
                 if at > zxid {
                     return self.relieve_pressure(fx);
                 }
-                if self.applied_in_front % AHEAD == 0 {
+                if self.applied_in_front.is_multiple_of(AHEAD) {
                     self.look_ahead();
                 }
                 self.applied_in_front += 1;

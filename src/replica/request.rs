@@ -376,14 +376,11 @@ impl Replica {
             return self.multi(now, conn, xid, body);
         }
         let Some(client) = self.clients.get(conn) else { return };
-        let request = match WriteRequest::decode(op, body) {
-            Ok(request) => request,
-            Err(_) => {
-                let mut reply = Vec::with_capacity(20);
-                let zxid = self.prepared;
-                put_error_reply(&mut reply, xid, zxid, ErrorCode::MarshallingError);
-                return self.send_in_order(conn, reply, fx);
-            }
+        let Ok(request) = WriteRequest::decode(op, body) else {
+            let mut reply = Vec::with_capacity(20);
+            let zxid = self.prepared;
+            put_error_reply(&mut reply, xid, zxid, ErrorCode::MarshallingError);
+            return self.send_in_order(conn, reply, fx);
         };
         let session = client.session;
         let (header, start) = self.begin_txn(now, session, xid);

@@ -32,17 +32,17 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
     /// # Panics
     /// At 2^32 - 1 slots: with nodes of 64 bytes and more, that is beyond 256 GiB of heap.
     pub(super) fn insert(&mut self, value: T) -> u32 {
-        let id = if self.free != NONE {
-            let id = self.free;
-            self.free = self.get(id).next_free();
-            id
-        } else {
+        let id = if self.free == NONE {
             assert!(self.used < NONE, "slab is full at 2^32 - 1 slots");
             if self.used as usize == self.chunks.len() * CHUNK {
                 self.chunks.push((0..CHUNK).map(|_| T::default()).collect());
             }
             self.used += 1;
             self.used - 1
+        } else {
+            let id = self.free;
+            self.free = self.get(id).next_free();
+            id
         };
         *self.get_mut(id) = value;
         id

@@ -345,7 +345,7 @@ fn compare_views(seed: u64, bench: &Bench, model: &Model) {
     let (mut conns, mut paths) = (BTreeMap::new(), BTreeMap::new());
     bench.watches.visit_conns(&mut |conn, list: &[&str]| {
         assert!(!list.is_empty(), "seed {seed}");
-        conns.insert(conn.0, list.iter().map(|p| p.to_string()).collect::<Vec<_>>());
+        conns.insert(conn.0, list.iter().map(std::string::ToString::to_string).collect::<Vec<_>>());
     });
     bench.watches.visit_paths(&mut |path, list| {
         assert!(!list.is_empty(), "seed {seed}");

@@ -20,7 +20,7 @@ pub fn begin_frame(out: &mut Vec<u8>) -> FrameStart {
 ///
 /// # Panics
 /// When the frame is 2 GiB or larger: replies are bounded by the tree's limits.
-pub fn end_frame(out: &mut Vec<u8>, start: FrameStart) {
+pub fn end_frame(out: &mut [u8], start: FrameStart) {
     let len = i32::try_from(out.len() - start.0 - 4).expect("frames stay below 2 GiB");
     out[start.0..start.0 + 4].copy_from_slice(&len.to_be_bytes());
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Operation codes.
 pub mod op {
-    #![allow(missing_docs)]
+    #![allow(missing_docs, reason = "the names are ZooKeeper's own")]
     pub const CREATE: i32 = 1;
     pub const DELETE: i32 = 2;
     pub const EXISTS: i32 = 3;
@@ -194,7 +194,7 @@ impl<'a> Reader<'a> {
 }
 
 /// `Stat` in wire order.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are ZooKeeper's own")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
     pub czxid: i64,

@@ -4,8 +4,7 @@
 //! mistake in the server's codec cannot hide. No sleep synchronizes anything: conditions are
 //! polled until they hold or a deadline passes.
 
-// Each suite uses its own part of the harness.
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code, unused_imports, reason = "each suite uses its own part of the harness")]
 
 mod client;
 mod server;

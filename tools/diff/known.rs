@@ -28,8 +28,8 @@ pub const KNOWN: &[Known] = &[
     },
     Known {
         name: "acl-id-outside-bmp",
-        reason: "an ACL id with a character outside the BMP comes out of a multi on Apache with two \
-                 U+FFFD in its place; Ringkeeper keeps it",
+        reason: "an ACL id with a character outside the BMP comes out of a multi on Apache \
+                 with two U+FFFD in its place; Ringkeeper keeps it",
         is_match: |_, a, b| {
             let repaired = |line: &String| line.replace("\u{fffd}\u{fffd}", "\u{1f600}");
             a.lines.len() == b.lines.len()
