@@ -1,0 +1,13 @@
+//! The house style as tests: layers, purity, unsafe code, dependencies, bans, sizes, documents.
+//!
+//! What clippy or rustfmt can check is left to them (see the lint table in `Cargo.toml`). Every
+//! rule is a function from sources to problems, so that each has a test that it can fail.
+
+mod bans;
+mod dependencies;
+mod documents;
+mod layers;
+mod purity;
+mod sizes;
+mod source;
+mod unsafety;
