@@ -107,11 +107,7 @@ impl PathHasher {
         let mut h = parent;
         let mut at = start;
         loop {
-            let rest = &bytes[at..];
-            let (word, have) = match rest.first_chunk::<8>() {
-                Some(chunk) => (u64::from_le_bytes(*chunk), 8),
-                None => (little_word(rest), rest.len()),
-            };
+            let (word, have) = word_at(bytes, at);
             let slash = first_slash(word).min(have);
             if slash == 8 {
                 h = mix(h ^ word, K);
@@ -124,12 +120,26 @@ impl PathHasher {
     }
 }
 
+/// Up to eight bytes from `at` on as a little-endian word, and how many they are.
+#[inline]
+fn word_at(bytes: &[u8], at: usize) -> (u64, usize) {
+    if let Some(chunk) = bytes[at..].first_chunk::<8>() {
+        return (u64::from_le_bytes(*chunk), 8);
+    }
+    let have = bytes.len() - at;
+    if let Some(chunk) = bytes.last_chunk::<8>()
+        && have > 0
+    {
+        // One load that ends where the path ends is much cheaper than a copy of a few bytes.
+        return (u64::from_le_bytes(*chunk) >> (8 * (8 - have)), have);
+    }
+    (little_word(&bytes[at..]), have)
+}
+
 /// Up to seven bytes as a little-endian word.
 #[inline]
 fn little_word(bytes: &[u8]) -> u64 {
-    let mut word = [0u8; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
+    bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
 /// Position of the first `/` in a little-endian word; 8 if there is none.
