@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::{ConnId, Instant, Now};
 use crate::front::{Admission, Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 use crate::sys::net::{self, Direction};
-use crate::sys::ring::{Bytes, OpId, Ring};
+use crate::sys::ring::{Bytes, OpId, Ring, may_receive_again};
 
 /// Tokens carry what they belong to in the top byte and the connection's slot and generation
 /// below. The front's index is not needed there.
@@ -203,7 +203,7 @@ impl Edge {
             }
             Ok(None) => Ok(self.lost(conn)),
             // No buffer was free, or the operation was cancelled to hold the connection.
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED)) => {
+            Err(e) if may_receive_again(&e) => {
                 self.rearm(conn, ring)?;
                 Ok(Gone::No)
             }

@@ -524,6 +524,11 @@ fn provided(cqe: &cqueue::Entry, n: usize) -> Option<Bytes> {
     Some(Bytes::Provided(Provided { id, len: n as u32 }))
 }
 
+/// Whether a receive ended for want of a free buffer or by [`Ring::cancel`]: the socket is sound.
+pub fn may_receive_again(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ECANCELED))
+}
+
 impl AsRawFd for Ring {
     fn as_raw_fd(&self) -> RawFd {
         self.uring.as_raw_fd()

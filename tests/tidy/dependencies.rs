@@ -44,11 +44,7 @@ const DEPENDENCIES: &[Dependency] = &[
     },
     Dependency { package: "io-uring", users: &["sys"], why: "the ring" },
     Dependency { package: "lexopt", users: &["tools/", "bench/"], why: "command lines" },
-    Dependency {
-        package: "libc",
-        users: &["sys", "src/server/edge.rs"],
-        why: "system calls; error numbers of the ring's completions",
-    },
+    Dependency { package: "libc", users: &["sys"], why: "system calls" },
     Dependency { package: "log", users: &["src/", "tools/", "bench/"], why: "the log facade" },
     Dependency { package: "md-5", users: &["auth"], why: "SASL DIGEST-MD5" },
     Dependency { package: "memmap2", users: &["sys"], why: "segments mapped for reading" },
