@@ -14,6 +14,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
 import java.util.concurrent.TimeUnit;
+import javax.security.auth.login.AppConfigurationEntry;
+import javax.security.auth.login.Configuration;
 import org.apache.zookeeper.client.FourLetterWordMain;
 import org.apache.zookeeper.server.ServerCnxn;
 import org.apache.zookeeper.server.ServerCnxnFactory;
@@ -35,7 +37,7 @@ public class ExternalServerFactory extends ServerCnxnFactory {
 
     private InetSocketAddress address;
     private int connectionsMax;
-    private Process process;
+    private volatile Process process;
 
     @Override
     public void configure(InetSocketAddress address, int connectionsMax, int backlog, boolean secure)
@@ -82,12 +84,17 @@ public class ExternalServerFactory extends ServerCnxnFactory {
         // What a test set for "its" server by system property.
         for (Map.Entry<Object, Object> property : new TreeMap<>(System.getProperties()).entrySet()) {
             String name = property.getKey().toString();
-            boolean own = name.equals(ZOOKEEPER_SERVER_CNXN_FACTORY) || name.startsWith("zookeeper.admin.")
-                    || name.startsWith("zookeeper.client") || name.startsWith("zookeeper.4lw");
-            if (name.startsWith("zookeeper.") && !own || name.equals("java.security.auth.login.config")) {
+            boolean own = name.startsWith("zookeeper.admin.") || name.startsWith("zookeeper.client")
+                    || name.startsWith("zookeeper.junit.") || name.equals(ZOOKEEPER_SERVER_CNXN_FACTORY);
+            boolean servers = name.startsWith("zookeeper.") || name.startsWith("znode.")
+                    || name.startsWith("jute.");
+            if (servers && !own) {
                 command.add("-D" + name + "=" + property.getValue());
             }
         }
+        Path jaas = home.resolve("jaas.conf");
+        Files.write(jaas, serverLogin().getBytes(StandardCharsets.UTF_8));
+        command.add("-Djava.security.auth.login.config=" + jaas);
         command.add(file.toString());
         File log = new File(System.getProperty("foreign.logs"), "external-server.log");
         process = new ProcessBuilder(command).redirectErrorStream(true)
@@ -103,6 +110,29 @@ public class ExternalServerFactory extends ServerCnxnFactory {
         }
     }
 
+    /** The server's section of the login configuration in this process, as a JAAS file. */
+    private static String serverLogin() {
+        String section = System.getProperty("zookeeper.sasl.serverconfig", "Server");
+        AppConfigurationEntry[] entries = null;
+        try {
+            entries = Configuration.getConfiguration().getAppConfigurationEntry(section);
+        } catch (SecurityException e) {
+            // No configuration at all.
+        }
+        StringBuilder text = new StringBuilder();
+        if (entries != null) {
+            text.append(section).append(" {\n");
+            for (AppConfigurationEntry entry : entries) {
+                text.append(entry.getLoginModuleName()).append(" required");
+                entry.getOptions().forEach((name, value) ->
+                        text.append(' ').append(name).append("=\"").append(value).append('"'));
+                text.append(";\n");
+            }
+            text.append("};\n");
+        }
+        return text.toString();
+    }
+
     private boolean serves() {
         try {
             return FourLetterWordMain.send4LetterWord("127.0.0.1", address.getPort(), "srvr", false, 1000)
@@ -114,16 +144,17 @@ public class ExternalServerFactory extends ServerCnxnFactory {
 
     @Override
     public void shutdown() {
-        if (process == null) {
+        Process current = process;
+        if (current == null) {
             return;
         }
-        process.destroy();
+        current.destroy();
         try {
-            if (!process.waitFor(PATIENCE_MS, TimeUnit.MILLISECONDS)) {
-                process.destroyForcibly().waitFor();
+            if (!current.waitFor(PATIENCE_MS, TimeUnit.MILLISECONDS)) {
+                current.destroyForcibly().waitFor();
             }
         } catch (InterruptedException e) {
-            process.destroyForcibly();
+            current.destroyForcibly();
             Thread.currentThread().interrupt();
         }
         process = null;
