@@ -164,6 +164,9 @@ impl Preparer<'_> {
         validate_path(&path).map_err(|_| ErrorCode::BadArguments)?;
         let key = if mode.is_sequential() { self.key(&path) } else { requested };
         let key = PathKey { path: &path, ..key };
+        if !key.is_root() && !Tree::is_storable(key.name()) {
+            return Err(ErrorCode::BadArguments);
+        }
         if key.is_root() || self.pending.get(self.tree, &key).is_some() {
             return Err(ErrorCode::NodeExists);
         }
@@ -201,6 +204,9 @@ impl Preparer<'_> {
             && let Some(&slot) = self.touched.last()
         {
             self.pending.note_ephemeral(self.session, slot);
+        }
+        if let Some(node) = parent_node {
+            *self.hint = Some(ApplyHint { hash: key.hash, parent_hash: key.parent_hash, node });
         }
         Ok(kind)
     }

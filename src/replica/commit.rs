@@ -170,6 +170,9 @@ impl Replica {
             (Txn::SetData(set), Some(hint)) => {
                 self.tree.apply_set_data_at(&header, set, hint, &mut sink);
             }
+            (Txn::Create(create), Some(hint)) => {
+                self.tree.apply_create_at(&header, create, hint, &mut sink);
+            }
             _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
         }
         self.applied = zxid;

@@ -90,7 +90,7 @@ pub struct ApplyHint {
     pub hash: u64,
     /// Hash of its parent's.
     pub parent_hash: u64,
-    /// The node itself, for setData.
+    /// setData: the node itself. Creates: the parent of a node that is known not to be there.
     pub node: NodeId,
 }
 
@@ -123,6 +123,23 @@ impl Tree {
         assert!(self.is_named(hint.node, txn.path), "the hint names another node");
         let key = PathKey { path: txn.path, hash: hint.hash, parent_hash: hint.parent_hash };
         let stat = self.set_data_of(hint.node, key, header, txn, sink);
+        sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
+        self.log_digest(header.zxid.0, ApplyMode::Live);
+    }
+
+    /// Applies a committed create (not part of a multi) whose parent is known and whose path is
+    /// known to be free.
+    pub fn apply_create_at<S: ApplySink>(
+        &mut self,
+        header: &TxnHeader,
+        txn: &CreateTxn<'_>,
+        hint: ApplyHint,
+        sink: &mut S,
+    ) {
+        self.acls.release();
+        let key = PathKey { path: txn.path, hash: hint.hash, parent_hash: hint.parent_hash };
+        assert!(self.is_named(hint.node, key.parent_path()), "the hint names another parent");
+        let stat = self.create_below(hint.node, key, header, header.kind, txn, sink);
         sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
         self.log_digest(header.zxid.0, ApplyMode::Live);
     }
@@ -218,6 +235,19 @@ impl Tree {
             }
             return Err(ErrorCode::NodeExists);
         }
+        Ok(Some(self.create_below(parent, key, header, kind, txn, sink)))
+    }
+
+    fn create_below<S: ApplySink>(
+        &mut self,
+        parent: NodeId,
+        key: PathKey<'_>,
+        header: &TxnHeader,
+        kind: TxnType,
+        txn: &CreateTxn<'_>,
+        sink: &mut S,
+    ) -> Stat {
+        let zxid = header.zxid.0;
         let owner = match kind {
             TxnType::CreateContainer => CONTAINER_OWNER,
             TxnType::CreateTtl => ttl_owner(txn.ttl),
@@ -242,7 +272,7 @@ impl Tree {
         let stat = self.stat(id);
         let parent_acl = self.acl(parent);
         sink.change(&self.acls, Change { kind: ChangeKind::Created, key, acl, parent_acl });
-        Ok(Some(stat))
+        stat
     }
 
     fn replace_acl(&mut self, id: NodeId, txn: &CreateTxn<'_>) {

@@ -533,8 +533,8 @@ impl Tree {
 
     // Primitive changes.
 
-    /// Whether `name` can be stored.
-    pub(super) fn is_storable(name: &str) -> bool {
+    /// Whether a node can have this name: 16 MiB is the longest.
+    pub fn is_storable(name: &str) -> bool {
         !name.is_empty() && name.len() <= NAME_MAX
     }
 
