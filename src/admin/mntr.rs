@@ -11,7 +11,7 @@ use std::fmt::{Display, Write};
 
 use crate::base::Now;
 use crate::metrics::{Histogram, Summary};
-use crate::replica::Replica;
+use crate::replica::{BILLION, Replica};
 use crate::tree::Tree;
 
 use super::context::AdminContext;
@@ -205,7 +205,8 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     line(out, "local_sessions", 0);
     line(out, "open_file_descriptor_count", context.live.open_files);
     line(out, "max_file_descriptor_count", context.host.open_files_max);
-    line(out, "connection_drop_probability", "0.0");
+    let drop = replica.connection_drop_probability() as f64 / BILLION as f64;
+    line(out, "connection_drop_probability", format_args!("{drop:?}"));
     line(out, "last_client_response_size", stats.last_response_size);
     line(out, "max_client_response_size", stats.max_response_size);
     line(out, "min_client_response_size", stats.min_response_size);
@@ -240,20 +241,26 @@ fn quotas(out: &mut String, tree: &Tree) {
 
 fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
     let (stats, measures) = (replica.stats(), &context.measures);
+    let limits = replica.limit_figures();
     match key {
         "bytes_received_count" => stats.bytes_received,
         "connection_drop_count" => measures.connections_dropped.get(),
-        "connection_rejected" => measures.connections_rejected.get(),
+        "connection_rejected" => measures.connections_rejected.get() + limits.connections_refused,
         "connection_request_count" => stats.connection_requests,
         "connection_revalidate_count" => stats.revalidated,
         "digest_mismatches_count" => measures.digest_mismatches.get(),
+        "large_requests_rejected" => limits.large_requests_rejected,
         // Every request, as in Apache, where reads too pass through these stages.
         "prep_processor_request_queued" | "sync_processor_request_queued" => stats.latency().count,
+        "request_throttle_wait_count" => limits.request_throttle_waits,
         "response_bytes" => stats.response_bytes,
         // Apache counts connections with a session too.
         "sessionless_connections_expired" => measures.connections_idle.get(),
         "snapshot_error_count" => stats.snapshot_errors,
+        "stale_requests" => limits.stale_requests,
+        "stale_requests_dropped" => limits.stale_requests_dropped,
         "stale_sessions_expired" => stats.stale_sessions_expired,
+        "throttled_ops" => limits.throttled_ops,
         "watch_bytes" => stats.watch_bytes,
         _ => 0,
     }
@@ -263,6 +270,7 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
 fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u64) {
     let (fired, measures) = (&replica.stats().fired, &context.measures);
     match key {
+        "connection_token_deficit" => (replica.limit_figures().token_deficit, 1),
         "dbinittime" => (measures.db_init.get(), MS),
         "fsynctime" | "sync_process_time" => (measures.log_write.get(), MS),
         "node_created_watch_count" => (fired[0], 1),
@@ -281,6 +289,9 @@ fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u6
 fn histogram<'a>(key: &str, replica: &'a Replica) -> Option<&'a Histogram> {
     let stats = replica.stats();
     match key {
+        "request_throttle_queue_time_ms" => {
+            Some(&replica.limit_figures().request_throttle_queue_us)
+        }
         "readlatency" => Some(&stats.reads),
         // From its arrival a transaction waits for nothing but the log.
         "updatelatency" | "propagation_latency" | "sync_processor_queue_and_flush_time_ms" => {

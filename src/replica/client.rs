@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::auth::{Identities, SaslSession};
-use crate::base::{ConnId, Instant, SessionId};
+use crate::base::{ConnId, Instant, SessionId, Xid};
 use crate::session::SessionSlot;
 use crate::wire::OpCode;
 
@@ -100,8 +100,30 @@ pub enum Deferred {
     },
     /// A reply that is ready but must keep its place.
     Reply(Box<[u8]>),
+    /// The refusal of a request that waited too long.
+    Throttled(Xid),
     /// The end of the connection.
     Close,
+}
+
+impl Deferred {
+    /// Bytes that it takes, about.
+    pub fn size(&self) -> usize {
+        let extra = match self {
+            Deferred::Request { frame, .. } => frame.len(),
+            Deferred::Reply(reply) => reply.len(),
+            Deferred::Throttled(_) | Deferred::Close => 0,
+        };
+        extra + 2 * size_of::<Deferred>()
+    }
+
+    /// Length of the request; 0 for anything else.
+    pub fn request_len(&self) -> usize {
+        match self {
+            Deferred::Request { frame, .. } => frame.len(),
+            _ => 0,
+        }
+    }
 }
 
 /// One client connection.
@@ -131,6 +153,10 @@ pub struct Client {
     pub writes_applied: u64,
     /// What waits, each with the number of writes that must be applied first.
     pub deferred: VecDeque<(u64, Deferred)>,
+    /// Bytes of what waits, about.
+    pub waiting_bytes: usize,
+    /// Requests that wait for room in the pipeline.
+    pub in_line: u64,
     /// Asked to pause.
     pub paused: bool,
     /// When it connected, wall clock in ms.
@@ -147,7 +173,13 @@ impl Client {
 
     /// Requests received and not answered.
     pub fn outstanding(&self) -> u64 {
-        self.writes_prepared - self.writes_applied + self.deferred.len() as u64
+        self.writes_prepared - self.writes_applied + self.deferred.len() as u64 + self.in_line
+    }
+
+    /// Whether no more requests should be taken: it has something to wait for while the server is
+    /// busy, or more than `bytes_max` bytes wait.
+    pub fn has_enough(&self, is_busy: bool, bytes_max: usize) -> bool {
+        is_busy && self.outstanding() > 0 || self.waiting_bytes > bytes_max
     }
 }
 

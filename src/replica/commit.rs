@@ -115,7 +115,7 @@ impl Replica {
             let batch = Arc::clone(batch);
             for (at, entry) in batch.iter().skip(self.applied_in_front) {
                 if at > zxid {
-                    return self.relieve_pressure(fx);
+                    return self.make_room(now, fx);
                 }
                 if self.applied_in_front.is_multiple_of(AHEAD) {
                     self.look_ahead();
@@ -129,7 +129,7 @@ impl Replica {
             self.unsynced.pop_front();
             self.applied_in_front = 0;
         }
-        self.relieve_pressure(fx);
+        self.make_room(now, fx);
     }
 
     /// Asks for the nodes of the next transactions at once instead of one after the other.

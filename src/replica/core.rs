@@ -15,6 +15,7 @@ use crate::wire::{OpCode, TxnHeader, TxnType, put_error_txn};
 
 use super::client::{Client, Clients};
 use super::effects::{Effect, Effects, Input};
+use super::limits::{LimitOptions, Limits};
 use super::snapshot::SnapshotState;
 use super::stats::ServerStats;
 
@@ -50,6 +51,8 @@ pub struct ReplicaOptions {
     pub container_never_used_ms: i64,
     /// Record the tree digest with each transaction and snapshot.
     pub digest: bool,
+    /// Limits on connections and requests.
+    pub limits: LimitOptions,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -72,6 +75,7 @@ impl Default for ReplicaOptions {
             container_per_minute: 10_000,
             container_never_used_ms: 0,
             digest: true,
+            limits: LimitOptions::default(),
             seed: 1,
         }
     }
@@ -131,7 +135,9 @@ pub struct Replica {
     pub(super) session_conns: FixedMap<SessionId, ConnId>,
     /// Requests that wait behind writes of their connection.
     pub(super) deferred_total: u64,
+    /// Connections that are not read from, in the order in which that began.
     pub(super) paused: Vec<ConnId>,
+    pub(super) limits: Limits,
     pub(super) stats: ServerStats,
     pub(super) snapshot: SnapshotState,
     pub(super) rng: Rng,
@@ -182,6 +188,7 @@ impl Replica {
             session_conns: FixedMap::default(),
             deferred_total: 0,
             paused: Vec::new(),
+            limits: Limits::new(now.mono, &options.limits),
             stats: ServerStats::new(now.mono),
             snapshot,
             rng,
@@ -351,7 +358,7 @@ impl Replica {
 
     /// Requests received and not answered, of all connections.
     pub fn outstanding(&self) -> u64 {
-        self.proposals.len() as u64 + self.deferred_total
+        self.proposals.len() as u64 + self.deferred_total + self.limits.waiting()
     }
 
     /// Last applied transaction.

@@ -32,6 +32,8 @@ impl Replica {
             writes_prepared: 0,
             writes_applied: 0,
             deferred: Default::default(),
+            waiting_bytes: 0,
+            in_line: 0,
             paused: false,
             established_ms: now.wall_ms,
             stats: ConnStats::default(),
@@ -41,7 +43,7 @@ impl Replica {
     /// The connection is gone; its session lives on until it expires.
     pub(super) fn forget(&mut self, conn: ConnId) {
         let Some(client) = self.clients.remove(conn) else { return };
-        self.deferred_total -= client.deferred.len() as u64;
+        self.forget_deferred(&client);
         self.watches.drop_conn(conn);
         if client.session.0 != 0 && self.session_conns.get(&client.session) == Some(&conn) {
             self.session_conns.remove(&client.session);
@@ -62,6 +64,10 @@ impl Replica {
             log::warn!("closing {conn:?}: its first frame is no ConnectRequest");
             return self.close(conn, CloseHow::Now, fx);
         };
+        if !self.admits_connect(now, request.session.0 != 0) {
+            log::debug!("closing {conn:?}: too many new sessions");
+            return self.close(conn, CloseHow::Now, fx);
+        }
         if request.last_zxid_seen > self.applied {
             log::info!(
                 "refusing a client that has seen {:?}; this server is at {:?}: it must try \

@@ -11,13 +11,20 @@ mod commit;
 mod core;
 mod effects;
 mod handshake;
+mod limits;
 mod request;
 mod restore;
 mod snapshot;
 mod stats;
+mod throttle;
 
 pub use client::{Client, ConnStats};
 pub use core::{Replica, ReplicaOptions, Restored};
 pub use effects::{CloseHow, Effect, Effects, Input};
+pub use limits::{LimitFigures, LimitOptions};
 pub use restore::Restore;
 pub use stats::ServerStats;
+pub use throttle::{BILLION, ThrottleOptions};
+
+#[cfg(test)]
+mod tests;

@@ -5,18 +5,18 @@
 //! connection has unfinished writes before them; then they wait, so that replies keep request
 //! order.
 
-use crate::auth::{AuthOutcome, SaslOutcome};
-use crate::base::{ConnId, Now, Xid, Zxid};
+use crate::auth::{AuthOutcome, Identities, SaslOutcome};
+use crate::base::{ConnId, Now, SessionId, Xid, Zxid, validate_path};
 use crate::pipeline::{Outcome, Preparer, ReadContext};
 use crate::wire::{
-    Auth as AuthPacket, Create, DecodeError, ErrorCode, MultiOps, OpCode, PathVersion, Reader,
-    Reconfig, RequestHeader, SetAcl, SetData, TxnType, XID_PING, begin_reply, end_frame,
+    Auth as AuthPacket, Create, DecodeError, ErrorCode, MultiOps, OpCode, PathVersion, Perms,
+    Reader, Reconfig, RequestHeader, SetAcl, SetData, TxnType, XID_PING, begin_reply, end_frame,
     put_buffer, put_error_reply, put_error_txn, put_i32,
 };
 
-use super::client::{Deferred, Stage};
+use super::client::{Clients, Deferred, Stage};
 use super::core::Replica;
-use super::effects::{CloseHow, Effect, Effects};
+use super::effects::{CloseHow, Effects};
 
 /// Requests whose nodes are fetched together.
 const FETCH: usize = 16;
@@ -82,38 +82,15 @@ impl Replica {
         count.max(1)
     }
 
-    /// Beyond the limit only one request per connection may be in process.
-    fn apply_pressure(&mut self, conn: ConnId, fx: &mut Effects) {
-        if self.outstanding() <= self.options.outstanding_limit {
-            return;
-        }
-        if let Some(client) = self.clients.get_mut(conn)
-            && !client.paused
-            && client.outstanding() > 0
-        {
-            client.paused = true;
-            self.paused.push(conn);
-            fx.list.push(Effect::Pause { conn });
-        }
-    }
-
-    pub(super) fn relieve_pressure(&mut self, fx: &mut Effects) {
-        if self.paused.is_empty() || self.outstanding() > self.options.outstanding_limit {
-            return;
-        }
-        for conn in std::mem::take(&mut self.paused) {
-            if let Some(client) = self.clients.get_mut(conn) {
-                client.paused = false;
-                fx.list.push(Effect::Resume { conn });
-            }
-        }
-    }
-
     fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
         let mut r = Reader::new(frame);
         let Ok(header) = RequestHeader::decode_from(&mut r) else {
             return self.close(conn, CloseHow::Now, fx);
         };
+        if !self.fits_large(frame.len()) {
+            log::warn!("closing {conn:?}: its large request exceeds largeRequestMaxBytes");
+            return self.close(conn, CloseHow::Now, fx);
+        }
         let xid = header.xid;
         let op = match OpCode::from_code(header.op) {
             Some(
@@ -143,6 +120,31 @@ impl Replica {
             // Dropped without a reply; the close of the session closes the connection.
             return;
         }
+        if op == OpCode::CloseSession {
+            client.stage = Stage::Closing;
+        }
+        if self.is_pipeline_full() {
+            let Some(client) = self.clients.get(conn) else { return };
+            let identities = client.identities.clone();
+            let request = Deferred::Request { frame: frame.into(), received: now.mono, identities };
+            return self.line_up(conn, request);
+        }
+        self.dispatch(now, conn, op, xid, frame, None, fx);
+    }
+
+    /// Brings a request into the pipeline. `asked` says who asked and as whom, if not the
+    /// connection's session as of now.
+    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
+    pub(super) fn dispatch(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        op: OpCode,
+        xid: Xid,
+        frame: &[u8],
+        asked: Option<(SessionId, &Identities)>,
+        fx: &mut Effects,
+    ) {
         match op {
             OpCode::Create
             | OpCode::Create2
@@ -152,13 +154,20 @@ impl Replica {
             | OpCode::SetData
             | OpCode::SetAcl
             | OpCode::Multi
-            | OpCode::Reconfig => self.write(now, conn, xid, op, r, fx),
-            OpCode::CloseSession => {
-                let session = client.session;
-                client.stage = Stage::Closing;
-                self.propose_close(now, session, Some(conn), xid);
+            | OpCode::Reconfig => {
+                let before = self.prepared;
+                self.write(now, conn, xid, op, Reader::new(&frame[8..]), asked, fx);
+                if self.prepared > before {
+                    self.wrote_large(self.prepared, frame.len());
+                }
             }
-            _ => self.read_or_defer(now, conn, op, xid, frame, fx),
+            OpCode::CloseSession => {
+                let session = who(&self.clients, conn, asked).map(|(session, _)| session);
+                if let Some(session) = session {
+                    self.propose_close(now, session, Some(conn), xid);
+                }
+            }
+            _ => self.read_or_defer(now, conn, op, xid, frame, asked, fx),
         }
     }
 
@@ -186,10 +195,12 @@ impl Replica {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stats.sent += 1;
         self.stats.sent += 1;
-        if client.must_wait() {
-            let after = client.writes_prepared;
-            client.deferred.push_back((after, Deferred::Reply(reply.into())));
-            self.deferred_total += 1;
+        let must_wait = client.must_wait();
+        let is_behind_line = client.in_line > 0 && !self.limits.is_letting_in();
+        if is_behind_line {
+            self.line_up(conn, Deferred::Reply(reply.into()));
+        } else if must_wait {
+            self.defer(conn, Deferred::Reply(reply.into()));
         } else {
             fx.send(conn, |out| out.extend_from_slice(&reply));
         }
@@ -198,10 +209,12 @@ impl Replica {
     fn close_in_order(&mut self, conn: ConnId, fx: &mut Effects) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stage = Stage::Closing;
-        if client.must_wait() {
-            let after = client.writes_prepared;
-            client.deferred.push_back((after, Deferred::Close));
-            self.deferred_total += 1;
+        let must_wait = client.must_wait();
+        let is_behind_line = client.in_line > 0 && !self.limits.is_letting_in();
+        if is_behind_line {
+            self.line_up(conn, Deferred::Close);
+        } else if must_wait {
+            self.defer(conn, Deferred::Close);
         } else {
             self.close(conn, CloseHow::AfterFlush, fx);
         }
@@ -266,6 +279,7 @@ impl Replica {
         }
     }
 
+    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
     fn read_or_defer(
         &mut self,
         now: Now,
@@ -273,20 +287,17 @@ impl Replica {
         op: OpCode,
         xid: Xid,
         frame: &[u8],
+        asked: Option<(SessionId, &Identities)>,
         fx: &mut Effects,
     ) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let Some(client) = self.clients.get(conn) else { return };
+        let identities = asked.map(|(_, identities)| identities);
         if client.must_wait() {
-            let request = Deferred::Request {
-                frame: frame.into(),
-                received: now.mono,
-                identities: client.identities.clone(),
-            };
-            client.deferred.push_back((client.writes_prepared, request));
-            self.deferred_total += 1;
-            return;
+            let identities = identities.unwrap_or(&client.identities).clone();
+            let request = Deferred::Request { frame: frame.into(), received: now.mono, identities };
+            return self.defer(conn, request);
         }
-        let (identities, waited_us) = (None, 0);
+        let waited_us = 0;
         self.read(now, conn, op, xid, &frame[8..], identities, waited_us, fx);
     }
 
@@ -299,7 +310,7 @@ impl Replica {
         op: OpCode,
         xid: Xid,
         body: &[u8],
-        identities: Option<&crate::auth::Identities>,
+        identities: Option<&Identities>,
         waited_us: u64,
         fx: &mut Effects,
     ) {
@@ -348,6 +359,7 @@ impl Replica {
             }
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
             self.deferred_total -= 1;
+            self.unhold(conn, &deferred);
             match deferred {
                 Deferred::Request { frame, received, identities } => {
                     let mut r = Reader::new(&frame);
@@ -358,11 +370,37 @@ impl Replica {
                     self.read(now, conn, op, header.xid, r.rest(), identities, waited_us, fx);
                 }
                 Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
+                Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
                 Deferred::Close => return self.close(conn, CloseHow::AfterFlush, fx),
             }
         }
     }
 
+    /// `ZooKeeperServer.authWriteRequest`: whether committed permissions allow a write. What is
+    /// wrong with it otherwise is found when it is prepared.
+    fn allows(&self, op: OpCode, request: &WriteRequest<'_>, identities: &Identities) -> bool {
+        let parent = |path| match str::rsplit_once(path, '/') {
+            Some(("", _)) => "/",
+            Some((parent, _)) => parent,
+            None => "",
+        };
+        let (path, perms) = match request {
+            WriteRequest::Create(create) if matches!(op, OpCode::Create | OpCode::Create2) => {
+                (parent(&create.path), Perms::CREATE)
+            }
+            WriteRequest::Delete(delete) => (parent(&delete.path), Perms::DELETE),
+            WriteRequest::SetData(set) => (&*set.path, Perms::WRITE),
+            WriteRequest::SetAcl(set) => (&*set.path, Perms::ADMIN),
+            WriteRequest::Create(_) | WriteRequest::Reconfig => return true,
+        };
+        if validate_path(path).is_err() {
+            return true;
+        }
+        let Some(node) = self.tree.find(&self.tree.key(path)) else { return true };
+        self.auth.allows(self.tree.acls().bytes(self.tree.acl(node)), perms, identities)
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
     fn write(
         &mut self,
         now: Now,
@@ -370,28 +408,33 @@ impl Replica {
         xid: Xid,
         op: OpCode,
         body: Reader<'_>,
+        asked: Option<(SessionId, &Identities)>,
         fx: &mut Effects,
     ) {
         if op == OpCode::Multi {
-            return self.multi(now, conn, xid, body);
+            return self.multi(now, conn, xid, body, asked);
         }
-        let Some(client) = self.clients.get(conn) else { return };
+        let Some((session, identities)) = who(&self.clients, conn, asked) else { return };
         let Ok(request) = WriteRequest::decode(op, body) else {
             let mut reply = Vec::with_capacity(20);
             let zxid = self.prepared;
             put_error_reply(&mut reply, xid, zxid, ErrorCode::MarshallingError);
             return self.send_in_order(conn, reply, fx);
         };
-        let session = client.session;
+        if self.options.limits.eager_acl && !self.allows(op, &request, identities) {
+            let mut reply = Vec::with_capacity(20);
+            put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::NoAuth);
+            return self.send_in_order(conn, reply, fx);
+        }
         let (header, start) = self.begin_txn(now, session, xid);
-        let Some(client) = self.clients.get(conn) else { return };
+        let Some((_, identities)) = who(&self.clients, conn, asked) else { return };
         let mut preparer = Preparer {
             tree: &self.tree,
             pending: &mut self.pending,
             auth: &self.auth,
             options: &self.options.prepare,
             session,
-            identities: &client.identities,
+            identities,
             zxid: header.zxid,
             touched: &mut self.touched,
             hint: &mut self.hint,
@@ -413,12 +456,18 @@ impl Replica {
     }
 
     /// All or nothing: the first failure takes back what the operations before it changed.
-    fn multi(&mut self, now: Now, conn: ConnId, xid: Xid, body: Reader<'_>) {
-        let Some(client) = self.clients.get(conn) else { return };
-        let session = client.session;
+    fn multi(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        xid: Xid,
+        body: Reader<'_>,
+        asked: Option<(SessionId, &Identities)>,
+    ) {
+        let Some((session, _)) = who(&self.clients, conn, asked) else { return };
         let ops: Result<Vec<_>, DecodeError> = MultiOps::new(body).collect();
         let (header, start) = self.begin_txn(now, session, xid);
-        let Some(client) = self.clients.get(conn) else { return };
+        let Some((_, identities)) = who(&self.clients, conn, asked) else { return };
         let outcome = match ops {
             Err(_) => Err(ErrorCode::MarshallingError),
             Ok(ops) if !crate::pipeline::is_valid_multi(&ops) => Err(ErrorCode::MarshallingError),
@@ -439,7 +488,7 @@ impl Replica {
                             auth: &self.auth,
                             options: &self.options.prepare,
                             session,
-                            identities: &client.identities,
+                            identities,
                             zxid: header.zxid,
                             touched: &mut self.touched,
                             hint: &mut self.hint,
@@ -475,6 +524,15 @@ impl Replica {
         self.end_txn(header, start, outcome);
         self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
     }
+}
+
+/// Who asks and as whom: as noted when the request was read, or the connection as of now.
+fn who<'a>(
+    clients: &'a Clients,
+    conn: ConnId,
+    asked: Option<(SessionId, &'a Identities)>,
+) -> Option<(SessionId, &'a Identities)> {
+    asked.or_else(|| clients.get(conn).map(|client| (client.session, &client.identities)))
 }
 
 /// A write request that is no multi.

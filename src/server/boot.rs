@@ -22,7 +22,9 @@ use crate::front::FrontOptions;
 use crate::log::Compression;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{Effects, Replica, ReplicaOptions, Restore, Restored};
+use crate::replica::{
+    BILLION, Effects, LimitOptions, Replica, ReplicaOptions, Restore, Restored, ThrottleOptions,
+};
 use crate::session::initial_session_id;
 use crate::sys::ring::{RingFeatures, RingOptions};
 use crate::sys::{cpu, net, signal};
@@ -152,7 +154,39 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
         container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
         digest: storage.is_digest,
+        limits: limit_options(settings),
         seed,
+    }
+}
+
+fn limit_options(settings: &Settings) -> LimitOptions {
+    let (connections, requests) = (&settings.connection_throttle, &settings.request_throttle);
+    let weight = |weight: u32| if connections.is_weight_enabled { u64::from(weight) } else { 1 };
+    let billionths = |share: f64| (share * BILLION as f64).round() as u64;
+    LimitOptions {
+        connections: ThrottleOptions {
+            tokens: u64::from(connections.tokens),
+            fill_time_ms: u64::from(connections.fill_time_ms),
+            fill_count: u64::from(connections.fill_count),
+            freeze_time_ms: connections.freeze_time_ms.map(u64::from),
+            drop_increase: billionths(connections.drop_increase),
+            drop_decrease: billionths(connections.drop_decrease),
+            decrease_ratio: billionths(connections.decrease_ratio),
+            new_session_weight: weight(connections.global_session_weight),
+            renew_session_weight: weight(connections.renew_session_weight),
+        },
+        requests_max: u64::from(requests.requests_max),
+        drop_stale: requests.is_drop_stale,
+        stale_connection_check: requests.is_stale_connection_check,
+        stale_latency_check: requests.is_stale_latency_check,
+        throttled_op_wait_ms: requests.throttled_op_wait_ms.map(u64::from),
+        large_request_threshold: settings
+            .large_requests
+            .threshold
+            .map_or(usize::MAX, |threshold| threshold as usize),
+        large_request_bytes_max: settings.large_requests.total_size_max as usize,
+        eager_acl: settings.nodes.is_eager_acl_check,
+        waiting_bytes_max: (4 << 20).max(settings.packet_size_max as usize),
     }
 }
 

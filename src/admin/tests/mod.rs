@@ -10,7 +10,7 @@ use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
+use crate::replica::{Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restored};
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
     ACL_OPEN_BYTES, ConnectRequest, OpCode, XID_PING, begin_frame, end_frame, put_bool, put_buffer,
@@ -46,6 +46,7 @@ fn replica(now: Now) -> Replica {
         container_per_minute: 10_000,
         container_never_used_ms: 0,
         digest: true,
+        limits: LimitOptions::default(),
         seed: 1,
     };
     let tree = Tree::new(TreeOptions {

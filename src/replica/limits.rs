@@ -1,0 +1,425 @@
+//! Limits on requests: how many are in the pipeline, how many bytes the large ones take, how much
+//! may wait for one connection, and when a connection is not read from.
+//!
+//! Corresponds to `RequestThrottler`, to the large request limit and the outstanding limit of
+//! `ZooKeeperServer`. Nothing polls: a request that waits in line goes on when another one is
+//! answered. Invariant: while requests wait in line there is a proposal whose end lets them in.
+
+use std::collections::VecDeque;
+
+use crate::auth::Identities;
+use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
+use crate::metrics::{Histogram, Summary};
+use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
+
+use super::client::{Client, Deferred};
+use super::core::Replica;
+use super::effects::{CloseHow, Effect, Effects};
+use super::throttle::{ConnectionThrottle, ThrottleOptions};
+
+/// Settings of the limits.
+#[derive(Clone, Debug)]
+pub struct LimitOptions {
+    /// Limit on new sessions.
+    pub connections: ThrottleOptions,
+    /// `request_throttle_max_requests`: requests in the pipeline; 0 for no limit.
+    pub requests_max: u64,
+    /// `request_throttle_drop_stale`: stale requests that waited in line are dropped and their
+    /// connections closed.
+    pub drop_stale: bool,
+    /// `request_stale_connection_check`: requests of dead connections are stale.
+    pub stale_connection_check: bool,
+    /// `request_stale_latency_check`: requests older than the session timeout are stale.
+    pub stale_latency_check: bool,
+    /// `throttled_op_wait_time` in ms: who waited longer in line is refused; `None` is off.
+    pub throttled_op_wait_ms: Option<u64>,
+    /// `largeRequestThreshold`: requests of more bytes are large; `usize::MAX` for none.
+    pub large_request_threshold: usize,
+    /// `largeRequestMaxBytes`: of all large requests in progress.
+    pub large_request_bytes_max: usize,
+    /// `enableEagerACLCheck`.
+    pub eager_acl: bool,
+    /// Bytes that may wait for one connection's writes before it is paused.
+    pub waiting_bytes_max: usize,
+}
+
+impl Default for LimitOptions {
+    fn default() -> LimitOptions {
+        LimitOptions {
+            connections: ThrottleOptions::default(),
+            requests_max: 0,
+            drop_stale: true,
+            stale_connection_check: true,
+            stale_latency_check: false,
+            throttled_op_wait_ms: None,
+            large_request_threshold: usize::MAX,
+            large_request_bytes_max: 100 << 20,
+            eager_acl: false,
+            waiting_bytes_max: 4 << 20,
+        }
+    }
+}
+
+/// Figures of the limits, under the names of `mntr`.
+#[derive(Clone, Debug, Default)]
+pub struct LimitFigures {
+    /// ConnectRequests refused by the throttle.
+    pub connections_refused: u64,
+    /// `connection_token_deficit`, seen by each ConnectRequest that went on.
+    pub token_deficit: Summary,
+    /// `request_throttle_wait_count`: requests that had to wait in line.
+    pub request_throttle_waits: u64,
+    /// `request_throttle_queue_time_ms`, in microseconds.
+    pub request_throttle_queue_us: Histogram,
+    /// `throttled_ops`: requests refused because they had waited too long.
+    pub throttled_ops: u64,
+    /// `stale_requests`: stale requests let in all the same.
+    pub stale_requests: u64,
+    /// `stale_requests_dropped`.
+    pub stale_requests_dropped: u64,
+    /// `large_requests_rejected`.
+    pub large_requests_rejected: u64,
+}
+
+/// A request, or what must stay behind requests of its connection, in line for the pipeline.
+#[derive(Debug)]
+struct Waiting {
+    conn: ConnId,
+    session: SessionId,
+    timeout_ms: i32,
+    what: Deferred,
+}
+
+/// What the limits remember.
+#[derive(Debug)]
+pub(super) struct Limits {
+    pub throttle: ConnectionThrottle,
+    pub figures: LimitFigures,
+    line: VecDeque<Waiting>,
+    /// What is let in just now is not behind the rest of the line.
+    letting_in: bool,
+    large_bytes: usize,
+    /// Large writes under way and their sizes.
+    large_writes: VecDeque<(Zxid, usize)>,
+}
+
+impl Limits {
+    pub fn new(now: Instant, options: &LimitOptions) -> Limits {
+        Limits {
+            throttle: ConnectionThrottle::new(now, options.connections.clone()),
+            figures: LimitFigures::default(),
+            line: VecDeque::new(),
+            letting_in: false,
+            large_bytes: 0,
+            large_writes: VecDeque::new(),
+        }
+    }
+
+    /// Requests in line.
+    pub fn waiting(&self) -> u64 {
+        self.line.len() as u64
+    }
+
+    /// Whether the first in line are being let in: they are behind nobody.
+    pub fn is_letting_in(&self) -> bool {
+        self.letting_in
+    }
+}
+
+impl Replica {
+    /// Whether the throttle lets a ConnectRequest pass.
+    pub(super) fn admits_connect(&mut self, now: Now, renews: bool) -> bool {
+        let limits = &mut self.limits;
+        if !limits.throttle.is_on() {
+            return true;
+        }
+        let admitted = limits.throttle.admit(now.mono, renews, &mut self.rng);
+        if admitted {
+            limits.figures.token_deficit.record(limits.throttle.deficit());
+        } else {
+            limits.figures.connections_refused += 1;
+        }
+        admitted
+    }
+
+    /// Requests that have been let in and are not answered.
+    fn in_pipeline(&self) -> u64 {
+        self.proposals.len() as u64 + self.deferred_total
+    }
+
+    fn is_large(&self, len: usize) -> bool {
+        len > self.options.limits.large_request_threshold
+    }
+
+    /// Whether a request of `len` bytes fits; if it does not, its connection is to be closed.
+    pub(super) fn fits_large(&mut self, len: usize) -> bool {
+        if !self.is_large(len)
+            || self.limits.large_bytes + len <= self.options.limits.large_request_bytes_max
+        {
+            return true;
+        }
+        self.limits.figures.large_requests_rejected += 1;
+        false
+    }
+
+    /// Counts a write that was large; `zxid` is its transaction.
+    pub(super) fn wrote_large(&mut self, zxid: Zxid, len: usize) {
+        if self.is_large(len) {
+            self.limits.large_bytes += len;
+            self.limits.large_writes.push_back((zxid, len));
+        }
+    }
+
+    /// Counts something that begins to wait.
+    fn hold(&mut self, conn: ConnId, what: &Deferred) {
+        let size = what.size();
+        if self.is_large(what.request_len()) {
+            self.limits.large_bytes += what.request_len();
+        }
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.waiting_bytes += size;
+        }
+    }
+
+    /// Counts something that waits no longer.
+    pub(super) fn unhold(&mut self, conn: ConnId, what: &Deferred) {
+        if self.is_large(what.request_len()) {
+            self.limits.large_bytes -= what.request_len();
+        }
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.waiting_bytes -= what.size();
+        }
+    }
+
+    /// The connection is gone: what waited for its writes does not take memory any more.
+    pub(super) fn forget_deferred(&mut self, client: &Client) {
+        self.deferred_total -= client.deferred.len() as u64;
+        if self.limits.large_bytes > 0 {
+            for (_, what) in &client.deferred {
+                self.unhold(client.conn, what);
+            }
+        }
+    }
+
+    /// Has something wait for the writes of its connection.
+    pub(super) fn defer(&mut self, conn: ConnId, what: Deferred) {
+        self.hold(conn, &what);
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.deferred.push_back((client.writes_prepared, what));
+            self.deferred_total += 1;
+        }
+    }
+
+    /// Whether a request has to line up. Only with a limit on requests.
+    pub(super) fn is_pipeline_full(&self) -> bool {
+        let max = self.options.limits.requests_max;
+        max != 0 && (!self.limits.line.is_empty() || self.in_pipeline() >= max)
+    }
+
+    /// Has something line up for the pipeline.
+    pub(super) fn line_up(&mut self, conn: ConnId, what: Deferred) {
+        self.hold(conn, &what);
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.in_line += 1;
+        let is_request = matches!(what, Deferred::Request { .. });
+        self.limits.figures.request_throttle_waits += u64::from(is_request);
+        self.limits.line.push_back(Waiting {
+            conn,
+            session: client.session,
+            timeout_ms: client.timeout_ms,
+            what,
+        });
+    }
+
+    /// Transactions were applied: lets in who waits, as far as there is room.
+    pub(super) fn make_room(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(&(zxid, len)) = self.limits.large_writes.front()
+            && zxid <= self.applied
+        {
+            self.limits.large_writes.pop_front();
+            self.limits.large_bytes -= len;
+        }
+        if !self.limits.line.is_empty() {
+            self.limits.letting_in = true;
+            self.let_in(now, fx);
+            self.limits.letting_in = false;
+        }
+        self.relieve_pressure(fx);
+    }
+
+    fn let_in(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(first) = self.limits.line.front() {
+            let (conn, is_stale) = (first.conn, self.is_stale(now, first));
+            if is_stale && self.options.limits.drop_stale {
+                self.drop_stale(conn, fx);
+                continue;
+            }
+            if self.in_pipeline() >= self.options.limits.requests_max {
+                return;
+            }
+            let Some(waiting) = self.limits.line.pop_front() else { return };
+            self.leave_line(&waiting);
+            self.limits.figures.stale_requests += u64::from(is_stale);
+            match waiting.what {
+                Deferred::Request { frame, received, identities } => {
+                    let queued = now.mono.since(received).as_micros() as u64;
+                    self.limits.figures.request_throttle_queue_us.record(queued);
+                    let asked = (waiting.session, &identities);
+                    self.let_request_in(now, conn, &frame, received, asked, fx);
+                }
+                what => self.pass_on(conn, what, fx),
+            }
+        }
+    }
+
+    fn leave_line(&mut self, waiting: &Waiting) {
+        self.unhold(waiting.conn, &waiting.what);
+        if let Some(client) = self.clients.get_mut(waiting.conn) {
+            client.in_line -= 1;
+        }
+    }
+
+    /// `Request.isStale`. The end of a session is never stale: it has to clean up.
+    fn is_stale(&self, now: Now, waiting: &Waiting) -> bool {
+        let limits = &self.options.limits;
+        let is_gone = self.clients.get(waiting.conn).is_none();
+        let Deferred::Request { frame, received, .. } = &waiting.what else { return is_gone };
+        let header = RequestHeader::decode_from(&mut Reader::new(frame));
+        if header.is_ok_and(|h| OpCode::from_code(h.op) == Some(OpCode::CloseSession)) {
+            return false;
+        }
+        if is_gone {
+            return limits.stale_connection_check;
+        }
+        let waited_ms = now.mono.since(*received).as_millis();
+        limits.stale_latency_check && waited_ms as i64 > i64::from(waiting.timeout_ms)
+    }
+
+    /// Drops the first in line and everything of its connection behind it: what comes later must
+    /// not be done without what came before.
+    fn drop_stale(&mut self, conn: ConnId, fx: &mut Effects) {
+        if self.clients.get(conn).is_none() {
+            if let Some(waiting) = self.limits.line.pop_front() {
+                self.leave_line(&waiting);
+                self.limits.figures.stale_requests_dropped += 1;
+            }
+            return;
+        }
+        let line = std::mem::take(&mut self.limits.line);
+        for waiting in line {
+            if waiting.conn == conn {
+                self.leave_line(&waiting);
+                self.limits.figures.stale_requests_dropped += 1;
+            } else {
+                self.limits.line.push_back(waiting);
+            }
+        }
+        log::warn!("closing {conn:?}: its request waited longer than its session timeout");
+        self.close(conn, CloseHow::AfterFlush, fx);
+    }
+
+    fn let_request_in(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        frame: &[u8],
+        received: Instant,
+        asked: (SessionId, &Identities),
+        fx: &mut Effects,
+    ) {
+        let Ok(header) = RequestHeader::decode_from(&mut Reader::new(frame)) else { return };
+        let Some(op) = OpCode::from_code(header.op) else { return };
+        let slot = self.sessions.get(asked.0);
+        if slot.is_none_or(|slot| self.sessions.is_closing(slot)) {
+            return;
+        }
+        let waited_ms = now.mono.since(received).as_millis() as u64;
+        if self.options.limits.throttled_op_wait_ms.is_some_and(|max| waited_ms > max)
+            && !matches!(op, OpCode::Ping | OpCode::CloseSession)
+        {
+            self.limits.figures.throttled_ops += 1;
+            if let Some(client) = self.clients.get_mut(conn) {
+                client.stats.sent += 1;
+                self.stats.sent += 1;
+            }
+            return self.pass_on(conn, Deferred::Throttled(header.xid), fx);
+        }
+        self.dispatch(now, conn, op, header.xid, frame, Some(asked), fx);
+    }
+
+    /// Does something that is no request, once the connection's writes are done.
+    fn pass_on(&mut self, conn: ConnId, what: Deferred, fx: &mut Effects) {
+        let Some(client) = self.clients.get(conn) else { return };
+        if client.must_wait() {
+            return self.defer(conn, what);
+        }
+        match what {
+            Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
+            Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
+            Deferred::Close => self.close(conn, CloseHow::AfterFlush, fx),
+            Deferred::Request { .. } => {}
+        }
+    }
+
+    /// Answers a request that waited too long.
+    pub(super) fn refuse_throttled(&mut self, conn: ConnId, xid: Xid, fx: &mut Effects) {
+        let zxid = self.applied;
+        fx.send(conn, |out| put_error_reply(out, xid, zxid, ErrorCode::ThrottledOp));
+    }
+
+    /// Input came: pauses its connection if the server has more than enough to do and the
+    /// connection some of it, or if too much waits for its writes.
+    pub(super) fn apply_pressure(&mut self, conn: ConnId, fx: &mut Effects) {
+        let outstanding = self.outstanding();
+        if outstanding <= self.options.outstanding_limit
+            && self.deferred_total == 0
+            && self.limits.line.is_empty()
+        {
+            return;
+        }
+        let is_busy = outstanding > self.options.outstanding_limit;
+        let bytes_max = self.options.limits.waiting_bytes_max;
+        if let Some(client) = self.clients.get_mut(conn)
+            && !client.paused
+            && client.has_enough(is_busy, bytes_max)
+        {
+            client.paused = true;
+            self.paused.push(conn);
+            fx.list.push(Effect::Pause { conn });
+        }
+    }
+
+    /// Resumes who need not be paused any longer, first paused first. Even a busy server takes
+    /// one request at a time from everybody, or a few connections could keep others out for ever.
+    fn relieve_pressure(&mut self, fx: &mut Effects) {
+        if self.paused.is_empty() {
+            return;
+        }
+        let is_busy = self.outstanding() > self.options.outstanding_limit;
+        let bytes_max = self.options.limits.waiting_bytes_max;
+        let clients = &mut self.clients;
+        self.paused.retain(|&conn| {
+            let Some(client) = clients.get_mut(conn) else { return false };
+            client.paused = client.has_enough(is_busy, bytes_max);
+            if !client.paused {
+                fx.list.push(Effect::Resume { conn });
+            }
+            client.paused
+        });
+    }
+
+    /// Figures of the limits.
+    pub fn limit_figures(&self) -> &LimitFigures {
+        &self.limits.figures
+    }
+
+    /// Probability that a ConnectRequest is refused at random, in billionths.
+    pub fn connection_drop_probability(&self) -> u64 {
+        self.limits.throttle.drop_probability()
+    }
+
+    /// Bytes of the large requests in progress.
+    pub fn large_request_bytes(&self) -> usize {
+        self.limits.large_bytes
+    }
+}
