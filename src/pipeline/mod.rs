@@ -11,3 +11,6 @@ mod read;
 pub use pending::{Pending, PendingView, Slot};
 pub use prepare::{OWNER_CONTAINER, Outcome, PrepareOptions, Preparer, TTL_MAX_MS, is_valid_multi};
 pub use read::{ReadContext, ReadResult};
+
+#[cfg(test)]
+mod tests;

@@ -213,11 +213,6 @@ impl PendingView {
         self.ephemerals.remove(&session);
     }
 
-    /// Whether the node at `key` has been deleted by a pending transaction.
-    pub fn is_deleted(&self, key: &PathKey<'_>) -> bool {
-        self.record(key.hash, key.path).is_some_and(|record| !record.exists)
-    }
-
     /// Transaction `zxid`, which touched `slot`, has been applied.
     pub fn release(&mut self, slot: Slot, zxid: Zxid) {
         let record = &self.records[slot as usize];

@@ -373,7 +373,9 @@ impl Preparer<'_> {
             path.clear();
             self.tree.path_into(node, &mut path);
             let key = self.key(&path);
-            if !self.pending.is_deleted(&key) {
+            // A pending delete, or a later node of another owner in its place, is not ours.
+            let pending = self.pending.get(self.tree, &key);
+            if pending.is_some_and(|node| node.view.owner == self.session.0) {
                 paths.push(path.clone());
             }
         }
