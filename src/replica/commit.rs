@@ -216,6 +216,10 @@ impl Replica {
                 self.committed_sessions.insert(header.session, timeout_ms);
                 if let Some(conn) = conn {
                     self.update_answered(now, conn, proposal, 0);
+                    // The client counts from the answer on, which a slow disk may have held up.
+                    if let Some(slot) = self.sessions.get(header.session) {
+                        self.sessions.touch(slot, timeout_ms, now.mono);
+                    }
                     self.established(conn, fx);
                 }
                 return;
