@@ -12,6 +12,7 @@ pub mod pipeline;
 pub mod replica;
 pub mod server;
 pub mod session;
+pub mod sim;
 pub mod sys;
 pub mod tree;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! The one integration-test binary; every suite is a module of it.
 
 mod differential;
+mod sim;
 mod tidy;
 mod util;

@@ -1,0 +1,367 @@
+//! A disk that forgets: files with a volatile and a durable image, names that are durable only
+//! after a directory sync, failing and full on demand.
+//!
+//! Pessimistic on purpose: at a crash every 512-byte sector written since the last sync is old,
+//! new or torn independently, every file's name is any of those it had since the last directory
+//! sync, and a length that was not synced is anything between the two. What was synced stays.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use crate::base::Rng;
+use crate::log::{DataFiles, FileName};
+
+/// Unit that a crash keeps or loses.
+pub const SECTOR: usize = 512;
+const DIR: &str = "version-2";
+
+/// Why an operation did not happen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskError {
+    /// The machine lost power before it.
+    Crashed,
+    /// No space left.
+    Full,
+    /// The device answered with an error.
+    Failed,
+}
+
+/// A file, whatever its name is by now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileId(usize);
+
+impl FileId {
+    /// No file yet.
+    pub const NONE: FileId = FileId(usize::MAX);
+}
+
+#[derive(Debug, Default)]
+struct SimFile {
+    volatile: Vec<u8>,
+    durable: Vec<u8>,
+    dirty: BTreeSet<usize>,
+    /// The durable name, then every later one.
+    names: Vec<Option<String>>,
+}
+
+/// One directory on one device.
+#[derive(Debug)]
+pub struct SimDisk {
+    files: Vec<SimFile>,
+    current: BTreeMap<String, usize>,
+    /// Operations (and other effects of the server) until the power fails.
+    pub crash_in: Option<u32>,
+    /// Nothing can be created or extended.
+    pub full: bool,
+    dir: PathBuf,
+}
+
+impl Default for SimDisk {
+    fn default() -> SimDisk {
+        SimDisk {
+            files: Vec::new(),
+            current: BTreeMap::new(),
+            crash_in: None,
+            full: false,
+            dir: PathBuf::from(DIR),
+        }
+    }
+}
+
+fn sector_of(image: &[u8], index: usize) -> [u8; SECTOR] {
+    let mut sector = [0; SECTOR];
+    let start = (index * SECTOR).min(image.len());
+    let end = (start + SECTOR).min(image.len());
+    sector[..end - start].copy_from_slice(&image[start..end]);
+    sector
+}
+
+fn put_sector(image: &mut [u8], index: usize, sector: &[u8; SECTOR]) {
+    let start = (index * SECTOR).min(image.len());
+    let end = (start + SECTOR).min(image.len());
+    image[start..end].copy_from_slice(&sector[..end - start]);
+}
+
+impl SimDisk {
+    /// Counts one effect; the power may fail instead of it.
+    pub fn step(&mut self) -> Result<(), DiskError> {
+        match &mut self.crash_in {
+            Some(0) => Err(DiskError::Crashed),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Creates an empty file, replacing one of that name.
+    pub fn create(&mut self, name: &str) -> Result<FileId, DiskError> {
+        self.step()?;
+        if self.full {
+            return Err(DiskError::Full);
+        }
+        let names = vec![None, Some(name.to_owned())];
+        self.files.push(SimFile { names, ..SimFile::default() });
+        let id = self.files.len() - 1;
+        if let Some(old) = self.current.insert(name.to_owned(), id) {
+            self.files[old].names.push(None);
+        }
+        Ok(FileId(id))
+    }
+
+    /// Writes into the volatile image; what was there stays possible until a sync.
+    pub fn write(&mut self, file: FileId, offset: usize, bytes: &[u8]) -> Result<(), DiskError> {
+        self.step()?;
+        let file = &mut self.files[file.0];
+        let end = offset + bytes.len();
+        if end > file.volatile.len() {
+            if self.full {
+                return Err(DiskError::Full);
+            }
+            file.volatile.resize(end, 0);
+        }
+        file.volatile[offset..end].copy_from_slice(bytes);
+        file.dirty.extend(offset / SECTOR..end.div_ceil(SECTOR));
+        Ok(())
+    }
+
+    /// Appends to the volatile image.
+    pub fn append(&mut self, file: FileId, bytes: &[u8]) -> Result<(), DiskError> {
+        let end = self.files[file.0].volatile.len();
+        self.write(file, end, bytes)
+    }
+
+    /// Length of the volatile image.
+    pub fn len(&self, file: FileId) -> usize {
+        self.files[file.0].volatile.len()
+    }
+
+    /// Changes the length.
+    pub fn set_len(&mut self, file: FileId, len: usize) -> Result<(), DiskError> {
+        self.step()?;
+        let file = &mut self.files[file.0];
+        if len > file.volatile.len() && self.full {
+            return Err(DiskError::Full);
+        }
+        file.volatile.resize(len, 0);
+        Ok(())
+    }
+
+    /// Makes content and length durable.
+    pub fn sync(&mut self, file: FileId) -> Result<(), DiskError> {
+        self.step()?;
+        let file = &mut self.files[file.0];
+        file.durable.clone_from(&file.volatile);
+        file.dirty.clear();
+        Ok(())
+    }
+
+    /// Makes a range durable that lies within the durable length: the end of a write with
+    /// `RWF_DSYNC`.
+    pub fn sync_range(&mut self, file: FileId, offset: usize, len: usize) {
+        let file = &mut self.files[file.0];
+        if file.durable.len() < offset + len {
+            file.durable.resize(offset + len, 0);
+        }
+        for index in offset / SECTOR..(offset + len).div_ceil(SECTOR) {
+            let sector = sector_of(&file.volatile, index);
+            put_sector(&mut file.durable, index, &sector);
+            file.dirty.remove(&index);
+        }
+    }
+
+    /// The device failed a write: some of its sectors may still arrive, nobody will ever know.
+    pub fn fail_range(&mut self, file: FileId, offset: usize, len: usize, rng: &mut Rng) {
+        let file = &mut self.files[file.0];
+        for index in offset / SECTOR..(offset + len).div_ceil(SECTOR) {
+            if rng.chance(1, 2) {
+                let sector = sector_of(&file.durable, index);
+                put_sector(&mut file.volatile, index, &sector);
+                file.dirty.remove(&index);
+            }
+        }
+    }
+
+    /// The file of that name.
+    pub fn find(&self, name: &str) -> Option<FileId> {
+        self.current.get(name).copied().map(FileId)
+    }
+
+    /// Content as the running server sees it.
+    pub fn content(&self, file: FileId) -> &[u8] {
+        &self.files[file.0].volatile
+    }
+
+    /// Overwrites content without a trace; for injected bugs.
+    pub fn corrupt(&mut self, file: FileId, from: usize) {
+        let file = &mut self.files[file.0];
+        for image in [&mut file.volatile, &mut file.durable] {
+            if from < image.len() {
+                image[from..].fill(0);
+            }
+        }
+    }
+
+    /// Renames; an existing target is replaced.
+    pub fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
+        self.step()?;
+        let id = self.current.remove(from).ok_or(DiskError::Failed)?;
+        self.files[id].names.push(Some(to.to_owned()));
+        if let Some(old) = self.current.insert(to.to_owned(), id) {
+            self.files[old].names.push(None);
+        }
+        Ok(())
+    }
+
+    /// Removes a name.
+    pub fn remove(&mut self, name: &str) -> Result<(), DiskError> {
+        self.step()?;
+        if let Some(id) = self.current.remove(name) {
+            self.files[id].names.push(None);
+        }
+        Ok(())
+    }
+
+    /// Makes all names durable.
+    pub fn sync_dir(&mut self) -> Result<(), DiskError> {
+        self.step()?;
+        for file in &mut self.files {
+            if let Some(last) = file.names.pop() {
+                file.names.clear();
+                file.names.push(last);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names with what they say, ascending.
+    pub fn names(&self) -> Vec<(FileName, PathBuf)> {
+        let path = |name: &String| (FileName::parse(name), self.dir.join(name));
+        self.current.keys().map(path).collect()
+    }
+
+    /// The power fails and comes back: what is left is one of the many images possible.
+    pub fn crash(&mut self, rng: &mut Rng) {
+        self.crash_in = None;
+        self.full = false;
+        self.current.clear();
+        // In 100: how many unsynced sectors survive this time, and how many of those are torn.
+        let keep = [0, 100, 50, 90, 10][rng.below(5) as usize];
+        let torn = [0, 0, 20][rng.below(3) as usize];
+        for (id, file) in self.files.iter_mut().enumerate() {
+            file.settle(rng, keep, torn);
+            let pick = rng.below(file.names.len() as u64) as usize;
+            let name = file.names.swap_remove(pick);
+            file.names.clear();
+            file.names.push(name.clone());
+            if let Some(name) = name {
+                // Two files claim it: the older one has been replaced.
+                self.current.insert(name, id);
+            }
+        }
+        let alive: BTreeSet<usize> = self.current.values().copied().collect();
+        for (id, file) in self.files.iter_mut().enumerate() {
+            if !alive.contains(&id) {
+                *file = SimFile { names: vec![None], ..SimFile::default() };
+            }
+        }
+    }
+}
+
+impl SimFile {
+    fn settle(&mut self, rng: &mut Rng, keep: u64, torn: u64) {
+        let (old, new) = (self.durable.len(), self.volatile.len());
+        let (least, range) = (old.min(new), old.abs_diff(new) as u64);
+        let len = match rng.below(3) {
+            0 => old,
+            1 => new,
+            _ => least + rng.below(range + 1) as usize / SECTOR * SECTOR,
+        };
+        self.durable.resize(len, 0);
+        for index in std::mem::take(&mut self.dirty) {
+            if !rng.chance(keep, 100) {
+                continue;
+            }
+            let mut sector = sector_of(&self.volatile, index);
+            if rng.chance(torn, 100) {
+                let at = rng.below(SECTOR as u64 / 8) as usize * 8;
+                sector[at..].copy_from_slice(&sector_of(&self.durable, index)[at..]);
+            }
+            put_sector(&mut self.durable, index, &sector);
+        }
+        self.volatile.clone_from(&self.durable);
+    }
+}
+
+impl DataFiles for SimDisk {
+    type Content = Vec<u8>;
+
+    fn snap_dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn log_dir(&self) -> &Path {
+        &self.dir
+    }
+
+    fn list(&self, _dir: &Path) -> Result<Vec<PathBuf>, String> {
+        Ok(self.current.keys().map(|name| self.dir.join(name)).collect())
+    }
+
+    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
+        Ok(self.find(name_of(path)).map(|file| self.content(file).to_vec()))
+    }
+
+    fn take_initialize(&self) -> Result<bool, (PathBuf, String)> {
+        Ok(false)
+    }
+}
+
+/// Last component of a path on the simulated disk.
+pub fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or("")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn synced_bytes_stay_and_others_may_go() {
+        let (mut lost, mut kept, mut torn) = (0, 0, 0);
+        for seed in 0..200 {
+            let mut disk = SimDisk::default();
+            let file = disk.create("a").unwrap();
+            disk.write(file, 0, &[1; 2048]).unwrap();
+            disk.sync(file).unwrap();
+            disk.sync_dir().unwrap();
+            disk.write(file, 512, &[2; 512]).unwrap();
+            disk.crash(&mut Rng::new(seed));
+            let file = disk.find("a").unwrap();
+            let content = disk.content(file);
+            assert_eq!(content.len(), 2048);
+            assert!(content[..512].iter().chain(&content[1024..]).all(|&b| b == 1));
+            match content[512..1024].iter().filter(|&&b| b == 2).count() {
+                0 => lost += 1,
+                512 => kept += 1,
+                _ => torn += 1,
+            }
+        }
+        assert!(lost > 20 && kept > 20 && torn > 2, "{lost} {kept} {torn}");
+    }
+
+    #[test]
+    fn names_need_a_directory_sync() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..100 {
+            let mut disk = SimDisk::default();
+            disk.create("a").unwrap();
+            disk.sync_dir().unwrap();
+            disk.rename("a", "b").unwrap();
+            disk.crash(&mut Rng::new(seed));
+            seen.insert(disk.current.keys().cloned().collect::<Vec<_>>());
+        }
+        assert_eq!(seen.into_iter().flatten().collect::<Vec<_>>(), ["a", "b"]);
+    }
+}

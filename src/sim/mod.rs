@@ -1,0 +1,30 @@
+//! A deterministic simulation of one server: virtual time, a disk that loses, tears and fails,
+//! clients that check every answer.
+//!
+//! The server is the real one from the framing of a connection down to the bytes of its segments
+//! and snapshots, recovery included; only the event loop, the sockets, the files and the clocks
+//! are replaced. `run` takes a seed and either ends well or says what was violated; the same seed
+//! always does the same. This is the seed of the ensemble's simulator: `world` knows one server,
+//! and nothing else depends on that.
+//!
+//! What is checked: acknowledged writes survive every crash; a failed write changes nothing;
+//! replies keep the order of requests and zxids never go back; reads equal a model at the reply's
+//! zxid; events precede replies that reveal their cause; ephemerals live as long as their
+//! sessions, which survive restarts and never expire early; the recovered tree is the model's node
+//! by node; a failed log write ends the server; when faults stop, everybody is served.
+#![forbid(unsafe_code)]
+
+mod client;
+mod disk;
+mod expect;
+mod house;
+mod model;
+mod node;
+mod ops;
+mod options;
+mod report;
+mod wal;
+mod world;
+
+pub use options::{Bug, SimOptions};
+pub use report::{SimReport, Violation, run};

@@ -1,0 +1,122 @@
+//! What a run does: drawn from its seed, or set by hand.
+
+use crate::base::Rng;
+
+/// A fault put into the simulated driver of the real code, to prove that the checkers notice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// `Synced` is reported when a write begins.
+    AckBeforeSync,
+    /// Recovery does not see the last group commit.
+    DropLastGroup,
+    /// The partly filled last block of a segment is not written again.
+    SkipTailBlock,
+    /// A failed write is taken for a good one.
+    IgnoreFailedWrite,
+    /// Recovery loses one session.
+    ForgetSession,
+    /// A reply overtakes the watch events before it.
+    ReplyBeforeEvent,
+    /// A watch event is lost.
+    LoseEvent,
+    /// Two replies change places.
+    SwapReplies,
+    /// The replica is told a time that has not come.
+    ExpireEarly,
+    /// The torn end of the log is not cut at a restart.
+    KeepTornTail,
+    /// Recovery loses one ephemeral node.
+    LoseEphemeral,
+    /// A transaction that failed is answered as a success.
+    HideError,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Bug; 12] = [
+        Bug::AckBeforeSync,
+        Bug::DropLastGroup,
+        Bug::SkipTailBlock,
+        Bug::IgnoreFailedWrite,
+        Bug::ForgetSession,
+        Bug::ReplyBeforeEvent,
+        Bug::LoseEvent,
+        Bug::SwapReplies,
+        Bug::ExpireEarly,
+        Bug::KeepTornTail,
+        Bug::LoseEphemeral,
+        Bug::HideError,
+    ];
+}
+
+/// Settings of one run.
+#[derive(Clone, Debug)]
+pub struct SimOptions {
+    /// Everything random comes from it.
+    pub seed: u64,
+    /// Requests that the clients make in all.
+    pub ops: u32,
+    /// Keep a readable history.
+    pub verbose: bool,
+    /// Fault in the driver, if any.
+    pub bug: Option<Bug>,
+}
+
+/// What this seed's swarm member is like.
+#[derive(Clone, Debug)]
+pub(super) struct Swarm {
+    pub clients: usize,
+    pub depth: usize,
+    pub think_us: u64,
+    pub crashes: bool,
+    pub stops: bool,
+    pub pauses: bool,
+    pub wall_jumps: bool,
+    pub write_errors: bool,
+    pub disk_full: bool,
+    pub cuts: bool,
+    pub vanish: bool,
+    pub dribble: bool,
+    pub slow_readers: bool,
+    pub big_values: bool,
+    pub watches: bool,
+    pub segment_size: u64,
+    pub staging: usize,
+    pub snap_count: u64,
+    pub outstanding: u64,
+    pub max_output: usize,
+    pub write_us: u64,
+    /// Mean time between faults.
+    pub fault_ms: u64,
+}
+
+impl Swarm {
+    pub(super) fn draw(rng: &mut Rng) -> Swarm {
+        let clients = 1 + rng.below(6) as usize;
+        let mut pick = |values: &[u64]| values[rng.below(values.len() as u64) as usize];
+        Swarm {
+            clients,
+            depth: pick(&[1, 2, 8, 32]) as usize,
+            think_us: pick(&[200, 2_000, 20_000, 100_000]),
+            crashes: pick(&[0, 1, 1, 1]) == 1,
+            stops: pick(&[0, 1]) == 1,
+            pauses: pick(&[0, 0, 1]) == 1,
+            wall_jumps: pick(&[0, 0, 1]) == 1,
+            write_errors: pick(&[0, 0, 1]) == 1,
+            disk_full: pick(&[0, 0, 0, 1]) == 1,
+            cuts: pick(&[0, 1]) == 1,
+            vanish: pick(&[0, 1]) == 1,
+            dribble: pick(&[0, 0, 1]) == 1,
+            slow_readers: pick(&[0, 0, 1]) == 1,
+            big_values: pick(&[0, 0, 1]) == 1,
+            watches: pick(&[0, 1, 1]) == 1,
+            segment_size: pick(&[16 << 10, 32 << 10, 64 << 10]),
+            staging: pick(&[8 << 10, 16 << 10, 64 << 10]) as usize,
+            snap_count: pick(&[10, 30, 100, 1000]),
+            outstanding: pick(&[2, 20, 1000]),
+            max_output: pick(&[2 << 10, 64 << 10, 16 << 20]) as usize,
+            write_us: pick(&[50, 500, 5_000]),
+            fault_ms: pick(&[200, 1_000, 5_000]),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! `rk-sim`: runs the simulation over many seeds. A failing seed ends it with its history and the
+//! command that replays it.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use lexopt::prelude::{Long, Short, ValueExt};
+use ringkeeper::sim::{Bug, SimOptions, SimReport, run};
+
+const USAGE: &str = "\
+rk-sim [--seed S] [--count N] [--ops N] [--bug NAME] [--verbose]
+  --seed S      first seed (default 1)
+  --count N     how many seeds (default 100)
+  --ops N       requests per seed (default 2000)
+  --bug NAME    put a fault into the driver, to see that it is caught
+  --verbose     print the history of every seed";
+
+/// Lines of history shown for a failing seed.
+const TAIL: usize = 60;
+
+/// For the message of a panic.
+static SEED: AtomicU64 = AtomicU64::new(0);
+
+struct Arguments {
+    seed: u64,
+    count: u64,
+    ops: u32,
+    bug: Option<Bug>,
+    verbose: bool,
+}
+
+fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
+    let mut parsed = Arguments { seed: 1, count: 100, ops: 2000, bug: None, verbose: false };
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("seed") => parsed.seed = parser.value()?.parse()?,
+            Long("count") => parsed.count = parser.value()?.parse()?,
+            Long("ops") => parsed.ops = parser.value()?.parse()?,
+            Long("bug") => {
+                let name = parser.value()?.string()?;
+                let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+                parsed.bug = Some(found.ok_or(format!("--bug: one of {:?}", Bug::ALL))?);
+            }
+            Long("verbose") | Short('v') => parsed.verbose = true,
+            Long("help") | Short('h') => return Ok(None),
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Some(parsed))
+}
+
+fn main() -> ExitCode {
+    let arguments = match arguments() {
+        Ok(Some(arguments)) => arguments,
+        Ok(None) => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        Err(e) => {
+            eprintln!("{e}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    let ops = arguments.ops;
+    let default = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        default(info);
+        eprintln!("{}", replay(SEED.load(Ordering::Relaxed), ops, None));
+    }));
+    let start = Instant::now();
+    let mut total = SimReport::default();
+    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
+        SEED.store(seed, Ordering::Relaxed);
+        let (ops, bug) = (arguments.ops, arguments.bug);
+        let mut options = SimOptions { seed, ops, bug, verbose: arguments.verbose };
+        let (report, outcome) = run(&options);
+        if arguments.verbose {
+            report.history.iter().for_each(|line| println!("{line}"));
+            println!("seed {seed}: trace hash {:016x}", report.hash);
+        }
+        if let Err(violation) = outcome {
+            options.verbose = true;
+            let (report, _) = run(&options);
+            let from = report.history.len().saturating_sub(TAIL);
+            report.history[from..].iter().for_each(|line| println!("{line}"));
+            println!("seed {seed}: {violation}");
+            println!("{}", replay(seed, ops, bug));
+            return ExitCode::from(129);
+        }
+        add(&mut total, &report);
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{} seeds, {:.1} simulated hours, {} requests, {} transactions, {} starts ({} crashes, {} \
+         disk failures, {} clean stops), {} events in {seconds:.1} s: {:.0} seeds/s, {:.0} events/s",
+        arguments.count,
+        total.virtual_ns as f64 / 3.6e12,
+        total.ops,
+        total.txns,
+        total.starts,
+        total.crashes,
+        total.fatals,
+        total.stops,
+        total.events,
+        arguments.count as f64 / seconds,
+        total.events as f64 / seconds,
+    );
+    ExitCode::SUCCESS
+}
+
+fn replay(seed: u64, ops: u32, bug: Option<Bug>) -> String {
+    let bug = bug.map(|bug| format!(" --bug {bug:?}")).unwrap_or_default();
+    format!(
+        "replay: cargo run --release --bin rk-sim -- --seed {seed} --count 1 --ops {ops}{bug} \
+         --verbose"
+    )
+}
+
+fn add(total: &mut SimReport, report: &SimReport) {
+    total.virtual_ns += report.virtual_ns;
+    total.events += report.events;
+    total.turns += report.turns;
+    total.ops += report.ops;
+    total.txns += report.txns;
+    total.starts += report.starts;
+    total.crashes += report.crashes;
+    total.fatals += report.fatals;
+    total.stops += report.stops;
+}
