@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
-use crate::base::{ConnId, Now, PathHasher, Zxid};
+use crate::base::{ConnId, Now, PathHasher, SessionId, Zxid};
 use crate::pipeline::Slot;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
 use crate::watch::{self, Watches};
@@ -196,6 +196,25 @@ impl Replica {
         }
     }
 
+    fn session_created(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        timeout_ms: i32,
+        conn: Option<ConnId>,
+        proposal: &Proposal,
+        fx: &mut Effects,
+    ) {
+        self.committed_sessions.insert(session, timeout_ms);
+        let Some(conn) = conn else { return };
+        self.update_answered(now, conn, proposal, 0);
+        // The client counts from the answer on, which a slow disk may have held up.
+        if let Some(slot) = self.sessions.get(session) {
+            self.sessions.touch(slot, timeout_ms, now.mono);
+        }
+        self.established(conn, fx);
+    }
+
     fn answer(
         &mut self,
         now: Now,
@@ -213,16 +232,7 @@ impl Replica {
         });
         match *txn {
             Txn::CreateSession { timeout_ms } => {
-                self.committed_sessions.insert(header.session, timeout_ms);
-                if let Some(conn) = conn {
-                    self.update_answered(now, conn, proposal, 0);
-                    // The client counts from the answer on, which a slow disk may have held up.
-                    if let Some(slot) = self.sessions.get(header.session) {
-                        self.sessions.touch(slot, timeout_ms, now.mono);
-                    }
-                    self.established(conn, fx);
-                }
-                return;
+                return self.session_created(now, header.session, timeout_ms, conn, proposal, fx);
             }
             Txn::CloseSession(_) => {
                 self.committed_sessions.remove(&header.session);

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod compare;
 mod disk;
 mod expect;
 mod house;

@@ -221,6 +221,24 @@ fn repair(repair: &LogRepair, disk: &mut SimDisk, bug: Option<Bug>) -> Result<()
     disk.sync_dir()
 }
 
+/// Unused segments of the right size; the others go.
+fn adopt_spares(
+    disk: &mut SimDisk,
+    repair: &LogRepair,
+    segment_size: u64,
+) -> Result<Vec<String>, DiskError> {
+    let mut adopted = Vec::new();
+    for path in &repair.spares {
+        let name = name_of(path);
+        if disk.find(name).is_some_and(|file| disk.len(file) as u64 == segment_size) {
+            adopted.push(name.to_owned());
+        } else {
+            disk.remove(name)?;
+        }
+    }
+    Ok(adopted)
+}
+
 /// The last group commit of the newest segment vanishes.
 fn drop_last_group(disk: &mut SimDisk) {
     use crate::log::{Expect, scan_segment};
@@ -282,16 +300,7 @@ impl Node {
         let first = initial_session_id(ServerId(1), now.wall_ms as u64);
         let replica = Replica::new(now, replica_options(swarm, seed), auth, restored, first);
         repair(&recovered.repair, disk, bug)?;
-        let mut adopted = Vec::new();
-        for path in &recovered.repair.spares {
-            let name = name_of(path);
-            let size = disk.find(name).map_or(0, |file| disk.len(file) as u64);
-            if size == swarm.segment_size {
-                adopted.push(name.to_owned());
-            } else {
-                disk.remove(name)?;
-            }
-        }
+        let adopted = adopt_spares(disk, &recovered.repair, swarm.segment_size)?;
         let last = recovered.last_zxid;
         let node = Node {
             replica,

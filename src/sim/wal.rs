@@ -136,7 +136,7 @@ impl Wal {
         };
         let spare = match spare {
             Some(spare) => spare,
-            None => self.create(self.segment_size.max(min_size), disk, house)?,
+            None => create(self.segment_size.max(min_size), disk, house)?,
         };
         let name = format!("wal.{first}");
         if disk.find(&name).is_some() {
@@ -149,20 +149,16 @@ impl Wal {
         house.prepare();
         Ok(())
     }
+}
 
-    fn create(
-        &mut self,
-        size: u64,
-        disk: &mut SimDisk,
-        house: &mut House,
-    ) -> Result<Spare, WalError> {
-        let (header, name, tmp) = house.fresh(size);
-        let file = disk.create(&tmp)?;
-        disk.set_len(file, header.size as usize)?;
-        disk.write(file, 0, &header.encode())?;
-        disk.sync(file)?;
-        disk.rename(&tmp, &name)?;
-        disk.sync_dir()?;
-        Ok(Spare { name, file, header })
-    }
+/// A segment made in line, not written through.
+fn create(size: u64, disk: &mut SimDisk, house: &mut House) -> Result<Spare, WalError> {
+    let (header, name, tmp) = house.fresh(size);
+    let file = disk.create(&tmp)?;
+    disk.set_len(file, header.size as usize)?;
+    disk.write(file, 0, &header.encode())?;
+    disk.sync(file)?;
+    disk.rename(&tmp, &name)?;
+    disk.sync_dir()?;
+    Ok(Spare { name, file, header })
 }

@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use crate::base::{FixedMap, Instant, Now, Rng, SessionId};
-use crate::wire::{AclBytes, Reader, Txn, TxnHeader, TxnType};
+use crate::wire::{Reader, Txn, TxnHeader, TxnType};
 
 use super::client::{Client, State};
+use super::compare::{all_nodes, compare};
 use super::disk::SimDisk;
-use super::model::{Context, Model, Node as ModelNode};
+use super::model::{Context, Model};
 use super::node::{Action, Arrival, Ended, Node, Started, TICK_MS};
 use super::ops::Op;
 use super::options::{SimOptions, Swarm};
@@ -475,7 +476,7 @@ impl World {
         if sessions != want {
             return Err(self.wrong(format!("sessions {sessions:?} are recovered, not {want:?}")));
         }
-        self.compare_with(&started.node, "after recovery")
+        compare(&self.model, &started.node, "after recovery").map_err(|what| self.wrong(what))
     }
 
     /// The state of an empty server is where the model begins.
@@ -492,27 +493,7 @@ impl World {
             let found = node.replica.session_count();
             return Err(self.wrong(format!("{found} sessions {when}, {sessions} are right")));
         }
-        self.compare_with(node, when)
-    }
-
-    fn compare_with(&self, node: &Node, when: &str) -> Checked {
-        let found = all_nodes(node);
-        for (path, want) in self.model.nodes(self.model.last) {
-            match found.get(path) {
-                None => return Err(self.wrong(format!("{path} is missing {when}"))),
-                Some(node) if node != want => {
-                    let what = format!("{path} differs {when}: {node:?}, not {want:?}");
-                    return Err(self.wrong(what));
-                }
-                Some(_) => {}
-            }
-        }
-        let count = self.model.nodes(self.model.last).count();
-        if found.len() != count {
-            let extra = found.keys().find(|p| self.model.at(p, self.model.last).is_none());
-            return Err(self.wrong(format!("{extra:?} should not be there {when}")));
-        }
-        Ok(())
+        compare(&self.model, node, when).map_err(|what| self.wrong(what))
     }
 
     // --- the network ---
@@ -787,27 +768,4 @@ impl World {
         }
         Ok(())
     }
-}
-
-/// Every node of the live tree in the model's form.
-fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
-    let tree = node.replica.tree();
-    let mut found = BTreeMap::new();
-    let mut todo = vec!["/".to_owned()];
-    while let Some(path) = todo.pop() {
-        let Some(id) = tree.find(&tree.key(&path)) else { continue };
-        for name in tree.children(id) {
-            let slash = if path == "/" { "" } else { "/" };
-            todo.push(format!("{path}{slash}{name}"));
-        }
-        let acl: AclBytes<'_> = tree.acls().bytes(tree.acl(id));
-        let node = ModelNode {
-            data: tree.data(id).map(<[u8]>::to_vec),
-            stat: tree.persisted(id),
-            acl: acl.bytes().to_vec(),
-            children: tree.num_children(id) as i32,
-        };
-        found.insert(path, node);
-    }
-    found
 }

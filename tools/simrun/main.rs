@@ -94,8 +94,9 @@ fn main() -> ExitCode {
     }
     let seconds = start.elapsed().as_secs_f64();
     println!(
-        "{} seeds, {:.1} simulated hours, {} requests, {} transactions, {} starts ({} crashes, {} \
-         disk failures, {} clean stops), {} events in {seconds:.1} s: {:.0} seeds/s, {:.0} events/s",
+        "{} seeds, {:.1} simulated hours, {} requests, {} transactions, {} starts ({} crashes, \
+         {} disk failures, {} clean stops), {} events in {seconds:.1} s: {:.0} seeds/s, \
+         {:.0} events/s",
         arguments.count,
         total.virtual_ns as f64 / 3.6e12,
         total.ops,
