@@ -182,6 +182,7 @@ fn replica_options(swarm: &Swarm, seed: u64) -> ReplicaOptions {
         container_never_used_ms: 0,
         digest: true,
         seed,
+        ..ReplicaOptions::default()
     }
 }
 
