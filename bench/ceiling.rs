@@ -381,7 +381,7 @@ impl Ceiling {
             match op.ok()? {
                 MultiOp::Create(op, create) => {
                     put_multi_header(out, op.code());
-                    put_str(out, &create.path);
+                    put_str(out, create.path.as_deref().unwrap_or_default());
                     if op != OpCode::Create {
                         out.extend_from_slice(&self.stat);
                     }

@@ -12,7 +12,7 @@ use std::fmt::{Display, Write};
 use crate::base::Now;
 use crate::metrics::{Histogram, Summary};
 use crate::replica::{BILLION, Replica};
-use crate::tree::Tree;
+use crate::tree::{QuotaValues, Tree};
 
 use super::context::AdminContext;
 use super::words::{VERSION, average};
@@ -223,7 +223,7 @@ fn quotas(out: &mut String, tree: &Tree) {
         let Some(quota) = tree.quota(&tree.key(prefix)) else { continue };
         let namespace = prefix.trim_start_matches('/').split('/').next().unwrap_or_default();
         let limit = |soft: i64, hard: i64| if hard > -1 { hard } else { soft };
-        let (limits, usage) = (&quota.limits, &quota.usage);
+        let (limits, usage) = (&quota.limits, quota.usage.unwrap_or(QuotaValues::UNSET));
         for (key, value) in [
             ("quota_bytes_limit_per_namespace", limit(limits.bytes, limits.bytes_hard)),
             ("quota_bytes_usage_per_namespace", usage.bytes),

@@ -4,6 +4,7 @@
 //! `AuthenticationHelper` and the getACL and whoAmI parts of `FinalRequestProcessor`.
 
 use core::net::IpAddr;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -206,7 +207,7 @@ impl Auth {
         out.clear();
         put_i32(out, 0);
         let mut count = 0;
-        for entry in unique(acl) {
+        for entry in unique(acl)? {
             count += self.fix_up_entry(&entry, ids, out)?;
             if out.len() > ACL_BYTES_MAX {
                 return Err(AclError::InvalidAcl);
@@ -358,21 +359,53 @@ fn is_valid(provider: Provider, id: Option<&str>) -> Result<bool, AclError> {
 
 /// The entries without repetitions, in order. Lists come from clients and may have tens of
 /// thousands of entries, so long ones must not cost a scan per entry.
-fn unique(acl: AclBytes<'_>) -> Vec<Acl<'_>> {
+///
+/// Java compares each entry with those kept before it, field by field, and a null field of the new
+/// one is a null pointer as soon as the fields before it are equal.
+fn unique(acl: AclBytes<'_>) -> Result<Vec<Acl<'_>>, AclError> {
     let mut entries: Vec<Acl<'_>> = Vec::new();
     if acl.iter().nth(SCAN_ENTRIES_MAX).is_none() {
         for entry in acl.iter() {
-            if !entries.contains(&entry) {
+            let mut is_new = true;
+            for kept in &entries {
+                is_new &= !is_same(&entry, kept)?;
+            }
+            if is_new {
                 entries.push(entry);
             }
         }
-        return entries;
+        return Ok(entries);
     }
-    let mut seen = BTreeSet::new();
+    type Fields<'a> = (i32, Option<Cow<'a, str>>, Option<Cow<'a, str>>);
+    let mut seen: BTreeSet<Fields<'_>> = BTreeSet::new();
     for entry in acl.iter() {
+        if entry.scheme.is_none() || entry.id.is_none() {
+            // Null is the least value: if any entry has the fields before the null, the next has.
+            let least: Fields<'_> = (entry.perms.0, entry.scheme.clone(), None);
+            let next = seen.range(least..).next();
+            let is_null_pointer = next.is_some_and(|(perms, scheme, _)| {
+                *perms == entry.perms.0 && (entry.scheme.is_none() || *scheme == entry.scheme)
+            });
+            if is_null_pointer {
+                return Err(AclError::Marshalling);
+            }
+        }
         if seen.insert((entry.perms.0, entry.scheme.clone(), entry.id.clone())) {
             entries.push(entry);
         }
     }
-    entries
+    Ok(entries)
+}
+
+/// `ACL.equals`, with its null pointers.
+fn is_same(entry: &Acl<'_>, kept: &Acl<'_>) -> Result<bool, AclError> {
+    if entry.perms != kept.perms {
+        return Ok(false);
+    }
+    let scheme = entry.scheme.as_ref().ok_or(AclError::Marshalling)?;
+    if Some(scheme) != kept.scheme.as_ref() {
+        return Ok(false);
+    }
+    let id = entry.id.as_ref().ok_or(AclError::Marshalling)?;
+    Ok(Some(id) == kept.id.as_ref())
 }

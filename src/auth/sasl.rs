@@ -45,7 +45,7 @@ pub enum SaslOutcome {
         /// What went wrong, for the log; holds no secret.
         reason: String,
     },
-    /// Reply err 0 with a null token: SASL is not configured, or the client's token was null.
+    /// Reply err 0 with a null token: SASL is not configured.
     NotConfigured,
 }
 
@@ -56,11 +56,10 @@ impl SaslSession {
         &mut self,
         auth: &Auth,
         ids: &Identities,
-        token: Option<&[u8]>,
+        token: &[u8],
         fill_random: &mut dyn FnMut(&mut [u8; NONCE_BYTES]),
     ) -> SaslOutcome {
-        // COMPAT(3.9): a null token is a swallowed null pointer in Apache and changes nothing.
-        let (Some(users), Some(token)) = (&auth.sasl_users, token) else {
+        let Some(users) = &auth.sasl_users else {
             return SaslOutcome::NotConfigured;
         };
         match std::mem::replace(&mut self.state, State::Finished) {

@@ -527,6 +527,62 @@ fn jaas_files() {
     }
 }
 
+/// Entries of a request that has nulls, and what becomes of it.
+type NullCase<'a> = (&'a [(i32, Option<&'a str>, Option<&'a str>)], Option<AclError>);
+
+#[test]
+fn duplicates_are_found_as_java_finds_them() {
+    let auth = auth(|_| ());
+    let ids = auth.initial(LOCAL);
+    let cases: &[NullCase<'_>] = &[
+        (&[(31, Some("world"), Some("anyone")), (31, Some("world"), Some("anyone"))], None),
+        (&[(31, None, Some("x"))], Some(AclError::InvalidAcl)),
+        (&[(31, None, Some("x")), (31, Some("world"), Some("anyone"))], Some(AclError::InvalidAcl)),
+        (
+            &[(31, Some("world"), Some("anyone")), (31, None, Some("x"))],
+            Some(AclError::Marshalling),
+        ),
+        (&[(1, Some("world"), Some("anyone")), (31, None, Some("x"))], Some(AclError::InvalidAcl)),
+        (&[(31, None, Some("a")), (31, None, Some("b"))], Some(AclError::Marshalling)),
+        (
+            &[(31, Some("nosuch"), Some("x")), (31, Some("nosuch"), None)],
+            Some(AclError::Marshalling),
+        ),
+        (&[(31, Some("nosuch"), None), (31, Some("nosuch"), None)], Some(AclError::Marshalling)),
+        (
+            &[(31, Some("nosuch"), None), (31, Some("nosuch"), Some("x"))],
+            Some(AclError::InvalidAcl),
+        ),
+        (&[(31, Some("nosuch"), Some("x")), (31, Some("world"), None)], Some(AclError::InvalidAcl)),
+        (
+            &[(31, Some("world"), Some("anyone")), (1, Some("world"), None)],
+            Some(AclError::Marshalling),
+        ),
+    ];
+    // The same with so many entries before that they are not found by scanning.
+    for padding in [0, 20] {
+        for (entries, expect) in cases {
+            let mut out = Vec::new();
+            put_i32(&mut out, padding + entries.len() as i32);
+            for perms in 0..padding {
+                let (scheme, id) = (Some("ip".into()), Some("1.2.3.4".into()));
+                Acl { perms: Perms(1000 + perms), scheme, id }.encode_into(&mut out);
+            }
+            for (perms, scheme, id) in *entries {
+                let (scheme, id) = (scheme.map(Into::into), id.map(Into::into));
+                Acl { perms: Perms(*perms), scheme, id }.encode_into(&mut out);
+            }
+            let acl = AclBytes::parse(&out).unwrap();
+            let mut room = Vec::new();
+            let found = auth.fix_up(acl, &ids, &mut room);
+            assert_eq!(found.err(), *expect, "{padding} {entries:?}");
+            if let Ok(kept) = auth.fix_up(acl, &ids, &mut Vec::new()) {
+                assert_eq!(kept.iter().count(), padding as usize + 1);
+            }
+        }
+    }
+}
+
 fn sasl_auth(change: impl FnOnce(&mut AuthOptions)) -> Auth {
     auth(|o| {
         o.sasl_provider_enabled = true;
@@ -593,9 +649,8 @@ fn sasl_exchanges_recorded_from_java() {
         let mut random = |out: &mut [u8; NONCE_BYTES]| *out = nonce_bytes(nonce);
         let challenge =
             format!("realm=\"zk-sasl-md5\",nonce=\"{nonce}\",charset=utf-8,algorithm=md5-sess");
-        assert_eq!(session.step(&auth, &start, None, &mut random), SaslOutcome::NotConfigured);
         assert_eq!(
-            session.step(&auth, &start, Some(b""), &mut random),
+            session.step(&auth, &start, b"", &mut random),
             SaslOutcome::Continue(challenge.into_bytes())
         );
         let token = answer(user, nonce, cnonce, response);
@@ -605,14 +660,14 @@ fn sasl_exchanges_recorded_from_java() {
             expect.push(Identity::new("super", ""));
         }
         assert_eq!(
-            session.step(&auth, &start, Some(token.as_bytes()), &mut random),
+            session.step(&auth, &start, token.as_bytes(), &mut random),
             SaslOutcome::Done {
                 token: format!("rspauth={rspauth}").into_bytes(),
                 ids: start.with(expect)
             }
         );
         for _ in 0..2 {
-            let after = session.step(&auth, &start, Some(b""), &mut random);
+            let after = session.step(&auth, &start, b"", &mut random);
             assert!(matches!(
                 after,
                 SaslOutcome::Failed { close_with: Some(ErrorCode::AuthFailed), .. }
@@ -683,8 +738,8 @@ fn sasl_failures() {
     let mut random = |_: &mut [u8; NONCE_BYTES]| {};
     let fail = |auth: &Auth| {
         let mut session = auth.sasl_begin();
-        session.step(auth, &ids, Some(b""), &mut |_| {});
-        match session.step(auth, &ids, Some(b"username=x"), &mut |_| {}) {
+        session.step(auth, &ids, b"", &mut |_| {});
+        match session.step(auth, &ids, b"username=x", &mut |_| {}) {
             SaslOutcome::Failed { close_with, .. } => close_with,
             other => panic!("{other:?}"),
         }
@@ -697,7 +752,7 @@ fn sasl_failures() {
     });
     assert_eq!(fail(&required), Some(ErrorCode::SessionClosedRequireSaslAuth));
     let without = auth(|_| {});
-    let outcome = without.sasl_begin().step(&without, &ids, Some(b""), &mut random);
+    let outcome = without.sasl_begin().step(&without, &ids, b"", &mut random);
     assert_eq!(outcome, SaslOutcome::NotConfigured);
     let kerberos = jaas_of("Server { com.sun.security.auth.module.Krb5LoginModule required; };");
     let refused = Auth::new(AuthOptions { jaas_server: Some(kerberos), ..Default::default() });

@@ -10,8 +10,9 @@ use crate::auth::{AclError, Auth, Identities};
 use crate::base::{PathKey, SessionId, Zxid, validate_path};
 use crate::tree::{ApplyHint, NodeId, NodeView, Tree};
 use crate::wire::{
-    AclBytes, Create, CreateMode, CreateTxn, ErrorCode, MultiOp, OpCode, PathVersion, Perms,
-    SetAcl, SetData, TxnType, put_buffer, put_create_txn, put_i32, put_str,
+    AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
+    PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_buffer, put_create_txn, put_i32,
+    put_str,
 };
 
 use super::pending::{PendingView, Slot, fresh_view};
@@ -91,6 +92,11 @@ fn check_version(expected: i32, current: i32) -> Result<i32, ErrorCode> {
     })
 }
 
+/// The path, where a null one is Java's null pointer.
+fn path_of<'a>(path: &'a Option<Cow<'_, str>>) -> Result<&'a str, ErrorCode> {
+    path.as_deref().ok_or(ErrorCode::MarshallingError)
+}
+
 fn has_path_shape(path: &str) -> Result<(), ErrorCode> {
     if path.contains('/') && !path.contains('\0') { Ok(()) } else { Err(ErrorCode::BadArguments) }
 }
@@ -136,9 +142,10 @@ impl Preparer<'_> {
         if !ttl_fits || (op == OpCode::CreateTtl && !mode.is_ttl()) {
             return Err(ErrorCode::BadArguments);
         }
-        has_path_shape(&request.path)?;
+        let path = path_of(&request.path)?;
+        has_path_shape(path)?;
         let mut acl_buffer = std::mem::take(self.scratch);
-        let result = self.create_checked(op, mode, request, &mut acl_buffer, body);
+        let result = self.create_checked(op, mode, path, request, &mut acl_buffer, body);
         *self.scratch = acl_buffer;
         result
     }
@@ -147,19 +154,20 @@ impl Preparer<'_> {
         &mut self,
         op: OpCode,
         mode: CreateMode,
+        path: &str,
         request: &Create<'_>,
         acl_buffer: &mut Vec<u8>,
         body: &mut Vec<u8>,
     ) -> Outcome {
         let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
-        let requested = self.key(&request.path);
+        let requested = self.key(path);
         let parent = self.pending.get_parent(self.tree, &requested).ok_or(ErrorCode::NoNode)?;
         self.require(parent.acl, Perms::CREATE)?;
         let (mut parent, parent_node) = (parent.view, parent.node);
         let path: Cow<'_, str> = if mode.is_sequential() {
-            Cow::Owned(format!("{}{:010}", request.path, parent.cversion))
+            Cow::Owned(format!("{path}{:010}", parent.cversion))
         } else {
-            Cow::Borrowed(&request.path)
+            Cow::Borrowed(path)
         };
         validate_path(&path).map_err(|_| ErrorCode::BadArguments)?;
         let key = if mode.is_sequential() { self.key(&path) } else { requested };
@@ -180,9 +188,10 @@ impl Preparer<'_> {
         }
         let kind = TxnType::of_create(op);
         let owner = match kind {
+            // Also for a createContainer, which is a container only once it is applied.
+            _ if mode.is_ephemeral() => self.session.0,
             TxnType::CreateContainer => OWNER_CONTAINER,
             TxnType::CreateTtl => (0xff_u64 << 56) as i64 | request.ttl,
-            _ if mode.is_ephemeral() => self.session.0,
             _ => 0,
         };
         parent.cversion = parent.cversion.wrapping_add(1);
@@ -211,23 +220,24 @@ impl Preparer<'_> {
         Ok(kind)
     }
 
-    /// Refuses what would exceed a hard limit of the deepest quota above `key`.
+    /// Refuses what leaves more in use than a hard limit of the deepest quota above `key` allows,
+    /// even if it makes it less. A limit of which nothing is known to be used is not enforced.
     fn check_quota(&self, key: &PathKey<'_>, count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.options.enforce_quota || (count == 0 && bytes == 0) {
             return Ok(());
         }
         let Some(quota) = self.tree.quota(key) else { return Ok(()) };
+        let Some(usage) = quota.usage else { return Ok(()) };
         let over = |limit: i64, used: i64, more: i64| {
-            limit > -1 && more > 0 && used.saturating_add(more) > limit
+            limit > -1 && more != 0 && used.saturating_add(more) > limit
         };
-        if over(quota.limits.count_hard, quota.usage.count, count)
-            || over(quota.limits.bytes_hard, quota.usage.bytes, bytes)
+        let limits = &quota.limits;
+        if over(limits.count_hard, usage.count, count)
+            || over(limits.bytes_hard, usage.bytes, bytes)
         {
             return Err(ErrorCode::QuotaExceeded);
         }
-        if over(quota.limits.count, quota.usage.count, count)
-            || over(quota.limits.bytes, quota.usage.bytes, bytes)
-        {
+        if over(limits.count, usage.count, count) || over(limits.bytes, usage.bytes, bytes) {
             log::warn!("soft quota of {} exceeded by {}", quota.prefix, key.path);
         }
         Ok(())
@@ -235,7 +245,7 @@ impl Preparer<'_> {
 
     /// delete.
     pub fn delete(&mut self, request: &PathVersion<'_>, body: &mut Vec<u8>) -> Outcome {
-        let path: &str = &request.path;
+        let path = path_of(&request.path)?;
         has_path_shape(path)?;
         if is_protected(path) {
             return Err(ErrorCode::BadArguments);
@@ -277,10 +287,15 @@ impl Preparer<'_> {
 
     /// setData.
     pub fn set_data(&mut self, request: &SetData<'_>, body: &mut Vec<u8>) -> Outcome {
-        let key = self.key(&request.path);
-        // A path that leads to a node is valid, so only a miss needs the closer look.
+        // Unlike elsewhere, a null path is only one more invalid path here.
+        let path = request.path.as_deref().unwrap_or_default();
+        if path.is_empty() {
+            return Err(ErrorCode::BadArguments);
+        }
+        let key = self.key(path);
+        // Any other path that leads to a node is valid, so only a miss needs the closer look.
         let Some(node) = self.pending.get(self.tree, &key) else {
-            validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
+            validate_path(path).map_err(|_| ErrorCode::BadArguments)?;
             return Err(ErrorCode::NoNode);
         };
         self.require(node.acl, Perms::WRITE)?;
@@ -289,7 +304,7 @@ impl Preparer<'_> {
         self.check_quota(&key, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
         view.version = check_version(request.version, view.version)?;
         view.data_len = data_len;
-        put_str(body, &request.path);
+        put_str(body, path);
         put_buffer(body, request.data);
         put_i32(body, view.version);
         self.put(&key, Change::Changed(view, found));
@@ -301,26 +316,28 @@ impl Preparer<'_> {
 
     /// setACL. The ACL is judged before the node is looked for.
     pub fn set_acl(&mut self, request: &SetAcl<'_>, body: &mut Vec<u8>) -> Outcome {
-        validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
+        let path = request.path.as_deref().ok_or(ErrorCode::BadArguments)?;
+        validate_path(path).map_err(|_| ErrorCode::BadArguments)?;
         let mut acl_buffer = std::mem::take(self.scratch);
-        let result = self.set_acl_checked(request, &mut acl_buffer, body);
+        let result = self.set_acl_checked(path, request, &mut acl_buffer, body);
         *self.scratch = acl_buffer;
         result
     }
 
     fn set_acl_checked(
         &mut self,
+        path: &str,
         request: &SetAcl<'_>,
         acl_buffer: &mut Vec<u8>,
         body: &mut Vec<u8>,
     ) -> Outcome {
         let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
-        let key = self.key(&request.path);
+        let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         self.require(node.acl, Perms::ADMIN)?;
         let (mut view, found) = (node.view, node.node);
         view.aversion = check_version(request.version, view.aversion)?;
-        put_str(body, &request.path);
+        put_str(body, path);
         body.extend_from_slice(acl.bytes());
         put_i32(body, view.aversion);
         self.put(&key, Change::Changed(view, found));
@@ -329,27 +346,29 @@ impl Preparer<'_> {
 
     /// check, inside a multi.
     pub fn check(&mut self, request: &PathVersion<'_>, body: &mut Vec<u8>) -> Outcome {
-        validate_path(&request.path).map_err(|_| ErrorCode::BadArguments)?;
-        let key = self.key(&request.path);
+        let path = path_of(&request.path)?;
+        validate_path(path).map_err(|_| ErrorCode::BadArguments)?;
+        let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         self.require(node.acl, Perms::READ)?;
         let next = check_version(request.version, node.view.version)?;
-        put_str(body, &request.path);
+        put_str(body, path);
         // The record carries the version that a change would have made, as Apache's does.
         put_i32(body, next);
         Ok(TxnType::Check)
     }
 
-    /// One operation of a multi. Reads never get here.
+    /// One operation of a multi. MARSHALLINGERROR is no result of an operation: it fails the multi
+    /// as a whole. What kind of node a create makes follows from its opcode except in two cases:
+    /// the flags of a container make one in all of them, and createTTL with any other flags than
+    /// those of a TTL mode, even ones that do not exist, is a plain create.
     pub fn sub_operation(&mut self, op: &MultiOp<'_>, body: &mut Vec<u8>) -> Outcome {
         match op {
             MultiOp::Create(code, create) => {
-                let mode = CreateMode::from_flags(create.flags)
-                    .map_err(|_| ErrorCode::MarshallingError)?;
-                let code = match (code, mode) {
-                    (_, CreateMode::Container) => OpCode::CreateContainer,
-                    (OpCode::CreateTtl, mode) if !mode.is_ttl() => OpCode::Create,
-                    (OpCode::CreateContainer, _) => OpCode::Create,
+                let code = match (code, CreateMode::from_flags(create.flags)) {
+                    (_, Ok(CreateMode::Container)) => OpCode::CreateContainer,
+                    (OpCode::CreateTtl, Ok(mode)) if mode.is_ttl() => OpCode::CreateTtl,
+                    (OpCode::CreateTtl, _) => OpCode::Create,
                     (code, _) => *code,
                 };
                 if code != OpCode::CreateTtl && create.ttl != -1 {
@@ -394,17 +413,14 @@ impl Preparer<'_> {
     }
 }
 
-/// Whether the operations can be a multi at all: writes only, with flags that exist and TTL modes
-/// only where a TTL is carried. Anything else fails the request as a whole, undecoded.
-pub fn is_valid_multi(ops: &[MultiOp<'_>]) -> bool {
-    ops.iter().all(|op| match op {
-        MultiOp::Create(code, create) => match CreateMode::from_flags(create.flags) {
-            Ok(mode) => !mode.is_ttl() || *code == OpCode::CreateTtl,
-            Err(_) => false,
-        },
-        MultiOp::Delete(_) | MultiOp::SetData(_) | MultiOp::Check(_) => true,
-        MultiOp::GetData(_) | MultiOp::GetChildren(_) => false,
-    })
+/// Decodes a multi. On an error the request fails as a whole and none of it is prepared; null
+/// paths are such an error, but behind any other.
+pub fn decode_multi(body: Reader<'_>) -> Result<Vec<MultiOp<'_>>, DecodeError> {
+    let ops = MultiOps::new(body).collect::<Result<Vec<_>, _>>()?;
+    if ops.iter().any(|op| op.path().is_none()) {
+        return Err(DecodeError::Null("path of an operation of a multi"));
+    }
+    Ok(ops)
 }
 
 fn fix_up<'a>(

@@ -48,6 +48,11 @@ impl ReadContext<'_> {
         let before = out.len();
         match self.answer(op, &mut r, out) {
             Ok(()) => end_frame(out, start),
+            Err(code) if op == OpCode::MultiRead && out.len() > before => {
+                // The one error reply with a body: what was read until then.
+                out[before - 4..before].copy_from_slice(&code.code().to_be_bytes());
+                end_frame(out, start);
+            }
             Err(code) => {
                 out.truncate(before - 20);
                 put_error_reply(out, xid, self.zxid, code);
@@ -69,7 +74,8 @@ impl ReadContext<'_> {
                 Ok(())
             }
             OpCode::Sync => {
-                put_str(out, &text(r, "path")?);
+                // COMPAT(3.9): whatever it is comes back, also a null, which no other reply sends.
+                put_buffer(out, r.text("path")?.as_ref().map(|path| path.as_bytes()));
                 Ok(())
             }
             OpCode::WhoAmI => {
@@ -80,12 +86,22 @@ impl ReadContext<'_> {
             OpCode::CheckWatches => self.check_watches(&WatchPath::decode_from(r)?),
             OpCode::RemoveWatches => self.remove_watches(&WatchPath::decode_from(r)?),
             OpCode::MultiRead => self.multi_read(r, out),
+            // Writes get here if they cannot be decoded; they take no zxid then.
+            OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Reconfig => Err(ErrorCode::MarshallingError),
             _ => Err(ErrorCode::Unimplemented),
         }
     }
 
-    /// setWatches and setWatches2: catch-up notifications go before the reply, also when a later
-    /// part of the request turns out to be malformed.
+    /// setWatches and setWatches2: catch-up notifications go before the reply, also when it is an
+    /// error because of a later null.
     pub fn set_watches(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) -> usize {
         let mut notified = 0;
         let code = match self.restore_watches(op, &mut Reader::new(body), out, &mut notified) {
@@ -176,7 +192,8 @@ impl ReadContext<'_> {
 
     fn count_descendants(&mut self, path: &str, out: &mut Vec<u8>) -> ReadResult {
         let node = self.find_readable(&self.tree.key(path))?;
-        let count = self.tree.count_descendants(node);
+        // The nodes whose path begins with `path` and a slash; the root's does with its alias.
+        let count = self.tree.count_descendants(node) + usize::from(path.is_empty());
         put_i32(out, i32::try_from(count).unwrap_or(i32::MAX));
         Ok(())
     }
@@ -221,15 +238,24 @@ impl ReadContext<'_> {
         if self.watches.remove(self.conn, &key, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
+    /// A body that does not decode is answered without one. An operation that is none of the two
+    /// reads, or a null path, ends the reading: then `out` holds the results so far, whole.
     fn multi_read(&mut self, r: &mut Reader<'_>, out: &mut Vec<u8>) -> ReadResult {
         for op in MultiOps::new(*r) {
-            let (code, request) = match op? {
-                MultiOp::GetData(request) => (OpCode::GetData, request),
-                MultiOp::GetChildren(request) => (OpCode::GetChildren, request),
-                _ => return Err(ErrorCode::MarshallingError),
+            op?;
+        }
+        let mut outcome = Ok(());
+        for op in MultiOps::new(*r) {
+            let (code, path) = match op? {
+                MultiOp::GetData(Some(path)) => (OpCode::GetData, path),
+                MultiOp::GetChildren(Some(path)) => (OpCode::GetChildren, path),
+                _ => {
+                    outcome = Err(ErrorCode::MarshallingError);
+                    break;
+                }
             };
-            // Watch flags inside a multiRead are decoded and ignored.
-            let request = PathWatch { watch: false, ..request };
+            // Watch flags inside a multiRead are ignored.
+            let request = PathWatch { path, watch: false };
             let before = out.len();
             put_multi_header(out, code.code());
             let result = if code == OpCode::GetData {
@@ -243,9 +269,11 @@ impl ReadContext<'_> {
             }
         }
         put_multi_end(out);
-        Ok(())
+        outcome
     }
 
+    /// The whole record has to decode before anything happens. A null list, and a null path
+    /// where the node is looked for, end the work then and there.
     fn restore_watches(
         &mut self,
         op: OpCode,
@@ -253,11 +281,20 @@ impl ReadContext<'_> {
         out: &mut Vec<u8>,
         notified: &mut usize,
     ) -> ReadResult {
+        const FIRST_UNSEEN: usize = 3;
         let relative = Zxid(r.i64("relativeZxid")?);
-        let lists = if op == OpCode::SetWatches2 { 5 } else { 3 };
-        for list in 0..lists {
-            let mut paths = StrVector::begin(r, "watches")?;
-            while let Some(path) = paths.next(r)? {
+        let mut lists = [None; 5];
+        let count = if op == OpCode::SetWatches2 { 5 } else { FIRST_UNSEEN };
+        for list in &mut lists[..count] {
+            *list = StrVector::read(r, "watches")?;
+        }
+        for (list, paths) in lists[..count].iter().enumerate() {
+            for path in paths.ok_or(ErrorCode::MarshallingError)?.iter() {
+                let path = match path {
+                    None if list < FIRST_UNSEEN => return Err(ErrorCode::MarshallingError),
+                    // A watch that never fires, like one on the empty path.
+                    path => path.unwrap_or_default(),
+                };
                 let key = self.tree.key(&path);
                 if let Some(event) = self.restore_watch(list, &key, relative) {
                     put_notification(out, Zxid(-1), event, &path);

@@ -45,12 +45,12 @@ fn closing_a_session_spares_what_others_made_in_place_of_its_ephemerals() {
         });
     };
     as_session(2, 2, &mut |preparer| {
-        let delete = PathVersion { path: "/taken".into(), version: -1 };
+        let delete = PathVersion { path: Some("/taken".into()), version: -1 };
         assert_eq!(preparer.delete(&delete, &mut Vec::new()), Ok(TxnType::Delete));
     });
     as_session(2, 3, &mut |preparer| {
         let (data, acl) = (None, AclBytes::OPEN);
-        let create = Create { path: "/taken".into(), data, acl, flags: 1, ttl: -1 };
+        let create = Create { path: Some("/taken".into()), data, acl, flags: 1, ttl: -1 };
         let outcome = preparer.create(OpCode::Create, &create, &mut Vec::new());
         assert_eq!(outcome, Ok(TxnType::Create));
     });

@@ -12,6 +12,8 @@ mod core;
 mod effects;
 mod handshake;
 mod limits;
+#[cfg(test)]
+mod odd_tests;
 mod request;
 mod restore;
 mod snapshot;

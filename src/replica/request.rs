@@ -7,11 +7,11 @@
 
 use crate::auth::{AuthOutcome, Identities, SaslOutcome};
 use crate::base::{ConnId, Now, SessionId, Xid, Zxid, validate_path};
-use crate::pipeline::{Outcome, Preparer, ReadContext};
+use crate::pipeline::{Outcome, Preparer, ReadContext, decode_multi};
 use crate::wire::{
-    Auth as AuthPacket, Create, DecodeError, ErrorCode, MultiOps, OpCode, PathVersion, Perms,
-    Reader, Reconfig, RequestHeader, SetAcl, SetData, TxnType, XID_PING, begin_reply, end_frame,
-    put_buffer, put_error_reply, put_error_txn, put_i32,
+    Auth as AuthPacket, Create, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode, PathVersion,
+    Perms, Reader, Reconfig, RequestHeader, SetAcl, SetData, TxnType, XID_PING, begin_reply,
+    end_frame, put_buffer, put_error_reply, put_error_txn, put_i32,
 };
 
 use super::client::{Clients, Deferred, Stage};
@@ -156,7 +156,7 @@ impl Replica {
             | OpCode::Multi
             | OpCode::Reconfig => {
                 let before = self.prepared;
-                self.write(now, conn, xid, op, Reader::new(&frame[8..]), asked, fx);
+                self.write(now, conn, xid, op, frame, asked, fx);
                 if self.prepared > before {
                     self.wrote_large(self.prepared, frame.len());
                 }
@@ -248,7 +248,8 @@ impl Replica {
     }
 
     fn sasl_packet(&mut self, conn: ConnId, xid: Xid, r: &mut Reader<'_>, fx: &mut Effects) {
-        let Ok(token) = r.buffer("sasl token") else {
+        // COMPAT(3.9): a null token is a null pointer in Apache and ends the connection.
+        let Ok(Some(token)) = r.buffer("sasl token") else {
             return self.close(conn, CloseHow::Now, fx);
         };
         let Some(client) = self.clients.get_mut(conn) else { return };
@@ -386,13 +387,14 @@ impl Replica {
         };
         let (path, perms) = match request {
             WriteRequest::Create(create) if matches!(op, OpCode::Create | OpCode::Create2) => {
-                (parent(&create.path), Perms::CREATE)
+                (create.path.as_deref().map(parent), Perms::CREATE)
             }
-            WriteRequest::Delete(delete) => (parent(&delete.path), Perms::DELETE),
-            WriteRequest::SetData(set) => (&*set.path, Perms::WRITE),
-            WriteRequest::SetAcl(set) => (&*set.path, Perms::ADMIN),
+            WriteRequest::Delete(delete) => (delete.path.as_deref().map(parent), Perms::DELETE),
+            WriteRequest::SetData(set) => (set.path.as_deref(), Perms::WRITE),
+            WriteRequest::SetAcl(set) => (set.path.as_deref(), Perms::ADMIN),
             WriteRequest::Create(_) | WriteRequest::Reconfig => return true,
         };
+        let Some(path) = path else { return true };
         if validate_path(path).is_err() {
             return true;
         }
@@ -407,19 +409,17 @@ impl Replica {
         conn: ConnId,
         xid: Xid,
         op: OpCode,
-        body: Reader<'_>,
+        frame: &[u8],
         asked: Option<(SessionId, &Identities)>,
         fx: &mut Effects,
     ) {
         if op == OpCode::Multi {
-            return self.multi(now, conn, xid, body, asked);
+            return self.multi(now, conn, xid, frame, asked, fx);
         }
         let Some((session, identities)) = who(&self.clients, conn, asked) else { return };
-        let Ok(request) = WriteRequest::decode(op, body) else {
-            let mut reply = Vec::with_capacity(20);
-            let zxid = self.prepared;
-            put_error_reply(&mut reply, xid, zxid, ErrorCode::MarshallingError);
-            return self.send_in_order(conn, reply, fx);
+        let Ok(request) = WriteRequest::decode(op, Reader::new(&frame[8..])) else {
+            // No transaction, so it is answered like a read.
+            return self.read_or_defer(now, conn, op, xid, frame, asked, fx);
         };
         if self.options.limits.eager_acl && !self.allows(op, &request, identities) {
             let mut reply = Vec::with_capacity(20);
@@ -455,74 +455,90 @@ impl Replica {
         self.queue_proposal(now, header.zxid, Some(conn), xid, op);
     }
 
-    /// All or nothing: the first failure takes back what the operations before it changed.
+    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
     fn multi(
         &mut self,
         now: Now,
         conn: ConnId,
         xid: Xid,
-        body: Reader<'_>,
+        frame: &[u8],
         asked: Option<(SessionId, &Identities)>,
+        fx: &mut Effects,
     ) {
+        let ops = decode_multi(Reader::new(&frame[8..]));
+        if ops == Err(MultiOps::NULL_ACL) {
+            return self.read_or_defer(now, conn, OpCode::Multi, xid, frame, asked, fx);
+        }
         let Some((session, _)) = who(&self.clients, conn, asked) else { return };
-        let ops: Result<Vec<_>, DecodeError> = MultiOps::new(body).collect();
         let (header, start) = self.begin_txn(now, session, xid);
-        let Some((_, identities)) = who(&self.clients, conn, asked) else { return };
         let outcome = match ops {
+            Ok(ops) => self.operations(conn, header.zxid, &ops, asked),
             Err(_) => Err(ErrorCode::MarshallingError),
-            Ok(ops) if !crate::pipeline::is_valid_multi(&ops) => Err(ErrorCode::MarshallingError),
-            Ok(ops) => {
-                let entry = self.batch.entry();
-                put_i32(entry, ops.len() as i32);
-                self.pending.begin_multi();
-                let mut failed = None;
-                for op in &ops {
-                    let at = entry.len();
-                    put_i32(entry, 0);
-                    put_i32(entry, 0);
-                    let outcome = match failed {
-                        Some(_) => Err(ErrorCode::RuntimeInconsistency),
-                        None => Preparer {
-                            tree: &self.tree,
-                            pending: &mut self.pending,
-                            auth: &self.auth,
-                            options: &self.options.prepare,
-                            session,
-                            identities,
-                            zxid: header.zxid,
-                            touched: &mut self.touched,
-                            hint: &mut self.hint,
-                            scratch: &mut self.scratch,
-                        }
-                        .sub_operation(op, entry),
-                    };
-                    let kind = match outcome {
-                        Ok(kind) => kind,
-                        Err(code) => {
-                            failed = failed.or(Some(code));
-                            entry.truncate(at + 8);
-                            put_error_txn(entry, code.code());
-                            TxnType::Error
-                        }
-                    };
-                    let len = (entry.len() - at - 8) as i32;
-                    entry[at..at + 4].copy_from_slice(&(kind as i32).to_be_bytes());
-                    entry[at + 4..at + 8].copy_from_slice(&len.to_be_bytes());
-                }
-                if failed.is_some() {
-                    self.pending.rollback();
-                    self.touched.clear();
-                } else {
-                    self.pending.keep_multi();
-                    self.touched.sort_unstable();
-                    self.touched.dedup();
-                }
-                Ok(TxnType::Multi)
-            }
         };
         self.hint = None;
         self.end_txn(header, start, outcome);
         self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
+    }
+
+    /// All or nothing: the first failure takes back what the operations before it changed.
+    fn operations(
+        &mut self,
+        conn: ConnId,
+        zxid: Zxid,
+        ops: &[MultiOp<'_>],
+        asked: Option<(SessionId, &Identities)>,
+    ) -> Outcome {
+        let who = who(&self.clients, conn, asked);
+        let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
+        let entry = self.batch.entry();
+        put_i32(entry, ops.len() as i32);
+        self.pending.begin_multi();
+        let mut failed = None;
+        for op in ops {
+            let at = entry.len();
+            put_i32(entry, 0);
+            put_i32(entry, 0);
+            let outcome = match failed {
+                Some(_) => Err(ErrorCode::RuntimeInconsistency),
+                None => Preparer {
+                    tree: &self.tree,
+                    pending: &mut self.pending,
+                    auth: &self.auth,
+                    options: &self.options.prepare,
+                    session,
+                    identities,
+                    zxid,
+                    touched: &mut self.touched,
+                    hint: &mut self.hint,
+                    scratch: &mut self.scratch,
+                }
+                .sub_operation(op, entry),
+            };
+            let kind = match outcome {
+                Ok(kind) => kind,
+                Err(code) => {
+                    failed = failed.or(Some(code));
+                    entry.truncate(at + 8);
+                    put_error_txn(entry, code.code());
+                    TxnType::Error
+                }
+            };
+            let len = (entry.len() - at - 8) as i32;
+            entry[at..at + 4].copy_from_slice(&(kind as i32).to_be_bytes());
+            entry[at + 4..at + 8].copy_from_slice(&len.to_be_bytes());
+        }
+        if failed.is_some() {
+            self.pending.rollback();
+            self.touched.clear();
+        } else {
+            self.pending.keep_multi();
+            self.touched.sort_unstable();
+            self.touched.dedup();
+        }
+        match failed {
+            Some(ErrorCode::MarshallingError) => Err(ErrorCode::MarshallingError),
+            _ => Ok(TxnType::Multi),
+        }
     }
 }
 

@@ -88,8 +88,8 @@ pub struct Quota<'a> {
     pub prefix: &'a str,
     /// The limits.
     pub limits: QuotaValues,
-    /// What is used, according to the applied usage node; unset if that is missing.
-    pub usage: QuotaValues,
+    /// What is used, according to the applied usage node, if there is one.
+    pub usage: Option<QuotaValues>,
 }
 
 /// The prefix that a quota node is about: `/zookeeper/quota/a/zookeeper_limits` is about `/a`.
@@ -108,10 +108,11 @@ impl Tree {
     pub fn quota(&self, key: &PathKey<'_>) -> Option<Quota<'_>> {
         let (prefix, paths) = self.governing(key.path)?;
         let read = |path: &str| {
-            let data = self.find(&self.key(path)).and_then(|id| self.data(id));
-            data.map_or(QuotaValues::UNSET, QuotaValues::parse)
+            let node = self.find(&self.key(path))?;
+            Some(self.data(node).map_or(QuotaValues::UNSET, QuotaValues::parse))
         };
-        Some(Quota { prefix, limits: read(&paths.limits), usage: read(&paths.stats) })
+        let limits = read(&paths.limits).unwrap_or(QuotaValues::UNSET);
+        Some(Quota { prefix, limits, usage: read(&paths.stats) })
     }
 
     /// Paths that have a limit, ascending.

@@ -94,6 +94,11 @@ impl<'a> AclBytes<'a> {
         self.0
     }
 
+    /// Null, which stands for no entries nearly everywhere.
+    pub fn is_null(self) -> bool {
+        self.0.starts_with(&(-1i32).to_be_bytes())
+    }
+
     /// Null or no entries.
     pub fn is_empty(self) -> bool {
         self.iter().next().is_none()
@@ -127,6 +132,8 @@ mod tests {
         let list = AclBytes::parse(&out).unwrap();
         assert_eq!(list.iter().count(), 1);
         assert!(AclBytes::parse(&out[..out.len() - 1]).is_err());
-        assert!(AclBytes::parse(&[0xff; 4]).unwrap().is_empty());
+        let null = AclBytes::parse(&[0xff; 4]).unwrap();
+        assert!(null.is_empty() && null.is_null());
+        assert!(!AclBytes::parse(&[0; 4]).unwrap().is_null());
     }
 }

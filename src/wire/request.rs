@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::base::Xid;
 
-use super::{AclBytes, DecodeError, OpCode, Reader};
+use super::{AclBytes, CreateMode, DecodeError, OpCode, Reader};
 
-/// Required text; null is an error, as it is for every path.
+/// Required text; null is an error, as it is for the path of every read.
 pub fn text<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<Cow<'a, str>, DecodeError> {
     r.text(what)?.ok_or(DecodeError::Null(what))
 }
@@ -28,10 +28,13 @@ impl RequestHeader {
 }
 
 /// create, create2, createContainer and createTTL.
+///
+/// The path of a write may be null: the request still decodes, takes a zxid, and fails where its
+/// rules first look at the path.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Create<'a> {
     /// Requested path; a sequential create appends to it.
-    pub path: Cow<'a, str>,
+    pub path: Option<Cow<'a, str>>,
     /// Null data is stored as null.
     pub data: Option<&'a [u8]>,
     /// Before fix-up.
@@ -46,7 +49,7 @@ impl<'a> Create<'a> {
     /// Reads the record of opcode `op`.
     pub fn decode_from(r: &mut Reader<'a>, op: OpCode) -> Result<Create<'a>, DecodeError> {
         Ok(Create {
-            path: text(r, "path")?,
+            path: r.text("path")?,
             data: r.buffer("data")?,
             acl: AclBytes::read(r)?,
             flags: r.i32("flags")?,
@@ -59,7 +62,7 @@ impl<'a> Create<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
 pub struct SetData<'a> {
-    pub path: Cow<'a, str>,
+    pub path: Option<Cow<'a, str>>,
     pub data: Option<&'a [u8]>,
     /// Expected data version; -1 for any.
     pub version: i32,
@@ -68,7 +71,7 @@ pub struct SetData<'a> {
 impl<'a> SetData<'a> {
     /// Reads the record.
     pub fn decode_from(r: &mut Reader<'a>) -> Result<SetData<'a>, DecodeError> {
-        Ok(SetData { path: text(r, "path")?, data: r.buffer("data")?, version: r.i32("version")? })
+        Ok(SetData { path: r.text("path")?, data: r.buffer("data")?, version: r.i32("version")? })
     }
 }
 
@@ -76,7 +79,7 @@ impl<'a> SetData<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
 pub struct SetAcl<'a> {
-    pub path: Cow<'a, str>,
+    pub path: Option<Cow<'a, str>>,
     pub acl: AclBytes<'a>,
     /// Expected aversion; -1 for any.
     pub version: i32,
@@ -85,7 +88,7 @@ pub struct SetAcl<'a> {
 impl<'a> SetAcl<'a> {
     /// Reads the record.
     pub fn decode_from(r: &mut Reader<'a>) -> Result<SetAcl<'a>, DecodeError> {
-        Ok(SetAcl { path: text(r, "path")?, acl: AclBytes::read(r)?, version: r.i32("version")? })
+        Ok(SetAcl { path: r.text("path")?, acl: AclBytes::read(r)?, version: r.i32("version")? })
     }
 }
 
@@ -93,7 +96,7 @@ impl<'a> SetAcl<'a> {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
 pub struct PathVersion<'a> {
-    pub path: Cow<'a, str>,
+    pub path: Option<Cow<'a, str>>,
     /// Expected data version; -1 for any.
     pub version: i32,
 }
@@ -104,7 +107,7 @@ pub type CheckVersion<'a> = PathVersion<'a>;
 impl<'a> PathVersion<'a> {
     /// Reads the record.
     pub fn decode_from(r: &mut Reader<'a>) -> Result<PathVersion<'a>, DecodeError> {
-        Ok(PathVersion { path: text(r, "path")?, version: r.i32("version")? })
+        Ok(PathVersion { path: r.text("path")?, version: r.i32("version")? })
     }
 }
 
@@ -194,26 +197,32 @@ impl<'a> Auth<'a> {
     }
 }
 
-/// A `vector<ustring>` read one element at a time, because setWatches acts on each before it
-/// meets a malformed later one.
+/// A `vector<ustring>` whose shape has been checked; its elements are decoded when they are wanted.
 #[derive(Clone, Copy, Debug)]
-pub struct StrVector {
-    left: usize,
+pub struct StrVector<'a> {
+    bytes: &'a [u8],
+    count: usize,
 }
 
-impl StrVector {
-    /// Reads the count; a null vector is an error.
-    pub fn begin(r: &mut Reader<'_>, what: &'static str) -> Result<StrVector, DecodeError> {
-        Ok(StrVector { left: r.count(what)?.ok_or(DecodeError::Null(what))? })
+impl<'a> StrVector<'a> {
+    /// Reads the vector; `None` is null.
+    pub fn read(
+        r: &mut Reader<'a>,
+        what: &'static str,
+    ) -> Result<Option<StrVector<'a>>, DecodeError> {
+        let Some(count) = r.count(what)? else { return Ok(None) };
+        let start = r.rest();
+        for _ in 0..count {
+            r.buffer(what)?;
+        }
+        Ok(Some(StrVector { bytes: &start[..start.len() - r.remaining()], count }))
     }
 
-    /// The next element, or `None` at the end. Null elements read as empty.
-    pub fn next<'a>(&mut self, r: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, DecodeError> {
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        Ok(Some(r.text("path")?.unwrap_or_default()))
+    /// The elements in order; each may be null.
+    pub fn iter(self) -> impl Iterator<Item = Option<Cow<'a, str>>> {
+        let mut r = Reader::new(self.bytes);
+        // The shape was checked in `read`, so this cannot end early.
+        (0..self.count).map_while(move |_| r.text("path").ok())
     }
 }
 
@@ -226,22 +235,55 @@ pub enum MultiOp<'a> {
     Delete(PathVersion<'a>),
     SetData(SetData<'a>),
     Check(PathVersion<'a>),
-    GetData(PathWatch<'a>),
-    GetChildren(PathWatch<'a>),
+    /// A read, by its path: its watch flag is decoded and ignored.
+    GetData(Option<Cow<'a, str>>),
+    /// As `GetData`.
+    GetChildren(Option<Cow<'a, str>>),
 }
 
-/// Iterates over the operations of a multi body.
+impl MultiOp<'_> {
+    fn is_read(&self) -> bool {
+        matches!(self, MultiOp::GetData(_) | MultiOp::GetChildren(_))
+    }
+
+    /// The path; `None` if it is null.
+    pub fn path(&self) -> Option<&str> {
+        let path = match self {
+            MultiOp::Create(_, create) => &create.path,
+            MultiOp::Delete(request) | MultiOp::Check(request) => &request.path,
+            MultiOp::SetData(set) => &set.path,
+            MultiOp::GetData(path) | MultiOp::GetChildren(path) => path,
+        };
+        path.as_deref()
+    }
+}
+
+fn read_path<'a>(r: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, DecodeError> {
+    let path = r.text("path")?;
+    r.bool("watch")?;
+    Ok(path)
+}
+
+/// Iterates over the operations of a multi body, with the checks that are part of decoding it
+/// (`MultiOperationRecord.deserialize`): writes and reads are not mixed; op 1, 15 and 19 have
+/// flags that exist and are not those of a TTL mode, and an ACL, else the error is
+/// [`MultiOps::NULL_ACL`].
 #[derive(Clone, Copy, Debug)]
 pub struct MultiOps<'a> {
     r: Reader<'a>,
+    is_read: Option<bool>,
     done: bool,
 }
 
 impl<'a> MultiOps<'a> {
     /// Reads from the start of a multi body.
     pub fn new(r: Reader<'a>) -> MultiOps<'a> {
-        MultiOps { r, done: false }
+        MultiOps { r, is_read: None, done: false }
     }
+
+    /// The error for a null ACL of a create: Apache fails on it before it takes a zxid, unlike on
+    /// every other defect of a multi.
+    pub const NULL_ACL: DecodeError = DecodeError::Null("acl of an operation of a multi");
 
     fn read(&mut self) -> Result<Option<MultiOp<'a>>, DecodeError> {
         let op = self.r.i32("multi op type")?;
@@ -253,17 +295,31 @@ impl<'a> MultiOps<'a> {
         let r = &mut self.r;
         let bad = DecodeError::BadValue("multi op type", i64::from(op));
         let op = OpCode::from_code(op).ok_or(bad)?;
-        Ok(Some(match op {
-            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer | OpCode::CreateTtl => {
-                MultiOp::Create(op, Create::decode_from(r, op)?)
+        let op = match op {
+            OpCode::Create | OpCode::Create2 | OpCode::CreateContainer => {
+                let create = Create::decode_from(r, op)?;
+                let mode = CreateMode::from_flags(create.flags)?;
+                if create.acl.is_null() {
+                    return Err(MultiOps::NULL_ACL);
+                }
+                if mode.is_ttl() {
+                    let flags = i64::from(create.flags);
+                    return Err(DecodeError::BadValue("create flags without a TTL", flags));
+                }
+                MultiOp::Create(op, create)
             }
+            OpCode::CreateTtl => MultiOp::Create(op, Create::decode_from(r, op)?),
             OpCode::Delete => MultiOp::Delete(PathVersion::decode_from(r)?),
             OpCode::SetData => MultiOp::SetData(SetData::decode_from(r)?),
             OpCode::Check => MultiOp::Check(PathVersion::decode_from(r)?),
-            OpCode::GetData => MultiOp::GetData(PathWatch::decode_from(r)?),
-            OpCode::GetChildren => MultiOp::GetChildren(PathWatch::decode_from(r)?),
+            OpCode::GetData => MultiOp::GetData(read_path(r)?),
+            OpCode::GetChildren => MultiOp::GetChildren(read_path(r)?),
             _ => return Err(bad),
-        }))
+        };
+        if *self.is_read.get_or_insert(op.is_read()) != op.is_read() {
+            return Err(DecodeError::BadValue("reads and writes in one multi", 0));
+        }
+        Ok(Some(op))
     }
 }
 
@@ -277,5 +333,94 @@ impl<'a> Iterator for MultiOps<'a> {
         let item = self.read().transpose();
         self.done = !matches!(item, Some(Ok(_)));
         item
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{put_bool, put_buffer, put_i32, put_multi_end, put_str};
+
+    fn part(out: &mut Vec<u8>, op: i32) {
+        put_i32(out, op);
+        put_bool(out, false);
+        put_i32(out, -1);
+    }
+
+    fn create(out: &mut Vec<u8>, op: i32, acl: Option<&[u8]>, flags: i32) {
+        part(out, op);
+        put_buffer(out, Some(b"/a"));
+        put_buffer(out, None);
+        match acl {
+            Some(acl) => out.extend_from_slice(acl),
+            None => put_i32(out, -1),
+        }
+        put_i32(out, flags);
+        if op == 21 {
+            out.extend_from_slice(&[0; 8]);
+        }
+    }
+
+    fn check(bytes: &[u8]) -> Result<usize, DecodeError> {
+        let ops: Result<Vec<_>, _> = MultiOps::new(Reader::new(bytes)).collect();
+        ops.map(|ops| ops.len())
+    }
+
+    #[test]
+    fn the_first_defect_of_a_multi_decides() {
+        let acl = Some(AclBytes::OPEN.bytes());
+        let one = |op, acl, flags| {
+            let mut out = Vec::new();
+            create(&mut out, op, acl, flags);
+            put_multi_end(&mut out);
+            check(&out)
+        };
+        for op in [1, 15, 19] {
+            assert_eq!(one(op, acl, 4), Ok(1));
+            assert_eq!(one(op, None, 0), Err(MultiOps::NULL_ACL));
+            assert_eq!(one(op, None, 5), Err(MultiOps::NULL_ACL));
+            assert_eq!(one(op, None, 7), Err(DecodeError::BadValue("create flags", 7)));
+            assert!(matches!(one(op, acl, 6), Err(DecodeError::BadValue(_, 6))));
+        }
+        // Judged when it is prepared.
+        assert_eq!(one(21, None, 7), Ok(1));
+    }
+
+    #[test]
+    fn a_multi_holds_reads_or_writes_and_its_paths_may_be_null() {
+        let read = |out: &mut Vec<u8>| {
+            part(out, 4);
+            put_buffer(out, None);
+            put_bool(out, true);
+        };
+        let delete = |out: &mut Vec<u8>| {
+            part(out, 2);
+            put_str(out, "/a");
+            put_i32(out, -1);
+        };
+        let mut reads = Vec::new();
+        read(&mut reads);
+        let mut mixed = reads.clone();
+        put_multi_end(&mut reads);
+        assert_eq!(check(&reads), Ok(1));
+        let mut ops = MultiOps::new(Reader::new(&reads));
+        assert_eq!(ops.next().unwrap().unwrap().path(), None);
+        delete(&mut mixed);
+        put_multi_end(&mut mixed);
+        assert!(matches!(check(&mixed), Err(DecodeError::BadValue(_, 0))));
+        assert!(matches!(check(&reads[..reads.len() - 1]), Err(DecodeError::Truncated(_))));
+    }
+
+    #[test]
+    fn a_vector_of_text_is_checked_before_its_elements_are_used() {
+        let mut out = Vec::new();
+        put_i32(&mut out, 2);
+        put_str(&mut out, "/a");
+        put_buffer(&mut out, None);
+        let list = StrVector::read(&mut Reader::new(&out), "paths").unwrap().unwrap();
+        assert!(list.iter().eq([Some(Cow::Borrowed("/a")), None]));
+        assert!(StrVector::read(&mut Reader::new(&out[..10]), "paths").is_err());
+        let null = StrVector::read(&mut Reader::new(&[0xff; 4]), "paths").unwrap();
+        assert!(null.is_none());
     }
 }

@@ -159,16 +159,20 @@ fn quotas_count_their_subtree_and_survive_garbage() {
     for path in ["/p", "/p/c", "/p/not/there"] {
         let quota = tree.quota(&tree.key(path)).unwrap();
         assert_eq!(quota.prefix, "/p");
-        assert_eq!((quota.usage.count, quota.usage.bytes), (3, 11));
+        let usage = quota.usage.unwrap();
+        assert_eq!((usage.count, usage.bytes), (3, 11));
         let expect = QuotaValues { count: 5, bytes: -1, count_hard: 3, bytes_hard: 12 };
         assert_eq!(quota.limits, expect);
         assert_eq!(expect.text().as_bytes(), limits);
     }
     assert!(tree.quota(&tree.key("/pp")).is_none());
+    create(&mut tree, 8, "/zookeeper/quota/pp", b"");
+    create(&mut tree, 9, "/zookeeper/quota/pp/zookeeper_limits", limits);
+    assert_eq!(tree.quota(&tree.key("/pp")).unwrap().usage, None);
     // A quota on the root would govern everything; Apache dies of it.
-    create(&mut tree, 8, "/zookeeper/quota/zookeeper_limits", b"count=1");
-    create(&mut tree, 9, "/zookeeper/quota/zookeeper_stats", b"mine");
-    create(&mut tree, 10, "/q", b"");
+    create(&mut tree, 10, "/zookeeper/quota/zookeeper_limits", b"count=1");
+    create(&mut tree, 11, "/zookeeper/quota/zookeeper_stats", b"mine");
+    create(&mut tree, 12, "/q", b"");
     assert!(tree.quota(&tree.key("/q")).is_none());
     assert_eq!(text(&tree, "/zookeeper/quota/zookeeper_stats"), "mine");
     for garbage in
