@@ -93,8 +93,8 @@ fn check_version(expected: i32, current: i32) -> Result<i32, ErrorCode> {
 }
 
 /// The path, where a null one is Java's null pointer.
-fn path_of<'a>(path: &'a Option<Cow<'_, str>>) -> Result<&'a str, ErrorCode> {
-    path.as_deref().ok_or(ErrorCode::MarshallingError)
+fn not_null(path: Option<&str>) -> Result<&str, ErrorCode> {
+    path.ok_or(ErrorCode::MarshallingError)
 }
 
 fn has_path_shape(path: &str) -> Result<(), ErrorCode> {
@@ -142,7 +142,7 @@ impl Preparer<'_> {
         if !ttl_fits || (op == OpCode::CreateTtl && !mode.is_ttl()) {
             return Err(ErrorCode::BadArguments);
         }
-        let path = path_of(&request.path)?;
+        let path = not_null(request.path.as_deref())?;
         has_path_shape(path)?;
         let mut acl_buffer = std::mem::take(self.scratch);
         let result = self.create_checked(op, mode, path, request, &mut acl_buffer, body);
@@ -245,7 +245,7 @@ impl Preparer<'_> {
 
     /// delete.
     pub fn delete(&mut self, request: &PathVersion<'_>, body: &mut Vec<u8>) -> Outcome {
-        let path = path_of(&request.path)?;
+        let path = not_null(request.path.as_deref())?;
         has_path_shape(path)?;
         if is_protected(path) {
             return Err(ErrorCode::BadArguments);
@@ -346,7 +346,7 @@ impl Preparer<'_> {
 
     /// check, inside a multi.
     pub fn check(&mut self, request: &PathVersion<'_>, body: &mut Vec<u8>) -> Outcome {
-        let path = path_of(&request.path)?;
+        let path = not_null(request.path.as_deref())?;
         validate_path(path).map_err(|_| ErrorCode::BadArguments)?;
         let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;

@@ -333,7 +333,7 @@ fn a_multi_read_shows_what_it_read_before_it_failed() {
         multi(&mixed),
         multi(&[data.clone(), (3, watch(Some("/")))]),
         multi(&[(1, create(Some("/a"), None, 0))]),
-        Body(multi(&[data.clone()]).0[..20].to_vec()),
+        Body(multi(std::slice::from_ref(&data)).0[..20].to_vec()),
     ] {
         assert_eq!(s.ask(22, &bodyless), (-5, 0, Vec::new()));
     }

@@ -258,6 +258,11 @@ impl Runner {
                     self.remember_zxid(&frame);
                     let text = self.normalizer.reply(request.op, &frame);
                     self.note(slot, &text);
+                    if is_refusal(&frame) {
+                        // The connection ends, but the reference may still answer what comes
+                        // before it gets round to that.
+                        self.drain_until_closed(slot);
+                    }
                 }
                 Incoming::Closed => self.closed(slot),
                 Incoming::Silence => {
@@ -357,6 +362,12 @@ impl Runner {
             sort_events(&mut self.lines[from..]);
         }
     }
+}
+
+/// Whether the frame is the reply to an opcode that the server does not know: zxid -1, error -6.
+fn is_refusal(frame: &[u8]) -> bool {
+    frame.get(4..)
+        == Some([(-1i64).to_be_bytes().as_slice(), &(-6i32).to_be_bytes()].concat().as_slice())
 }
 
 /// Last zxid that the server applied; only the expiry itself changes it here.
