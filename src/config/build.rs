@@ -53,11 +53,8 @@ fn build(reader: &mut Reader, raw: &RawConfig, environment: &Environment) -> Set
         cnxns_max: reader.natural("maxCnxns"),
         outstanding_max: reader.natural("globalOutstandingLimit"),
         packet_size_max,
-        packet_extra_size_max: derived(reader, "jute.maxbuffer.extrasize", packet_size_max),
         sessionless_timeout_ms: reader.natural("nio.sessionlessCnxnTimeout"),
         is_client_keep_alive: reader.flag("clientTcpKeepAlive"),
-        is_local_sessions: reader.flag("localSessionsEnabled"),
-        is_local_sessions_upgrading: reader.flag("localSessionsUpgradingEnabled"),
         is_read_only_mode,
         is_reconfig: reader.flag("reconfigEnabled"),
         is_standalone: true,
@@ -78,17 +75,6 @@ fn build(reader: &mut Reader, raw: &RawConfig, environment: &Environment) -> Set
 /// `value` if it is at least `min`.
 fn or_none(value: i64, min: i64) -> Option<u32> {
     u32::try_from(value).ok().filter(|_| value >= min)
-}
-
-/// A number whose default is `fallback`.
-fn derived(reader: &mut Reader, name: &str, fallback: u32) -> u32 {
-    match reader.int_or_derived(name) {
-        Some(value) => u32::try_from(value).unwrap_or(0),
-        None => {
-            reader.derived(name, fallback);
-            fallback
-        }
-    }
 }
 
 fn session_timeout(reader: &mut Reader, name: &str, tick_ms: u32, ticks: u32) -> u32 {
@@ -220,13 +206,11 @@ fn storage(reader: &mut Reader, base: Base, environment: &Environment) -> Storag
         reader.derived("datadir.autocreate", value);
         value
     });
-    let flush_delay_ms = reader.natural("flushDelay");
     StorageSettings {
         data_dir,
         data_log_dir,
         is_datadir_autocreate,
         is_db_autocreate: reader.flag("db.autocreate"),
-        prealloc_size_bytes: u64::from(reader.natural("preAllocSize")) << 10,
         snap_count: reader.natural("snapCount"),
         snap_log_size_bytes: reader.positive("snapSizeLimitInKb").map(|kib| kib << 10),
         txn_log_size_bytes_max: reader.positive("txnLogSizeLimitInKb").map(|kib| kib << 10),
@@ -237,9 +221,6 @@ fn storage(reader: &mut Reader, base: Base, environment: &Environment) -> Storag
         is_snapshot_zxid: reader.flag("serializeLastProcessedZxid.enabled"),
         is_digest: reader.flag("digest.enabled"),
         is_close_session_txn: reader.flag("closeSessionTxn.enabled"),
-        flush_delay_ms,
-        write_queue_poll_ms_max: derived(reader, "maxWriteQueuePollTime", flush_delay_ms / 3),
-        batch_count_max: reader.natural("maxBatchSize"),
         purge_snap_retain_count: reader.natural("autopurge.snapRetainCount"),
         purge_interval_ms: Some(reader.time_ms("autopurge.purgeInterval")).filter(|ms| *ms > 0),
     }
@@ -269,7 +250,6 @@ fn connection_throttle(reader: &mut Reader) -> ConnectionThrottle {
         decrease_ratio: reader.decimal("connection_throttle_decrease_ratio"),
         is_weight_enabled: reader.flag("connection_throttle_weight_enabled"),
         global_session_weight: reader.natural("connection_throttle_global_session_weight"),
-        local_session_weight: reader.natural("connection_throttle_local_session_weight"),
         renew_session_weight: reader.natural("connection_throttle_renew_session_weight"),
     }
 }
@@ -277,11 +257,9 @@ fn connection_throttle(reader: &mut Reader) -> ConnectionThrottle {
 fn request_throttle(reader: &mut Reader) -> RequestThrottle {
     RequestThrottle {
         requests_max: reader.natural("request_throttle_max_requests"),
-        stall_ms: reader.natural("request_throttle_stall_time"),
         is_drop_stale: reader.flag("request_throttle_drop_stale"),
         is_stale_latency_check: reader.flag("request_stale_latency_check"),
         is_stale_connection_check: reader.flag("request_stale_connection_check"),
-        shutdown_timeout_ms: reader.natural("request_throttler.shutdownTimeout"),
         throttled_op_wait_ms: or_none(reader.int("throttled_op_wait_time"), 1),
     }
 }
@@ -320,7 +298,6 @@ fn auth(reader: &mut Reader) -> AuthSettings {
         ensemble_names: reader.list("ensembleAuthName"),
         jaas_file: reader.text("java.security.auth.login.config").map(PathBuf::from),
         jaas_section: reader.word("sasl.serverconfig"),
-        is_fips_mode: reader.flag("fips-mode"),
         is_remove_host_from_principal: reader.flag("kerberos.removeHostFromPrincipal"),
         is_remove_realm_from_principal: reader.flag("kerberos.removeRealmFromPrincipal"),
     }

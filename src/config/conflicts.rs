@@ -29,10 +29,6 @@ fn check_sessions(reader: &mut Reader, settings: &Settings) {
             format!("minSessionTimeout, {min} ms, is larger than maxSessionTimeout, {max} ms");
         reader.error(name, what, "raise maxSessionTimeout, lower minSessionTimeout or tickTime");
     }
-    if settings.is_local_sessions_upgrading && !settings.is_local_sessions {
-        let what = "no effect without localSessionsEnabled=true".to_string();
-        reader.warn("localSessionsUpgradingEnabled", what, "add it, or remove this line");
-    }
     let large = &settings.large_requests;
     if large.threshold.is_some_and(|threshold| threshold > large.total_size_max) {
         let what = "larger than largeRequestMaxBytes: every large request would fail".to_string();

@@ -74,8 +74,10 @@ pub static KEYS: &[Key] = &[
     Key::file("maxSessionTimeout", FROM_MINUS_1, Standard::Derived("20 x tickTime")).unit("ms")
         .doc("Longest session timeout a client can get; -1 is the default."),
     Key::file("localSessionsEnabled", Kind::Bool, Standard::Value("false"))
+        .not_built(Feature::Ensemble)
         .doc("New sessions are local until they need to be global."),
     Key::file("localSessionsUpgradingEnabled", Kind::Bool, Standard::Value("false"))
+        .not_built(Feature::Ensemble)
         .doc("A local session becomes global when it creates an ephemeral node."),
     Key::file("electionAlg", Kind::Choice(&["3"]), Standard::Value("3"))
         .not_built(Feature::Ensemble)
@@ -166,13 +168,14 @@ pub static KEYS: &[Key] = &[
         .doc("Version of the membership, hexadecimal; only inside a server."),
     // Storage.
     Key::property("preAllocSize", POSITIVE, Standard::Value("65536")).unit("KiB")
+        .ignored("a segment of the log is allocated whole: set ringkeeper.log.segmentSizeInKb")
         .doc("Disk space a transaction log takes at a time."),
     Key::property("snapCount", at_least(2), Standard::Value("100000"))
         .doc("Transactions between snapshots, at least half of it at random."),
     Key::property("snapSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("4194304")).unit("KiB")
         .doc("Log size that brings a snapshot, at least half of it at random; 0 or less is off."),
     Key::property("txnLogSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("-1")).unit("KiB")
-        .doc("Size at which a new transaction log begins; 0 or less is off."),
+        .doc("Upper limit of the size of a segment of the log; 0 or less is off."),
     Key::property("commitLogCount", at_least(500), Standard::Value("500"))
         .not_built(Feature::Ensemble)
         .doc("Committed transactions kept in memory for followers."),
@@ -200,10 +203,13 @@ pub static KEYS: &[Key] = &[
     Key::property("db.autocreate", Kind::JavaBool, Standard::Value("true"))
         .doc("An empty database is accepted without a file named initialize."),
     Key::property("flushDelay", NATURAL, Standard::Value("0")).unit("ms")
+        .ignored("what comes during a write to the log goes into the next; waiting gains nothing")
         .doc("Time the log may wait for more transactions before it syncs."),
     Key::property("maxWriteQueuePollTime", NATURAL, Standard::Derived("flushDelay / 3")).unit("ms")
+        .ignored("what comes during a write to the log goes into the next; waiting gains nothing")
         .doc("Time the log waits for the next transaction before it syncs."),
     Key::property("maxBatchSize", NATURAL, Standard::Value("1000"))
+        .ignored("what comes during a write to the log goes into the next; waiting gains nothing")
         .doc("Transactions in one sync of the log; 0 is unlimited."),
     Key::property("forceSnapshotSync", Kind::JavaBool, Standard::Value("false"))
         .not_built(Feature::Ensemble)
@@ -225,7 +231,7 @@ pub static KEYS: &[Key] = &[
         .doc("Time between searches for empty containers and expired nodes."),
     Key::bare("znode.container.maxPerMinute", POSITIVE, Standard::Value("10000"))
         .doc("Containers and expired nodes deleted in a minute."),
-    Key::bare("znode.container.maxNeverUsedIntervalMs", NATURAL, Standard::Value("300000"))
+    Key::bare("znode.container.maxNeverUsedIntervalMs", NATURAL, Standard::Value("0"))
         .unit("ms")
         .doc("Age at which a container that never had a child is deleted; 0 is never."),
     Key::property("enforceQuota", Kind::JavaBool, Standard::Value("false"))
@@ -287,6 +293,7 @@ pub static KEYS: &[Key] = &[
             clients."),
     Key::property("jute.maxbuffer.extrasize", NATURAL, Standard::Derived("jute.maxbuffer"))
         .unit("bytes")
+        .ignored("records of logs and snapshots may have any size")
         .doc("Room beyond jute.maxbuffer for what servers add to a request."),
     Key::property("maxCnxns", INT, Standard::Value("0"))
         .doc("Connections allowed in all; 0 is unlimited."),
@@ -355,6 +362,7 @@ pub static KEYS: &[Key] = &[
     Key::property("connection_throttle_global_session_weight", POSITIVE, Standard::Value("3"))
         .doc("Tokens for a new global session."),
     Key::property("connection_throttle_local_session_weight", POSITIVE, Standard::Value("1"))
+        .not_built(Feature::Ensemble)
         .doc("Tokens for a new local session."),
     Key::property("connection_throttle_renew_session_weight", POSITIVE, Standard::Value("2"))
         .doc("Tokens for a renewed session."),
@@ -363,6 +371,7 @@ pub static KEYS: &[Key] = &[
         .doc("Requests in the pipeline above which more have to wait; 0 is off."),
     Key::property("request_throttle_stall_time", POSITIVE, Standard::Value("100")).unit("ms")
         .not(&["requestThrottleStallTime"])
+        .ignored("a waiting request goes on as soon as there is room, without polling")
         .doc("Time a waiting request waits at a time."),
     Key::property("request_throttle_drop_stale", Kind::JavaBool, Standard::Value("true"))
         .not(&["requestThrottleDropStale"])
@@ -374,6 +383,7 @@ pub static KEYS: &[Key] = &[
         .not(&["requestStaleConnectionCheck"])
         .doc("A request whose connection is closed is stale."),
     Key::property("request_throttler.shutdownTimeout", NATURAL, Standard::Value("10000")).unit("ms")
+        .ignored("requests that were taken are finished, which takes one write to the log")
         .doc("Time the server waits at its end for requests to finish."),
     Key::property("throttled_op_wait_time", NATURAL, Standard::Value("0")).unit("ms")
         .not(&["throttledOpWaitTime"])
@@ -532,6 +542,7 @@ pub static KEYS: &[Key] = &[
     Key::property("server.realm", Kind::Text, Standard::Unset).not_built(Feature::Kerberos)
         .doc("Realm of the principal of the server."),
     Key::property("fips-mode", Kind::JavaBool, Standard::Value("true"))
+        .ignored("DIGEST-MD5 works with both, as in ZooKeeper 3.9, and TLS is not built yet")
         .doc("Only what FIPS allows: no SASL with DIGEST-MD5, TLS 1.2 by default."),
     Key::property("audit.enable", Kind::JavaBool, Standard::Value("false"))
         .not_built(Feature::AuditLog)

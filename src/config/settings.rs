@@ -43,18 +43,11 @@ pub struct Settings {
     pub outstanding_max: u32,
     /// Largest packet, bytes. `jute.maxbuffer`, default 1048575.
     pub packet_size_max: u32,
-    /// Room beyond `packet_size_max` for what servers add, bytes. `jute.maxbuffer.extrasize`,
-    /// default `packet_size_max`.
-    pub packet_extra_size_max: u32,
     /// A connection without a session is closed after this time, milliseconds.
     /// `nio.sessionlessCnxnTimeout`, default 10000.
     pub sessionless_timeout_ms: u32,
     /// TCP keep-alive for clients. `clientTcpKeepAlive`, default false.
     pub is_client_keep_alive: bool,
-    /// New sessions are local. `localSessionsEnabled`, default false.
-    pub is_local_sessions: bool,
-    /// Local sessions become global where needed. `localSessionsUpgradingEnabled`, default false.
-    pub is_local_sessions_upgrading: bool,
     /// Read-only service without a quorum. `readonlymode.enabled`, default false.
     pub is_read_only_mode: bool,
     /// Clients may change the membership. `reconfigEnabled`, default false.
@@ -91,8 +84,6 @@ pub struct StorageSettings {
     pub is_datadir_autocreate: bool,
     /// An empty database needs no `initialize` file. `db.autocreate`, default true.
     pub is_db_autocreate: bool,
-    /// Disk space a log takes at a time, bytes. `preAllocSize`, default 64 MiB.
-    pub prealloc_size_bytes: u64,
     /// A snapshot after half to all of this many transactions. `snapCount`, default 100000.
     pub snap_count: u32,
     /// A snapshot after half to all of this many log bytes. `snapSizeLimitInKb`, default 4 GiB;
@@ -114,13 +105,6 @@ pub struct StorageSettings {
     pub is_digest: bool,
     /// closeSession transactions list the deleted nodes. `closeSessionTxn.enabled`, default true.
     pub is_close_session_txn: bool,
-    /// Time a sync may wait for more transactions, milliseconds. `flushDelay`, default 0.
-    pub flush_delay_ms: u32,
-    /// Time to wait for the next transaction before a sync, milliseconds.
-    /// `maxWriteQueuePollTime`, default a third of `flush_delay_ms`.
-    pub write_queue_poll_ms_max: u32,
-    /// Transactions in one sync; 0 is unlimited. `maxBatchSize`, default 1000.
-    pub batch_count_max: u32,
     /// Snapshots that purging keeps. `autopurge.snapRetainCount`, default 3, at least 3.
     pub purge_snap_retain_count: u32,
     /// Time between purges, milliseconds. `autopurge.purgeInterval`, default `None`, off.
@@ -140,7 +124,7 @@ pub struct NodeSettings {
     /// Such deletions in a minute. `znode.container.maxPerMinute`, default 10000.
     pub container_deletions_per_minute_max: u32,
     /// Age at which a container that never had a child is deleted, milliseconds; 0 is never.
-    /// `znode.container.maxNeverUsedIntervalMs`, default 300000.
+    /// `znode.container.maxNeverUsedIntervalMs`, default 0.
     pub container_never_used_ms_max: u32,
     /// Hard quotas are enforced. `enforceQuota`, default false.
     pub is_enforce_quota: bool,
@@ -171,8 +155,6 @@ pub struct ConnectionThrottle {
     pub is_weight_enabled: bool,
     /// Tokens for a new global session. Default 3.
     pub global_session_weight: u32,
-    /// Tokens for a new local session. Default 1.
-    pub local_session_weight: u32,
     /// Tokens for a renewed session. Default 2.
     pub renew_session_weight: u32,
 }
@@ -182,17 +164,12 @@ pub struct ConnectionThrottle {
 pub struct RequestThrottle {
     /// Requests in the pipeline; 0 is unlimited. `request_throttle_max_requests`, default 0.
     pub requests_max: u32,
-    /// Waiting time at a time, milliseconds. `request_throttle_stall_time`, default 100.
-    pub stall_ms: u32,
     /// Stale requests are dropped. `request_throttle_drop_stale`, default true.
     pub is_drop_stale: bool,
     /// Older than the session timeout is stale. `request_stale_latency_check`, default false.
     pub is_stale_latency_check: bool,
     /// A closed connection is stale. `request_stale_connection_check`, default true.
     pub is_stale_connection_check: bool,
-    /// Wait for requests at the end, milliseconds. `request_throttler.shutdownTimeout`,
-    /// default 10000.
-    pub shutdown_timeout_ms: u32,
     /// A longer wait fails the request, milliseconds. `throttled_op_wait_time`, default `None`,
     /// off.
     pub throttled_op_wait_ms: Option<u32>,
@@ -238,8 +215,6 @@ pub struct AuthSettings {
     pub jaas_file: Option<PathBuf>,
     /// Section of the JAAS file. `sasl.serverconfig`, default `Server`.
     pub jaas_section: String,
-    /// FIPS mode. `fips-mode`, default true.
-    pub is_fips_mode: bool,
     /// `kerberos.removeHostFromPrincipal`, default false.
     pub is_remove_host_from_principal: bool,
     /// `kerberos.removeRealmFromPrincipal`, default false.

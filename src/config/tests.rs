@@ -84,11 +84,8 @@ fn defaults_are_those_of_zookeeper() {
         cnxns_max: 0,
         outstanding_max: 1000,
         packet_size_max: 0xf_ffff,
-        packet_extra_size_max: 0xf_ffff,
         sessionless_timeout_ms: 10_000,
         is_client_keep_alive: false,
-        is_local_sessions: false,
-        is_local_sessions_upgrading: false,
         is_read_only_mode: false,
         is_reconfig: false,
         is_standalone: true,
@@ -98,7 +95,6 @@ fn defaults_are_those_of_zookeeper() {
             data_log_dir: "/d".into(),
             is_datadir_autocreate: true,
             is_db_autocreate: true,
-            prealloc_size_bytes: 64 << 20,
             snap_count: 100_000,
             snap_log_size_bytes: Some(4 << 30),
             txn_log_size_bytes_max: None,
@@ -109,9 +105,6 @@ fn defaults_are_those_of_zookeeper() {
             is_snapshot_zxid: true,
             is_digest: true,
             is_close_session_txn: true,
-            flush_delay_ms: 0,
-            write_queue_poll_ms_max: 0,
-            batch_count_max: 1000,
             purge_snap_retain_count: 3,
             purge_interval_ms: None,
         },
@@ -120,7 +113,7 @@ fn defaults_are_those_of_zookeeper() {
             is_emulate_353_ttl: false,
             container_check_interval_ms: 60_000,
             container_deletions_per_minute_max: 10_000,
-            container_never_used_ms_max: 300_000,
+            container_never_used_ms_max: 0,
             is_enforce_quota: false,
             is_skip_acl: false,
             is_eager_acl_check: false,
@@ -135,16 +128,13 @@ fn defaults_are_those_of_zookeeper() {
             decrease_ratio: 0.0,
             is_weight_enabled: false,
             global_session_weight: 3,
-            local_session_weight: 1,
             renew_session_weight: 2,
         },
         request_throttle: RequestThrottle {
             requests_max: 0,
-            stall_ms: 100,
             is_drop_stale: true,
             is_stale_latency_check: false,
             is_stale_connection_check: true,
-            shutdown_timeout_ms: 10_000,
             throttled_op_wait_ms: None,
         },
         large_requests: LargeRequests { total_size_max: 104_857_600, threshold: None },
@@ -161,7 +151,6 @@ fn defaults_are_those_of_zookeeper() {
             ensemble_names: Vec::new(),
             jaas_file: None,
             jaas_section: "Server".to_string(),
-            is_fips_mode: true,
             is_remove_host_from_principal: false,
             is_remove_realm_from_principal: false,
         },
@@ -206,7 +195,6 @@ fn every_kind_of_value_is_read() {
     assert_eq!(found.four_letter_words, ["mntr", "ruok", "srvr"]);
     assert_eq!(found.storage.snap_log_size_bytes, None);
     assert_eq!(found.storage.txn_log_size_bytes_max, Some(10 << 10));
-    assert_eq!(found.storage.write_queue_poll_ms_max, 2);
     assert_eq!(found.connection_throttle.drop_increase, 0.5);
     assert_eq!(found.large_requests.threshold, Some(1000));
     assert_eq!(found.auth.super_users, ["a", "b"]);
@@ -218,7 +206,6 @@ fn every_kind_of_value_is_read() {
     assert_eq!(found.auth.digest_algorithm, "SHA1");
     assert_eq!(found.request_throttle.throttled_op_wait_ms, Some(20));
     assert!(!found.storage.is_snapshot_zxid);
-    assert_eq!(settings(&with("flushDelay=10")).storage.write_queue_poll_ms_max, 3);
 }
 
 #[test]
@@ -328,7 +315,6 @@ fn doubtful_values_warn() {
         ("skipACL=yes", "every client may"),
         ("dataLogDir=logs", "a relative path"),
         ("4lw.commands.whitelist=mntr,quit", "`quit` is no four-letter word"),
-        ("localSessionsUpgradingEnabled=true", "localSessionsEnabled=true"),
         ("DigestAuthenticationProvider.superDigest=x", "user:hash"),
         ("authProvider.1=my.Provider", "Java classes cannot be loaded"),
         ("secureClientPort=2281", "TLS is not built yet"),
@@ -403,7 +389,6 @@ fn properties() {
     check_silent(&raw);
     let raw = define("jute.maxbuffer=0x1fffff");
     assert_eq!(settings(&raw).packet_size_max, 0x1f_ffff);
-    assert_eq!(settings(&raw).packet_extra_size_max, 0x1f_ffff);
     check_silent(&raw);
     let raw = define("readonlymode.enabled=true");
     assert_eq!(settings(&raw).four_letter_words, ["isro", "srvr"]);

@@ -51,6 +51,8 @@ pub struct ReplicaOptions {
     pub container_never_used_ms: i64,
     /// Record the tree digest with each transaction and snapshot.
     pub digest: bool,
+    /// `serializeLastProcessedZxid.enabled`: snapshots end with the zxid they hold.
+    pub snapshot_zxid: bool,
     /// Limits on connections and requests.
     pub limits: LimitOptions,
     /// Seed of everything random.
@@ -75,6 +77,7 @@ impl Default for ReplicaOptions {
             container_per_minute: 10_000,
             container_never_used_ms: 0,
             digest: true,
+            snapshot_zxid: true,
             limits: LimitOptions::default(),
             seed: 1,
         }

@@ -162,7 +162,8 @@ impl Replica {
             version: TxnDigest::VERSION,
             digest: self.tree.digest(),
         });
-        job.1.finish(digest, Some(self.applied), &mut out);
+        let last = self.options.snapshot_zxid.then_some(self.applied);
+        job.1.finish(digest, last, &mut out);
         fx.list.push(Effect::SnapshotChunk(out));
         fx.list.push(Effect::SnapshotFinish);
     }

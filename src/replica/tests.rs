@@ -51,6 +51,7 @@ impl Scene {
             container_per_minute: 10_000,
             container_never_used_ms: 0,
             digest: false,
+            snapshot_zxid: true,
             limits,
             seed: 1,
         };

@@ -115,6 +115,7 @@ fn auth_options(settings: &Settings) -> Result<AuthOptions, BootError> {
         sasl_provider_enabled: auth.extra_schemes.iter().any(|scheme| scheme == "sasl"),
         allow_sasl_failed_clients: auth.is_allow_sasl_failed_clients,
         enforce: (!auth.enforced_schemes.is_empty()).then(|| auth.enforced_schemes.clone()),
+        ensemble_provider_enabled: auth.extra_schemes.iter().any(|scheme| scheme == "ensemble"),
         ensemble_names: (!auth.ensemble_names.is_empty()).then(|| auth.ensemble_names.clone()),
         remove_host: auth.is_remove_host_from_principal,
         remove_realm: auth.is_remove_realm_from_principal,
@@ -154,9 +155,16 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
         container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
         digest: storage.is_digest,
+        snapshot_zxid: storage.is_snapshot_zxid,
         limits: limit_options(settings),
         seed,
     }
+}
+
+/// A segment is what a log file is to Apache, so `txnLogSizeLimitInKb` bounds it.
+fn segment_size(settings: &Settings) -> u64 {
+    let limit = settings.storage.txn_log_size_bytes_max.unwrap_or(u64::MAX);
+    settings.ring.log_segment_size_bytes.min(limit.max(SEGMENT_MIN)) & !4095
 }
 
 fn limit_options(settings: &Settings) -> LimitOptions {
@@ -322,7 +330,7 @@ impl Server {
             Arc::clone(dir),
             recovered,
             LogWriterOptions {
-                segment_size: settings.ring.log_segment_size_bytes,
+                segment_size: segment_size(settings),
                 force_sync: storage.is_force_sync,
                 ..LogWriterOptions::default()
             },
@@ -361,7 +369,12 @@ impl Server {
                 cpu: plan.cpu,
                 edge: front,
                 brain: if plan.replica { brain.take() } else { None },
-                log: log.map(|writer| LogStage { writer, in_flight: None, inline }),
+                log: log.map(|writer| LogStage {
+                    writer,
+                    in_flight: None,
+                    inline,
+                    slow: Duration::from_millis(u64::from(storage.sync_warning_ms)),
+                }),
                 inbox,
                 mailboxes: mailboxes.clone(),
                 front_at: front_at.clone(),
@@ -372,9 +385,10 @@ impl Server {
                 busy_poll: Duration::from_micros(u64::from(settings.ring.busy_poll_us)),
             };
             let (ended, ready) = (ended_out.clone(), ready_out.clone());
+            let needs_multishot = settings.ring.uring_multishot == Some(true);
             let thread = std::thread::Builder::new()
                 .name(thread_name(plan))
-                .spawn(move || run_worker(parts, &ready, &ended))
+                .spawn(move || run_worker(parts, needs_multishot, &ready, &ended))
                 .map_err(unexpected("starting a thread"))?;
             threads.push(thread);
         }
@@ -466,11 +480,28 @@ fn drain(mailboxes: &[Mailbox]) {
     }
 }
 
+/// Smallest segment of the log in bytes, as for `ringkeeper.log.segmentSizeInKb`.
+const SEGMENT_MIN: u64 = 64 << 10;
+
 type Ready = Result<(bool, RingFeatures), String>;
 
-fn run_worker(parts: WorkerParts, ready: &Sender<Ready>, ended: &Sender<Ended>) {
+fn run_worker(
+    parts: WorkerParts,
+    needs_multishot: bool,
+    ready: &Sender<Ready>,
+    ended: &Sender<Ended>,
+) {
     let has_front = parts.edge.is_some();
     match Worker::new(parts) {
+        Ok(worker)
+            if needs_multishot
+                && has_front
+                && !(worker.features().multishot_accept && worker.features().multishot_recv) =>
+        {
+            let what = "ringkeeper.uring.multishot=on, but this kernel lacks multishot accept or \
+                        receive: set it to auto, or use Linux 6.0 or later";
+            let _ = ready.send(Err(what.to_owned()));
+        }
         Ok(worker) => {
             let _ = ready.send(Ok((has_front, worker.features())));
             let _ = ended.send(worker.run());

@@ -47,6 +47,22 @@ pub struct LogStage {
     pub in_flight: Option<InFlight>,
     /// Write in line instead of through the ring: for a worker that does nothing else.
     pub inline: bool,
+    /// A write that takes longer is warned about.
+    pub slow: Duration,
+}
+
+impl LogStage {
+    /// Notes how long a write took.
+    fn took(&self, measures: &Measures, us: u64) {
+        measures.log_write.record(us);
+        if u128::from(us) > self.slow.as_micros() {
+            log::warn!(
+                "fsync-ing the write ahead log took {} ms, which delays every write: is the disk \
+                 of dataLogDir shared, slow or failing? (fsync.warningthresholdms)",
+                us / 1000
+            );
+        }
+    }
 }
 
 /// A write that the ring is performing; the ring holds its buffer.
@@ -336,7 +352,7 @@ impl Worker {
                 let write = PendingWrite { fd, offset, len, rw_flags, buf, plan };
                 let measures = &self.parts.measures;
                 measures.log_batch.record(plan.records as u64);
-                measures.log_write.record(self.now.mono.since(began).as_micros() as u64);
+                log.took(measures, self.now.mono.since(began).as_micros() as u64);
                 let zxid = log.writer.finish_write(write, result).map_err(fatal)?;
                 self.durable(zxid);
                 Ok(())
@@ -591,7 +607,7 @@ impl Worker {
                 let (before, began) = (log.writer.durable(), cpu::now().mono);
                 let Some(zxid) = log.writer.write_sync().map_err(fatal)? else { break };
                 let measures = &self.parts.measures;
-                measures.log_write.record(host::micros_since(began));
+                log.took(measures, host::micros_since(began));
                 measures.log_batch.record((zxid.0 - before.0).unsigned_abs());
                 durable = Some(zxid);
             }

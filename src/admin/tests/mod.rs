@@ -46,6 +46,7 @@ fn replica(now: Now) -> Replica {
         container_per_minute: 10_000,
         container_never_used_ms: 0,
         digest: true,
+        snapshot_zxid: true,
         limits: LimitOptions::default(),
         seed: 1,
     };
