@@ -22,7 +22,7 @@ use crate::sys::file::sync_dir;
 use super::datadir::DataDir;
 use super::listing::list;
 use super::purge::{Purged, purge};
-use super::segments::{self, Spare};
+use super::segments::{self, SegmentKind, Spare};
 use super::snapfile::SnapshotFile;
 
 /// Settings of the housekeeper.
@@ -70,8 +70,8 @@ pub enum Report {
 
 #[derive(Debug)]
 pub(super) enum Urgent {
-    /// Have one segment of this size ready.
-    Prepare(u64),
+    /// Have one segment of this kind ready.
+    Prepare(SegmentKind),
     /// Unused files of an earlier run.
     Adopt(Vec<PathBuf>),
     /// Make a segment's name durable.
@@ -116,7 +116,7 @@ impl Housekeeper {
             wake,
             backlog: Arc::clone(&backlog),
             reusable: Vec::new(),
-            segment_size: 0,
+            segments: SegmentKind::default(),
             snapshot: None,
         };
         let thread = Builder::new()
@@ -198,7 +198,7 @@ struct Worker {
     backlog: Arc<AtomicUsize>,
     /// Segments free for another life.
     reusable: Vec<PathBuf>,
-    segment_size: u64,
+    segments: SegmentKind,
     snapshot: Option<(Zxid, SnapshotFile)>,
 }
 
@@ -237,9 +237,9 @@ impl Worker {
 
     fn urgent(&mut self, message: Urgent) {
         match message {
-            Urgent::Prepare(size) => {
-                self.segment_size = size;
-                match self.prepare(size) {
+            Urgent::Prepare(kind) => {
+                self.segments = kind;
+                match self.prepare(kind) {
                     Ok(spare) => drop(self.spares.send(spare)),
                     Err(e) => self.report(Report::SegmentFailed(e)),
                 }
@@ -253,14 +253,14 @@ impl Worker {
         }
     }
 
-    fn prepare(&mut self, size: u64) -> io::Result<Spare> {
+    fn prepare(&mut self, kind: SegmentKind) -> io::Result<Spare> {
         while let Some(old) = self.reusable.pop() {
-            if fs::metadata(&old).is_ok_and(|m| m.len() == size) {
-                return segments::recycle(self.dir.log_dir(), &old);
+            if fs::metadata(&old).is_ok_and(|m| m.len() == kind.size) {
+                return segments::recycle(self.dir.log_dir(), &old, kind.direct_io);
             }
             let _ = fs::remove_file(&old);
         }
-        segments::create(self.dir.log_dir(), size, true)
+        segments::create(self.dir.log_dir(), kind, true)
     }
 
     fn job(&mut self, job: Job) {
@@ -323,7 +323,7 @@ impl Worker {
             Err(e) => return self.report(Report::PurgeFailed(e)),
         };
         for path in &purged.segments {
-            let right_size = fs::metadata(path).is_ok_and(|m| m.len() == self.segment_size);
+            let right_size = fs::metadata(path).is_ok_and(|m| m.len() == self.segments.size);
             if right_size && self.reusable.len() < REUSABLE_MAX {
                 // Away from its name at once: a second purge must not find it again.
                 match segments::retire(self.dir.log_dir(), path) {

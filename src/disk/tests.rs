@@ -95,8 +95,11 @@ struct Dirs {
 impl Dirs {
     fn new() -> Dirs {
         let root = tempfile::tempdir().unwrap();
-        let options =
-            LogWriterOptions { segment_size: 64 << 10, write_size_max: 16 << 10, force_sync: true };
+        let options = LogWriterOptions {
+            segment_size: 64 << 10,
+            write_size_max: 16 << 10,
+            ..LogWriterOptions::default()
+        };
         Dirs { root, options }
     }
 

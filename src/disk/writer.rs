@@ -21,7 +21,7 @@ use super::datadir::DataDir;
 use super::error::FatalLogError;
 use super::housekeeper::{Housekeeper, Urgent};
 use super::listing::repair;
-use super::segments::{self, Spare};
+use super::segments::{self, SegmentKind, Spare};
 
 /// Settings of the writer.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +32,18 @@ pub struct LogWriterOptions {
     pub write_size_max: usize,
     /// `forceSync`: false gives up durability for speed.
     pub force_sync: bool,
+    /// `ringkeeper.log.directIo`: past the page cache; `None` where the file system can.
+    pub direct_io: Option<bool>,
 }
 
 impl Default for LogWriterOptions {
     fn default() -> LogWriterOptions {
-        LogWriterOptions { segment_size: 64 << 20, write_size_max: 1 << 20, force_sync: true }
+        LogWriterOptions {
+            segment_size: 64 << 20,
+            write_size_max: 1 << 20,
+            force_sync: true,
+            direct_io: None,
+        }
     }
 }
 
@@ -99,7 +106,9 @@ impl LogWriter {
         let (urgent, spares) = house.segment_channels();
         // If the housekeeper is gone, segments are made in line.
         let _ = urgent.send(Urgent::Adopt(recovered.repair.spares.clone()));
-        let _ = urgent.send(Urgent::Prepare(options.segment_size));
+        let kind = SegmentKind { size: options.segment_size, direct_io: options.direct_io };
+        segments::check_direct(dir.log_dir(), kind).map_err(|e| fatal(dir.log_dir(), "open", e))?;
+        let _ = urgent.send(Urgent::Prepare(kind));
         Ok(LogWriter {
             dir,
             options,
@@ -223,12 +232,14 @@ impl LogWriter {
     /// Changes to a new segment. Its `wal.` name need not be durable before records in it are
     /// acknowledged: recovery looks into spare segments too.
     fn roll(&mut self, min_size: u64, first_zxid: Zxid) -> Result<(), FatalLogError> {
-        let size = self.options.segment_size.max(min_size);
+        let kind =
+            SegmentKind { size: self.options.segment_size, direct_io: self.options.direct_io };
+        let size = kind.size.max(min_size);
         let ready = self.spares.try_iter().find(|spare| spare.header.size >= min_size);
         let spare = match ready {
             Some(spare) => spare,
             // None is ready: make one without writing it through, so that this takes a moment.
-            None => segments::create(self.dir.log_dir(), size, false)
+            None => segments::create(self.dir.log_dir(), SegmentKind { size, ..kind }, false)
                 .map_err(|e| self.fatal("extend", e))?,
         };
         let path = self.dir.log_dir().join(format!("wal.{first_zxid}"));
@@ -243,7 +254,7 @@ impl LogWriter {
         self.appender.roll(&spare.header);
         self.current = Some(Current { path, file: spare.file });
         let _ = self.urgent.send(Urgent::SyncLogDir);
-        let _ = self.urgent.send(Urgent::Prepare(self.options.segment_size));
+        let _ = self.urgent.send(Urgent::Prepare(kind));
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, after, bounded};
 
 use crate::admin::AdminContext;
 use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection, parse_jaas};
@@ -83,6 +83,8 @@ pub struct Server {
     threads: Vec<JoinHandle<()>>,
     mailboxes: Vec<Mailbox>,
     ended: Receiver<Ended>,
+    /// Hears when a drain has nothing left to write.
+    settled: Receiver<()>,
     /// What to show.
     pub started: Started,
 }
@@ -210,14 +212,35 @@ fn resolve(settings: &Settings) -> Result<SocketAddr, BootError> {
     })
 }
 
+/// How long the port may still be taken by a server that was killed: the kernel closes the sockets
+/// of its ring only a moment after the process is gone.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+
+fn listen(address: &SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+    let pause = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
+    loop {
+        match net::listen(address, backlog) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && waited < PORT_WAIT => {
+                let _ = after(pause).recv();
+                waited += pause;
+            }
+            result => return result,
+        }
+    }
+}
+
 fn bind(settings: &Settings) -> Result<(OwnedFd, SocketAddr), BootError> {
     let backlog = settings.listen_backlog.map_or(4096, |n| n.min(i32::MAX as u32) as i32);
     let mut address = resolve(settings)?;
-    let mut bound = net::listen(&address, backlog);
-    if bound.is_err() && settings.client_host.is_none() {
+    let mut bound = listen(&address, backlog);
+    if let Err(e) = &bound
+        && settings.client_host.is_none()
+        && !matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+    {
         // No IPv6 on this machine.
         address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
-        bound = net::listen(&address, backlog);
+        bound = listen(&address, backlog);
     }
     let socket = bound.map_err(|e| BootError {
         message: format!(
@@ -332,18 +355,27 @@ impl Server {
             LogWriterOptions {
                 segment_size: segment_size(settings),
                 force_sync: storage.is_force_sync,
+                direct_io: settings.ring.log_direct_io,
                 ..LogWriterOptions::default()
             },
             &house,
         )
         .map_err(|e| BootError { message: e.to_string(), exit_code: 3 })?;
+        let (settled_out, settled) = bounded(1);
         let purge = storage.purge_interval_ms.map(Duration::from_millis);
         let retain = storage.purge_snap_retain_count as usize;
         let host = host::host(dir, cpu::open_files_max().unwrap_or(0));
         let mut brain = Some(Brain {
             replica,
             fx: Effects::default(),
-            house: Housekeeping::new(house, reports, purge, retain, Arc::clone(measures)),
+            house: Housekeeping::new(
+                house,
+                reports,
+                purge,
+                retain,
+                Arc::clone(measures),
+                settled_out,
+            ),
             admin: AdminContext::new(settings, address, host, Arc::clone(measures)),
         });
         let mut writer = Some(writer);
@@ -410,16 +442,16 @@ impl Server {
             features: features.unwrap_or_default(),
             topology,
         };
-        Ok(Server { threads, mailboxes, ended, started })
+        Ok(Server { threads, mailboxes, ended, settled, started })
     }
 
     /// Waits for SIGTERM or SIGINT, or for the server to fail. Returns the exit code.
     pub fn run_until_terminated(self) -> u8 {
-        let mailboxes = self.mailboxes.clone();
+        let (mailboxes, settled) = (self.mailboxes.clone(), self.settled.clone());
         let waiter = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             if let Ok(signal) = signal::wait_for_termination() {
                 log::info!("signal {signal}: finishing what is under way, then ending");
-                drain(&mailboxes);
+                drain(&mailboxes, &settled);
             }
         });
         if let Err(e) = waiter {
@@ -431,7 +463,7 @@ impl Server {
 
     /// Asks for a clean end and waits for it. Returns the exit code.
     pub fn stop(self) -> u8 {
-        drain(&self.mailboxes);
+        drain(&self.mailboxes, &self.settled);
         self.join()
     }
 
@@ -470,13 +502,24 @@ fn thread_name(plan: &WorkerPlan) -> String {
     stages.join("+")
 }
 
-fn drain(mailboxes: &[Mailbox]) {
-    for mailbox in mailboxes {
-        let mut message = Message::Drain;
-        while let Err(back) = mailbox.send(message) {
-            message = back;
-            std::thread::yield_now();
+/// How long clients may take to read their last replies once everything is on disk.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
+
+/// Has everything finished, the final snapshot included; then gives clients a moment to read
+/// what is left for them. One that does not read must not keep the server from ending.
+fn drain(mailboxes: &[Mailbox], settled: &Receiver<()>) {
+    let tell = |make: fn() -> Message| {
+        for mailbox in mailboxes {
+            while mailbox.send(make()).is_err() {
+                std::thread::yield_now();
+            }
         }
+    };
+    tell(|| Message::Drain);
+    // Disconnected as soon as the replica's worker has ended by itself.
+    if settled.recv().is_ok() && settled.recv_timeout(FLUSH_MAX) == Err(RecvTimeoutError::Timeout) {
+        log::warn!("some client does not read its replies; not waiting for it any longer");
+        tell(|| Message::Stop);
     }
 }
 

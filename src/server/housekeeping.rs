@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::{Instant, Now};
 use crate::disk::{Housekeeper, PurgePolicy, Report};
@@ -22,25 +22,29 @@ pub struct Housekeeping {
     next_sizes: Instant,
     /// Bytes below the snapshot and log directories, as of the last look.
     pub dir_sizes: (u64, u64),
-    finishing: bool,
+    /// The last snapshot could not be written.
+    failed: bool,
     done: bool,
     measures: Arc<Measures>,
     /// When [`Housekeeping::poll`] was last called: within the same turn as everything else.
     polled: Instant,
     snapshot_began: Instant,
+    settled: Sender<()>,
 }
 
 /// Bytes of snapshot that may wait for the disk.
 const BACKLOG: usize = 4 << 20;
 
 impl Housekeeping {
-    /// Purges every `purge` (never for `None`), keeping `retain` snapshots.
+    /// Purges every `purge` (never for `None`), keeping `retain` snapshots. `settled` hears when
+    /// the final snapshot is done, and is disconnected when the replica's worker has ended.
     pub fn new(
         house: Housekeeper,
         reports: Receiver<Report>,
         purge: Option<Duration>,
         retain: usize,
         measures: Arc<Measures>,
+        settled: Sender<()>,
     ) -> Housekeeping {
         Housekeeping {
             house,
@@ -51,11 +55,12 @@ impl Housekeeping {
             next_purge: Instant(0),
             next_sizes: Instant(0),
             dir_sizes: (0, 0),
-            finishing: false,
+            failed: false,
             done: false,
             measures,
             polled: Instant(0),
             snapshot_began: Instant(0),
+            settled,
         }
     }
 
@@ -84,11 +89,13 @@ impl Housekeeping {
                     let took = now.mono.since(self.snapshot_began);
                     self.measures.snapshot.record(took.as_micros() as u64);
                     self.next_sizes = now.mono;
+                    self.failed = false;
                     log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
                     replica.handle(now, Input::SnapshotEnded { ok: true }, fx);
                     self.purge_segments();
                 }
                 Report::SnapshotFailed { zxid, path, error } => {
+                    self.failed = true;
                     log::error!(
                         "snapshot at {zxid:?} failed at {}: {error}; the log still holds \
                          everything, the next snapshot will be tried as usual",
@@ -134,18 +141,21 @@ impl Housekeeping {
         self.house.purge(PurgePolicy { snapshots: None, segments_back_to: retain });
     }
 
-    /// During shutdown: one last snapshot once everything is applied, which is also what an
-    /// Apache server needs to take over.
+    /// During shutdown: when everything is applied, one last snapshot, which is also what an Apache
+    /// server needs to take over. It must hold every transaction, so one that was under way
+    /// already, or was overtaken by requests still in the queues, is followed by another.
     pub fn final_snapshot(&mut self, replica: &mut Replica) {
-        if !replica.is_settled() || self.done {
+        if self.done || !replica.is_settled() || replica.request_snapshot() {
             return;
         }
-        if !self.finishing {
-            self.finishing = true;
-            replica.request_snapshot();
-        } else if !replica.is_snapshotting() {
-            self.done = true;
+        self.done = true;
+        if self.failed {
+            log::error!(
+                "the log holds everything, but no snapshot does: Ringkeeper can start from this \
+                 directory, an Apache server would start without the latest transactions"
+            );
         }
+        let _ = self.settled.try_send(());
     }
 
     /// Whether the final snapshot is done or was not needed.
