@@ -314,6 +314,14 @@ impl Client {
         self.xid
     }
 
+    /// Like `send`; an error if the server is gone.
+    pub fn try_send(&mut self, op: i32, body: &Jute) -> io::Result<i32> {
+        self.xid += 1;
+        let frame = Jute::new().int(self.xid).int(op).raw(&body.0);
+        write_frame(&mut self.link, &frame.0)?;
+        Ok(self.xid)
+    }
+
     /// Sends a request with a chosen xid.
     pub fn send_as(&mut self, xid: i32, op: i32, body: Jute) {
         let frame = Jute::new().int(xid).int(op).raw(&body.0);
@@ -443,6 +451,11 @@ impl Client {
     pub fn close(mut self) {
         self.request(op::CLOSE_SESSION, Jute::new()).ok();
         self.assert_closed();
+    }
+
+    /// The socket itself.
+    pub fn link(&self) -> &TcpStream {
+        &self.link
     }
 
     /// Breaks the connection; the session lives on until it expires.

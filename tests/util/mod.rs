@@ -12,8 +12,10 @@ mod tests;
 
 use std::time::{Duration, Instant};
 
-pub use client::{Client, Event, Jute, Reader, Reply, Session, Stat, op};
-pub use server::{Kind, Options, Server, free_port};
+pub use client::{
+    Client, Event, Jute, Reader, Reply, Session, Stat, op, raw_connect, read_frame, write_frame,
+};
+pub use server::{Kind, Options, Server, apache_class_path, free_port};
 
 /// How long a server may take to answer, start or stop before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(30);

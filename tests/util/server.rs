@@ -3,7 +3,7 @@
 use super::{Client, PATIENCE, eventually};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -32,6 +32,9 @@ pub struct Options {
     pub properties: Vec<String>,
     /// Environment variables.
     pub environment: Vec<(String, String)>,
+    /// A command that runs the server given as its further arguments, such as `prlimit`. It must
+    /// replace itself by the server, so that signals reach it.
+    pub wrapper: Vec<String>,
 }
 
 /// A server and its directory. Dropping it kills the process and removes the directory.
@@ -86,6 +89,17 @@ impl Server {
         lines.join("\n") + "\n"
     }
 
+    /// What the server is started with the next time; take care to leave its kind alone unless
+    /// the directory is meant to move.
+    pub fn options_mut(&mut self) -> &mut Options {
+        &mut self.options
+    }
+
+    /// Writes zoo.cfg anew, after [`Server::options_mut`] changed it.
+    pub fn rewrite_config(&self) {
+        fs::write(self.config_path(), self.config_text()).expect("zoo.cfg");
+    }
+
     /// Starts the process on the directory as it is and waits until it serves.
     pub fn run(&mut self) {
         self.spawn();
@@ -94,7 +108,10 @@ impl Server {
             if let Some(status) = self.exited() {
                 panic!("the server ended with {status}:\n{}", self.stderr());
             }
-            ask(address, "srvr").ok().filter(|answer| answer.contains("Mode:"))
+            // Apache never closes a connection whose word came too early.
+            ask(address, "srvr", Duration::from_millis(500))
+                .ok()
+                .filter(|answer| answer.contains("Mode:"))
         });
     }
 
@@ -102,7 +119,7 @@ impl Server {
     pub fn spawn(&mut self) {
         assert!(self.process.is_none(), "the server runs already");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("log");
-        let mut command = self.command();
+        let mut command = wrapped(&self.options.wrapper, self.command());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("log")).stderr(log);
         command.envs(self.options.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(command.spawn().expect("the server's executable"));
@@ -148,6 +165,15 @@ impl Server {
         let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-s", name, &pid]).status().expect("kill");
         assert!(status.success(), "kill -s {name} {pid}");
+    }
+
+    /// Starts the process, which is meant to end by itself; returns its exit code and what it
+    /// wrote this time.
+    pub fn run_to_end(&mut self) -> (Option<i32>, String) {
+        let before = self.stderr().len();
+        self.spawn();
+        let status = self.wait();
+        (status.code(), self.stderr().split_off(before))
     }
 
     /// Waits for the process to end by itself.
@@ -200,9 +226,14 @@ impl Server {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
+    /// Waits until the server has written `text` behind the first `from` bytes of its output.
+    pub fn wait_for_output(&self, from: usize, text: &str) {
+        eventually(text, || self.stderr()[from..].contains(text).then_some(()));
+    }
+
     /// Sends a four-letter word and returns the whole answer.
     pub fn ask(&self, word: &str) -> String {
-        ask(self.address(), word)
+        ask(self.address(), word, PATIENCE)
             .unwrap_or_else(|error| panic!("{word}: {error}\n{}", self.stderr()))
     }
 
@@ -224,11 +255,21 @@ impl Drop for Server {
     }
 }
 
-fn ask(address: SocketAddr, word: &str) -> io::Result<String> {
+/// `command`, run by `wrapper`.
+fn wrapped(wrapper: &[String], command: Command) -> Command {
+    let Some((program, arguments)) = wrapper.split_first() else { return command };
+    let mut outer = Command::new(program);
+    outer.args(arguments).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        outer.env(name, value.unwrap_or_default());
+    }
+    outer
+}
+
+fn ask(address: SocketAddr, word: &str, patience: Duration) -> io::Result<String> {
     let mut link = TcpStream::connect_timeout(&address, PATIENCE)?;
-    link.set_read_timeout(Some(PATIENCE))?;
+    link.set_read_timeout(Some(patience))?;
     link.write_all(word.as_bytes())?;
-    link.shutdown(Shutdown::Write)?;
     let mut answer = String::new();
     link.read_to_string(&mut answer)?;
     Ok(answer)

@@ -1,0 +1,173 @@
+//! `ringkeeper check`, `version`, wrong usage, and every way to hand settings in.
+
+use crate::util::{Client, Session, eventually, free_port};
+use std::fs;
+use std::net::SocketAddr;
+use std::process::{Child, Command, Output, Stdio};
+use tempfile::TempDir;
+
+fn ringkeeper() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ringkeeper"));
+    command.env_remove("JVMFLAGS").env_remove("SERVER_JVMFLAGS");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    ringkeeper().args(arguments).output().expect("ringkeeper")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A directory with a zoo.cfg of these lines.
+fn config(lines: &[&str]) -> (TempDir, String) {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let file = home.path().join("zoo.cfg");
+    fs::write(&file, lines.join("\n")).expect("zoo.cfg");
+    let path = file.display().to_string();
+    (home, path)
+}
+
+fn check(lines: &[&str]) -> (Option<i32>, String, String) {
+    let (_home, file) = config(lines);
+    let output = run(&["check", &file]);
+    (output.status.code(), stdout(&output), file)
+}
+
+#[test]
+fn version_and_help_say_so_and_succeed() {
+    for word in ["version", "--version", "-V"] {
+        let output = run(&[word]);
+        assert!(output.status.success());
+        assert_eq!(stdout(&output), format!("ringkeeper {}\n", env!("CARGO_PKG_VERSION")));
+    }
+    for word in ["help", "--help", "-h"] {
+        let output = run(&[word]);
+        assert!(output.status.success());
+        assert!(stdout(&output).starts_with("usage: ringkeeper"));
+    }
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_the_usage() {
+    for arguments in [&["--frobnicate"][..], &["server", "-x"], &["check", "-q", "zoo.cfg"]] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains("unknown option"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("usage: ringkeeper"));
+    }
+    let output = run(&["server", "/nowhere/zoo.cfg"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("cannot read /nowhere/zoo.cfg"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_good_file_passes_the_check() {
+    let (code, text, file) = check(&["dataDir=/somewhere", "clientPort=2181", "tickTime=3000"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains("tickTime=3000 ms"), "{text}");
+    assert!(text.contains(&format!("{file}:3")), "{text}");
+    assert!(text.contains("the server can start with this configuration"), "{text}");
+}
+
+#[test]
+fn bad_unknown_and_unbuilt_keys_are_named_with_their_line() {
+    let lines = [
+        "dataDir=/somewhere",
+        "clientPort=2181",
+        "tickTime=fast",
+        "tickTimes=2000",
+        "secureClientPort=2281",
+    ];
+    let (code, text, file) = check(&lines);
+    assert_eq!(code, Some(2), "{text}");
+    for (section, line, key) in [
+        ("Wrong or doubtful values", 3, "tickTime"),
+        ("Not read", 4, "tickTimes"),
+        ("Not built yet", 5, "secureClientPort"),
+    ] {
+        let section = text.split(&format!("\n{section}:\n")).nth(1).unwrap_or_else(|| {
+            panic!("no section {section:?} in: {text}");
+        });
+        let section = section.split("\n\n").next().unwrap_or("");
+        assert!(section.contains(&format!("{file}:{line}")), "{line} not in {section:?}");
+        assert!(section.contains(key), "{key} not in {section:?}");
+    }
+    assert!(text.contains("the server cannot start"), "{text}");
+
+    // The server says the same and does not start.
+    let (_home, file) = config(&lines);
+    let output = run(&["server", &file]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains(&format!("{file}:3")), "{}", stderr(&output));
+}
+
+/// A running process that is killed at the end.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(command: &mut Command) -> Running {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Running(quiet.spawn().expect("ringkeeper"))
+}
+
+/// A session, as soon as the server serves. One connection at a time, for servers that allow
+/// no more.
+fn connected(port: u16) -> Client {
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 30_000, read_only: false };
+    eventually("a session", || Client::handshake(address, &fresh, 0).ok())
+}
+
+#[test]
+fn port_and_directory_are_enough() {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let (port, dir) = (free_port(), home.path().join("data").display().to_string());
+    let _running = start(ringkeeper().args([&port.to_string(), &dir, "500", "1"]));
+    let mut client = connected(port);
+    // tickTime 500 allows 1000 to 10000 ms.
+    assert_eq!(client.session.timeout_ms, 10_000);
+    client.create("/a", b"", 0).ok();
+    assert!(home.path().join("data/version-2").is_dir());
+    // maxClientCnxns 1: the second one is not served.
+    let address = SocketAddr::from(([127, 0, 0, 1], port));
+    assert!(Client::handshake(address, &client.session.clone(), 0).is_err());
+}
+
+#[test]
+fn without_arguments_the_built_in_configuration_serves_from_the_current_directory() {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let checked = ringkeeper().arg("check").current_dir(&home).output().expect("ringkeeper");
+    let text = stdout(&checked);
+    assert_eq!(checked.status.code(), Some(0), "{text}");
+    for value in ["clientPort=2181", "clientPortAddress=127.0.0.1", "dataDir=./data"] {
+        assert!(text.contains(value), "no {value} in: {text}");
+    }
+}
+
+#[test]
+fn properties_and_jvm_flags_reach_the_settings_in_order() {
+    let (_home, file) = config(&["dataDir=/somewhere", "clientPort=2181"]);
+    let output = ringkeeper()
+        .args(["check", "-Dzookeeper.snapCount=777", &file])
+        .env("JVMFLAGS", "-Xmx2g -Dzookeeper.globalOutstandingLimit=55 -Dzookeeper.snapCount=5")
+        .env("SERVER_JVMFLAGS", "-Dzookeeper.preAllocSize=4096")
+        .output()
+        .expect("ringkeeper");
+    let text = stdout(&output);
+    assert!(output.status.success(), "{text}");
+    for value in ["snapCount=777", "globalOutstandingLimit=55", "preAllocSize=4096"] {
+        assert!(text.contains(value), "no {value} in: {text}");
+    }
+}

@@ -1,0 +1,159 @@
+//! A full or failing disk, in a mount namespace that only the test sees.
+//!
+//! There is no device-mapper on the usual test machines, and a preloaded library sees nothing of
+//! io_uring; so a failing disk is an ext4 of its own on a loop device that is shut down under the
+//! server. (A loop device on a full tmpfs would not do: it reports short writes as complete.) All
+//! of this needs root, python3 and mkfs.ext4; without them these tests fail and say so.
+
+use super::load::Load;
+use crate::util::{Options, Server, eventually};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+/// A mount namespace; it ends with this.
+struct Mounts {
+    keeper: Child,
+}
+
+impl Mounts {
+    /// Runs `script` (shell) in a new namespace, which stays.
+    fn new(script: &str) -> Mounts {
+        let mut keeper = Command::new("unshare")
+            .args(["-m", "sh", "-ec", &format!("{script}\necho ready\nexec cat")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare (util-linux)");
+        let mut line = String::new();
+        let out = keeper.stdout.as_mut().expect("piped");
+        BufReader::new(out).read_line(&mut line).expect("read");
+        assert_eq!(line, "ready\n", "mounting needs root and CAP_SYS_ADMIN; see above");
+        Mounts { keeper }
+    }
+
+    /// The command that runs another one in here.
+    fn wrapper(&self) -> Vec<String> {
+        ["nsenter", "-m", "-t", &self.keeper.id().to_string()].map(str::to_owned).to_vec()
+    }
+
+    /// Runs a command in here, which must succeed.
+    fn run(&self, command: &[&str]) {
+        let wrapper = self.wrapper();
+        let status = Command::new(&wrapper[0]).args(&wrapper[1..]).args(command).status();
+        assert!(status.expect("nsenter (util-linux)").success(), "{command:?}");
+    }
+
+    /// A path as it is in here, for this process.
+    fn path(&self, path: &Path) -> PathBuf {
+        let root = PathBuf::from(format!("/proc/{}/root", self.keeper.id()));
+        root.join(path.strip_prefix("/").expect("an absolute path"))
+    }
+}
+
+impl Drop for Mounts {
+    fn drop(&mut self) {
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Takes all the space that is left.
+fn fill(dir: &Path) -> PathBuf {
+    use std::io::Write;
+    let path = dir.join("filler");
+    let mut file = fs::File::create(&path).expect("filler");
+    for size in [1 << 16, 1 << 12] {
+        while file.write_all(&vec![1; size]).is_ok() {}
+    }
+    path
+}
+
+fn small(lines: &[&str]) -> Vec<String> {
+    let usual = ["ringkeeper.log.segmentSizeInKb=256", "maxSessionTimeout=60000"];
+    usual.iter().chain(lines).map(|line| (*line).to_owned()).collect()
+}
+
+#[test]
+fn a_full_disk_ends_the_server_and_loses_nothing() {
+    let mut server = Server::prepare(Options { config: small(&[]), ..Options::default() });
+    let mounts =
+        Mounts::new(&format!("mount -t tmpfs -o size=16m tmpfs '{}'", server.data_dir().display()));
+    server.options_mut().wrapper = mounts.wrapper();
+    server.run();
+    let mut load = Load::prepare(&server, 2);
+    let filler = fill(&mounts.path(&server.data_dir()));
+    load.start(&server, u64::MAX / 2);
+    assert_eq!(server.wait().code(), Some(1), "{}", server.stderr());
+    load.join();
+    let log = server.stderr();
+    assert!(log.contains("No space left on device"), "{log}");
+    assert!(log.contains("Free space on that file system"), "{log}");
+    assert!(load.answered() > 0);
+
+    // Not even a start changes anything, nor needs space to say so or to serve what is there.
+    fs::remove_file(filler).expect("filler");
+    server.run();
+    load.verify(&server);
+    load.start(&server, 100);
+    load.join();
+    load.verify(&server);
+}
+
+#[test]
+fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
+    let config = small(&["snapCount=200"]);
+    let mut server = Server::prepare(Options { config, ..Options::default() });
+    let log_dir = server.home().join("log");
+    fs::create_dir(&log_dir).expect("log directory");
+    server.options_mut().config.push(format!("dataLogDir={}", log_dir.display()));
+    server.rewrite_config();
+    let mounts =
+        Mounts::new(&format!("mount -t tmpfs -o size=1m tmpfs '{}'", server.data_dir().display()));
+    server.options_mut().wrapper = mounts.wrapper();
+    server.run();
+    let mut load = Load::prepare(&server, 2);
+    let filler = fill(&mounts.path(&server.data_dir()));
+    load.start(&server, 2000);
+    load.join();
+    assert!(load.answered() >= 4000);
+    eventually("a snapshot fails", || server.stderr().contains("failed at").then_some(()));
+    load.verify(&server);
+    fs::remove_file(filler).expect("filler");
+    let before = server.stderr().matches("is complete").count();
+    load.start(&server, 1000);
+    load.join();
+    eventually("a later snapshot succeeds", || {
+        (server.stderr().matches("is complete").count() > before).then_some(())
+    });
+    server.crash_and_restart();
+    load.verify(&server);
+}
+
+#[test]
+fn a_failing_file_system_ends_the_server_and_loses_nothing() {
+    let mut server = Server::prepare(Options { config: small(&[]), ..Options::default() });
+    let disk = server.home().join("disk").display().to_string();
+    let data = server.data_dir().display().to_string();
+    let mount = format!("mount -o loop '{disk}' '{data}'");
+    let mounts = Mounts::new(&format!("truncate -s 64m '{disk}'\nmkfs.ext4 -q '{disk}'\n{mount}"));
+    server.options_mut().wrapper = mounts.wrapper();
+    server.run();
+    let mut load = Load::prepare(&server, 2);
+    load.start(&server, u64::MAX / 2);
+    load.wait_for(1000);
+    // FS_IOC_SHUTDOWN without writing the journal back: every access fails from now on, and the
+    // disk is as if the power had gone.
+    let shutdown = "import fcntl, os, struct, sys
+fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0x8004587d, struct.pack('I', 2))";
+    mounts.run(&["python3", "-c", shutdown, &data]);
+    assert_eq!(server.wait().code(), Some(1), "{}", server.stderr());
+    load.join();
+    let log = server.stderr();
+    assert!(log.contains("the transaction log"), "{log}");
+    assert!(log.contains("nothing later was acknowledged"), "{log}");
+    mounts.run(&["sh", "-ec", &format!("umount '{data}'; {mount}")]);
+    server.run();
+    load.verify(&server);
+}

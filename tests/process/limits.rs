@@ -1,0 +1,202 @@
+//! What clients may do to a server, seen from outside: limits, garbage, floods.
+
+use crate::util::{
+    Client, Jute, Options, Server, eventually, op, raw_connect, read_frame, write_frame,
+};
+use std::fs;
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::{Duration, Instant};
+
+fn with(lines: &[&str]) -> Server {
+    let config = lines.iter().map(|line| (*line).to_owned()).collect();
+    Server::start(Options { config, ..Options::default() })
+}
+
+/// The server ends this connection without another byte.
+fn assert_ended(mut link: TcpStream) {
+    let mut rest = Vec::new();
+    match link.read_to_end(&mut rest) {
+        Ok(count) => assert_eq!(count, 0, "bytes before the end: {rest:02x?}"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+#[test]
+fn a_connection_too_many_is_reset() {
+    let server = with(&["maxClientCnxns=3"]);
+    // The harness's own look at the server may not be gone yet.
+    let mut clients = Vec::new();
+    eventually("three connections", || {
+        let fresh = Client::handshake(
+            server.address(),
+            &crate::util::Session {
+                id: 0,
+                password: vec![0; 16],
+                timeout_ms: 9000,
+                read_only: false,
+            },
+            0,
+        );
+        clients.extend(fresh.ok());
+        (clients.len() == 3).then_some(())
+    });
+    for _ in 0..3 {
+        // The reset may come at any moment, even while the socket is being set up.
+        let Ok(mut refused) = raw_connect(server.address()) else { continue };
+        let mut byte = [0];
+        match refused.read(&mut byte) {
+            Ok(count) => assert_eq!(count, 0),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+        }
+    }
+    for client in &mut clients {
+        client.ping();
+    }
+    clients.pop().expect("a client").close();
+    eventually("its place is free again", || {
+        let session = clients[0].session.clone();
+        let fresh = crate::util::Session { id: 0, ..session };
+        Client::handshake(server.address(), &fresh, 0).ok()
+    });
+}
+
+#[test]
+fn what_cannot_be_framed_ends_the_connection_and_nothing_else() {
+    let server = with(&["nio.sessionlessCnxnTimeout=10000"]);
+    let mut witness = server.connect();
+    let bad: [&[u8]; 5] = [
+        &[0xff; 64],
+        &[0x80, 0, 0, 0],
+        &[0x7f, 0xff, 0xff, 0xff],
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3],
+    ];
+    for bytes in bad {
+        let mut link = raw_connect(server.address()).expect("connect");
+        link.write_all(bytes).expect("send");
+        assert_ended(link);
+        witness.ping();
+    }
+    // The same after a handshake.
+    for length in [-1, i32::MIN, 1_048_576, i32::MAX] {
+        let mut client = server.connect();
+        client.ping();
+        client.send_raw(&length.to_be_bytes());
+        client.assert_closed();
+        witness.ping();
+    }
+    // Requests before the bad frame are served.
+    let mut client = server.connect();
+    let good = Jute::new().string("/before").buffer(b"").open_acl().int(0);
+    client.send(op::CREATE, good);
+    client.send_raw(&(-1i32).to_be_bytes());
+    let _ = client.try_receive();
+    client.assert_closed();
+    eventually("/before", || witness.exists("/before", false));
+}
+
+#[test]
+fn every_length_of_garbage_handshake_is_survived() {
+    let server = Server::ringkeeper();
+    for length in 0..60 {
+        let mut link = raw_connect(server.address()).expect("connect");
+        write_frame(&mut link, &vec![0x41; length]).expect("send");
+        link.shutdown(Shutdown::Write).expect("shutdown");
+        let mut rest = Vec::new();
+        let _ = link.read_to_end(&mut rest);
+    }
+    server.connect().ping();
+}
+
+#[test]
+fn stalled_connections_without_a_session_are_closed() {
+    let server = with(&["nio.sessionlessCnxnTimeout=1000"]);
+    let silent = raw_connect(server.address()).expect("connect");
+    let mut half_length = raw_connect(server.address()).expect("connect");
+    half_length.write_all(&[0, 0]).expect("send");
+    let mut half_frame = raw_connect(server.address()).expect("connect");
+    half_frame.write_all(&[0, 0, 0, 45, 0, 0]).expect("send");
+    let mut half_word = raw_connect(server.address()).expect("connect");
+    half_word.write_all(b"ruo").expect("send");
+    let started = Instant::now();
+    for link in [silent, half_length, half_frame, half_word] {
+        assert_ended(link);
+    }
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+    server.connect().ping();
+}
+
+#[test]
+fn a_frame_in_single_bytes_is_a_frame() {
+    let server = Server::ringkeeper();
+    let mut link = raw_connect(server.address()).expect("connect");
+    let connect = Jute::new().int(0).long(0).int(8000).long(0).buffer(&[0; 16]).bool(false);
+    for byte in Jute::new().buffer(&connect.0).0 {
+        link.write_all(&[byte]).expect("send");
+    }
+    assert_eq!(read_frame(&mut link).expect("a response").len(), 37);
+}
+
+#[test]
+fn four_letter_words_are_answered_while_data_is_pending() {
+    let server = Server::ringkeeper();
+    let mut client = server.connect();
+    for number in 0..2000 {
+        let path = format!("/n{number}");
+        client.send(op::CREATE, Jute::new().string(&path).buffer(b"").open_acl().int(0));
+    }
+    assert_eq!(server.ask("ruok"), "imok");
+    for _ in 0..2000 {
+        client.receive().ok();
+    }
+    // More behind a word is ignored, as Apache does.
+    let mut link = raw_connect(server.address()).expect("connect");
+    link.write_all(b"ruok\r\nand more").expect("send");
+    let mut answer = String::new();
+    link.read_to_string(&mut answer).expect("an answer");
+    assert_eq!(answer, "imok");
+}
+
+#[test]
+fn a_slow_reader_gets_everything_in_order() {
+    let server = Server::ringkeeper();
+    let mut client = server.connect();
+    client.create("/big", &vec![7; 200_000], 0).ok();
+    let mut reader = server.connect();
+    let xids: Vec<i32> = (0..300)
+        .map(|_| reader.send(op::GET_DATA, Jute::new().string("/big").bool(false)))
+        .collect();
+    client.ping();
+    for xid in xids {
+        let reply = reader.receive();
+        assert_eq!(reply.xid, xid);
+        assert_eq!(reply.ok().buffer().expect("data").len(), 200_000);
+    }
+}
+
+#[test]
+fn a_storm_of_connections_leaves_nothing_behind() {
+    let mut server = Server::ringkeeper();
+    let mut witness = server.connect();
+    let descriptors =
+        |pid: u32| fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors").count();
+    let pid = server.pid();
+    let before = descriptors(pid);
+    for round in 0..20 {
+        let links: Vec<TcpStream> =
+            (0..100).map(|_| raw_connect(server.address()).expect("connect")).collect();
+        for (number, mut link) in links.into_iter().enumerate() {
+            // Some with a handshake that nobody waits for, some with half of one, some silent.
+            let connect = Jute::new().int(0).long(0).int(8000).long(0).buffer(&[0; 16]).bool(false);
+            match (number + round) % 3 {
+                0 => drop(write_frame(&mut link, &connect.0)),
+                1 => drop(link.write_all(&[0, 0, 0, 44, 0])),
+                _ => {}
+            }
+        }
+        witness.ping();
+    }
+    eventually("the descriptors are closed", || (descriptors(pid) <= before + 4).then_some(()));
+    server.connect().close();
+}

@@ -1,0 +1,62 @@
+//! SIGTERM: what was acknowledged is safe, a final snapshot is there, the port is free.
+
+use super::load::Load;
+use crate::util::Server;
+use std::fs;
+
+fn snapshots(server: &Server) -> Vec<String> {
+    let dir = fs::read_dir(server.data_dir().join("version-2")).expect("data directory");
+    let names = dir.map(|e| e.expect("entry").file_name().to_string_lossy().into_owned());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with("snapshot.")).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn a_clean_end_finishes_what_was_acknowledged_and_leaves_nothing_to_replay() {
+    let mut server = Server::ringkeeper();
+    let mut load = Load::prepare(&server, 4);
+    load.start(&server, u64::MAX / 2);
+    load.wait_for(2000);
+    server.signal("TERM");
+    // A second one during the drain changes nothing.
+    server.signal("TERM");
+    let status = server.wait();
+    assert_eq!(status.code(), Some(0), "{}", server.stderr());
+    load.join();
+    assert!(snapshots(&server).iter().any(|name| name != "snapshot.0"), "no final snapshot");
+
+    // At once, on the same port. Requests that came while the snapshot was being written are in
+    // it, or were never answered.
+    let before = server.stderr().len();
+    server.run();
+    server.wait_for_output(before, " 0 transactions replayed");
+    load.verify(&server);
+}
+
+#[test]
+fn an_idle_server_ends_at_once_with_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let mut server = Server::ringkeeper();
+        let client = server.connect();
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
+        client.assert_closed();
+        server.run();
+    }
+}
+
+#[test]
+fn a_client_that_does_not_read_cannot_hold_the_end_up() {
+    let mut server = Server::ringkeeper();
+    let mut client = server.connect();
+    client.create("/big", &vec![7; 500_000], 0).ok();
+    for _ in 0..200 {
+        let body = crate::util::Jute::new().string("/big").bool(false);
+        client.send(crate::util::op::GET_DATA, body);
+    }
+    server.connect().ping();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
+    drop(client);
+}
