@@ -48,6 +48,13 @@ fn apache_is_like_itself() {
 #[test]
 fn ringkeeper_is_like_apache() {
     let binary = format!("ringkeeper:{}", env!("CARGO_BIN_EXE_ringkeeper"));
-    let Some(output) = rk_diff(&binary, &["--count", "6", "--no-words"]) else { return };
-    assert!(output.status.success(), "{}", text(&output));
+    // The second batch is of long histories, the third of everything there is.
+    for batch in [
+        &["--count", "100"][..],
+        &["--seed", "10000", "--count", "40", "--ops", "100"],
+        &["--seed", "500", "--count", "20", "--all"],
+    ] {
+        let Some(output) = rk_diff(&binary, &[batch, &["--no-words"]].concat()) else { return };
+        assert!(output.status.success(), "{}", text(&output));
+    }
 }

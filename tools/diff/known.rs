@@ -36,7 +36,28 @@ pub const KNOWN: &[Known] = &[
                 && a.lines.iter().zip(&b.lines).all(|(a, b)| a == b || repaired(a) == *b)
         },
     },
+    Known {
+        name: "auth-expansion-order",
+        reason: "Apache keeps a connection's identities in a hash set, so what `auth` in an ACL \
+                 becomes is in no particular order; Ringkeeper keeps that of the auth packets",
+        is_match: |_, a, b| {
+            a.lines.len() == b.lines.len()
+                && a.lines.iter().zip(&b.lines).all(|(a, b)| a == b || same_entries(a, b))
+        },
+    },
 ];
+
+/// Whether two lines differ only in the order of the entries of an ACL.
+fn same_entries(a: &str, b: &str) -> bool {
+    let parts = |line: &str| {
+        let (head, rest) = line.split_once("acl=[")?;
+        let (list, tail) = rest.split_once(']')?;
+        let mut entries: Vec<String> = list.split(", ").map(str::to_owned).collect();
+        entries.sort();
+        Some((head.to_owned(), entries, tail.to_owned()))
+    };
+    parts(a).is_some_and(|of_a| Some(of_a) == parts(b))
+}
 
 fn has_opcode(op: Option<&Op>, code: i32) -> bool {
     let Some(op) = op else { return false };
