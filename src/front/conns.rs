@@ -45,6 +45,8 @@ impl Default for FrontOptions {
 pub trait FrontSink {
     /// Whole frames of a connection, lengths included.
     fn frames(&mut self, conn: ConnId, bytes: &[u8]);
+    /// All output of a connection is sent, see [`Front::await_drain`].
+    fn drained(&mut self, conn: ConnId);
     /// A four-letter word with its argument.
     fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]);
 }
@@ -79,6 +81,8 @@ struct Conn {
     paused: bool,
     /// Being closed from this side; input is ignored.
     closing: bool,
+    /// Somebody waits for the output to be sent.
+    awaited: bool,
     /// Input was held back because of waiting output, and is to be taken when that is gone.
     clogged: bool,
     /// It does not read what it is sent: neither input nor output counts any more.
@@ -164,6 +168,7 @@ impl Front {
             first: true,
             paused: false,
             closing: false,
+            awaited: false,
             clogged: false,
             cut_off: false,
             input: Vec::new(),
@@ -276,7 +281,23 @@ impl Front {
         if found.closing {
             return Sent::Flushed;
         }
+        if std::mem::take(&mut found.awaited) {
+            return Sent::Drained;
+        }
         if found.clogged && !found.paused { Sent::Unclogged } else { Sent::Nothing }
+    }
+
+    /// Whether requests are held back only because output waits.
+    pub fn is_clogged(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|found| found.clogged && !found.paused)
+    }
+
+    /// Asks for [`Sent::Drained`]; returns whether nothing waits to be sent, so that it is due at
+    /// once.
+    pub fn await_drain(&mut self, conn: ConnId) -> bool {
+        let Some(found) = self.get(conn) else { return false };
+        found.awaited = !found.output.is_empty() || found.sending != 0;
+        !found.awaited
     }
 
     /// This side wants the connection closed; returns whether everything queued has been sent.
@@ -344,6 +365,8 @@ pub enum Sent {
     More,
     /// Everything is out and the connection wants to close.
     Flushed,
+    /// Everything is out, which [`Front::await_drain`] asked about; otherwise as `Unclogged`.
+    Drained,
     /// A slow reader caught up: take the requests held back.
     Unclogged,
 }

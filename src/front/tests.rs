@@ -16,6 +16,8 @@ impl FrontSink for Taken {
         self.0.extend_from_slice(bytes);
     }
 
+    fn drained(&mut self, _: ConnId) {}
+
     fn word(&mut self, _: ConnId, _: [u8; 4], _: &[u8]) {}
 }
 

@@ -436,7 +436,9 @@ impl<F: DataFiles> Replay<'_, F> {
             let name = file.path.with_file_name(format!("wal.{}", file.first));
             self.repair.rename.push((file.path.clone(), name));
         }
-        if !expect.followed && scan.records > 0 && scan.end < map.len() as u64 {
+        // Also where nothing is to be cut: what a killed process wrote and did not sync has been
+        // replayed here, so it must be durable before a client sees it.
+        if !expect.followed && scan.records > 0 {
             self.repair.cut = Some((file.path.clone(), scan.end));
         }
         Ok(scan.last_group.map(|g| g.saturating_add(1)))

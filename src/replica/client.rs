@@ -157,6 +157,14 @@ pub struct Client {
     pub waiting_bytes: usize,
     /// Requests that wait for room in the pipeline.
     pub in_line: u64,
+    /// Bytes of read replies made for it in `turn`.
+    pub turn_bytes: usize,
+    /// The turn that `turn_bytes` counts.
+    pub turn: u64,
+    /// Too much was answered in one turn: nothing more is done for it until that has been sent.
+    pub choked: bool,
+    /// Frames that came while it was choked.
+    pub held: VecDeque<Box<[u8]>>,
     /// Asked to pause.
     pub paused: bool,
     /// When it connected, wall clock in ms.
@@ -171,9 +179,18 @@ impl Client {
         self.writes_applied != self.writes_prepared || !self.deferred.is_empty()
     }
 
+    /// Whether something that came before the write applied last is still unanswered, which takes
+    /// a connection that was choked.
+    pub fn owes_earlier(&self) -> bool {
+        self.deferred.front().is_some_and(|(after, _)| *after < self.writes_applied)
+    }
+
     /// Requests received and not answered.
     pub fn outstanding(&self) -> u64 {
-        self.writes_prepared - self.writes_applied + self.deferred.len() as u64 + self.in_line
+        self.writes_prepared - self.writes_applied
+            + self.deferred.len() as u64
+            + self.in_line
+            + self.held.len() as u64
     }
 
     /// Whether no more requests should be taken: it has something to wait for while the server is

@@ -15,7 +15,7 @@ use crate::wire::{
     put_multi_end, put_multi_error, put_multi_header, put_notification, put_str,
 };
 
-use super::client::Clients;
+use super::client::{Client, Clients};
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
 use super::stats::ServerStats;
@@ -215,6 +215,26 @@ impl Replica {
         self.established(conn, fx);
     }
 
+    /// A closeSession is applied. Returns whether that was all: a connection whose session expired
+    /// is closed without a word.
+    fn session_closed(
+        &mut self,
+        session: SessionId,
+        conn: Option<ConnId>,
+        fx: &mut Effects,
+    ) -> bool {
+        self.committed_sessions.remove(&session);
+        self.pending.forget_session(session);
+        self.sessions.remove(session);
+        match self.session_conns.get(&session).copied() {
+            Some(bound) if conn.is_none() => {
+                self.close(bound, CloseHow::AfterFlush, fx);
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn answer(
         &mut self,
         now: Now,
@@ -234,17 +254,7 @@ impl Replica {
             Txn::CreateSession { timeout_ms } => {
                 return self.session_created(now, header.session, timeout_ms, conn, proposal, fx);
             }
-            Txn::CloseSession(_) => {
-                self.committed_sessions.remove(&header.session);
-                self.pending.forget_session(header.session);
-                self.sessions.remove(header.session);
-                // An expired session's connection is closed without a word.
-                if conn.is_none()
-                    && let Some(bound) = self.session_conns.get(&header.session).copied()
-                {
-                    return self.close(bound, CloseHow::AfterFlush, fx);
-                }
-            }
+            Txn::CloseSession(_) if self.session_closed(header.session, conn, fx) => return,
             _ => {}
         }
         let Some(conn) = conn else { return };
@@ -255,7 +265,7 @@ impl Replica {
         let is_multi = matches!(txn, Txn::Multi(_));
         let result = &self.result;
         let before = fx.bytes.len();
-        fx.send(conn, |out| {
+        let encode = |out: &mut Vec<u8>| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, ErrorCode::Ok);
             if err != 0 {
                 let at = out.len();
@@ -268,7 +278,16 @@ impl Replica {
                 }
             }
             end_frame(out, start);
-        });
+        };
+        if self.clients.get(conn).is_some_and(Client::owes_earlier) {
+            let mut reply = Vec::new();
+            encode(&mut reply);
+            self.stats.responded(reply.len().saturating_sub(4));
+            self.defer_answer(conn, reply, matches!(txn, Txn::CloseSession(_)));
+            self.stats.sent += 1;
+            return self.update_answered(now, conn, proposal, err);
+        }
+        fx.send(conn, encode);
         self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;
         if let Some(client) = self.clients.get_mut(conn) {

@@ -148,6 +148,8 @@ pub struct Replica {
     /// What preparing the current transaction found, see [`ApplyHint`].
     pub(super) hint: Option<ApplyHint>,
     pub(super) ahead: Vec<NodeId>,
+    /// Number of the current turn.
+    pub(super) turn: u64,
     pub(super) ahead_hashes: Vec<u64>,
     pub(super) scratch: Vec<u8>,
     pub(super) result: Vec<u8>,
@@ -198,6 +200,7 @@ impl Replica {
             touched: Vec::new(),
             hint: None,
             ahead: Vec::new(),
+            turn: 1,
             ahead_hashes: Vec::new(),
             scratch: Vec::new(),
             result: Vec::new(),
@@ -213,6 +216,7 @@ impl Replica {
         match input {
             Input::Opened { conn, peer } => self.opened(now, conn, peer),
             Input::Frames { conn, bytes } => self.frames(now, conn, bytes, fx),
+            Input::Drained { conn } => self.drained(now, conn, fx),
             Input::Closed { conn } => self.forget(conn),
             Input::Synced { zxid } => self.synced(now, zxid, fx),
             Input::SnapshotReady => self.snapshot.ready(),
@@ -228,6 +232,7 @@ impl Replica {
 
     /// Ends a turn: what was prepared goes to the log.
     pub fn flush(&mut self, fx: &mut Effects) {
+        self.turn += 1;
         if self.batch.is_empty() {
             return;
         }

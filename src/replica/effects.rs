@@ -28,6 +28,11 @@ pub enum Input<'a> {
         /// The connection.
         conn: ConnId,
     },
+    /// What `Effect::AwaitDrain` asked for: all output of the connection has been sent.
+    Drained {
+        /// The connection.
+        conn: ConnId,
+    },
     /// Everything up to here is on stable storage (on a quorum, in an ensemble).
     Synced {
         /// Last durable transaction.
@@ -86,6 +91,11 @@ pub enum Effect {
     },
     /// Take requests again.
     Resume {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// Say `Input::Drained` when everything queued for the connection so far has been sent.
+    AwaitDrain {
         /// The connection.
         conn: ConnId,
     },

@@ -12,10 +12,15 @@ use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
 use crate::metrics::{Histogram, Summary};
 use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
 
-use super::client::{Client, Deferred};
+use super::client::{Client, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
+
+/// Bytes of read replies to one connection in one turn, after which the rest waits.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+/// What keeping a frame takes besides its bytes.
+const FRAME_OVERHEAD: usize = 32;
 
 /// Settings of the limits.
 #[derive(Clone, Debug)]
@@ -181,6 +186,50 @@ impl Replica {
         }
     }
 
+    /// Counts reply bytes of a read. A small request can have a large answer, so that the replies
+    /// to one receive buffer of requests could fill the memory: beyond a limit the rest waits until
+    /// the connection has taken what is there.
+    pub(super) fn ration(&mut self, conn: ConnId, bytes: usize, fx: &mut Effects) {
+        let turn = self.turn;
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.turn != turn {
+            client.turn = turn;
+            client.turn_bytes = 0;
+        }
+        client.turn_bytes += bytes;
+        if client.turn_bytes > REPLY_BYTES_MAX && !client.choked {
+            client.choked = true;
+            fx.list.push(Effect::AwaitDrain { conn });
+        }
+    }
+
+    /// Keeps a frame of a choked connection.
+    pub(super) fn hold_frame(&mut self, conn: ConnId, frame: &[u8]) {
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.waiting_bytes += frame.len() + FRAME_OVERHEAD;
+            client.held.push_back(frame.into());
+            self.deferred_total += 1;
+        }
+    }
+
+    /// A choked connection has taken its replies.
+    pub(super) fn drained(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.choked = false;
+        client.turn_bytes = 0;
+        self.drain_deferred(now, conn, fx);
+        while let Some(client) = self.clients.get_mut(conn)
+            && !client.choked
+            && client.stage != Stage::Closing
+            && let Some(frame) = client.held.pop_front()
+        {
+            client.waiting_bytes -= frame.len() + FRAME_OVERHEAD;
+            self.deferred_total -= 1;
+            self.request(now, conn, &frame, fx);
+        }
+        self.relieve_pressure(fx);
+    }
+
     /// Counts something that waits no longer.
     pub(super) fn unhold(&mut self, conn: ConnId, what: &Deferred) {
         if self.is_large(what.request_len()) {
@@ -193,7 +242,7 @@ impl Replica {
 
     /// The connection is gone: what waited for its writes does not take memory any more.
     pub(super) fn forget_deferred(&mut self, client: &Client) {
-        self.deferred_total -= client.deferred.len() as u64;
+        self.deferred_total -= (client.deferred.len() + client.held.len()) as u64;
         if self.limits.large_bytes > 0 {
             for (_, what) in &client.deferred {
                 self.unhold(client.conn, what);
@@ -206,6 +255,23 @@ impl Replica {
         self.hold(conn, &what);
         if let Some(client) = self.clients.get_mut(conn) {
             client.deferred.push_back((client.writes_prepared, what));
+            self.deferred_total += 1;
+        }
+    }
+
+    /// Puts the reply of the write applied last behind what came before it, and the end of the
+    /// connection behind the reply if the write closed its session.
+    pub(super) fn defer_answer(&mut self, conn: ConnId, reply: Vec<u8>, closes: bool) {
+        let mut what = vec![Deferred::Reply(reply.into())];
+        if closes {
+            what.push(Deferred::Close);
+        }
+        for what in what.into_iter().rev() {
+            self.hold(conn, &what);
+            let Some(client) = self.clients.get_mut(conn) else { return };
+            let after = client.writes_applied;
+            let at = client.deferred.partition_point(|(other, _)| *other < after);
+            client.deferred.insert(at, (after, what));
             self.deferred_total += 1;
         }
     }

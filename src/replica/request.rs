@@ -52,6 +52,10 @@ impl Replica {
             let Some(client) = self.clients.get_mut(conn) else { return };
             client.stats.received += 1;
             self.stats.received += 1;
+            if client.choked || !client.held.is_empty() {
+                self.hold_frame(conn, frame);
+                continue;
+            }
             match client.stage {
                 Stage::New => self.connect(now, conn, frame, fx),
                 Stage::Closing => return,
@@ -82,7 +86,7 @@ impl Replica {
         count.max(1)
     }
 
-    fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
+    pub(super) fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
         let mut r = Reader::new(frame);
         let Ok(header) = RequestHeader::decode_from(&mut r) else {
             return self.close(conn, CloseHow::Now, fx);
@@ -348,6 +352,7 @@ impl Replica {
             client.stats.sent += frames;
             client.stats.answered(op, waited_us / 1000, now.mono, zxid);
         }
+        self.ration(conn, fx.bytes.len() - before, fx);
     }
 
     /// Runs what waited for a connection's own writes, as far as it may.
@@ -355,7 +360,7 @@ impl Replica {
         loop {
             let Some(client) = self.clients.get_mut(conn) else { return };
             match client.deferred.front() {
-                Some((after, _)) if *after <= client.writes_applied => {}
+                Some((after, _)) if *after <= client.writes_applied && !client.choked => {}
                 _ => return,
             }
             let Some((_, deferred)) = client.deferred.pop_front() else { return };

@@ -95,10 +95,15 @@ impl SnapshotState {
         self.wanted = true;
     }
 
+    /// Whether one should begin: asked for, or enough has been logged.
+    fn is_due(&self) -> bool {
+        self.wanted || self.txns > self.txns_due || self.bytes > self.bytes_due
+    }
+
     /// Whether the walk could go on now.
     pub fn wants_step(&self) -> bool {
         match self.phase {
-            Phase::Idle => self.wanted,
+            Phase::Idle => self.is_due(),
             Phase::Walking(_) => self.in_flight < IN_FLIGHT_MAX,
             Phase::Publishing => false,
         }
@@ -116,13 +121,9 @@ impl Replica {
     }
 
     pub(super) fn step_snapshot(&mut self, fx: &mut Effects) {
-        match &mut self.snapshot.phase {
-            Phase::Idle => {
-                let state = &self.snapshot;
-                if state.wanted || state.txns > state.txns_due || state.bytes > state.bytes_due {
-                    self.begin_snapshot(fx);
-                }
-            }
+        match &self.snapshot.phase {
+            Phase::Idle if self.snapshot.is_due() => self.begin_snapshot(fx),
+            Phase::Idle => {}
             Phase::Walking(_) if self.snapshot.in_flight < IN_FLIGHT_MAX => self.walk_on(fx),
             Phase::Walking(_) | Phase::Publishing => {}
         }

@@ -27,6 +27,9 @@ const KIND: u64 = 0xff << 56;
 /// Pause before accepting again after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a peer may take to receive what was queued before its connection is closed.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
+
 /// How long a closed connection's peer may take to read what is left.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -38,6 +41,10 @@ struct Socket {
     sending: bool,
     /// Sending is over; waiting for the peer to close.
     lingering: Option<Instant>,
+    /// A close was asked for; by then the peer must have taken what is left.
+    close_by: Option<Instant>,
+    /// The peer sends no more, but an answer is still owed to it.
+    input_ended: bool,
     /// Both directions are shut down; waiting for the last completions.
     dying: bool,
     held: bool,
@@ -175,6 +182,8 @@ impl Edge {
             recv: Some(recv),
             sending: false,
             lingering: None,
+            close_by: None,
+            input_ended: false,
             dying: false,
             held: false,
         });
@@ -201,7 +210,7 @@ impl Edge {
                 ring.release(bytes);
                 self.act(conn, verdict, ring)
             }
-            Ok(None) => Ok(self.lost(conn)),
+            Ok(None) => Ok(self.input_ended(conn)),
             // No buffer was free, or the operation was cancelled to hold the connection.
             Err(e) if may_receive_again(&e) => {
                 self.rearm(conn, ring)?;
@@ -247,6 +256,19 @@ impl Edge {
         Ok(())
     }
 
+    /// The peer has ended its side. Whoever sent a four-letter word that way wants the answer; a
+    /// client's connection is over, as with Apache.
+    fn input_ended(&mut self, conn: ConnId) -> Gone {
+        let answering = self.front.is_closing(conn);
+        match self.socket(conn) {
+            Some(socket) if answering && socket.lingering.is_none() && !socket.dying => {
+                socket.input_ended = true;
+                Gone::No
+            }
+            _ => self.lost(conn),
+        }
+    }
+
     /// The peer is gone or must go.
     pub fn lost(&mut self, conn: ConnId) -> Gone {
         let Some(socket) = self.socket(conn) else { return Gone::No };
@@ -281,7 +303,11 @@ impl Edge {
         if !after_flush {
             return self.kill(conn);
         }
-        if self.front.begin_close(conn) {
+        let flushed = self.front.begin_close(conn);
+        if let Some(socket) = self.socket(conn) {
+            socket.close_by = Some(now.mono + CLOSE_LIMIT);
+        }
+        if flushed {
             self.half_close(now.mono, conn);
         }
     }
@@ -289,6 +315,9 @@ impl Edge {
     /// Everything is sent: say so, and give the peer time to read it. Closing outright would
     /// reset the connection, and lose the reply, if the peer has sent something unread.
     fn half_close(&mut self, now: Instant, conn: ConnId) {
+        if self.socket(conn).is_some_and(|socket| socket.input_ended) {
+            return self.kill(conn);
+        }
         if let Some(socket) = self.socket(conn)
             && socket.lingering.is_none()
         {
@@ -365,8 +394,22 @@ impl Edge {
                 self.half_close(now.mono, conn);
                 Ok(Gone::No)
             }
+            Sent::Drained => {
+                sink.drained(conn);
+                self.unclog(conn, ring, sink)
+            }
             Sent::Unclogged => self.resume(conn, ring, sink),
         }
+    }
+
+    /// Takes requests again from a connection that only waited for its output to be sent.
+    fn unclog(
+        &mut self,
+        conn: ConnId,
+        ring: &mut Ring,
+        sink: &mut impl FrontSink,
+    ) -> io::Result<Gone> {
+        if self.front.is_clogged(conn) { self.resume(conn, ring, sink) } else { Ok(Gone::No) }
     }
 
     /// Takes requests from a connection again.
@@ -401,7 +444,10 @@ impl Edge {
             .sockets
             .iter()
             .flatten()
-            .filter(|socket| !socket.dying && socket.lingering.is_some_and(|at| at <= now.mono))
+            .filter(|socket| {
+                let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+                !socket.dying && (due(socket.lingering) || due(socket.close_by))
+            })
             .map(|socket| socket.conn)
             .collect();
         for conn in late {

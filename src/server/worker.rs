@@ -163,6 +163,15 @@ impl FrontSink for Sink<'_> {
         }
     }
 
+    fn drained(&mut self, conn: ConnId) {
+        match self {
+            Sink::Local { now, brain } => {
+                brain.replica.handle(*now, Input::Drained { conn }, &mut brain.fx);
+            }
+            Sink::Remote(turn) => turn.events.push(FrontEvent::Drained(conn)),
+        }
+    }
+
     fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]) {
         match self {
             Sink::Local { now, brain } => brain.word(*now, conn, word, argument),
@@ -223,6 +232,7 @@ impl Brain {
                     self.word(now, conn, word, &argument);
                     continue;
                 }
+                FrontEvent::Drained(conn) => Input::Drained { conn },
                 FrontEvent::Closed(conn) => Input::Closed { conn },
             };
             self.replica.handle(now, input, &mut self.fx);
@@ -560,6 +570,7 @@ impl Worker {
                     Some(edge) => edge.front.pause(conn),
                     None => self.outbox.to(conn).list.push(effect),
                 },
+                Effect::AwaitDrain { conn } => self.await_drain(conn, effect),
                 Effect::Resume { conn } => self.resume(conn, effect)?,
                 Effect::Append(batch) => match &mut self.parts.log {
                     Some(log) => log.writer.submit(batch),
@@ -588,6 +599,18 @@ impl Worker {
             sink.closed(conn);
         }
         Ok(())
+    }
+
+    fn await_drain(&mut self, conn: ConnId, effect: Effect) {
+        match self.local_edge(conn) {
+            None => self.outbox.to(conn).list.push(effect),
+            Some(edge) => {
+                if edge.front.await_drain(conn) {
+                    let (_, _, mut sink) = self.edge_and_sink();
+                    sink.drained(conn);
+                }
+            }
+        }
     }
 
     fn local_edge(&mut self, conn: ConnId) -> Option<&mut Edge> {

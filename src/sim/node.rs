@@ -138,6 +138,11 @@ impl FrontSink for Sink<'_> {
         note_touch(self.replica, conn, self.touched);
     }
 
+    fn drained(&mut self, conn: ConnId) {
+        self.replica.handle(self.now, Input::Drained { conn }, self.fx);
+        self.replica.check();
+    }
+
     fn word(&mut self, conn: ConnId, _word: [u8; 4], _argument: &[u8]) {
         self.replica.handle(self.now, Input::Closed { conn }, self.fx);
         self.fx.close(conn, CloseHow::AfterFlush);
@@ -472,7 +477,19 @@ impl Node {
             Sent::More => self.ready.push(conn),
             Sent::Flushed => self.half_close(conn),
             Sent::Unclogged => self.resume(now, conn),
+            Sent::Drained => {
+                self.drained(now, conn);
+                if self.front.is_clogged(conn) {
+                    self.resume(now, conn);
+                }
+            }
         }
+    }
+
+    fn drained(&mut self, now: Now, conn: ConnId) {
+        let mut sink =
+            Sink { now, replica: &mut self.replica, fx: &mut self.fx, touched: &mut self.actions };
+        sink.drained(conn);
     }
 
     fn half_close(&mut self, conn: ConnId) {
@@ -588,6 +605,11 @@ impl Node {
                 }
                 Effect::Pause { conn } => self.front.pause(conn),
                 Effect::Resume { conn } => self.resume(now, conn),
+                Effect::AwaitDrain { conn } => {
+                    if self.front.await_drain(conn) {
+                        self.drained(now, conn);
+                    }
+                }
                 Effect::Append(batch) => {
                     for (_, entry) in batch.iter() {
                         self.actions.push(Action::Logged { entry: entry.to_vec() });

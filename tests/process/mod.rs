@@ -11,4 +11,5 @@ mod directory;
 mod disk_full;
 mod limits;
 mod load;
+mod regress;
 mod shutdown;

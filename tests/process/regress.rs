@@ -1,0 +1,79 @@
+//! Defects that process tests found once, each with the test that failed then.
+
+use super::load::Load;
+use crate::util::{Jute, Options, Server, eventually, op, raw_connect};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+/// Resident memory of the server in KiB.
+fn resident_kib(server: &mut Server) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+}
+
+#[test]
+fn a_snapshot_that_is_due_is_taken_at_once() {
+    let config = vec!["snapCount=200".to_owned(), "maxSessionTimeout=60000".to_owned()];
+    let server = Server::start(Options { config, ..Options::default() });
+    let mut load = Load::prepare(&server, 2);
+    load.start(&server, 1000);
+    load.join();
+    let snapshots = || server.stderr().matches("is complete").count();
+    let done = Instant::now();
+    eventually("2000 transactions and no snapshot", || (snapshots() >= 2).then_some(()));
+    // Nothing else that wakes the server falls into this time.
+    assert!(done.elapsed() < Duration::from_secs(5), "a due snapshot waited {:?}", done.elapsed());
+}
+
+#[test]
+fn a_word_from_a_client_that_has_finished_sending_is_answered() {
+    // As `echo ruok | nc -N` does.
+    let server = Server::ringkeeper();
+    for _ in 0..50 {
+        let mut link = raw_connect(server.address()).expect("connect");
+        link.write_all(b"ruok").expect("send");
+        link.shutdown(Shutdown::Write).expect("shutdown");
+        let mut answer = String::new();
+        link.read_to_string(&mut answer).expect("an answer");
+        assert_eq!(answer, "imok");
+    }
+}
+
+#[test]
+fn a_client_that_never_reads_costs_little_and_disturbs_nobody() {
+    let mut server = Server::ringkeeper();
+    let mut client = server.connect();
+    client.create("/big", &vec![7; 100_000], 0).ok();
+    let before = resident_kib(&mut server);
+    let request = |xid: i32| {
+        Jute::new().buffer(&Jute::new().int(xid).int(op::GET_DATA).string("/big").bool(false).0)
+    };
+    // It sends as long as anybody takes what it sends.
+    let hog = server.connect();
+    let mut link = hog.link().try_clone().expect("socket");
+    link.set_write_timeout(Some(Duration::from_millis(300))).expect("timeout");
+    let mut sent = 0;
+    while sent < 2_000_000 {
+        let burst: Vec<u8> = (0..100).flat_map(|n| request(sent + n).0).collect();
+        if link.write_all(&burst).is_err() {
+            break;
+        }
+        sent += 100;
+        if sent % 100_000 == 0 {
+            client.ping();
+        }
+    }
+    assert!(sent < 2_000_000, "all {sent} requests were taken, without a reply being read");
+    let started = Instant::now();
+    for _ in 0..20 {
+        client.get("/big");
+    }
+    assert!(started.elapsed() < Duration::from_secs(2), "others wait: {:?}", started.elapsed());
+    let grown = resident_kib(&mut server).saturating_sub(before);
+    assert!(grown < 192 * 1024, "{grown} KiB for one client that does not read");
+    drop((hog, link));
+    client.ping();
+}
