@@ -493,6 +493,12 @@ impl Replica {
         ops: &[MultiOp<'_>],
         asked: Option<(SessionId, &Identities)>,
     ) -> Outcome {
+        for some in ops.chunks(FETCH) {
+            let paths = some.iter().filter_map(MultiOp::path);
+            self.ahead_hashes.clear();
+            self.ahead_hashes.extend(paths.map(|path| self.tree.key(path).hash));
+            self.tree.touch_paths(&self.ahead_hashes);
+        }
         let who = who(&self.clients, conn, asked);
         let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
         let entry = self.batch.entry();
