@@ -384,8 +384,10 @@ impl<F: DataFiles> Replay<'_, F> {
                 }
             }
         }
-        // If the last segment was not needed, the next group's number does not matter either.
-        self.repair.next_group = group.unwrap_or(1);
+        self.repair.next_group = match group {
+            Some(group) => group,
+            None => self.group_after(&logs[..skip])?,
+        };
         if self.overlaps > 0 {
             self.notes.push(format!(
                 "{} transactions stand in more than one log file (copies such as log.1f.bak \
@@ -394,6 +396,19 @@ impl<F: DataFiles> Replay<'_, F> {
             ));
         }
         Ok(())
+    }
+
+    /// Where nothing that was scanned holds a group, numbering goes on after the segments that were
+    /// not needed: should the snapshot that made them so prove bad one day, they are.
+    fn group_after(&self, skipped: &[LogFile]) -> Result<u64, RecoverError> {
+        let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
+        let Some(file) = newest else { return Ok(1) };
+        let map = read(self.dir, &file.path)?;
+        let expect = Expect { group: None, followed: true };
+        let scan = scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(()));
+        // Damage there does not matter now; a number far ahead is as good as the next one.
+        let last = scan.ok().and_then(|scan| scan.last_group);
+        Ok(last.map_or(1, |group| group.saturating_add(1)))
     }
 
     fn apache(&mut self, file: &LogFile, newest: bool) -> Result<(), RecoverError> {

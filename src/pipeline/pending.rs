@@ -118,7 +118,8 @@ impl PendingView {
             }
             let acl = match AclBytes::parse(&record.acl) {
                 Ok(acl) if !record.acl.is_empty() => acl,
-                _ => tree.acls().bytes(record.view.acl),
+                // The node's ACL as it is now: the record does not keep the one it saw in use.
+                _ => tree.acls().bytes(record.node.map_or(record.view.acl, |node| tree.acl(node))),
             };
             return Some(Pending { view: record.view, acl, node: record.node });
         }

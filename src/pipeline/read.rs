@@ -13,6 +13,9 @@ use crate::wire::{
     put_i32, put_multi_end, put_multi_error, put_multi_header, put_notification, put_str, text,
 };
 
+/// Bytes of results that one multiRead may have; more than any client's `jute.maxbuffer` takes.
+const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
 /// A read's outcome before it is framed.
 pub type ReadResult = Result<(), ErrorCode>;
 
@@ -245,6 +248,7 @@ impl ReadContext<'_> {
             op?;
         }
         let mut outcome = Ok(());
+        let begun = out.len();
         for op in MultiOps::new(*r) {
             let (code, path) = match op? {
                 MultiOp::GetData(Some(path)) => (OpCode::GetData, path),
@@ -254,6 +258,9 @@ impl ReadContext<'_> {
                     break;
                 }
             };
+            if out.len() - begun > MULTI_READ_BYTES_MAX {
+                return Err(ErrorCode::MarshallingError);
+            }
             // Watch flags inside a multiRead are ignored.
             let request = PathWatch { path, watch: false };
             let before = out.len();

@@ -150,6 +150,8 @@ pub struct Replica {
     pub(super) ahead: Vec<NodeId>,
     /// Number of the current turn.
     pub(super) turn: u64,
+    /// Set while expiry waits for what has piled up to be read.
+    pub(super) expiry_postponed: Option<Instant>,
     pub(super) ahead_hashes: Vec<u64>,
     pub(super) scratch: Vec<u8>,
     pub(super) result: Vec<u8>,
@@ -201,6 +203,7 @@ impl Replica {
             hint: None,
             ahead: Vec::new(),
             turn: 1,
+            expiry_postponed: None,
             ahead_hashes: Vec::new(),
             scratch: Vec::new(),
             result: Vec::new(),
@@ -217,12 +220,15 @@ impl Replica {
             Input::Opened { conn, peer } => self.opened(now, conn, peer),
             Input::Frames { conn, bytes } => self.frames(now, conn, bytes, fx),
             Input::Drained { conn } => self.drained(now, conn, fx),
-            Input::Closed { conn } => self.forget(conn),
+            Input::Closed { conn } => {
+                self.forget(conn);
+                self.make_room(now, fx);
+            }
             Input::Synced { zxid } => self.synced(now, zxid, fx),
             Input::SnapshotReady => self.snapshot.ready(),
             Input::SnapshotEnded { ok } => {
                 self.stats.snapshot_errors += u64::from(!ok);
-                self.snapshot.ended();
+                self.snapshot_ended();
             }
             // Time is looked at only here, after a turn's input, so that no session expires while
             // its ping waits to be read.
@@ -244,7 +250,7 @@ impl Replica {
     /// When [`Replica::handle`] wants to be called at the latest, with `Input::Tick`.
     pub fn deadline(&self) -> Option<Instant> {
         let mut next = self.next_reap;
-        if let Some(expiry) = self.sessions.deadline() {
+        if let Some(expiry) = self.expiry_deadline() {
             next = next.min(expiry);
         }
         if self.snapshot.wants_step() {
@@ -254,13 +260,29 @@ impl Replica {
     }
 
     fn on_time(&mut self, now: Now, fx: &mut Effects) {
-        if self.sessions.deadline().is_some_and(|at| at <= now.mono) {
-            self.expire_sessions(now);
+        if self.expiry_deadline().is_some_and(|at| at <= now.mono) {
+            self.expire_or_wait(now);
         }
         if self.next_reap <= now.mono {
             self.reap(now);
         }
         self.step_snapshot(fx);
+    }
+
+    fn expiry_deadline(&self) -> Option<Instant> {
+        self.expiry_postponed.or_else(|| self.sessions.deadline())
+    }
+
+    /// A server that comes late to expire sessions was held up (paused, or short of CPU), and so
+    /// were the pings that wait in its sockets and queues: they get a tick to be read first.
+    fn expire_or_wait(&mut self, now: Now) {
+        let due = self.sessions.deadline().unwrap_or(now.mono);
+        let tick = Duration::from_millis(self.options.tick_ms);
+        if self.expiry_postponed.take().is_none() && now.mono.since(due) > tick / 2 {
+            self.expiry_postponed = Some(now.mono + tick);
+            return;
+        }
+        self.expire_sessions(now);
     }
 
     fn expire_sessions(&mut self, now: Now) {

@@ -227,7 +227,7 @@ impl Replica {
             self.deferred_total -= 1;
             self.request(now, conn, &frame, fx);
         }
-        self.relieve_pressure(fx);
+        self.make_room(now, fx);
     }
 
     /// Counts something that waits no longer.

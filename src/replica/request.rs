@@ -18,6 +18,11 @@ use super::client::{Clients, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effects};
 
+/// Bytes that one transaction may take; frames are far smaller.
+const TXN_BYTES_MAX: usize = 64 << 20;
+/// Bytes of transactions after which a batch goes to the log before the turn ends.
+const BATCH_BYTES_MAX: usize = 16 << 20;
+
 /// Requests whose nodes are fetched together.
 const FETCH: usize = 16;
 
@@ -60,6 +65,9 @@ impl Replica {
                 Stage::New => self.connect(now, conn, frame, fx),
                 Stage::Closing => return,
                 Stage::Connecting | Stage::Active => self.request(now, conn, frame, fx),
+            }
+            if self.batch.bytes_len() > BATCH_BYTES_MAX {
+                self.flush(fx);
             }
         }
         self.apply_pressure(conn, fx);
@@ -502,6 +510,7 @@ impl Replica {
         let who = who(&self.clients, conn, asked);
         let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
         let entry = self.batch.entry();
+        let begun = entry.len();
         put_i32(entry, ops.len() as i32);
         self.pending.begin_multi();
         let mut failed = None;
@@ -511,6 +520,8 @@ impl Replica {
             put_i32(entry, 0);
             let outcome = match failed {
                 Some(_) => Err(ErrorCode::RuntimeInconsistency),
+                // ACLs of `auth:` entries grow with the identities of who asks.
+                None if entry.len() - begun > TXN_BYTES_MAX => Err(ErrorCode::MarshallingError),
                 None => Preparer {
                     tree: &self.tree,
                     pending: &mut self.pending,

@@ -79,10 +79,13 @@ impl SnapshotState {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// The disk finished or gave up.
-    pub fn ended(&mut self) {
-        self.phase = Phase::Idle;
+    /// The disk finished or gave up; the walk that was under way, if any.
+    fn ended(&mut self) -> Option<Walk> {
         self.in_flight = 0;
+        match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Walking(job) => Some(job.0),
+            Phase::Idle | Phase::Publishing => None,
+        }
     }
 
     /// Whether one will begin at the next opportunity.
@@ -118,6 +121,13 @@ impl Replica {
             self.snapshot.want();
         }
         self.snapshot.wanted || self.snapshot.is_running()
+    }
+
+    /// The disk finished or gave up.
+    pub(super) fn snapshot_ended(&mut self) {
+        if let Some(walk) = self.snapshot.ended() {
+            self.tree.end_walk(walk);
+        }
     }
 
     pub(super) fn step_snapshot(&mut self, fx: &mut Effects) {

@@ -553,3 +553,92 @@ fn reads_that_wait_for_a_write_take_bounded_memory() {
     assert_eq!(scene.xids(a).len(), sent + 1);
     assert!(scene.replica.clients().all(|client| client.waiting_bytes == 0));
 }
+
+#[test]
+fn writes_behind_a_set_acl_are_judged_by_a_list_that_is_in_use() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let a = scene.connect(0);
+    let admin = b"\0\0\0\x01\0\0\0\x18\0\0\0\x05world\0\0\0\x06anyone";
+    let other = b"\0\0\0\x01\0\0\0\x11\0\0\0\x05world\0\0\0\x06anyone";
+    scene.send(a, &[create_with(1, "/n", &[], admin), create(2, "/m")]);
+    scene.settle();
+    let set_acl = request(3, OpCode::SetAcl, |out| {
+        put_str(out, "/n");
+        out.extend_from_slice(other);
+        put_i32(out, -1);
+    });
+    // The node's only list goes out of use while a later transaction keeps its record.
+    scene.send(a, &[set_acl, set_data(4, "/m", 1)]);
+    scene.send(
+        a,
+        &[request(5, OpCode::SetAcl, |out| {
+            put_str(out, "/n");
+            out.extend_from_slice(other);
+            put_i32(out, -1);
+        })],
+    );
+    scene.replica.handle(
+        scene.now,
+        Input::Synced { zxid: Zxid(scene.logged.0 - 1) },
+        &mut scene.fx,
+    );
+    scene.send(a, &[set_data(6, "/n", 1), create(7, "/n/x")]);
+    scene.settle();
+    let codes: Vec<_> = scene.replies(a).iter().map(|r| (r.0, r.2)).collect();
+    assert_eq!(codes[2..], [(3, 0), (4, 0), (5, 0), (6, -102), (7, -102)]);
+}
+
+#[test]
+fn a_server_that_was_held_up_reads_before_it_expires() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let a = scene.connect(0);
+    let b = scene.connect(1);
+    scene.pass(60_000);
+    scene.handle(Input::Tick);
+    scene.send(a, &[ping()]);
+    scene.pass(1000);
+    scene.handle(Input::Tick);
+    scene.settle();
+    assert!(!scene.is_closed(a, CloseHow::AfterFlush), "its ping was waiting");
+    assert!(scene.is_closed(b, CloseHow::AfterFlush), "it was silent for a minute");
+}
+
+#[test]
+fn what_one_turn_answers_is_bounded_and_stays_in_order() {
+    let mut scene = Scene::new(1_000_000, limits(|_| {}));
+    let a = scene.connect(0);
+    scene.send(a, &[create_with(1, "/big", &[7; 100_000], ACL_OPEN_BYTES), create(2, "/n")]);
+    scene.settle();
+    scene.replies(a);
+    scene.fx.clear();
+    let get = |xid| {
+        request(xid, OpCode::GetData, |out| {
+            put_str(out, "/big");
+            put_bool(out, false);
+        })
+    };
+    // Reads behind a write, a write behind them, and more of both.
+    let mut frames = vec![set_data(1, "/n", 1)];
+    frames.extend((2..40).map(get));
+    frames.push(set_data(40, "/n", 1));
+    frames.extend((41..80).map(get));
+    frames.push(set_data(80, "/n", 1));
+    scene.send(a, &frames);
+    let mut seen = Vec::new();
+    while seen.len() < 80 {
+        scene.sync();
+        assert!(scene.fx.bytes.len() < 3 << 20, "{} bytes at once", scene.fx.bytes.len());
+        seen.extend(scene.xids(a));
+        let awaited = |e: &Effect| matches!(e, Effect::AwaitDrain { .. });
+        let choked = scene.fx.list.iter().any(awaited);
+        scene.fx.clear();
+        if choked {
+            scene.handle(Input::Drained { conn: a });
+            seen.extend(scene.xids(a));
+            if !scene.fx.list.iter().any(awaited) {
+                scene.fx.clear();
+            }
+        }
+    }
+    assert_eq!(seen, (1..=80).collect::<Vec<_>>());
+}

@@ -469,15 +469,14 @@ impl Server {
 
     fn join(self) -> u8 {
         let mut code = 0;
-        // The first worker to end decides: a failure must not wait for the others.
+        // The first worker to end decides. A failure waits for nobody: the process ends with this
+        // code, and the other workers with it.
         if let Ok(Ended::Fatal(reason)) = self.ended.recv() {
             log::error!("{reason}");
             log::error!("this server ends now: nothing unacknowledged is lost by that");
-            code = 1;
+            return 1;
         }
-        for mailbox in &self.mailboxes {
-            let _ = mailbox.send(Message::Stop);
-        }
+        tell(&self.mailboxes, || Message::Stop);
         for thread in self.threads {
             if thread.join().is_err() {
                 code = 1;
@@ -508,18 +507,27 @@ const FLUSH_MAX: Duration = Duration::from_secs(1);
 /// Has everything finished, the final snapshot included; then gives clients a moment to read
 /// what is left for them. One that does not read must not keep the server from ending.
 fn drain(mailboxes: &[Mailbox], settled: &Receiver<()>) {
-    let tell = |make: fn() -> Message| {
-        for mailbox in mailboxes {
-            while mailbox.send(make()).is_err() {
-                std::thread::yield_now();
-            }
-        }
-    };
-    tell(|| Message::Drain);
+    tell(mailboxes, || Message::Drain);
     // Disconnected as soon as the replica's worker has ended by itself.
     if settled.recv().is_ok() && settled.recv_timeout(FLUSH_MAX) == Err(RecvTimeoutError::Timeout) {
         log::warn!("some client does not read its replies; not waiting for it any longer");
-        tell(|| Message::Stop);
+        tell(mailboxes, || Message::Stop);
+    }
+}
+
+/// Sends to every worker although its queue may be full; one that is gone takes everything.
+fn tell(mailboxes: &[Mailbox], message: impl Fn() -> Message) {
+    for mailbox in mailboxes {
+        while mailbox.send(message()).is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// Sends although the queue may be full; a worker that is gone takes everything.
+fn send_surely(mailbox: &Mailbox, message: impl Fn() -> Message) {
+    while mailbox.send(message()).is_err() {
+        std::thread::yield_now();
     }
 }
 

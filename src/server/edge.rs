@@ -39,6 +39,8 @@ struct Socket {
     fd: OwnedFd,
     recv: Option<OpId>,
     sending: bool,
+    /// Bytes of the buffer being sent that the socket has taken.
+    sent: usize,
     /// Sending is over; waiting for the peer to close.
     lingering: Option<Instant>,
     /// A close was asked for; by then the peer must have taken what is left.
@@ -181,6 +183,7 @@ impl Edge {
             fd,
             recv: Some(recv),
             sending: false,
+            sent: 0,
             lingering: None,
             close_by: None,
             input_ended: false,
@@ -203,6 +206,14 @@ impl Edge {
         let conn = self.conn_of(token);
         if !more && let Some(socket) = self.socket(conn) {
             socket.recv = None;
+        }
+        if self.socket(conn).is_some_and(|socket| socket.dying) {
+            // Whatever the last completion says, nothing may wait for another one.
+            if let Ok(Some(bytes)) = result {
+                ring.release(bytes);
+            }
+            self.bury(conn);
+            return Ok(Gone::No);
         }
         match result {
             Ok(Some(bytes)) => {
@@ -373,13 +384,26 @@ impl Edge {
         sink: &mut impl FrontSink,
     ) -> io::Result<Gone> {
         let conn = self.conn_of(token);
-        let complete = matches!(result, Ok(n) if n == buf.len());
+        let sent = result.unwrap_or(0);
+        if let Some(socket) = self.socket(conn)
+            && !socket.dying
+            && sent > 0
+            && socket.sent + sent < buf.len()
+        {
+            // Kernels before 5.19 do not go on by themselves when a socket's buffer is full.
+            socket.sent += sent;
+            let (fd, from) = (socket.fd.as_raw_fd(), socket.sent);
+            ring.send(fd, buf, from, token)?;
+            return Ok(Gone::No);
+        }
+        let complete = self.socket(conn).is_some_and(|socket| socket.sent + sent == buf.len());
         buf.clear();
         if buf.capacity() <= 64 * 1024 && self.spare.len() < 64 {
             self.spare.push(buf);
         }
         let Some(socket) = self.socket(conn) else { return Ok(Gone::No) };
         socket.sending = false;
+        socket.sent = 0;
         if socket.dying {
             self.bury(conn);
             return Ok(Gone::No);

@@ -80,6 +80,11 @@ impl Housekeeping {
         }
     }
 
+    /// Whether [`Housekeeping::poll`] has something to take.
+    pub fn has_reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// Takes reports, tells the replica, starts what is due.
     pub fn poll(&mut self, now: Now, replica: &mut Replica, fx: &mut Effects) {
         self.polled = now.mono;

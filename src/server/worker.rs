@@ -141,7 +141,10 @@ struct Outbox {
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 /// Bytes of requests that one turn of a remote front hands over.
-const TURN_MAX: usize = 4 << 20;
+const TURN_MAX: usize = 256 << 10;
+
+/// Messages that one turn takes, so that its results leave however fast others send.
+const MESSAGES_MAX: usize = 16;
 
 /// Where a front's input goes: straight into the replica, or into the turn's message.
 enum Sink<'a> {
@@ -440,10 +443,13 @@ impl Worker {
 
     fn receive(&mut self) -> Result<Received, String> {
         let mut received = Received::Nothing;
+        let mut taken = 0;
         // While the replica's wishes do not fit a front's queue, nothing new is taken on.
         while !self.outbox.owes_fronts()
+            && taken < MESSAGES_MAX
             && let Ok(message) = self.parts.inbox.try_recv()
         {
+            taken += 1;
             received = Received::Something;
             match message {
                 Message::FromFront(turn) => {
@@ -683,7 +689,9 @@ impl Worker {
         }
         let bell = Arc::clone(self.parts.mailboxes[self.parts.index].bell());
         bell.about_to_sleep();
-        let limit = if self.parts.inbox.is_empty() { limit } else { Some(Duration::ZERO) };
+        let reported = self.parts.brain.as_ref().is_some_and(|brain| brain.house.has_reports());
+        let is_idle = self.parts.inbox.is_empty() && !reported;
+        let limit = if is_idle { limit } else { Some(Duration::ZERO) };
         let result = self.ring.submit_and_wait(limit);
         bell.awake();
         result

@@ -61,8 +61,8 @@ impl AclTable {
 
     /// The list behind `id`.
     pub fn bytes(&self, id: AclId) -> AclBytes<'_> {
-        // Entries are only ever filled from well-formed lists; a dropped one is an empty list.
-        AclBytes::parse(&self.entries[id.0 as usize].bytes).unwrap_or(AclBytes::OPEN)
+        // Entries are only ever filled from well-formed lists; a dropped one grants nothing.
+        AclBytes::parse(&self.entries[id.0 as usize].bytes).unwrap_or(AclBytes::NOTHING)
     }
 
     /// The id of a list that is in use.

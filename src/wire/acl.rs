@@ -64,6 +64,10 @@ impl<'a> AclBytes<'a> {
     /// `world:anyone`, all permissions.
     pub const OPEN: AclBytes<'static> = AclBytes(ACL_OPEN_BYTES);
 
+    /// Grants nothing to anybody: an entry without permissions.
+    pub const NOTHING: AclBytes<'static> =
+        AclBytes(b"\0\0\0\x01\0\0\0\0\0\0\0\x05world\0\0\0\x06anyone");
+
     /// Reads a `vector<ACL>`, checking its shape.
     pub fn read(r: &mut Reader<'a>) -> Result<AclBytes<'a>, DecodeError> {
         let start = r.rest();
