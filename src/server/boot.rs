@@ -524,13 +524,6 @@ fn tell(mailboxes: &[Mailbox], message: impl Fn() -> Message) {
     }
 }
 
-/// Sends although the queue may be full; a worker that is gone takes everything.
-fn send_surely(mailbox: &Mailbox, message: impl Fn() -> Message) {
-    while mailbox.send(message()).is_err() {
-        std::thread::yield_now();
-    }
-}
-
 /// Smallest segment of the log in bytes, as for `ringkeeper.log.segmentSizeInKb`.
 const SEGMENT_MIN: u64 = 64 << 10;
 
