@@ -143,6 +143,11 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 /// Bytes of requests that one turn of a remote front hands over.
 const TURN_MAX: usize = 256 << 10;
 
+/// Completions that one turn takes. The kernel accepts connections only when it is entered, so in
+/// a storm long turns overflow the listen backlog, and who is dropped there comes back after
+/// seconds.
+const COMPLETIONS_MAX: usize = 128;
+
 /// Messages that one turn takes, so that its results leave however fast others send.
 const MESSAGES_MAX: usize = 16;
 
@@ -294,10 +299,13 @@ impl Worker {
             self.now = cpu::now();
             let mut worked = false;
             // A front whose last turn did not fit the replica's queue takes on nothing new.
-            while !self.outbox.owes_replica()
+            let mut taken = 0;
+            while taken < COMPLETIONS_MAX
+                && !self.outbox.owes_replica()
                 && let Some(completion) = self.ring.next_completion()
             {
                 worked = true;
+                taken += 1;
                 self.complete(completion)?;
             }
             match self.receive()? {
