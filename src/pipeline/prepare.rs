@@ -23,7 +23,7 @@ pub const OWNER_CONTAINER: i64 = i64::MIN;
 pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
 
 /// Settings that checks depend on.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct PrepareOptions {
     /// `extendedTypesEnabled`: TTL nodes may be made.
     pub extended_types: bool,
@@ -31,6 +31,19 @@ pub struct PrepareOptions {
     pub emulate_353_ttl: bool,
     /// `enforceQuota`.
     pub enforce_quota: bool,
+    /// `closeSessionTxn.enabled`: a closeSession lists what it deletes.
+    pub close_session_paths: bool,
+}
+
+impl Default for PrepareOptions {
+    fn default() -> PrepareOptions {
+        PrepareOptions {
+            extended_types: false,
+            emulate_353_ttl: false,
+            enforce_quota: false,
+            close_session_paths: true,
+        }
+    }
 }
 
 impl PrepareOptions {
@@ -209,9 +222,10 @@ impl Preparer<'_> {
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         let view = fresh_view(owner, data_len);
         self.put(&key, Change::Created(view, acl));
-        if mode.is_ephemeral()
-            && let Some(&slot) = self.touched.last()
-        {
+        // Only a list of paths makes closing the session delete what will be a container by then.
+        let closing_deletes = mode.is_ephemeral()
+            && (kind != TxnType::CreateContainer || self.options.close_session_paths);
+        if closing_deletes && let Some(&slot) = self.touched.last() {
             self.pending.note_ephemeral(self.session, slot);
         }
         if let Some(node) = parent_node {

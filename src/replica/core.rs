@@ -34,8 +34,6 @@ pub struct ReplicaOptions {
     pub prepare: PrepareOptions,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
-    /// `closeSessionTxn.enabled`.
-    pub close_session_paths: bool,
     /// `globalOutstandingLimit`: beyond this many requests in process, connections with one
     /// outstanding are paused.
     pub outstanding_limit: u64,
@@ -69,7 +67,6 @@ impl Default for ReplicaOptions {
             max_session_timeout_ms: 60_000,
             prepare: PrepareOptions::default(),
             reconfig_enabled: false,
-            close_session_paths: true,
             outstanding_limit: 1000,
             snap_count: 100_000,
             snap_size_bytes: 4 << 30,

@@ -186,7 +186,7 @@ impl Replica {
             scratch: &mut self.scratch,
         }
         .close_session(&mut paths);
-        if self.options.close_session_paths {
+        if self.options.prepare.close_session_paths {
             put_close_session_txn(self.batch.entry(), &paths);
         }
         self.end_txn(header, start, Ok(TxnType::CloseSession));

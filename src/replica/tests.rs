@@ -43,7 +43,6 @@ impl Scene {
             max_session_timeout_ms: 60_000,
             prepare: PrepareOptions::default(),
             reconfig_enabled: false,
-            close_session_paths: true,
             outstanding_limit,
             snap_count: 100_000,
             snap_size_bytes: 0,
@@ -641,4 +640,44 @@ fn what_one_turn_answers_is_bounded_and_stays_in_order() {
         }
     }
     assert_eq!(seen, (1..=80).collect::<Vec<_>>());
+}
+
+/// What is asked for as an ephemeral container is an ephemeral until it is applied, a container
+/// from then on. Its session's end deletes it in between, but only if it lists what it deletes.
+#[test]
+fn a_container_made_as_an_ephemeral_outlives_a_close_that_lists_nothing() {
+    let container = |xid, path: &str| {
+        request(xid, OpCode::CreateContainer, |out| {
+            put_str(out, path);
+            put_buffer(out, Some(&[]));
+            out.extend_from_slice(ACL_OPEN_BYTES);
+            put_i32(out, 1);
+        })
+    };
+    let close = || request(9, OpCode::CloseSession, |_| {});
+    for (lists, recreated, parent_deleted) in [(true, 0, -111), (false, -110, -111)] {
+        let mut scene = Scene::new(1000, limits(|_| {}));
+        scene.replica.options.prepare.close_session_paths = lists;
+        let (a, b) = (scene.connect(0), scene.connect(1));
+        scene.send(b, &[create(1, "/p")]);
+        scene.settle();
+        scene.fx.clear();
+        // Nothing of this is applied before all of it is prepared.
+        scene.send(a, &[container(1, "/p/c"), create(2, "/p/c/x"), close()]);
+        scene.send(b, &[create(2, "/p/c"), delete(3, "/p"), exists(4, "/p/c")]);
+        scene.settle();
+        let codes = |replies: Vec<Header>| replies.iter().map(|r| r.2).collect::<Vec<_>>();
+        assert_eq!(codes(scene.replies(a)), [0, -108, 0], "lists: {lists}");
+        let expected = [recreated, parent_deleted, 0];
+        assert_eq!(codes(scene.replies(b)), expected, "lists: {lists}");
+        assert_eq!(scene.replica.tree().node_count(), 7, "lists: {lists}");
+        // Applied, it is nobody's.
+        let c = scene.connect(2);
+        scene.send(c, &[container(1, "/p/d")]);
+        scene.settle();
+        scene.send(c, &[close()]);
+        scene.send(b, &[exists(5, "/p/d"), delete(6, "/p/c"), delete(7, "/p/d"), delete(8, "/p")]);
+        scene.settle();
+        assert_eq!(codes(scene.replies(b)), [0, 0, 0, 0], "lists: {lists}");
+    }
 }

@@ -39,6 +39,7 @@ impl Scene {
         let prepare = PrepareOptions {
             extended_types: true,
             enforce_quota: rng.chance(1, 2),
+            close_session_paths: rng.chance(1, 2),
             ..PrepareOptions::default()
         };
         let seed = rng.next_u64();

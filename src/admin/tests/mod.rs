@@ -38,7 +38,6 @@ fn replica(now: Now) -> Replica {
         max_session_timeout_ms: 40_000,
         prepare: PrepareOptions::default(),
         reconfig_enabled: false,
-        close_session_paths: true,
         outstanding_limit: 1000,
         snap_count: 100_000,
         snap_size_bytes: 0,
