@@ -1,9 +1,9 @@
 //! The connections of one network thread.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{ConnId, FixedMap, Instant};
+use crate::base::{ConnId, Instant};
 
 use super::framing::{First, FrameError, classify, whole_frames};
 
@@ -14,10 +14,6 @@ pub struct FrontOptions {
     pub id: u8,
     /// `jute.maxbuffer`: longest frame in bytes.
     pub max_frame: usize,
-    /// `maxClientCnxns`: connections per address; 0 for no limit.
-    pub max_per_ip: u32,
-    /// `maxCnxns`: connections in all; 0 for no limit.
-    pub max_total: u32,
     /// `nio.sessionlessCnxnTimeout` in ms.
     pub sessionless_timeout_ms: u64,
     /// Output bytes waiting for a slow reader beyond which its requests are not taken.
@@ -32,8 +28,6 @@ impl Default for FrontOptions {
         FrontOptions {
             id: 0,
             max_frame: 0xf_ffff,
-            max_per_ip: 60,
-            max_total: 0,
             sessionless_timeout_ms: 10_000,
             max_output: 16 << 20,
             cut_off_output: 65 << 20,
@@ -49,15 +43,6 @@ pub trait FrontSink {
     fn drained(&mut self, conn: ConnId);
     /// A four-letter word with its argument.
     fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]);
-}
-
-/// Whether a new connection may stay.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Admission {
-    /// It may; this is its id.
-    Accepted(ConnId),
-    /// Too many from its address or in all: reset it.
-    Refused,
 }
 
 /// What to do with a connection after input.
@@ -104,7 +89,6 @@ pub struct Front {
     conns: Vec<Option<Conn>>,
     free: Vec<u32>,
     generation: u32,
-    per_ip: FixedMap<IpAddr, u32>,
     count: u32,
     /// Shutting down: input is ignored.
     stopped: bool,
@@ -122,7 +106,6 @@ impl Front {
             conns: Vec::new(),
             free: Vec::new(),
             generation: 0,
-            per_ip: FixedMap::default(),
             count: 0,
             stopped: false,
         }
@@ -142,19 +125,9 @@ impl Front {
         self.conns.get_mut(slot_of(conn))?.as_mut().filter(|found| found.id == conn)
     }
 
-    /// A connection arrived.
-    pub fn accept(&mut self, now: Instant, peer: SocketAddr) -> Admission {
+    /// A connection arrived and may stay; returns its id.
+    pub fn accept(&mut self, now: Instant, peer: SocketAddr) -> ConnId {
         let options = self.options;
-        if options.max_total != 0 && self.count >= options.max_total {
-            log::warn!("refusing {peer}: {} connections, maxCnxns reached", self.count);
-            return Admission::Refused;
-        }
-        let from_ip = self.per_ip.entry(peer.ip()).or_insert(0);
-        if options.max_per_ip != 0 && *from_ip >= options.max_per_ip {
-            log::warn!("refusing {peer}: {from_ip} connections, maxClientCnxns reached");
-            return Admission::Refused;
-        }
-        *from_ip += 1;
         self.count += 1;
         let slot = self.free.pop().unwrap_or_else(|| {
             self.conns.push(None);
@@ -177,7 +150,7 @@ impl Front {
             timeout_ms: options.sessionless_timeout_ms,
             idle_at: now + Duration::from_millis(options.sessionless_timeout_ms),
         });
-        Admission::Accepted(id)
+        id
     }
 
     /// Input arrived.
@@ -313,19 +286,13 @@ impl Front {
         self.get(conn).is_none_or(|found| found.closing)
     }
 
-    /// The connection is gone.
-    pub fn remove(&mut self, conn: ConnId) {
-        let Some(found) = self.get(conn) else { return };
-        let ip = found.peer.ip();
+    /// The connection is gone; returns who it was, unless that was known.
+    pub fn remove(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        let peer = self.get(conn)?.peer;
         self.conns[slot_of(conn)] = None;
         self.free.push(slot_of(conn) as u32);
         self.count -= 1;
-        if let Some(count) = self.per_ip.get_mut(&ip) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&ip);
-            }
-        }
+        Some(peer)
     }
 
     /// Connections that have been silent for too long or were cut off. Call about once a second.

@@ -1,5 +1,5 @@
-//! Client connections up to whole frames: admission, first bytes, framing, idle times, output
-//! queues. Knows nothing of requests.
+//! Client connections up to whole frames: first bytes, framing, idle times, output queues. Knows
+//! nothing of requests.
 //!
 //! Sans-IO: the server tells it what sockets did and it says what to hand on; corresponds to
 //! `NIOServerCnxn` and `NIOServerCnxnFactory` below the request pipeline.
@@ -8,7 +8,7 @@
 mod conns;
 mod framing;
 
-pub use conns::{Admission, Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
+pub use conns::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 pub use framing::{FrameError, whole_frames};
 
 #[cfg(test)]

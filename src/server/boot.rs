@@ -30,6 +30,7 @@ use crate::sys::ring::{RingFeatures, RingOptions};
 use crate::sys::{cpu, net, signal};
 use crate::tree::TreeOptions;
 
+use super::census::Census;
 use super::edge::Edge;
 use super::host;
 use super::housekeeping::Housekeeping;
@@ -386,13 +387,18 @@ impl Server {
                 topology.workers.iter().position(is_it).unwrap_or(0)
             })
             .collect();
+        let census = Arc::new(Census::new(settings.client_cnxns_max, settings.cnxns_max));
         let (ended_out, ended) = bounded(topology.workers.len());
         let (ready_out, ready) = bounded(topology.workers.len());
         let mut threads = Vec::new();
         for (index, (plan, inbox)) in topology.workers.iter().zip(inboxes).enumerate() {
             let front = plan.front.map(|id| {
-                let options = front_options(settings, id, front_at.len());
-                Edge::new(options, std::mem::take(&mut listeners), settings.is_client_keep_alive)
+                Edge::new(
+                    front_options(settings, id),
+                    Arc::clone(&census),
+                    std::mem::take(&mut listeners),
+                    settings.is_client_keep_alive,
+                )
             });
             let log = if plan.log { writer.take() } else { None };
             let inline = !plan.replica && plan.front.is_none();
@@ -556,14 +562,10 @@ fn run_worker(
     }
 }
 
-fn front_options(settings: &Settings, id: u8, fronts: usize) -> FrontOptions {
-    // The limits are the server's; each front gets its share, connections being dealt in turn.
-    let share = |limit: u32| limit.div_ceil(fronts as u32);
+fn front_options(settings: &Settings, id: u8) -> FrontOptions {
     FrontOptions {
         id,
         max_frame: settings.packet_size_max as usize,
-        max_per_ip: share(settings.client_cnxns_max),
-        max_total: share(settings.cnxns_max),
         sessionless_timeout_ms: u64::from(settings.sessionless_timeout_ms),
         max_output: 16 << 20,
         cut_off_output: (64 << 20) + settings.packet_size_max as usize,

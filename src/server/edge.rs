@@ -4,12 +4,15 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{ConnId, Instant, Now};
-use crate::front::{Admission, Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
+use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 use crate::sys::net::{self, Direction};
 use crate::sys::ring::{Bytes, OpId, Ring, may_receive_again};
+
+use super::census::Census;
 
 /// Tokens carry what they belong to in the top byte and the connection's slot and generation
 /// below. The front's index is not needed there.
@@ -58,6 +61,8 @@ pub struct Edge {
     /// Framing and queues.
     pub front: Front,
     id: u8,
+    /// Counts the connections of all fronts.
+    census: Arc<Census>,
     listeners: Vec<OwnedFd>,
     sockets: Vec<Option<Socket>>,
     /// Connections with output to begin sending.
@@ -86,9 +91,15 @@ fn slot_of(conn: ConnId) -> usize {
 
 impl Edge {
     /// The edge of front `options.id`.
-    pub fn new(options: FrontOptions, listeners: Vec<OwnedFd>, keepalive: bool) -> Edge {
+    pub fn new(
+        options: FrontOptions,
+        census: Arc<Census>,
+        listeners: Vec<OwnedFd>,
+        keepalive: bool,
+    ) -> Edge {
         Edge {
             id: options.id,
+            census,
             front: Front::new(options),
             listeners,
             sockets: Vec::new(),
@@ -164,10 +175,12 @@ impl Edge {
         peer: SocketAddr,
     ) -> io::Result<Option<ConnId>> {
         let fd = net::adopt(fd);
-        let Admission::Accepted(conn) = self.front.accept(now.mono, peer) else {
+        if let Err(too_many) = self.census.enter(peer.ip()) {
+            log::warn!("refusing {peer}: {too_many}");
             net::set_reset_on_close(&fd)?;
             return Ok(None);
-        };
+        }
+        let conn = self.front.accept(now.mono, peer);
         // Failures of these two only mean that the peer is gone, which the receive will tell.
         let _ = net::set_nodelay(&fd);
         if self.keepalive {
@@ -305,7 +318,9 @@ impl Edge {
         let Some(socket) = self.socket(conn) else { return };
         if socket.dying && socket.recv.is_none() && !socket.sending {
             self.sockets[slot_of(conn)] = None;
-            self.front.remove(conn);
+            if let Some(peer) = self.front.remove(conn) {
+                self.census.leave(peer.ip());
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod census;
 mod edge;
 mod host;
 mod housekeeping;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, FixedMap, Instant, Now, Rng, ServerId, SessionId, Zxid};
-use crate::front::{Admission, Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
+use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 use crate::log::{
     FileName, LogRepair, PurgePolicy, RecoverOptions, Recovered, looks_valid, recover,
 };
@@ -313,8 +313,6 @@ impl Node {
             front: Front::new(FrontOptions {
                 id: 0,
                 max_frame: 1 << 20,
-                max_per_ip: 0,
-                max_total: 0,
                 sessionless_timeout_ms: 10_000,
                 max_output: swarm.max_output,
                 cut_off_output: 4 * swarm.max_output + (64 << 10),
@@ -404,9 +402,7 @@ impl Node {
 
     fn opened(&mut self, now: Now, link: usize) {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1024 + (link % 60_000) as u16));
-        let Admission::Accepted(conn) = self.front.accept(now.mono, peer) else {
-            return self.actions.push(Action::Reset { link });
-        };
+        let conn = self.front.accept(now.mono, peer);
         let socket =
             Socket { link, sending: false, held: false, waiting: Vec::new(), lingering: false };
         self.sockets.insert(conn, socket);

@@ -1,7 +1,7 @@
 //! What clients may do to a server, seen from outside: limits, garbage, floods.
 
 use crate::util::{
-    Client, Jute, Options, Server, eventually, op, raw_connect, read_frame, write_frame,
+    Client, Jute, Options, Server, Session, eventually, op, raw_connect, read_frame, write_frame,
 };
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
@@ -25,40 +25,15 @@ fn assert_ended(mut link: TcpStream) {
 #[test]
 fn a_connection_too_many_is_reset() {
     let server = with(&["maxClientCnxns=3"]);
-    // The harness's own look at the server may not be gone yet.
-    let mut clients = Vec::new();
-    eventually("three connections", || {
-        let fresh = Client::handshake(
-            server.address(),
-            &crate::util::Session {
-                id: 0,
-                password: vec![0; 16],
-                timeout_ms: 9000,
-                read_only: false,
-            },
-            0,
-        );
-        clients.extend(fresh.ok());
-        (clients.len() == 3).then_some(())
-    });
+    let mut clients = connect_up_to(&server, 3);
     for _ in 0..3 {
-        // The reset may come at any moment, even while the socket is being set up.
-        let Ok(mut refused) = raw_connect(server.address()) else { continue };
-        let mut byte = [0];
-        match refused.read(&mut byte) {
-            Ok(count) => assert_eq!(count, 0),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
-        }
+        assert!(is_refused(&server));
     }
     for client in &mut clients {
         client.ping();
     }
     clients.pop().expect("a client").close();
-    eventually("its place is free again", || {
-        let session = clients[0].session.clone();
-        let fresh = crate::util::Session { id: 0, ..session };
-        Client::handshake(server.address(), &fresh, 0).ok()
-    });
+    connect_up_to(&server, 1);
 }
 
 #[test]
@@ -199,4 +174,49 @@ fn a_storm_of_connections_leaves_nothing_behind() {
     }
     eventually("the descriptors are closed", || (descriptors(pid) <= before + 4).then_some(()));
     server.connect().close();
+}
+
+/// Opens connections until one is refused; those that stay.
+fn connect_up_to(server: &Server, count: usize) -> Vec<Client> {
+    let mut clients: Vec<Client> = Vec::new();
+    // What the harness or the test closed just before may not be gone yet.
+    eventually("as many connections as allowed", || {
+        let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 9000, read_only: false };
+        clients.extend(Client::handshake(server.address(), &fresh, 0).ok());
+        (clients.len() == count).then_some(())
+    });
+    clients
+}
+
+fn is_refused(server: &Server) -> bool {
+    // The reset may come at any moment, even while the socket is being set up.
+    let Ok(mut link) = raw_connect(server.address()) else { return true };
+    let _ = link.write_all(b"ruok");
+    let mut answer = String::new();
+    link.read_to_string(&mut answer).is_err() || answer.is_empty()
+}
+
+/// Connections are dealt to the threads in turn, so that a limit divided among them would be
+/// reached by one of them early, or by all of them late.
+#[test]
+fn limits_hold_for_all_network_threads_together() {
+    for limit in ["maxClientCnxns=3", "maxCnxns=3"] {
+        let cores = ["ringkeeper.cores.network=0,1", "ringkeeper.cores.pipeline=0"];
+        let config = [limit, cores[0], cores[1]];
+        let server = with(&config);
+        server.wait_for_output(0, "network 1 on CPU 1");
+        let mut clients = connect_up_to(&server, 3);
+        for _ in 0..4 {
+            assert!(is_refused(&server), "{limit}: a fourth connection");
+        }
+        // Whatever thread has room, three is what there may be.
+        for _ in 0..6 {
+            clients.remove(0).close();
+            clients.extend(connect_up_to(&server, 1));
+            assert!(is_refused(&server), "{limit}: a fourth connection");
+        }
+        for client in &mut clients {
+            client.ping();
+        }
+    }
 }

@@ -1,0 +1,132 @@
+//! Who is connected, over all network threads: the limits `maxClientCnxns` and `maxCnxns`.
+//!
+//! One count for all, so that the limits are exact however connections are spread. It is touched
+//! only when a connection comes or goes. Corresponds to `ipMap` and `cnxns` of
+//! `NIOServerCnxnFactory`.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::base::FixedMap;
+
+/// See the module's introduction.
+#[derive(Debug)]
+pub struct Census {
+    /// `maxClientCnxns`: connections per address; 0 for no limit.
+    max_per_ip: u32,
+    /// `maxCnxns`: connections in all; 0 for no limit.
+    max_total: u32,
+    counts: Mutex<Counts>,
+}
+
+/// Invariant: `total` is the sum of `per_ip`, which holds no zero.
+#[derive(Debug, Default)]
+struct Counts {
+    total: u32,
+    per_ip: FixedMap<IpAddr, u32>,
+}
+
+/// Why a connection may not stay.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TooMany {
+    /// So many connections in all.
+    InAll(u32),
+    /// So many connections from its address.
+    FromThere(u32),
+}
+
+impl fmt::Display for TooMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TooMany::InAll(count) => write!(f, "{count} connections, maxCnxns reached"),
+            TooMany::FromThere(count) => {
+                write!(f, "{count} connections from there, maxClientCnxns reached")
+            }
+        }
+    }
+}
+
+impl Census {
+    /// Nobody is connected; the limits are those of the configuration, 0 for none.
+    pub fn new(max_per_ip: u32, max_total: u32) -> Census {
+        Census { max_per_ip, max_total, counts: Mutex::default() }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        // Nothing panics between two changes that belong together.
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a connection, unless there are too many.
+    pub fn enter(&self, ip: IpAddr) -> Result<(), TooMany> {
+        let mut counts = self.counts();
+        if self.max_total != 0 && counts.total >= self.max_total {
+            return Err(TooMany::InAll(counts.total));
+        }
+        let from_there = counts.per_ip.entry(ip).or_insert(0);
+        if self.max_per_ip != 0 && *from_there >= self.max_per_ip {
+            return Err(TooMany::FromThere(*from_there));
+        }
+        *from_there += 1;
+        counts.total += 1;
+        Ok(())
+    }
+
+    /// A connection that [`Census::enter`] counted is gone.
+    pub fn leave(&self, ip: IpAddr) {
+        let mut counts = self.counts();
+        let Some(from_there) = counts.per_ip.get_mut(&ip) else { return };
+        *from_there -= 1;
+        if *from_there == 0 {
+            counts.per_ip.remove(&ip);
+        }
+        counts.total -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    #[test]
+    fn limits_are_exact_and_places_are_given_back() {
+        let census = Census::new(2, 3);
+        assert_eq!(census.enter(ip(1)), Ok(()));
+        assert_eq!(census.enter(ip(1)), Ok(()));
+        assert_eq!(census.enter(ip(1)), Err(TooMany::FromThere(2)));
+        assert_eq!(census.enter(ip(2)), Ok(()));
+        assert_eq!(census.enter(ip(3)), Err(TooMany::InAll(3)));
+        census.leave(ip(1));
+        assert_eq!(census.enter(ip(3)), Ok(()));
+        for last in [1, 2, 3] {
+            census.leave(ip(last));
+        }
+        assert!(census.counts().per_ip.is_empty());
+        assert_eq!(census.counts().total, 0);
+        // Who was never counted takes nobody's place.
+        census.leave(ip(9));
+        assert_eq!(census.counts().total, 0);
+    }
+
+    #[test]
+    fn zero_is_no_limit() {
+        let census = Census::new(0, 0);
+        assert!((0..10_000).all(|_| census.enter(ip(1)).is_ok()));
+    }
+
+    #[test]
+    fn fronts_on_threads_of_their_own_share_the_limits() {
+        let census = Census::new(500, 0);
+        let entered = || (0..1000).filter(|_| census.enter(ip(1)).is_ok()).count();
+        let entered: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(entered)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(entered, 500);
+    }
+}
