@@ -1,22 +1,63 @@
 #!/usr/bin/env python3
-"""A data directory that Apache ZooKeeper wrote, read by the server under test, and the way back.
+"""Data directories that Apache ZooKeeper wrote, read by the server under test, and the way back.
 
-Last line: "N passed, N failed".
+    checks.py KIND...     KIND as in ../server: apache, apache-3.5.10
+
+Each directory goes to and fro between an Apache and the server under test. Whoever takes it over
+must serve every node with the data, stat and ACL that its predecessor served, at the same zxid and
+with the same sessions. Last line: "N passed, N failed".
 """
 
-import atexit
 import os
 import pathlib
+import re
+import shutil
 import sys
 import tempfile
+import time
 import traceback
+from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import process
 from kazoo.client import KazooClient
-from kazoo.security import make_digest_acl
+from kazoo.exceptions import NoNodeError
+from kazoo.protocol.serialization import Create2, Transaction, long_struct
+from kazoo.security import ACL, ANYONE_ID_UNSAFE, OPEN_ACL_UNSAFE, Id, make_digest_acl
 
 UNDER_TEST = os.environ["FOREIGN_SERVER"]
+CONTAINER, TTL = 4, 5
+HOUR = 3_600_000
+BOB = make_digest_acl("bob", "secret", all=True)
+
+
+class Position(NamedTuple):
+    zxid: int
+    nodes: int
+    sessions: frozenset
+    wrong_digests: int
+
+
+class CreateContainer(Create2):
+    type = 19
+
+
+class CreateTtl(Create2):
+    """Its `data` is (data, ttl)."""
+
+    type = 21
+
+    def serialize(self):
+        data, ttl = self.data
+        return Create2(self.path, data, self.acl, self.flags).serialize() + long_struct.pack(ttl)
+
+
+class Multi(Transaction):
+    """Kazoo does not know the results of what kazoo cannot send."""
+
+    @classmethod
+    def deserialize(cls, answer, offset):
+        return answer[offset:]
 
 
 class World:
@@ -24,17 +65,22 @@ class World:
 
     def __init__(self, home):
         self.port, self.home, self.server = process.free_ports(1), pathlib.Path(home), None
-        atexit.register(self.kill)
-        self.config = self.home / "zoo.cfg"
+        self.config, self.data = self.home / "zoo.cfg", self.home / "data"
+        self.home.mkdir(exist_ok=True)
+
+    def run(self, kind, compression="", *properties):
+        """Starts a server; its snapshots get this compression."""
         self.config.write_text(
-            f"tickTime=2000\ndataDir={home}/data\nclientPort={self.port}\n"
+            f"tickTime=2000\ndataDir={self.data}\nclientPort={self.port}\n"
             "clientPortAddress=127.0.0.1\nadmin.enableServer=false\nextendedTypesEnabled=true\n"
             "4lw.commands.whitelist=*\nsnapCount=200\nmaxSessionTimeout=120000\n"
+            f"snapshot.compression.method={compression}\n"
         )
-
-    def run(self, kind):
         os.environ["FOREIGN_SERVER"] = kind
-        self.server = process.Server(self.port, self.config, self.home / f"{kind}.log")
+        properties = ["-Dznode.container.checkIntervalMs=200", *properties]
+        self.server = process.Server(
+            self.port, self.config, self.home / f"{kind}.log", properties
+        )
         self.server.start()
 
     def kill(self):
@@ -42,114 +88,244 @@ class World:
             self.server.process.kill()
             self.server.process.wait()
 
-    def client(self):
+    def client(self, **more):
         auth = [("digest", "bob:secret")]
-        client = KazooClient(f"127.0.0.1:{self.port}", timeout=60, auth_data=auth)
+        client = KazooClient(
+            f"127.0.0.1:{self.port}", **{"timeout": 60, "auth_data": auth, **more}
+        )
         client.start()
         return client
 
+    def position(self):
+        said = process.four_letter_word(self.port, b"dump").decode()
+        sessions = frozenset(re.findall("0x[0-9a-f]{2,}", said))
+        said = process.four_letter_word(self.port, b"srvr").decode()
+        zxid, nodes = (re.search(f"{name}: (.*)", said)[1] for name in ("Zxid", "Node count"))
+        # Each transaction of 3.6 and later says what the whole tree's digest is behind it.
+        said = process.four_letter_word(self.port, b"mntr").decode()
+        wrong = re.search(r"zk_digest_mismatches_count\t(\d+)", said)
+        return Position(int(zxid, 16), int(nodes), sessions, int(wrong[1]) if wrong else 0)
+
     def tree(self):
-        """Every node with all that a client can see of it, and the sessions that hold it."""
+        """Every node with all that a client can see of it."""
         client, nodes, paths = self.client(), {}, ["/"]
         while paths:
-            path = paths.pop()
-            data, stat = client.get(path)
-            nodes[path] = (data, stat, client.get_acls(path)[0])
-            paths += [f"{path.rstrip('/')}/{child}" for child in client.get_children(path)]
-        client.stop()
-        client.close()
+            ask = client.get_async, client.get_acls_async, client.get_children_async
+            asked = [(path, [one(path) for one in ask]) for path in paths]
+            paths = []
+            for path, answers in asked:
+                node, acls, children = [answer.get(20) for answer in answers]
+                nodes[path] = *node, acls[0]
+                paths += [f"{path.rstrip('/')}/{child}" for child in children]
+        leave(client)
         return nodes
 
+    def state(self):
+        """What the next server must serve. The zxid last, since to read is to open a session."""
+        return self.tree(), self.position()
 
-def fill(client):
-    client.ensure_path("/app/empty")
-    client.create("/app/big", bytes(range(256)) * 2000)
-    client.create("/app/sealed", b"x", acl=[make_digest_acl("bob", "secret", all=True)])
-    client.create("/app/\u00fc \u4e2d", "\u00e4".encode())
-    for i in range(500):
-        client.create("/app/queue/n-", b"%d" % i, sequence=True, makepath=True)
-    for i in range(0, 500, 2):
-        client.delete("/app/queue/n-%010d" % i)
-    for i in range(50):
-        client.set("/app", b"version %d" % i)
+    def newest_snapshot(self):
+        """Its zxid, and how it is compressed."""
+        names = [path.name.split(".") for path in self.data.glob("version-2/snapshot.*")]
+        _, zxid, *compression = max(names, key=lambda name: int(name[1], 16))
+        return int(zxid, 16), "".join(compression)
+
+
+def leave(client):
+    client.stop()
+    client.close()
+
+
+def call(client, request):
+    result = client.handler.async_result()
+    client._call(request, result)
+    return result
+
+
+def fill(client, holder, at):
+    """A history below the new node `at`."""
+    client.create(at, b"")
+    client.create(f"{at}/big", bytes(range(256)) * 2000)
+    client.create(f"{at}/\u00fc \u4e2d", "\u00e4".encode())
+    ours = [BOB, ACL(5, ANYONE_ID_UNSAFE), ACL(31, Id("ip", "127.0.0.0/8"))]
+    client.create(f"{at}/sealed", b"x", acl=[BOB])
+    client.create(f"{at}/shared", b"x", acl=ours)
+    sealed = {"acl": [BOB], "sequence": True}
+    calls = [client.create_async(f"{at}/sealed/n-", b"", **sealed) for _ in range(3)]
+    # Null is not empty.
+    calls.append(call(client, Create2(f"{at}/null", None, OPEN_ACL_UNSAFE, 0)))
+    client.create(f"{at}/queue")
+    calls += [client.create_async(f"{at}/queue/n-", b"%d" % i, sequence=True) for i in range(150)]
+    calls += [client.delete_async(f"{at}/queue/n-%010d" % i) for i in range(0, 150, 2)]
+    calls += [client.set_async(at, b"version %d" % i) for i in range(50)]
+    # Quotas: the usage is kept up by the server, silently.
+    client.ensure_path(f"/zookeeper/quota{at}/queue")
+    client.create(f"/zookeeper/quota{at}/queue/zookeeper_limits", b"count=1000,bytes=-1")
+    client.create(f"/zookeeper/quota{at}/queue/zookeeper_stats", b"count=0,bytes=0")
+    calls += [client.create_async(f"{at}/queue/n-", b"%d" % i, sequence=True) for i in range(20)]
+
+    create = CreateContainer(f"{at}/container", b"c", OPEN_ACL_UNSAFE, CONTAINER)
+    calls.append(call(client, create))
+    calls.append(call(client, create._replace(path=f"{at}/container/in")))
+    calls.append(call(client, create._replace(path=f"{at}/container/in/empty")))
+    calls.append(client.delete_async(f"{at}/container/in/empty"))
+    create = CreateTtl(f"{at}/ttl", (b"t", HOUR), OPEN_ACL_UNSAFE, TTL)
+    calls.append(call(client, create))
+    calls.append(call(client, create._replace(path=f"{at}/gone", data=(b"t", 1))))
+    extended = [
+        create._replace(path=f"{at}/ttl2"),
+        CreateContainer(f"{at}/container2", b"c", OPEN_ACL_UNSAFE, CONTAINER),
+        Create2(f"{at}/container2/in", None, ours, 0),
+    ]
+    calls.append(call(client, Multi(extended)))
+
+    holder.create(f"{at}/held", b"", ephemeral=True)
+    holder.create(f"{at}/held-", b"", ephemeral=True, sequence=True)
+    guest = KazooClient(f"127.0.0.1:{client.hosts[0][1]}", timeout=60)
+    guest.start()
+    for i in range(3):
+        guest.create(f"{at}/guest-", b"%d" % i, ephemeral=True, sequence=True)
+    leave(guest)
+
     many = client.transaction()
-    many.create("/multi", b"1")
-    many.create("/multi/a", b"2")
-    many.set_data("/multi", b"3")
-    many.commit()
-    lost = client.transaction()
-    lost.delete("/multi/a")
-    lost.delete("/none")
-    lost.commit()
-    client.set_acls("/multi/a", [make_digest_acl("bob", "secret", read=True, admin=True)])
+    many.create(f"{at}/multi", b"1")
+    many.create(f"{at}/multi/a", b"2")
+    many.check(f"{at}/multi", 0)
+    many.create(f"{at}/multi/b-", b"2", sequence=True)
+    many.set_data(f"{at}/multi", b"3")
+    many.delete(f"{at}/queue/n-%010d" % 1)
+    assert len(many.commit()) == 6
+    for _ in range(3):
+        lost = client.transaction()
+        lost.delete(f"{at}/multi/a")
+        lost.delete(f"{at}/none")
+        assert isinstance(lost.commit()[1], NoNodeError)
+    client.set_acls(f"{at}/multi/a", [make_digest_acl("bob", "secret", read=True, admin=True)])
+    client.set_acls(f"{at}/multi", ours)
+    for one in calls:
+        one.get(20)
+    # Containers whose last child went and nodes whose time is up are removed by the server.
+    deadline = time.monotonic() + 20
+    while client.exists(f"{at}/gone") or client.exists(f"{at}/container"):
+        assert time.monotonic() < deadline, "the server does not remove containers"
+        time.sleep(0.05)
+    # What the snapshot does not hold.
+    for i in range(5):
+        client.set(f"{at}/null", b"%d" % i)
 
 
 def same(expected, found):
+    (expected, position), (found, found_position) = expected, found
+    assert position == found_position, f"{position}\n{found_position}"
     assert sorted(expected) == sorted(found), sorted(set(expected) ^ set(found))
     for path, node in expected.items():
         assert node == found[path], f"{path}:\n{node}\n{found[path]}"
 
 
-def main():
+class Journey:
+    """The way of one directory between the Apache `kind` and the server under test."""
+
+    def __init__(self, world, kind):
+        self.world, self.kind, self.turn = world, kind, 0
+        self.holder = self.session = self.served = None
+
+    def fill(self):
+        """Adds to the directory, and notes what its server serves now."""
+        self.turn += 1
+        client = self.world.client()
+        fill(client, self.holder, f"/turn{self.turn}")
+        leave(client)
+        self.served = self.world.state()
+
+    def takes_over(self, kind, compression=""):
+        """The next server serves what the one before served, also to a session from then."""
+        # The server is gone, so this does not end the session; but an Apache that starts while a
+        # client tries to connect may leave that connection open and never answer.
+        leave(self.holder)
+        self.world.run(kind, compression)
+        position = self.world.position()
+        tree = self.world.tree()
+        same(self.served, (tree, position))
+        self.holder = self.world.client(client_id=self.session)
+        held = self.holder.exists("/turn1/held")
+        assert held.ephemeralOwner == self.holder.client_id[0] == self.session[0]
+        self.served = tree, self.world.position()
+
+    def logs_alone(self):
+        """The logs from the first transaction on say the same without any snapshot."""
+        alone = World(self.world.home / "alone")
+        without = shutil.ignore_patterns("snapshot.*")
+        shutil.copytree(self.world.data, alone.data, ignore=without)
+        try:
+            alone.run(UNDER_TEST, "", "-Dzookeeper.snapshot.trust.empty=true")
+            position = alone.position()
+            same(self.served, (alone.tree(), position))
+        finally:
+            alone.kill()
+
+    def __iter__(self):
+        """Yields after each check what it was."""
+        kind, world = self.kind, self.world
+        world.run(kind)
+        self.holder = world.client()
+        self.session = self.holder.client_id
+        forgotten = world.client(timeout=110)
+        # 3.5 has no compression.
+        compressions = [""] if kind.startswith("apache-3.5.") else ["gz", "snappy", ""]
+        for turn, compression in enumerate(compressions):
+            older = world.newest_snapshot()
+            self.fill()
+            assert world.newest_snapshot() > older
+            if turn == 0:
+                assert len(self.served[1].sessions) == 2, self.served[1]
+                world.kill()
+                leave(forgotten)
+                self.logs_alone()
+                yield "its logs alone are read"
+            else:
+                world.server.stop()
+            self.takes_over(UNDER_TEST, compression)
+            yield "its directory is taken over"
+            self.fill()
+            world.kill()
+            self.takes_over(UNDER_TEST, compression)
+            yield "ours goes on after a crash"
+            world.server.stop()
+            if UNDER_TEST == "ringkeeper":
+                assert world.newest_snapshot() == (self.served[1].zxid, compression)
+            self.takes_over(kind, compression)
+            yield f"our snapshot {compression} is taken over"
+        self.fill()
+        world.kill()
+        self.takes_over(UNDER_TEST)
+        yield "ours takes over what it had given back"
+        leave(self.holder)
+        held = self.world.tree()
+        assert not [path for path in held if "held" in path]
+        yield "the session ends"
+
+
+def main(kinds):
     passed = failed = 0
-    with tempfile.TemporaryDirectory(prefix="foreign-") as home:
-        world = World(home)
-        world.run("apache")
-        holder = world.client()
-        fill(holder)
-        holder.create("/held", b"", ephemeral=True)
-        owner = holder.client_id[0]
-        kept = {}
-
-        def read():
-            kept["tree"] = world.tree()
-            world.kill()
-            world.run(UNDER_TEST)
-            same(kept["tree"], world.tree())
-
-        def session():
-            assert holder.retry(holder.exists, "/held").ephemeralOwner == owner
-            holder.stop()
-            client = world.client()
-            assert client.exists("/held") is None
-            client.stop()
-
-        def go_on():
-            client = world.client()
-            assert client.create("/app/queue/n-", b"", sequence=True) == "/app/queue/n-0000000500"
-            before = kept["tree"]["/app"][1]
-            assert client.set("/app", b"on").version == before.version + 1
-            assert client.exists("/app").mzxid > before.mzxid
-            fill_more = [client.create_async(f"/app/empty/{i}", b"more") for i in range(1000)]
-            for one in fill_more:
-                one.get(20)
-            client.stop()
-            kept["tree"] = world.tree()
-
-        def crash():
-            world.kill()
-            world.run(UNDER_TEST)
-            same(kept["tree"], world.tree())
-
-        def back():
-            world.server.stop()
-            world.run("apache")
-            same(kept["tree"], world.tree())
-            world.server.stop()
-
-        for check in (read, session, go_on, crash, back):
+    for kind in kinds:
+        started, done = time.monotonic(), "the start"
+        with tempfile.TemporaryDirectory(prefix="foreign-") as home:
+            world = World(home)
             try:
-                check()
-                passed += 1
+                for done in Journey(world, kind):
+                    passed += 1
+                    print(f"{kind}: {done}")
             except Exception:
                 failed += 1
-                print(f"FAILED {check.__name__}")
+                print(f"FAILED {kind}, after: {done}")
                 traceback.print_exc(file=sys.stdout)
-        if failed:
-            for log in pathlib.Path(home).glob("*.log"):
-                print(f"--- {log.name} ---\n{log.read_text(errors='replace')}")
+                for log in pathlib.Path(home).rglob("*.log"):
+                    print(f"--- {log.name} ---\n{log.read_text(errors='replace')}")
+            finally:
+                world.kill()
+        print(f"{kind}: {time.monotonic() - started:.1f} s", flush=True)
     print(f"{passed} passed, {failed} failed")
     return failed != 0
 
 
-sys.exit(main())
+sys.exit(main(sys.argv[1:]))
