@@ -277,6 +277,31 @@ fn a_torn_tail_is_cut_and_the_log_goes_on() {
     assert_eq!(dirs.recover().unwrap().1.txns, (1..=30).collect::<Vec<_>>());
 }
 
+/// The snapshot covers all but a write that was torn, so nothing of the log is replayed. It goes on
+/// behind what is there all the same: should the snapshot break one day, all of it is needed.
+#[test]
+fn a_log_that_a_snapshot_made_superfluous_goes_on_without_a_gap() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        write_all(writer, 1..=10);
+        writer.ask_roll();
+        write_all(writer, 11..=11);
+    });
+    dirs.put("snapshot.a", &snapshot_bytes(2));
+    let path = dirs.version_2().join("wal.b");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096..].fill(0);
+    fs::write(&path, &bytes).unwrap();
+    let state = dirs.run(|writer, _, _| write_all(writer, 11..=12));
+    assert_eq!((state.snapshot, state.txns), (Some(Zxid(10)), vec![]));
+    assert_eq!(dirs.names("wal."), ["wal.1", "wal.b"]);
+    dirs.put("snapshot.a", b"broken");
+    let (recovered, state) = dirs.recover().unwrap();
+    assert_eq!((state.snapshot, recovered.last_zxid), (Some(Zxid(0)), Zxid(12)));
+    assert_eq!(state.txns, (1..=12).collect::<Vec<_>>());
+}
+
 #[test]
 fn a_segment_whose_name_was_lost_is_found() {
     let dirs = Dirs::new();

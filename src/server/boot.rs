@@ -593,3 +593,91 @@ fn describe_dirs(settings: &Settings) -> String {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, RawConfig, check};
+
+    fn settings(lines: &str) -> Settings {
+        let mut raw = RawConfig::new();
+        raw.add_file("zoo.cfg", format!("dataDir=/d\nclientPort=2181\n{lines}").as_bytes());
+        check(&raw, &Environment::default()).into_settings().unwrap().0
+    }
+
+    #[test]
+    fn a_fatal_error_ends_the_server_whatever_the_other_workers_do() {
+        let (mailbox, inbox) = Mailbox::new().unwrap();
+        while mailbox.send(Message::Stop).is_ok() {}
+        let (never, waits) = bounded::<()>(1);
+        let stuck = std::thread::spawn(move || {
+            let _ = waits.recv();
+            drop(inbox);
+        });
+        let (ended_out, ended) = bounded(1);
+        ended_out.send(Ended::Fatal("the log cannot be written".to_owned())).unwrap();
+        let started = Started {
+            listening: Vec::new(),
+            data: String::new(),
+            recovery: String::new(),
+            features: RingFeatures::default(),
+            topology: Topology { workers: Vec::new() },
+        };
+        let (threads, mailboxes) = (vec![stuck], vec![mailbox]);
+        let server = Server { threads, mailboxes, ended, settled: bounded(1).1, started };
+        let (code_out, code) = bounded(1);
+        std::thread::spawn(move || code_out.send(server.join()));
+        assert_eq!(code.recv_timeout(Duration::from_secs(20)), Ok(1));
+        drop(never);
+    }
+
+    #[test]
+    fn multishot_that_is_required_and_missing_is_refused() {
+        let (mailbox, inbox) = Mailbox::new().unwrap();
+        let front = FrontOptions::default();
+        let census = Arc::new(Census::new(0, 0));
+        let settings = settings("ringkeeper.uring.multishot=on\n");
+        assert_eq!(settings.ring.uring_multishot, Some(true));
+        let parts = WorkerParts {
+            index: 0,
+            cpu: None,
+            edge: Some(Edge::new(front, census, Vec::new(), false)),
+            brain: None,
+            log: None,
+            inbox,
+            mailboxes: vec![mailbox],
+            front_at: vec![0],
+            replica_at: 0,
+            log_at: 0,
+            measures: Arc::new(Measures::default()),
+            // As on a kernel that lacks it.
+            ring: RingOptions { multishot: false, ..ring_options(&settings, true) },
+            busy_poll: Duration::ZERO,
+        };
+        let (ready_out, ready) = bounded(1);
+        let (ended_out, ended) = bounded(1);
+        run_worker(parts, true, &ready_out, &ended_out);
+        let refusal = ready.try_recv().unwrap().unwrap_err();
+        assert!(refusal.starts_with("ringkeeper.uring.multishot=on"), "{refusal}");
+        assert!(refusal.contains("set it to auto"), "{refusal}");
+        assert!(ended.try_recv().is_err(), "it did not run");
+    }
+
+    #[test]
+    fn a_segment_is_no_larger_than_a_log_may_be() {
+        for (lines, size) in [
+            ("", 64 << 20),
+            ("ringkeeper.log.segmentSizeInKb=1024\n", 1 << 20),
+            ("txnLogSizeLimitInKb=-1\n", 64 << 20),
+            ("txnLogSizeLimitInKb=0\n", 64 << 20),
+            ("txnLogSizeLimitInKb=8192\n", 8 << 20),
+            // Whole blocks.
+            ("txnLogSizeLimitInKb=101\n", 100 << 10),
+            // A segment has to hold something.
+            ("txnLogSizeLimitInKb=1\n", SEGMENT_MIN),
+            ("txnLogSizeLimitInKb=1000000\nringkeeper.log.segmentSizeInKb=128\n", 128 << 10),
+        ] {
+            assert_eq!(segment_size(&settings(lines)), size, "{lines}");
+        }
+    }
+}

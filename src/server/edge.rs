@@ -506,3 +506,170 @@ impl Edge {
         self.ready.is_empty() && self.sockets.iter().flatten().all(|socket| !socket.sending)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::IntoRawFd;
+
+    use super::*;
+    use crate::sys::cpu;
+    use crate::sys::ring::{Completion, RingOptions};
+
+    /// Only what sockets do matters here.
+    struct Deaf;
+
+    impl FrontSink for Deaf {
+        fn frames(&mut self, _: ConnId, _: &[u8]) {}
+
+        fn drained(&mut self, _: ConnId) {}
+
+        fn word(&mut self, _: ConnId, _: [u8; 4], _: &[u8]) {}
+    }
+
+    /// One connection over real sockets, the only one allowed.
+    struct Scene {
+        edge: Edge,
+        census: Arc<Census>,
+        ring: Ring,
+        now: Now,
+        conn: ConnId,
+        peer: TcpStream,
+    }
+
+    fn ring() -> Ring {
+        let (entries, multishot) = (64, true);
+        Ring::new(RingOptions { entries, multishot, buffers: 8, buffer_size: 4096 }).unwrap()
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+            let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let (socket, address) = listener.accept().unwrap();
+            let census = Arc::new(Census::new(0, 1));
+            let options = FrontOptions::default();
+            let mut edge = Edge::new(options, Arc::clone(&census), Vec::new(), false);
+            let (mut ring, now) = (ring(), cpu::now());
+            let conn = edge.adopt(now, &mut ring, socket.into_raw_fd(), address).unwrap().unwrap();
+            Scene { edge, census, ring, now, conn, peer }
+        }
+
+        /// Handles what the kernel completes until `is_done`.
+        fn run(&mut self, is_done: impl Fn(&Edge) -> bool) {
+            for _ in 0..1000 {
+                if is_done(&self.edge) {
+                    return;
+                }
+                self.ring.submit_and_wait(Some(Duration::from_millis(50))).unwrap();
+                while let Some(completion) = self.ring.next_completion() {
+                    let (edge, ring, now) = (&mut self.edge, &mut self.ring, self.now);
+                    match completion {
+                        Completion::Received { token, result, more } => {
+                            edge.received(now, ring, token, result, more, &mut Deaf).unwrap()
+                        }
+                        Completion::Sent { token, buf, result } => {
+                            edge.sent(now, ring, token, buf, result, &mut Deaf).unwrap()
+                        }
+                        other => panic!("unexpected {other:?}"),
+                    };
+                }
+            }
+            panic!("the kernel does not complete what it should");
+        }
+
+        fn assert_buried(&self) {
+            assert!(self.edge.front.is_empty());
+            assert!(self.edge.sockets.iter().all(Option::is_none));
+            let ip = self.peer.local_addr().unwrap().ip();
+            assert_eq!(self.census.enter(ip), Ok(()), "its place is taken");
+        }
+    }
+
+    #[test]
+    fn a_closed_connection_whose_peer_never_reads_is_buried() {
+        let mut scene = Scene::new();
+        // More than both sockets' buffers hold.
+        scene.edge.queue(scene.conn, &vec![7; 48 << 20]);
+        scene.edge.send_ready(&mut scene.ring).unwrap();
+        let mut gone = Vec::new();
+        scene.edge.close(scene.now, scene.conn, true);
+        scene.now.mono = scene.now.mono + CLOSE_LIMIT / 2;
+        scene.edge.sweep(scene.now, &mut gone);
+        assert!(!scene.edge.is_flushed(), "it has its time to read");
+        scene.now.mono = scene.now.mono + CLOSE_LIMIT / 2;
+        scene.edge.sweep(scene.now, &mut gone);
+        scene.run(|edge| edge.front.is_empty());
+        scene.assert_buried();
+        assert_eq!(gone, [], "the replica closed it itself");
+    }
+
+    #[test]
+    fn a_closed_connection_whose_peer_never_closes_is_buried() {
+        let mut scene = Scene::new();
+        scene.edge.queue(scene.conn, b"bye");
+        scene.edge.send_ready(&mut scene.ring).unwrap();
+        scene.edge.close(scene.now, scene.conn, true);
+        scene.run(Edge::is_flushed);
+        assert!(!scene.edge.front.is_empty(), "the peer may still read");
+        scene.now.mono = scene.now.mono + LINGER;
+        scene.edge.sweep(scene.now, &mut Vec::new());
+        scene.run(|edge| edge.front.is_empty());
+        scene.assert_buried();
+    }
+
+    #[test]
+    fn a_dying_connection_is_buried_whatever_completes_last() {
+        // ENOBUFS, ECANCELED, ECONNRESET.
+        for errno in [105, 125, 104] {
+            let mut scene = Scene::new();
+            scene.edge.close(scene.now, scene.conn, false);
+            assert!(!scene.edge.front.is_empty(), "the kernel still receives for it");
+            let token = TOKEN_RECV | scene.conn.0 & !KIND;
+            let last = Err(io::Error::from_raw_os_error(errno));
+            let (now, ring) = (scene.now, &mut scene.ring);
+            let gone = scene.edge.received(now, ring, token, last, false, &mut Deaf).unwrap();
+            assert_eq!(gone, Gone::No);
+            scene.assert_buried();
+        }
+    }
+
+    #[test]
+    fn short_sends_go_on_where_they_ended() {
+        let mut scene = Scene::new();
+        let first: Vec<u8> = (0..200).collect();
+        let token = TOKEN_SEND | scene.conn.0 & !KIND;
+        // A ring that is never submitted sends nothing; the test plays the kernel's part.
+        let mut idle = ring();
+        scene.edge.queue(scene.conn, &first);
+        scene.edge.send_ready(&mut idle).unwrap();
+        scene.edge.queue(scene.conn, b"second");
+        for (sent, is_last) in [(10, false), (20, true)] {
+            let ring = if is_last { &mut scene.ring } else { &mut idle };
+            let (now, buf) = (scene.now, first.clone());
+            let gone = scene.edge.sent(now, ring, token, buf, Ok(sent), &mut Deaf).unwrap();
+            assert_eq!(gone, Gone::No);
+            assert!(!scene.edge.is_flushed());
+        }
+        // From here on it is the kernel itself.
+        scene.run(Edge::is_flushed);
+        let mut taken = vec![0; 170 + 6];
+        scene.peer.read_exact(&mut taken).unwrap();
+        assert_eq!(taken, [&first[30..], b"second"].concat());
+    }
+
+    #[test]
+    fn a_send_that_takes_nothing_ends_the_connection() {
+        let mut scene = Scene::new();
+        let token = TOKEN_SEND | scene.conn.0 & !KIND;
+        let mut idle = ring();
+        scene.edge.queue(scene.conn, b"reply");
+        scene.edge.send_ready(&mut idle).unwrap();
+        let (now, buf) = (scene.now, b"reply".to_vec());
+        let gone = scene.edge.sent(now, &mut scene.ring, token, buf, Ok(0), &mut Deaf).unwrap();
+        assert_eq!(gone, Gone::Yes(scene.conn));
+        scene.run(|edge| edge.front.is_empty());
+        scene.assert_buried();
+    }
+}

@@ -77,3 +77,21 @@ fn a_client_that_never_reads_costs_little_and_disturbs_nobody() {
     drop((hog, link));
     client.ping();
 }
+
+#[test]
+fn a_slow_sync_is_warned_about_wherever_the_log_is_written() {
+    let warning = "fsync-ing the write ahead log took";
+    for place in ["ringkeeper.network.threads=1", "ringkeeper.cores.log=0"] {
+        for (threshold, warns) in [(0, true), (3_600_000, false)] {
+            let threshold = format!("fsync.warningthresholdms={threshold}");
+            let config = vec![place.to_owned(), threshold];
+            let server = Server::start(Options { config, ..Options::default() });
+            server.connect().create("/a", b"", 0).ok();
+            if warns {
+                server.wait_for_output(0, warning);
+            } else {
+                assert!(!server.stderr().contains(warning), "{}", server.stderr());
+            }
+        }
+    }
+}
