@@ -215,7 +215,13 @@ impl Replica {
     pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
         match input {
             Input::Opened { conn, peer } => self.opened(now, conn, peer),
-            Input::Frames { conn, bytes } => self.frames(now, conn, bytes, fx),
+            Input::Frames { conn, bytes } => {
+                self.frames(now, conn, bytes, fx);
+                // A connection that was closed for these may have left the pipeline.
+                if self.has_room() {
+                    self.make_room(now, fx);
+                }
+            }
             Input::Drained { conn } => self.drained(now, conn, fx),
             Input::Closed { conn } => {
                 self.forget(conn);
@@ -493,6 +499,7 @@ impl Replica {
         if self.proposals.is_empty() {
             assert!(self.pending.is_empty(), "pending records without a proposal");
         }
+        assert!(!self.has_room(), "somebody waits in line although there is room");
         for client in self.clients.iter() {
             assert!(client.writes_applied <= client.writes_prepared, "{:?}", client.conn);
         }

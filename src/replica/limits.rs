@@ -3,7 +3,8 @@
 //!
 //! Corresponds to `RequestThrottler`, to the large request limit and the outstanding limit of
 //! `ZooKeeperServer`. Nothing polls: a request that waits in line goes on when another one is
-//! answered. Invariant: while requests wait in line there is a proposal whose end lets them in.
+//! answered. Invariant: while requests wait in line the pipeline is full, and each that leaves it,
+//! answered or forgotten with its connection, lets others in.
 
 use std::collections::VecDeque;
 
@@ -295,6 +296,11 @@ impl Replica {
             timeout_ms: client.timeout_ms,
             what,
         });
+    }
+
+    /// Whether somebody in line could be let in.
+    pub(super) fn has_room(&self) -> bool {
+        !self.limits.line.is_empty() && self.in_pipeline() < self.options.limits.requests_max
     }
 
     /// Transactions were applied: lets in who waits, as far as there is room.

@@ -11,7 +11,7 @@ use crate::pipeline::PrepareOptions;
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
     ACL_OPEN_BYTES, ConnectRequest, OpCode, XID_PING, begin_frame, end_frame, put_bool, put_buffer,
-    put_i32, put_str,
+    put_i32, put_str, session_password,
 };
 
 const TIMEOUT_MS: i32 = 10_000;
@@ -98,6 +98,11 @@ impl Scene {
     }
 
     fn try_connect(&mut self, slot: u32) -> ConnId {
+        self.connect_as(slot, SessionId(0))
+    }
+
+    /// A new connection that asks for a new session, or to go on with an old one.
+    fn connect_as(&mut self, slot: u32, session: SessionId) -> ConnId {
         let conn = ConnId::new(slot, 1);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         self.handle(Input::Opened { conn, peer });
@@ -107,8 +112,8 @@ impl Scene {
             protocol_version: 0,
             last_zxid_seen: Zxid(0),
             timeout_ms: TIMEOUT_MS,
-            session: SessionId(0),
-            password: &[0; 16],
+            session,
+            password: &session_password(session),
             read_only: Some(false),
         }
         .encode_into(&mut frame);
@@ -679,5 +684,71 @@ fn a_container_made_as_an_ephemeral_outlives_a_close_that_lists_nothing() {
         scene.send(b, &[exists(5, "/p/d"), delete(6, "/p/c"), delete(7, "/p/d"), delete(8, "/p")]);
         scene.settle();
         assert_eq!(codes(scene.replies(b)), [0, 0, 0, 0], "lists: {lists}");
+    }
+}
+
+/// A choked connection holds the pipeline's only place; its client comes back on another one, and
+/// what it held is forgotten without anything being applied or sent.
+#[test]
+fn a_connection_forgotten_without_an_answer_lets_others_in() {
+    let mut scene = Scene::new(1000, limits(|limits| limits.requests_max = 1));
+    let (a, b) = (scene.connect(0), scene.connect(1));
+    scene.send(a, &[create_with(1, "/big", &[7; 100_000], ACL_OPEN_BYTES)]);
+    scene.settle();
+    scene.fx.clear();
+    let get = |xid| {
+        request(xid, OpCode::GetData, |out| {
+            put_str(out, "/big");
+            put_bool(out, false);
+        })
+    };
+    scene.send(a, &(1..=15).map(get).collect::<Vec<_>>());
+    assert!(scene.replies(a).len() < 15, "the rest waits until these are sent");
+    scene.send(b, &[exists(1, "/big"), create(2, "/b"), exists(3, "/b")]);
+    assert_eq!(scene.replies(b), [], "there is no room");
+    let session = scene.replica.session_of(a);
+    let c = scene.connect_as(2, session);
+    assert!(scene.is_closed(a, CloseHow::Now));
+    assert_eq!(scene.xids(b), [1], "there is room");
+    scene.settle();
+    assert_eq!(scene.xids(b), [2, 3]);
+    assert_eq!((scene.replica.session_of(c), scene.replica.outstanding()), (session, 0));
+}
+
+/// What waits in line is done for its session or not at all, whatever became of its connection
+/// and whoever has its slot, and nothing stays counted.
+#[test]
+fn what_waits_for_a_closed_connection_is_counted_no_longer_than_it_waits() {
+    for drops in [true, false] {
+        let mut scene = Scene::new(
+            1000,
+            limits(|limits| {
+                limits.requests_max = 1;
+                limits.drop_stale = drops;
+                limits.large_request_threshold = 100;
+            }),
+        );
+        let (a, b) = (scene.connect(0), scene.connect(1));
+        scene.send(b, &[create(1, "/b")]);
+        scene.send(a, &[set_data(1, "/b", 200), exists(2, "/b"), create(3, "/a")]);
+        assert!(scene.replica.large_request_bytes() > 200);
+        // Its session ends with the line still full; another connection gets its slot.
+        scene.handle(Input::Closed { conn: a });
+        scene.pass(2 * TIMEOUT_MS as u64);
+        scene.handle(Input::Tick);
+        scene.pass(2000);
+        scene.handle(Input::Tick);
+        let again = ConnId::new(0, 2);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        scene.handle(Input::Opened { conn: again, peer });
+        scene.settle();
+        assert_eq!(scene.replica.session_count(), 0, "drops: {drops}");
+        let tree = scene.replica.tree();
+        assert_eq!(tree.find(&tree.key("/a")), None, "drops: {drops}: its session had ended");
+        assert_eq!(scene.replica.large_request_bytes(), 0, "drops: {drops}");
+        assert_eq!(scene.replica.outstanding(), 0, "drops: {drops}");
+        let client = scene.replica.clients().next().unwrap();
+        assert_eq!((client.conn, client.in_line, client.waiting_bytes), (again, 0, 0));
+        assert_eq!(scene.replies(again), []);
     }
 }

@@ -9,7 +9,9 @@ use ringkeeper::base::{ConnId, Instant, Now, Rng, SessionId, Zxid};
 use ringkeeper::front::whole_frames;
 use ringkeeper::log::RecoveryTarget;
 use ringkeeper::pipeline::PrepareOptions;
-use ringkeeper::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restore, Restored};
+use ringkeeper::replica::{
+    Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restore, Restored,
+};
 use ringkeeper::tree::{Tree, TreeOptions};
 use ringkeeper::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
@@ -43,7 +45,14 @@ impl Scene {
             ..PrepareOptions::default()
         };
         let seed = rng.next_u64();
-        let options = ReplicaOptions { prepare, seed, ..ReplicaOptions::default() };
+        let requests_max = [0, 1, 4][rng.below(3) as usize];
+        let limits = LimitOptions {
+            requests_max,
+            drop_stale: rng.chance(1, 2),
+            throttled_op_wait_ms: rng.chance(1, 2).then_some(1_000),
+            ..LimitOptions::default()
+        };
+        let options = ReplicaOptions { prepare, limits, seed, ..ReplicaOptions::default() };
         let restored = Restored {
             tree: Tree::new(TREE),
             sessions: Vec::new(),
