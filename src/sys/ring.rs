@@ -139,6 +139,8 @@ pub struct OpId(u64);
 
 const IGNORED: u64 = u64::MAX;
 const BUFFER_GROUP: u16 = 0;
+/// Tries to submit that bring neither success nor completions, before it is an error.
+const FRUITLESS_MAX: u32 = 1000;
 
 struct Buffers {
     ring: MmapMut,
@@ -299,6 +301,7 @@ impl Ring {
     }
 
     fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+        let mut fruitless = 0;
         loop {
             // SAFETY: every buffer that the entry points to is owned by the operation's slot or
             // by this ring, so it outlives the operation.
@@ -306,8 +309,30 @@ impl Ring {
             if pushed.is_ok() {
                 return Ok(());
             }
-            self.uring.submit()?;
+            let submitted = self.uring.submit();
+            self.after_submit(submitted, &mut fruitless)?;
         }
+    }
+
+    /// Makes the next try possible where the kernel takes nothing (EBUSY) before it has room for
+    /// its completions: they are kept here until asked for. Gives up if that goes on without any.
+    fn after_submit(
+        &mut self,
+        submitted: io::Result<usize>,
+        fruitless: &mut u32,
+    ) -> io::Result<()> {
+        let Err(error) = submitted else { return Ok(()) };
+        let errno = error.raw_os_error();
+        if !matches!(errno, Some(libc::EBUSY | libc::EAGAIN | libc::EINTR)) {
+            return Err(error);
+        }
+        let before = self.cqes.len();
+        self.cqes.extend(self.uring.completion());
+        *fruitless = if self.cqes.len() > before { 0 } else { *fruitless + 1 };
+        if *fruitless > FRUITLESS_MAX {
+            return Err(error);
+        }
+        Ok(())
     }
 
     fn start(&mut self, op: Op, entry: squeue::Entry) -> io::Result<OpId> {
@@ -607,5 +632,65 @@ mod tests {
     #[test]
     fn echoes_without_multishot() {
         echo(false);
+    }
+
+    /// A ring, both ends of a connection, and the ring's end registered nowhere.
+    fn pair() -> (Ring, TcpStream, TcpStream) {
+        let options = RingOptions { entries: 8, multishot: true, buffers: 4, buffer_size: 16 };
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let far = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (Ring::new(options).unwrap(), listener.accept().unwrap().0, far)
+    }
+
+    fn sent_tokens(ring: &mut Ring) -> Vec<u64> {
+        let mut tokens = Vec::new();
+        while let Some(completion) = ring.next_completion() {
+            let Completion::Sent { token, result, .. } = completion else {
+                panic!("unexpected {completion:?}")
+            };
+            assert_eq!(result.unwrap(), 1);
+            tokens.push(token);
+        }
+        tokens
+    }
+
+    #[test]
+    fn more_completions_than_their_queue_holds_are_all_handed_out() {
+        let (mut ring, near, _far) = pair();
+        // The queue holds 32.
+        for token in 0..500 {
+            ring.send(near.as_raw_fd(), vec![1], 0, token).unwrap();
+        }
+        let mut tokens = Vec::new();
+        while tokens.len() < 500 {
+            ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+            tokens.extend(sent_tokens(&mut ring));
+        }
+        tokens.sort_unstable();
+        assert_eq!(tokens, (0..500).collect::<Vec<_>>());
+        assert_eq!(ring.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_kernel_that_takes_nothing_before_its_completions_are_taken_goes_on() {
+        let busy = || Err(io::Error::from_raw_os_error(libc::EBUSY));
+        let (mut ring, near, _far) = pair();
+        for token in 0..4 {
+            ring.send(near.as_raw_fd(), vec![1], 0, token).unwrap();
+        }
+        ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+        let mut fruitless = 5;
+        ring.after_submit(busy(), &mut fruitless).unwrap();
+        assert_eq!(fruitless, 0);
+        assert!(ring.uring.completion().is_empty(), "the kernel has room");
+        assert_eq!(sent_tokens(&mut ring), [0, 1, 2, 3]);
+        // Without completions to take there is an end to it.
+        for _ in 0..FRUITLESS_MAX {
+            ring.after_submit(busy(), &mut fruitless).unwrap();
+        }
+        let error = ring.after_submit(busy(), &mut fruitless).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::EBUSY));
+        let other = Err(io::Error::from_raw_os_error(libc::ENOMEM));
+        assert!(ring.after_submit(other, &mut 0).is_err());
     }
 }
