@@ -8,6 +8,10 @@ use crate::base::{ConnId, Instant, SessionId, Xid};
 use crate::session::SessionSlot;
 use crate::wire::OpCode;
 
+/// How much may wait for a connection's own writes before its next frames are kept unread. All of
+/// it may have to be answered in one turn, see `Replica::answer_earlier`.
+pub const DEFERRED_MAX: usize = 128;
+
 /// Counters of one connection, shown by `cons` and `stat`.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnStats {
@@ -163,7 +167,7 @@ pub struct Client {
     pub turn: u64,
     /// Too much was answered in one turn: nothing more is done for it until that has been sent.
     pub choked: bool,
-    /// Frames that came while it was choked.
+    /// Frames that came while it was choked or too much was deferred.
     pub held: VecDeque<Box<[u8]>>,
     /// Asked to pause.
     pub paused: bool,
@@ -179,10 +183,15 @@ impl Client {
         self.writes_applied != self.writes_prepared || !self.deferred.is_empty()
     }
 
-    /// Whether something that came before the write applied last is still unanswered, which takes
-    /// a connection that was choked.
+    /// Whether something that came before its next write has not been done, which takes a
+    /// connection that was choked.
     pub fn owes_earlier(&self) -> bool {
-        self.deferred.front().is_some_and(|(after, _)| *after < self.writes_applied)
+        self.deferred.front().is_some_and(|(after, _)| *after <= self.writes_applied)
+    }
+
+    /// Whether a frame that comes now must be kept for later.
+    pub fn must_hold(&self) -> bool {
+        self.choked || !self.held.is_empty() || self.deferred.len() >= DEFERRED_MAX
     }
 
     /// Requests received and not answered.

@@ -15,7 +15,7 @@ use crate::wire::{
     put_multi_end, put_multi_error, put_multi_header, put_notification, put_str,
 };
 
-use super::client::{Client, Clients};
+use super::client::Clients;
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
 use super::stats::ServerStats;
@@ -151,6 +151,9 @@ impl Replica {
         if proposal.zxid != zxid {
             return Err(format!("the next proposal is {:?}", proposal.zxid));
         }
+        if let Some(conn) = proposal.conn {
+            self.answer_earlier(now, conn, fx);
+        }
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r).map_err(|e| e.to_string())?;
         let txn = Txn::decode_from(header.kind, &mut r).map_err(|e| e.to_string())?;
@@ -279,14 +282,6 @@ impl Replica {
             }
             end_frame(out, start);
         };
-        if self.clients.get(conn).is_some_and(Client::owes_earlier) {
-            let mut reply = Vec::new();
-            encode(&mut reply);
-            self.stats.responded(reply.len().saturating_sub(4));
-            self.defer_answer(conn, reply, matches!(txn, Txn::CloseSession(_)));
-            self.stats.sent += 1;
-            return self.update_answered(now, conn, proposal, err);
-        }
         fx.send(conn, encode);
         self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;

@@ -13,7 +13,7 @@ use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
 use crate::metrics::{Histogram, Summary};
 use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
 
-use super::client::{Client, Deferred, Stage};
+use super::client::{Client, DEFERRED_MAX, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
@@ -204,7 +204,7 @@ impl Replica {
         }
     }
 
-    /// Keeps a frame of a choked connection.
+    /// Keeps a frame for later.
     pub(super) fn hold_frame(&mut self, conn: ConnId, frame: &[u8]) {
         if let Some(client) = self.clients.get_mut(conn) {
             client.waiting_bytes += frame.len() + FRAME_OVERHEAD;
@@ -219,8 +219,14 @@ impl Replica {
         client.choked = false;
         client.turn_bytes = 0;
         self.drain_deferred(now, conn, fx);
+        self.make_room(now, fx);
+    }
+
+    /// Goes on with frames that were kept, unless there is a new reason to keep them.
+    pub(super) fn take_held(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         while let Some(client) = self.clients.get_mut(conn)
             && !client.choked
+            && client.deferred.len() < DEFERRED_MAX
             && client.stage != Stage::Closing
             && let Some(frame) = client.held.pop_front()
         {
@@ -228,7 +234,6 @@ impl Replica {
             self.deferred_total -= 1;
             self.request(now, conn, &frame, fx);
         }
-        self.make_room(now, fx);
     }
 
     /// Counts something that waits no longer.
@@ -256,23 +261,6 @@ impl Replica {
         self.hold(conn, &what);
         if let Some(client) = self.clients.get_mut(conn) {
             client.deferred.push_back((client.writes_prepared, what));
-            self.deferred_total += 1;
-        }
-    }
-
-    /// Puts the reply of the write applied last behind what came before it, and the end of the
-    /// connection behind the reply if the write closed its session.
-    pub(super) fn defer_answer(&mut self, conn: ConnId, reply: Vec<u8>, closes: bool) {
-        let mut what = vec![Deferred::Reply(reply.into())];
-        if closes {
-            what.push(Deferred::Close);
-        }
-        for what in what.into_iter().rev() {
-            self.hold(conn, &what);
-            let Some(client) = self.clients.get_mut(conn) else { return };
-            let after = client.writes_applied;
-            let at = client.deferred.partition_point(|(other, _)| *other < after);
-            client.deferred.insert(at, (after, what));
             self.deferred_total += 1;
         }
     }

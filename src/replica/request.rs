@@ -14,7 +14,7 @@ use crate::wire::{
     end_frame, put_buffer, put_error_reply, put_error_txn, put_i32,
 };
 
-use super::client::{Clients, Deferred, Stage};
+use super::client::{Client, Clients, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effects};
 
@@ -22,6 +22,9 @@ use super::effects::{CloseHow, Effects};
 const TXN_BYTES_MAX: usize = 64 << 20;
 /// Bytes of transactions after which a batch goes to the log before the turn ends.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of replies to one connection in one turn that are owed ahead of its write.
+const URGENT_BYTES_MAX: usize = 64 << 20;
 
 /// Requests whose nodes are fetched together.
 const FETCH: usize = 16;
@@ -57,7 +60,7 @@ impl Replica {
             let Some(client) = self.clients.get_mut(conn) else { return };
             client.stats.received += 1;
             self.stats.received += 1;
-            if client.choked || !client.held.is_empty() {
+            if client.must_hold() {
                 self.hold_frame(conn, frame);
                 continue;
             }
@@ -363,13 +366,35 @@ impl Replica {
         self.ration(conn, fx.bytes.len() - before, fx);
     }
 
-    /// Runs what waited for a connection's own writes, as far as it may.
+    /// Runs what waited for a connection's own writes, as far as it may, then what was kept behind
+    /// that.
     pub(super) fn drain_deferred(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        self.run_deferred(now, conn, false, fx);
+        if self.clients.get(conn).is_some_and(|client| !client.held.is_empty()) {
+            self.take_held(now, conn, fx);
+        }
+    }
+
+    /// Before a write of a choked connection is applied: answers what came before it, which must
+    /// not see it, in spite of the ration. [`DEFERRED_MAX`] bounds how many that are, and a
+    /// connection for which even those make too many bytes is closed.
+    ///
+    /// [`DEFERRED_MAX`]: super::client::DEFERRED_MAX
+    pub(super) fn answer_earlier(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        if self.clients.get(conn).is_some_and(Client::owes_earlier) {
+            self.run_deferred(now, conn, true, fx);
+        }
+    }
+
+    fn run_deferred(&mut self, now: Now, conn: ConnId, is_urgent: bool, fx: &mut Effects) {
         loop {
             let Some(client) = self.clients.get_mut(conn) else { return };
-            match client.deferred.front() {
-                Some((after, _)) if *after <= client.writes_applied && !client.choked => {}
-                _ => return,
+            if !client.owes_earlier() || (client.choked && !is_urgent) {
+                return;
+            }
+            if client.turn_bytes > URGENT_BYTES_MAX {
+                log::warn!("closing {}: it asks for too much ahead of a write", client.peer);
+                return self.close(conn, CloseHow::Now, fx);
             }
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
             self.deferred_total -= 1;

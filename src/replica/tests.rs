@@ -627,24 +627,54 @@ fn what_one_turn_answers_is_bounded_and_stays_in_order() {
     frames.push(set_data(40, "/n", 1));
     frames.extend((41..80).map(get));
     frames.push(set_data(80, "/n", 1));
+    frames.extend((81..200).map(get));
     scene.send(a, &frames);
     let mut seen = Vec::new();
-    while seen.len() < 80 {
+    while seen.len() < 199 {
         scene.sync();
-        assert!(scene.fx.bytes.len() < 3 << 20, "{} bytes at once", scene.fx.bytes.len());
-        seen.extend(scene.xids(a));
+        assert!(scene.fx.bytes.len() < 10 << 20, "{} bytes at once", scene.fx.bytes.len());
+        seen.extend(scene.replies(a));
         let awaited = |e: &Effect| matches!(e, Effect::AwaitDrain { .. });
         let choked = scene.fx.list.iter().any(awaited);
         scene.fx.clear();
         if choked {
             scene.handle(Input::Drained { conn: a });
-            seen.extend(scene.xids(a));
+            assert!(scene.fx.bytes.len() < 10 << 20, "{} bytes at once", scene.fx.bytes.len());
+            seen.extend(scene.replies(a));
             if !scene.fx.list.iter().any(awaited) {
                 scene.fx.clear();
             }
         }
     }
-    assert_eq!(seen, (1..=80).collect::<Vec<_>>());
+    assert_eq!(seen.iter().map(|reply| reply.0).collect::<Vec<_>>(), Vec::from_iter(1..200));
+    // What was sent before a write must not see it.
+    for (xids, write) in [(1..40usize, 0), (40..80, 39), (80..200, 79)] {
+        for xid in xids {
+            assert_eq!(seen[xid - 1].1, seen[write].1, "{xid}");
+        }
+    }
+}
+
+#[test]
+fn what_is_owed_ahead_of_a_write_is_bounded() {
+    let mut scene = Scene::new(1_000_000, limits(|_| {}));
+    let a = scene.connect(0);
+    scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES), create(2, "/n")]);
+    scene.settle();
+    scene.fx.clear();
+    let get = |xid| {
+        request(xid, OpCode::GetData, |out| {
+            put_str(out, "/big");
+            put_bool(out, false);
+        })
+    };
+    let mut frames = vec![set_data(1, "/n", 1)];
+    frames.extend((2..100).map(get));
+    frames.push(set_data(100, "/n", 1));
+    scene.send(a, &frames);
+    scene.sync();
+    assert!(scene.fx.bytes.len() < 70 << 20, "{} bytes at once", scene.fx.bytes.len());
+    assert!(scene.is_closed(a, CloseHow::Now));
 }
 
 /// What is asked for as an ephemeral container is an ephemeral until it is applied, a container
