@@ -1,8 +1,9 @@
 //! Ringkeeper against Apache ZooKeeper: `rk-diff` on a few seeds, and the proof that it can fail.
 //!
 //! Needs Apache's class path, which `tools/test --setup-apache` fetches; without it these tests
-//! say so and pass, unless RK_REQUIRE_APACHE=1 is set.
+//! say so and pass, unless RK_REQUIRE_APACHE=1 is set, as `tools/test` does.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -13,7 +14,9 @@ fn class_path() -> Option<PathBuf> {
     let is_required = std::env::var_os("RK_REQUIRE_APACHE").is_some_and(|value| value == "1");
     assert!(found.is_some() || !is_required, "run tools/test --setup-apache first");
     if found.is_none() {
-        eprintln!("not compared: Apache ZooKeeper is not set up, see tools/test --setup-apache");
+        // Past the test harness, which keeps what a passing test prints to itself.
+        let text = b"SKIPPED: not compared with Apache ZooKeeper, see tools/test --setup-apache\n";
+        std::io::stderr().write_all(text).expect("standard error");
     }
     found
 }
@@ -50,11 +53,11 @@ fn ringkeeper_is_like_apache() {
     let binary = format!("ringkeeper:{}", env!("CARGO_BIN_EXE_ringkeeper"));
     // The second batch is of long histories, the third of everything there is.
     for batch in [
-        &["--count", "100"][..],
+        &["--count", "120"][..],
         &["--seed", "10000", "--count", "40", "--ops", "100"],
         &["--seed", "500", "--count", "20", "--all"],
     ] {
-        let Some(output) = rk_diff(&binary, &[batch, &["--no-words"]].concat()) else { return };
+        let Some(output) = rk_diff(&binary, batch) else { return };
         assert!(output.status.success(), "{}", text(&output));
     }
 }
