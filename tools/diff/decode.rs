@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug)]
 pub struct Normalizer {
     base: i64,
+    // Further zxids to count from, ascending.
+    marks: Vec<i64>,
     now_ms: i64,
     sessions: Vec<i64>,
     times: BTreeMap<i64, i64>,
@@ -21,20 +23,29 @@ const CLOCK_SLACK_MS: i64 = 3_600_000;
 impl Normalizer {
     /// For a history that starts when the server's last zxid is `base` and the time is `now_ms`.
     pub fn new(base: i64, now_ms: i64) -> Normalizer {
-        Normalizer { base, now_ms, sessions: Vec::new(), times: BTreeMap::new() }
+        let (marks, sessions) = (Vec::new(), Vec::new());
+        Normalizer { base, marks, now_ms, sessions, times: BTreeMap::new() }
     }
 
-    /// Zxid at the start of the history.
+    /// Zxid at the start of the history, or the last that was marked.
     pub fn base(&self) -> i64 {
-        self.base
+        self.marks.last().copied().unwrap_or(self.base)
+    }
+
+    /// From here on zxids count from `zxid`, which must be the server's last: how many
+    /// transactions there were before is up to timing.
+    pub fn mark(&mut self, zxid: i64) {
+        self.marks.push(zxid);
     }
 
     /// A zxid relative to the start; older ones are all the same, as other histories made them.
     pub fn zxid(&self, zxid: i64) -> String {
-        match zxid {
-            ..=0 => zxid.to_string(),
+        let marks = self.marks.partition_point(|mark| *mark <= zxid);
+        match (zxid, marks) {
+            (..=0, _) => zxid.to_string(),
             _ if zxid < self.base => "old".to_owned(),
-            _ => format!("z+{}", zxid - self.base),
+            (_, 0) => format!("z+{}", zxid - self.base),
+            (_, n) => format!("z{n}+{}", zxid - self.marks[n - 1]),
         }
     }
 
@@ -213,6 +224,8 @@ mod tests {
     fn zxids_are_relative_and_sessions_ordinal() {
         let mut n = Normalizer::new(10, 0);
         assert_eq!((n.zxid(-1), n.zxid(9), n.zxid(12)), ("-1".into(), "old".into(), "z+2".into()));
+        n.mark(15);
+        assert_eq!((n.zxid(12), n.zxid(17), n.base()), ("z+2".into(), "z1+2".into(), 15));
         assert_eq!(
             (n.session(77), n.session(5), n.session(77)),
             ("S0".into(), "S1".into(), "S0".into())

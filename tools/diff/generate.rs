@@ -5,7 +5,7 @@
 //! [`Limits`].
 
 use crate::codec::{Writer, quote};
-use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen};
+use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen, Since};
 use crate::requests;
 use crate::words;
 use ringkeeper::base::Rng;
@@ -48,21 +48,41 @@ pub enum Theme {
     Multi,
     /// Ephemerals, session ends and session moves.
     Sessions,
+    /// Auth packets among pipelined requests.
+    Auth,
 }
 
-const THEMES: [Theme; 6] =
-    [Theme::Mixed, Theme::Watches, Theme::Acl, Theme::Quota, Theme::Multi, Theme::Sessions];
+const THEMES: [Theme; 7] = [
+    Theme::Mixed,
+    Theme::Watches,
+    Theme::Acl,
+    Theme::Quota,
+    Theme::Multi,
+    Theme::Sessions,
+    Theme::Auth,
+];
+
+/// An action, and the slot that must do it if it matters.
+type Step = (Option<usize>, Action);
 
 /// The history of `seed` below `root`.
 pub fn history(seed: u64, root: &str, limits: Limits) -> Vec<Op> {
     let rng = Rng::new(seed ^ 0xd1ff);
     let mut g = Generator { rng, root: root.to_owned(), theme: Theme::Mixed, limits, xid: 0 };
     g.theme = g.pick(&THEMES);
-    let mut actions: Vec<Action> =
-        requests::preamble(&mut g).into_iter().map(Action::Call).collect();
-    actions.resize_with(limits.ops.max(actions.len()), || g.action());
-    let mut op = |(index, action)| Op { index, slot: g.pick(&[0, 0, 0, 1, 1, 2]) % SLOTS, action };
-    actions.into_iter().enumerate().map(&mut op).collect()
+    let mut steps: Vec<Step> =
+        requests::preamble(&mut g).into_iter().map(|r| (None, Action::Call(r))).collect();
+    while steps.len() < limits.ops {
+        match g.script() {
+            Some(script) => steps.extend(script),
+            None => steps.push((None, g.action())),
+        }
+    }
+    let mut op = |(index, (slot, action)): (usize, Step)| {
+        let any = g.pick(&[0, 0, 0, 1, 1, 2]) % SLOTS;
+        Op { index, slot: slot.unwrap_or(any), action }
+    };
+    steps.into_iter().enumerate().map(&mut op).collect()
 }
 
 impl Generator {
@@ -82,6 +102,80 @@ impl Generator {
         self.rng.below(bound) as usize
     }
 
+    /// Now and then several actions that only mean something together.
+    fn script(&mut self) -> Option<Vec<Step>> {
+        let percent = match self.theme {
+            Theme::Sessions => 8,
+            Theme::Watches => 5,
+            _ => 1,
+        };
+        if !self.percent(percent) {
+            return None;
+        }
+        let slot = self.below(SLOTS as u64);
+        let other = (slot + 1 + self.below(SLOTS as u64 - 1)) % SLOTS;
+        Some(if self.percent(50) { self.comeback(slot, other) } else { self.move_to(slot, other) })
+    }
+
+    /// A client loses its connection, comes back and registers its watches again.
+    fn comeback(&mut self, slot: usize, other: usize) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        for _ in 0..self.below(3) {
+            steps.push((Some(slot), Action::Call(requests::watching(self))));
+        }
+        steps.push((Some(slot), Action::Disconnect));
+        for _ in 0..self.below(4) {
+            steps.push((Some(other), Action::Call(requests::simple_write(self))));
+        }
+        let seen = self.pick(&[Seen::Zero, Seen::Last]);
+        let connect = Connect { identity: Identity::Slot(slot), seen, ..Connect::PLAIN };
+        let mut request = requests::set_watches(self);
+        if self.percent(70) {
+            request.text = request.text.replacen("relativeZxid=z+", "relativeZxid=last seen+", 1);
+            request.since = Some(Since::LastSeen);
+            request.body.splice(..8, [0; 8]);
+        }
+        if self.percent(50) {
+            steps.push((Some(slot), Action::Connect(connect)));
+            steps.push((Some(slot), Action::Call(request)));
+        } else {
+            steps.push((Some(slot), Action::Eager(connect, vec![request])));
+        }
+        for _ in 0..=self.below(3) {
+            steps.push((Some(other), Action::Call(requests::simple_write(self))));
+        }
+        steps
+    }
+
+    /// A session is taken over by another connection while the first one lives, and perhaps ends
+    /// there.
+    fn move_to(&mut self, slot: usize, other: usize) -> Vec<Step> {
+        let identity = match self.below(8) {
+            0 => Identity::WrongPassword(slot),
+            1 => Identity::ShortPassword(slot),
+            _ => Identity::Slot(slot),
+        };
+        let connect = Connect { identity, seen: Seen::Last, ..Connect::PLAIN };
+        let mut steps = vec![
+            (Some(slot), Action::Call(requests::ephemeral(self))),
+            (Some(slot), Action::Call(requests::watching(self))),
+            (Some(other), Action::Connect(connect)),
+            (Some(other), Action::Call(requests::ephemeral(self))),
+        ];
+        if self.percent(40) {
+            let close = self.numbered(-11, Writer::new(), "closeSession".into());
+            steps.push((Some(other), Action::Call(close)));
+        }
+        if self.percent(50) {
+            let back = Connect { identity: Identity::Slot(slot), ..connect };
+            steps.push((Some(slot), Action::Connect(back)));
+        }
+        for at in [slot, other] {
+            steps.push((Some(at), Action::Call(requests::any(self))));
+        }
+        steps
+    }
+
     fn action(&mut self) -> Action {
         if self.theme == Theme::Sessions && self.percent(12) {
             return if self.percent(80) {
@@ -93,15 +187,22 @@ impl Generator {
         if self.limits.is_expiring && self.percent(3) {
             return Action::Expire((0..4).map(|_| requests::ephemeral(self)).collect());
         }
+        if self.theme == Theme::Auth && self.percent(40) {
+            return self.burst();
+        }
         match self.below(1000) {
-            0..40 => Action::Connect(self.connect()),
+            0..30 => Action::Connect(self.connect()),
+            30..40 => {
+                let Action::Burst(requests) = self.burst() else { return Action::Disconnect };
+                Action::Eager(self.connect(), requests)
+            }
             40..50 => Action::Disconnect,
             50..58 => self.raw(),
             58..66 => self.hello(),
-            66..82 => Action::Word(self.pick(&words::WORDS).to_owned()),
-            82..120 => self.burst(),
-            120..124 => Action::Call(self.huge()),
-            124..170 => Action::Call(self.mutated()),
+            66..92 => Action::Word(self.pick(&words::WORDS).to_owned()),
+            92..130 => self.burst(),
+            130..134 => Action::Call(self.huge()),
+            134..180 => Action::Call(self.mutated()),
             _ => Action::Call(self.request()),
         }
     }
@@ -137,7 +238,7 @@ impl Generator {
             0 => self.pick(&[0, -3, -4, -8, i32::MIN, i32::MAX, 1]),
             _ => self.xid,
         };
-        Request { xid, op, body: body.0, text, is_zxid_relative: false }
+        Request { xid, op, body: body.0, text, since: None }
     }
 
     fn request(&mut self) -> Request {
@@ -147,16 +248,29 @@ impl Generator {
         if self.percent(50) { requests::themed(self) } else { requests::any(self) }
     }
 
-    /// Pipelined requests. What the reference answers by timing is left out: auth packets, whose
-    /// replies overtake, and writes behind a setACL or under a quota, which are checked against
-    /// whatever has been applied by then.
+    /// Pipelined requests. What the reference answers by timing is left out: writes behind a
+    /// setACL or under a quota, which are checked against whatever has been applied by then. Xids
+    /// are all different, so that replies that overtake can be told apart.
     fn burst(&mut self) -> Action {
         let count = 2 + self.below(7);
+        let auths = if self.theme == Theme::Auth { 25 } else { 4 };
         let mut all: Vec<Request> = Vec::with_capacity(count);
         while all.len() < count {
-            let request = self.request();
+            let mut request = match self.below(100) {
+                at if at < auths => requests::auth(self),
+                99 => self.numbered(-11, Writer::new(), "closeSession".into()),
+                _ => self.request(),
+            };
+            request.xid = self.xid;
+            // Without a scheme the reference closes on the spot, whatever it still has to send;
+            // it answers auth packets until the session's end is applied; and a reply to anything
+            // before a failed auth packet makes it go on reading what is behind, for a moment.
+            let is_ended = all.iter().any(|before| before.op == -11);
+            let is_failed = all.iter().any(requests::is_bad_auth);
+            let is_racing = request.op == 100 && (is_ended || requests::is_schemeless(&request))
+                || is_failed && (request.is_write() || matches!(request.op, -11 | 100));
             let is_last = request.op == 7 || (self.theme == Theme::Quota && request.is_write());
-            if requests::may_be_pipelined(request.op) {
+            if requests::may_be_pipelined(request.op) && !is_racing {
                 all.push(request);
                 if is_last {
                     break;

@@ -19,8 +19,17 @@ pub struct Request {
     pub body: Vec<u8>,
     /// The request in words.
     pub text: String,
-    /// The first 8 bytes of the body are a zxid relative to the start of the history.
-    pub is_zxid_relative: bool,
+    /// What the first 8 bytes of the body are relative to, if they are a zxid.
+    pub since: Option<Since>,
+}
+
+/// What a zxid in a request counts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Since {
+    /// The start of the history.
+    Start,
+    /// The last answer that the slot got, as a client counts that connects again.
+    LastSeen,
 }
 
 /// Which session a handshake asks for.
@@ -83,6 +92,8 @@ pub enum Action {
     Call(Request),
     /// Several requests in one write, replies awaited afterwards.
     Burst(Vec<Request>),
+    /// A handshake and requests in one write.
+    Eager(Connect, Vec<Request>),
     /// Bytes that no client sends, on the slot's connection; ends when the server closes.
     Raw(Vec<u8>, String),
     /// Bytes as the first ones of a fresh connection; ends when the server closes or answers.
@@ -117,26 +128,33 @@ impl fmt::Display for Request {
     }
 }
 
+impl fmt::Display for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "connect {:?} timeout={} readOnly={:?} lastZxidSeen={:?}",
+            self.identity, self.timeout_ms, self.read_only, self.seen
+        )
+    }
+}
+
+fn list(f: &mut fmt::Formatter<'_>, what: &str, requests: &[Request]) -> fmt::Result {
+    write!(f, "{what} {}:", requests.len())?;
+    requests.iter().try_for_each(|request| write!(f, "\n           {request}"))
+}
+
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:>4} c{} ", self.index, self.slot)?;
         match &self.action {
-            Action::Connect(connect) => write!(
-                f,
-                "connect {:?} timeout={} readOnly={:?} lastZxidSeen={:?}",
-                connect.identity, connect.timeout_ms, connect.read_only, connect.seen
-            ),
+            Action::Connect(connect) => connect.fmt(f),
             Action::Disconnect => write!(f, "disconnect"),
             Action::Call(request) => write!(f, "{request}"),
-            Action::Burst(requests) | Action::Expire(requests) => {
-                let is_burst = matches!(self.action, Action::Burst(_));
-                write!(
-                    f,
-                    "{} {}:",
-                    if is_burst { "burst of" } else { "expiry after" },
-                    requests.len()
-                )?;
-                requests.iter().try_for_each(|request| write!(f, "\n           {request}"))
+            Action::Burst(requests) => list(f, "burst of", requests),
+            Action::Expire(requests) => list(f, "expiry after", requests),
+            Action::Eager(connect, requests) => {
+                write!(f, "{connect} ")?;
+                list(f, "and at once", requests)
             }
             Action::Raw(_, text) => write!(f, "raw {text}"),
             Action::Hello(_, text) => write!(f, "first bytes: {text}"),

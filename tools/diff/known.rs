@@ -63,7 +63,7 @@ fn has_opcode(op: Option<&Op>, code: i32) -> bool {
     let Some(op) = op else { return false };
     match &op.action {
         Action::Call(request) => request.op == code,
-        Action::Burst(requests) | Action::Expire(requests) => {
+        Action::Burst(requests) | Action::Expire(requests) | Action::Eager(_, requests) => {
             requests.iter().any(|request| request.op == code)
         }
         _ => false,

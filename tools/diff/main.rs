@@ -191,8 +191,13 @@ fn report(
             }
         }
     } else {
-        found.a.iter().for_each(|l| line(format!("  {name_a} (a): {l}")));
-        found.b.iter().for_each(|l| line(format!("  {name_b} (b): {l}")));
+        // Long answers differ in a few lines.
+        let only = |of: &[String], other: &[String], name: &str| {
+            let is_shown = |l: &&String| of.len() < 20 || !other.contains(l);
+            of.iter().filter(is_shown).map(|l| format!("  {name}: {l}")).collect::<Vec<_>>()
+        };
+        only(&found.a, &found.b, &format!("{name_a} (a)")).into_iter().for_each(&mut line);
+        only(&found.b, &found.a, &format!("{name_b} (b)")).into_iter().for_each(&mut line);
     }
     let keep: Vec<_> = kept.iter().map(|op| op.index).collect();
     line(format!("replay: {}", arguments.replay(seed, &keep)));

@@ -2,7 +2,7 @@
 
 use crate::codec::{Writer, quote};
 use crate::generate::{Generator, Theme};
-use crate::history::Request;
+use crate::history::{Request, Since};
 
 /// Texts of quota limits, soft and hard.
 const LIMITS: [&str; 7] = [
@@ -14,6 +14,9 @@ const LIMITS: [&str; 7] = [
     "count=2,bytes=-1=;countHardLimit=0",
     "count=5,bytes=30=;byteHardLimit=60;countHardLimit=-1",
 ];
+
+/// Identities that can be proved.
+const USUAL_IDS: [&str; 5] = ["bob:pw", "bob:pw", "bob:pw", "alice:secret", "super:admin"];
 
 /// What clients write into the statistics of a new quota.
 const UNUSED: &str = "count=-1,bytes=-1";
@@ -84,8 +87,13 @@ pub fn themed(g: &mut Generator) -> Request {
         (Theme::Mixed, _) => any(g),
         (Theme::Watches, 0) => set_watches(g),
         (Theme::Watches, 1 | 2) => path_int(g, 106, "addWatch", &[0, 1]),
-        (Theme::Watches, 3) => path_int(g, 18, "removeWatches", &[1, 2, 3, 4, 5]),
+        (Theme::Watches, 3) => watch_kind(g),
         (Theme::Watches, 4 | 5) => watching_read(g),
+        (Theme::Auth, 0 | 1) => auth(g),
+        (Theme::Auth, 2) => g.numbered(107, Writer::new(), "whoAmI".into()),
+        (Theme::Auth, 3 | 4) => simple_acl(g),
+        (Theme::Auth, 5) => create(g, 1),
+        (Theme::Auth, 6) => path_only(g, 6, "getACL"),
         (Theme::Acl, 0) => auth(g),
         (Theme::Acl, 1) => set_acl(g),
         (Theme::Acl, 2 | 3) => simple_acl(g),
@@ -111,6 +119,22 @@ fn watching_read(g: &mut Generator) -> Request {
     g.numbered(op, Writer::new().text(&path).byte(1), format!("{name} {path} watch=1"))
 }
 
+/// Checks or removes the watches of one kind on an ordinary path.
+fn watch_kind(g: &mut Generator) -> Request {
+    let (path, kind) = (g.ordinary_path(), g.pick(&[1, 2, 3, 4, 5]));
+    let (op, name) = g.pick(&[(17, "checkWatches"), (18, "removeWatches")]);
+    g.numbered(op, Writer::new().text(&path).int(kind), format!("{name} {path} {kind}"))
+}
+
+/// A request that leaves a watch, of any kind.
+pub fn watching(g: &mut Generator) -> Request {
+    if g.percent(70) {
+        return watching_read(g);
+    }
+    let (path, mode) = (g.ordinary_path(), g.pick(&[0, 1]));
+    g.numbered(106, Writer::new().text(&path).int(mode), format!("addWatch {path} {mode}"))
+}
+
 /// Valid ACLs that forbid something to somebody, on an ordinary path.
 fn simple_acl(g: &mut Generator) -> Request {
     let (path, perms) = (g.ordinary_path(), g.pick(&[31, 1, 2, 4, 8, 16, 30, 29, 27, 23, 15]));
@@ -127,7 +151,7 @@ fn simple_acl(g: &mut Generator) -> Request {
 }
 
 /// A write that succeeds if the node's existence and ACLs allow it.
-fn simple_write(g: &mut Generator) -> Request {
+pub fn simple_write(g: &mut Generator) -> Request {
     let path = g.ordinary_path();
     match g.below(10) {
         0..4 => {
@@ -174,9 +198,20 @@ fn multi_of(g: &mut Generator, parts: &[Request]) -> Request {
     g.numbered(14, body.int(kind).byte(done).int(err), text)
 }
 
-/// Whether the place of the reply in the stream is fixed.
+/// Whether the reply is always the same, and its place in the stream fixed or an auth packet's.
 pub fn may_be_pipelined(op: i32) -> bool {
-    matches!(op, 1..=9 | 11..=12 | 14..=15 | 17..=19 | 21..=22 | 101 | 103..=107)
+    matches!(op, -11 | 1..=9 | 11..=12 | 14..=15 | 17..=19 | 21..=22 | 100..=101 | 103..=107)
+}
+
+/// Whether it is an auth packet that may fail.
+pub fn is_bad_auth(request: &Request) -> bool {
+    let is_good = |id: &&str| request.text.ends_with(&format!("\"digest\" {id:?}"));
+    request.op == 100 && !USUAL_IDS.iter().any(is_good)
+}
+
+/// Whether an auth packet has no scheme.
+pub fn is_schemeless(request: &Request) -> bool {
+    request.body.get(4..8) == Some(&[0xff; 4])
 }
 
 fn show(path: Option<&[u8]>) -> String {
@@ -314,7 +349,8 @@ fn multi_read(g: &mut Generator) -> Request {
     g.numbered(22, body, format!("multiRead {{ {} }}", text.join("; ")))
 }
 
-fn set_watches(g: &mut Generator) -> Request {
+/// setWatches or setWatches2 with a few paths.
+pub fn set_watches(g: &mut Generator) -> Request {
     let relative = g.pick(&[0i64, 1, 3, 6, 10, 20, 30, 1_000]);
     let is_two = g.percent(50);
     let lists: Vec<_> = (0..if is_two { 5 } else { 3 }).map(|_| g.paths()).collect();
@@ -329,11 +365,11 @@ fn set_watches(g: &mut Generator) -> Request {
     }
     let (op, name) = if is_two { (105, "setWatches2") } else { (101, "setWatches") };
     let text = format!("{name} relativeZxid=z+{relative} {}", text.join(" "));
-    Request { is_zxid_relative: true, ..g.numbered(op, body, text) }
+    Request { since: Some(Since::Start), ..g.numbered(op, body, text) }
 }
 
-fn auth(g: &mut Generator) -> Request {
-    let usual = ["bob:pw", "bob:pw", "bob:pw", "alice:secret", "super:admin"];
+/// An auth packet, good or bad.
+pub fn auth(g: &mut Generator) -> Request {
     let odd = ["bob:wrong", "super:wrong", "no colon", "", ":", "\u{1f600}:x", "a:b:c"];
     let (scheme, id) = match g.below(40) {
         0 => (Some("ip"), Some("9.9.9.9")),
@@ -346,7 +382,7 @@ fn auth(g: &mut Generator) -> Request {
         7 => (Some("auth"), Some("")),
         8 => (Some("super"), Some("x")),
         9..18 => (Some("digest"), Some(g.pick(&odd))),
-        _ => (Some("digest"), Some(g.pick(&usual))),
+        _ => (Some("digest"), Some(g.pick(&USUAL_IDS))),
     };
     let bytes = |s: Option<&str>| s.map(|s| s.as_bytes().to_vec());
     let (scheme, id) = (bytes(scheme), bytes(id));

@@ -5,7 +5,7 @@
 
 use crate::codec::{Input, Writer};
 use crate::decode::{Normalizer, password_of};
-use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen};
+use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen, Since};
 use crate::link::{Canary, Incoming, Link};
 use crate::words;
 use std::io;
@@ -19,6 +19,10 @@ const EXPIRY: Duration = Duration::from_secs(1);
 const SYNC_XID: i32 = 0x7fff_0001;
 const SYNC: i32 = 9;
 const CLOSE_SESSION: i32 = -11;
+const AUTH: i32 = 100;
+const PING: i32 = 11;
+const PING_XID: i32 = -2;
+const AUTH_FAILED: i32 = -115;
 const SUPER_USER: &str = "super:admin";
 
 /// [`Step::index`] of the last step: the whole state after the history.
@@ -48,6 +52,8 @@ pub struct Options {
 struct Slot {
     link: Option<Link>,
     session: Option<i64>,
+    // The last zxid in an answer to this client.
+    seen: i64,
 }
 
 /// Runs `ops` and cleans up after them. Fails only if the server cannot be reached or used at
@@ -63,6 +69,7 @@ pub fn run(
     let base = if options.is_zxid_absolute { 0 } else { base };
     let mut runner = Runner {
         address,
+        control,
         slots: Default::default(),
         normalizer: Normalizer::new(base, now_ms()),
         last_zxid: base,
@@ -77,19 +84,21 @@ pub fn run(
         outcome?;
     }
     let mut lines = Vec::new();
+    let Runner { mut control, mut normalizer, slots, sessions, .. } = runner;
     for top in [options.root.as_str(), "/zookeeper"] {
-        control.state(top, &mut runner.normalizer, &mut lines)?;
+        control.state(top, &mut normalizer, &mut lines)?;
     }
     steps.push(Step { index: AT_THE_END, lines });
-    runner.slots = Default::default();
-    for session in &runner.sessions {
-        close_session(address, *session)?;
+    drop(slots);
+    for session in sessions {
+        close_session(address, session)?;
     }
     control.clean_up()
 }
 
 struct Runner {
     address: SocketAddr,
+    control: Control,
     slots: [Slot; SLOTS],
     normalizer: Normalizer,
     last_zxid: i64,
@@ -101,7 +110,8 @@ struct Runner {
 impl Runner {
     fn step(&mut self, op: &Op) -> io::Result<()> {
         match &op.action {
-            Action::Connect(connect) => self.connect(op.slot, connect)?,
+            Action::Connect(connect) => self.connect(op.slot, connect, &[])?,
+            Action::Eager(connect, requests) => self.connect(op.slot, connect, requests)?,
             Action::Disconnect => self.disconnect(op.slot)?,
             Action::Call(request) => self.call(op.slot, std::slice::from_ref(request))?,
             Action::Burst(requests) => self.call(op.slot, requests)?,
@@ -112,6 +122,7 @@ impl Runner {
             }
             Action::Hello(bytes, _) => self.hello(bytes)?,
             Action::Word(word) => {
+                self.control.sync()?;
                 let answer = words::ask(self.address, word)?;
                 let answer = words::shape(word, &answer, &mut self.normalizer);
                 self.lines.extend(answer.into_iter().map(|line| format!("word {line}")));
@@ -125,7 +136,8 @@ impl Runner {
         self.lines.push(format!("c{slot} {text}"));
     }
 
-    fn connect(&mut self, slot: usize, connect: &Connect) -> io::Result<()> {
+    /// A handshake, with `requests` in the same write.
+    fn connect(&mut self, slot: usize, connect: &Connect, requests: &[Request]) -> io::Result<()> {
         let asked_of =
             |of: usize, slots: &[Slot; SLOTS]| slots[of % SLOTS].session.unwrap_or(0x1234);
         let (session, password) = match connect.identity {
@@ -155,7 +167,9 @@ impl Runner {
             record = record.byte(byte);
         }
         let mut link = Link::open(self.address)?;
-        link.send(&record.frame());
+        let seen = self.slots[slot].seen;
+        let behind = requests.iter().flat_map(|request| self.encoded(request, seen));
+        link.send(&record.frame().into_iter().chain(behind).collect::<Vec<_>>());
         match link.receive(&mut self.canary) {
             Incoming::Frame(frame) => {
                 let text = self.normalizer.connect_response(&frame);
@@ -170,7 +184,8 @@ impl Runner {
                     self.sessions.push(id);
                 }
                 self.take_over(slot, id);
-                self.slots[slot] = Slot { link: Some(link), session: Some(id) };
+                self.slots[slot] = Slot { link: Some(link), session: Some(id), seen };
+                self.answers(slot, requests)?;
             }
             other => self.note(slot, &format!("{other:?}")),
         }
@@ -210,7 +225,7 @@ impl Runner {
             if self.slots[slot].link.is_some() {
                 return Ok(());
             }
-            self.connect(slot, &Connect::PLAIN)?;
+            self.connect(slot, &Connect::PLAIN, &[])?;
         }
         self.slots[slot].link.is_some().then_some(()).ok_or_else(|| {
             io::Error::other("the server gives out no session to an ordinary client")
@@ -235,33 +250,61 @@ impl Runner {
 
     fn call(&mut self, slot: usize, requests: &[Request]) -> io::Result<()> {
         self.ensure_connected(slot)?;
-        let mut bytes = Vec::new();
-        for request in requests {
-            let mut body = request.body.clone();
-            if let (true, Some(head)) = (request.is_zxid_relative, body.first_chunk_mut::<8>()) {
-                let zxid = i64::from_be_bytes(*head).wrapping_add(self.normalizer.base());
-                *head = zxid.to_be_bytes();
-            }
-            bytes.extend(Writer::new().int(request.xid).int(request.op).raw(&body).frame());
-        }
+        let seen = self.slots[slot].seen;
+        let bytes: Vec<u8> = requests.iter().flat_map(|r| self.encoded(r, seen)).collect();
         if let Some(link) = self.slots[slot].link.as_mut() {
             link.send(&bytes);
         }
-        let mut replies = 0;
-        while let (Some(request), Some(link)) =
-            (requests.get(replies), self.slots[slot].link.as_mut())
-        {
+        self.answers(slot, requests)
+    }
+
+    /// The frame of a request, of a client that has seen `seen`.
+    fn encoded(&self, request: &Request, seen: i64) -> Vec<u8> {
+        let mut body = request.body.clone();
+        let since = match request.since {
+            Some(Since::Start) => self.normalizer.base(),
+            Some(Since::LastSeen) => seen,
+            None => 0,
+        };
+        if let (Some(_), Some(head)) = (request.since, body.first_chunk_mut::<8>()) {
+            *head = i64::from_be_bytes(*head).wrapping_add(since).to_be_bytes();
+        }
+        Writer::new().int(request.xid).int(request.op).raw(&body).frame()
+    }
+
+    /// Reads the replies to `requests`.
+    fn answers(&mut self, slot: usize, requests: &[Request]) -> io::Result<()> {
+        let from = self.lines.len();
+        let mut waiting: Vec<&Request> = requests.iter().collect();
+        let mut auth_lines = Vec::new();
+        let mut is_cut_off = false;
+        while let (Some(first), Some(link)) = (waiting.first(), self.slots[slot].link.as_mut()) {
             match link.receive(&mut self.canary) {
                 Incoming::Frame(frame) => {
                     let is_event = frame.starts_with(&(-1i32).to_be_bytes());
-                    replies += usize::from(!is_event);
-                    self.remember_zxid(&frame);
-                    let text = self.normalizer.reply(request.op, &frame);
-                    self.note(slot, &text);
+                    let at = waiting.iter().position(|request| is_answer(request, &frame));
+                    let op = at.map_or(first.op, |at| waiting[at].op);
+                    self.remember_zxid(slot, &frame);
+                    let text = self.normalizer.reply(op, &frame);
+                    if !is_event && op == AUTH {
+                        auth_lines.push(format!("c{slot} {text}"));
+                    } else {
+                        self.note(slot, &text);
+                    }
+                    if !is_event {
+                        waiting.remove(at.unwrap_or(0));
+                    }
                     if is_refusal(&frame) {
                         // The connection ends, but the reference may still answer what comes
                         // before it gets round to that.
                         self.drain_until_closed(slot);
+                    }
+                    if op == AUTH && frame.get(12..16) == Some(&AUTH_FAILED.to_be_bytes()) {
+                        self.skip_to_end(slot);
+                        is_cut_off = true;
+                    }
+                    if op == CLOSE_SESSION && !is_event {
+                        self.skip_to_end(slot);
                     }
                 }
                 Incoming::Closed => self.closed(slot),
@@ -271,11 +314,36 @@ impl Runner {
                 }
             }
         }
+        if requests.len() > 1 && is_cut_off {
+            // Failed authentication ends a connection of the reference while what came before it
+            // is under way: it is carried out, but its replies may be lost.
+            let end = self.lines.pop();
+            self.lines.truncate(from);
+            self.lines.extend(end);
+        }
+        // Replies to auth packets overtake others on the reference.
+        self.lines.append(&mut auth_lines);
+        // The reference reads a connection until the end of its session has been applied. What
+        // comes behind fails, but every write of it that was read in time is a transaction.
+        let behind = requests.iter().skip_while(|request| request.op != CLOSE_SESSION);
+        if behind.skip(1).any(|r| r.is_write() || r.op == CLOSE_SESSION) {
+            let zxid = self.control.fail()?;
+            self.normalizer.mark(zxid);
+        }
         Ok(())
     }
 
+    /// Waits for the end of a connection; what still comes on it is up to timing.
+    fn skip_to_end(&mut self, slot: usize) {
+        let from = self.lines.len();
+        self.drain_until_closed(slot);
+        let end = self.lines.pop();
+        self.lines.truncate(from);
+        self.lines.extend(end);
+    }
+
     fn expire(&mut self, slot: usize, requests: &[Request]) -> io::Result<()> {
-        self.connect(slot, &Connect { timeout_ms: EXPIRY_MS, ..Connect::PLAIN })?;
+        self.connect(slot, &Connect { timeout_ms: EXPIRY_MS, ..Connect::PLAIN }, &[])?;
         for request in requests {
             self.call(slot, std::slice::from_ref(request))?;
         }
@@ -295,9 +363,10 @@ impl Runner {
         Ok(())
     }
 
-    fn remember_zxid(&mut self, frame: &[u8]) {
+    fn remember_zxid(&mut self, slot: usize, frame: &[u8]) {
         let zxid = Input::new(frame.get(4..).unwrap_or_default()).long().unwrap_or(0);
         self.last_zxid = self.last_zxid.max(zxid);
+        self.slots[slot].seen = self.slots[slot].seen.max(zxid);
     }
 
     fn raw(&mut self, slot: usize, bytes: &[u8]) {
@@ -354,6 +423,9 @@ impl Runner {
         // A closing session's ephemerals go in no particular order.
         let is_session_end = match &op.action {
             Action::Call(request) => request.op == CLOSE_SESSION,
+            Action::Burst(requests) | Action::Eager(_, requests) => {
+                requests.iter().any(|request| request.op == CLOSE_SESSION)
+            }
             Action::Expire(_) => true,
             _ => false,
         };
@@ -362,6 +434,12 @@ impl Runner {
             sort_events(&mut self.lines[from..]);
         }
     }
+}
+
+/// Whether the frame has the xid that a reply to this request has.
+fn is_answer(request: &Request, frame: &[u8]) -> bool {
+    let xid = if request.op == PING { PING_XID } else { request.xid };
+    frame.starts_with(&xid.to_be_bytes())
 }
 
 /// Whether the frame is the reply to an opcode that the server does not know: zxid -1, error -6.
@@ -467,6 +545,16 @@ impl Control {
             open.extend(self.children(&path, &[])?.into_iter().map(|(child, _)| child));
         }
         Ok(())
+    }
+
+    /// Waits for everything that was submitted before; returns the last zxid.
+    fn sync(&mut self) -> io::Result<i64> {
+        self.call(SYNC, Writer::new().text("/")).map(|(zxid, ..)| zxid)
+    }
+
+    /// A transaction that changes nothing; returns its zxid.
+    fn fail(&mut self) -> io::Result<i64> {
+        self.call(2, Writer::new().text("/no-such-node").int(-1)).map(|(zxid, ..)| zxid)
     }
 
     fn create(&mut self, path: &str) -> io::Result<i64> {

@@ -45,7 +45,11 @@ pub fn shape(word: &str, answer: &[u8], normalizer: &mut Normalizer) -> Vec<Stri
     match word.trim() {
         // Keys, not values; and the JVM's own keys cannot be asked of another server.
         "mntr" | "envi" => {
-            lines = lines.iter().map(|l| key_of(l).to_owned()).filter(|l| !l.is_empty()).collect();
+            // On the README's list: figures of every top-level node, which would take a look-up
+            // in a further map for every request.
+            let is_compared = |key: &&str| !key.is_empty() && !key.ends_with("_per_namespace");
+            lines =
+                lines.iter().map(|l| key_of(l)).filter(is_compared).map(str::to_owned).collect();
             lines.sort();
         }
         "conf" => lines = lines.iter().map(|line| setting(line)).collect(),
@@ -109,21 +113,34 @@ fn client(line: &str) -> String {
 
 /// Ephemerals by session; expiry times and buckets depend on timing.
 fn dump(lines: &[String], normalizer: &mut Normalizer) -> Vec<String> {
-    let heads =
-        lines.iter().filter(|l| l.ends_with("dump:") || l.contains("Ephemerals (")).cloned();
-    let mut out: Vec<String> = heads.collect();
+    let heads = lines.iter().filter(|l| l.ends_with("dump:") || l.contains("Ephemerals ("));
+    let mut out: Vec<String> = heads.map(|line| digits(line)).collect();
     let at = lines.iter().position(|line| line.starts_with("Sessions with Ephemerals"));
     let block = lines.iter().skip(at.map_or(lines.len(), |at| at + 1));
     let block: Vec<String> = block
         .take_while(|line| line.starts_with("0x") || line.starts_with('\t'))
         .cloned()
         .collect();
-    out.extend(groups(&block, normalizer));
+    out.extend(without_empty(groups(&block, normalizer)));
     out
 }
 
+/// The reference goes on listing and counting connections whose last watch has fired, and sessions
+/// whose last ephemeral is gone: on the README's list.
+fn without_empty(mut groups: Vec<String>) -> Vec<String> {
+    groups.retain(|group| !group.ends_with(' '));
+    groups
+}
+
 fn watches(word: &str, lines: &[String], normalizer: &mut Normalizer) -> Vec<String> {
-    if word == "wchs" { lines.to_vec() } else { groups(lines, normalizer) }
+    if word == "wchs" {
+        let number = |line: &String| match line.split_once(" connections ") {
+            Some((_, rest)) => format!("N connections {rest}"),
+            None => line.clone(),
+        };
+        return lines.iter().map(number).collect();
+    }
+    without_empty(groups(lines, normalizer))
 }
 
 /// Blocks of a head line and indented lines, each and all of them in sorted order.
@@ -141,6 +158,8 @@ fn groups(lines: &[String], normalizer: &mut Normalizer) -> Vec<String> {
 }
 
 fn ids(text: &str, normalizer: &mut Normalizer) -> String {
+    // A watch on no path at all, which nothing fires; Java prints it like this.
+    let text = if text == "null" { "" } else { text };
     let id = text.strip_prefix("0x").map(|rest| rest.trim_end_matches(':'));
     match id.map(|id| u64::from_str_radix(id, 16)) {
         Some(Ok(id)) => normalizer.session(id.cast_signed()),
