@@ -2,9 +2,8 @@
 //!
 //! What measures a part that this server does not have (thread pools of the commit processor,
 //! caches, Netty, roles of an ensemble) is there with 0, so that dashboards find every key.
-//! Figures by namespace exist in Apache only once there is something in them; here those of
-//! quotas do, `read_per_namespace`, `write_per_namespace` and
-//! `quota_exceeded_error_per_namespace` are left out.
+//! Figures by namespace exist only once there is something in them;
+//! `quota_exceeded_error_per_namespace` is left out.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -171,6 +170,14 @@ pub(super) fn mntr(context: &AdminContext, replica: &Replica, now: Now) -> Strin
         for (percentile, permille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
             let value = histogram.percentile(permille) / MS;
             line(&mut out, &format!("{percentile}_{key}"), value);
+        }
+    }
+    let stats = replica.stats();
+    for (key, all) in
+        [("read_per_namespace", &stats.bytes_read), ("write_per_namespace", &stats.bytes_written)]
+    {
+        for (namespace, summary) in all.iter() {
+            put_summary(&mut out, &format!("{namespace}_{key}"), summary, 1);
         }
     }
     out

@@ -5,8 +5,10 @@
 //! milliseconds. Names and texts belong to `admin`.
 #![forbid(unsafe_code)]
 
+mod namespaces;
 mod shared;
 mod summary;
 
+pub use namespaces::Namespaces;
 pub use shared::{Measures, SharedCounter, SharedSummary};
 pub use summary::{Histogram, Summary};

@@ -5,6 +5,7 @@
 
 use crate::auth::{Auth, Identities};
 use crate::base::{ConnId, PathKey, SessionId, Xid, Zxid};
+use crate::metrics::Namespaces;
 use crate::tree::{NodeId, Tree};
 use crate::watch::{WatchKind, WatchMode, Watches};
 use crate::wire::{
@@ -15,6 +16,9 @@ use crate::wire::{
 
 /// Bytes of results that one multiRead may have; more than any client's `jute.maxbuffer` takes.
 const MULTI_READ_BYTES_MAX: usize = 64 << 20;
+
+/// What Apache counts for the stat in the figures of a read.
+const STAT_BYTES: usize = 68;
 
 /// A read's outcome before it is framed.
 pub type ReadResult = Result<(), ErrorCode>;
@@ -35,6 +39,8 @@ pub struct ReadContext<'a> {
     pub identities: &'a Identities,
     /// Last applied transaction.
     pub zxid: Zxid,
+    /// Bytes read: path, data or names of children, and stat.
+    pub bytes_read: &'a mut Namespaces,
 }
 
 impl From<DecodeError> for ErrorCode {
@@ -140,7 +146,12 @@ impl ReadContext<'_> {
         }
         let node = node.ok_or(ErrorCode::NoNode)?;
         self.tree.stat(node).encode_into(out);
+        self.count(&request.path, 0);
         Ok(())
+    }
+
+    fn count(&mut self, path: &str, bytes: usize) {
+        self.bytes_read.record(path, (path.len() + bytes + STAT_BYTES) as u64);
     }
 
     fn get_data(&mut self, request: &PathWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
@@ -149,8 +160,10 @@ impl ReadContext<'_> {
         if request.watch {
             self.watches.add(self.conn, &key, WatchMode::Data);
         }
-        put_buffer(out, self.tree.data(node));
+        let data = self.tree.data(node);
+        put_buffer(out, data);
         self.tree.stat(node).encode_into(out);
+        self.count(&request.path, data.map_or(0, <[u8]>::len));
         Ok(())
     }
 
@@ -172,7 +185,11 @@ impl ReadContext<'_> {
         if request.watch {
             self.watches.add(self.conn, &key, WatchMode::Child);
         }
+        let before = out.len();
         self.put_children(node, out);
+        // Without the lengths of the vector and of each name.
+        let lengths = 4 * (1 + self.tree.num_children(node) as usize);
+        self.count(&request.path, (out.len() - before).saturating_sub(lengths));
         if with_stat {
             self.tree.stat(node).encode_into(out);
         }

@@ -45,6 +45,8 @@ impl ApplySink for Deliver<'_> {
             ChangeKind::Deleted => watch::Change::Deleted,
             ChangeKind::DataChanged => watch::Change::DataChanged,
         };
+        let written = change.key.path.len() + change.bytes;
+        stats.bytes_written.record(change.key.path, written as u64);
         let mut fired = [0; 4];
         self.watches.fire(kind, &change.key, &self.hasher, &mut |conn, event, path| {
             let Some(client) = clients.get_mut(conn) else { return };

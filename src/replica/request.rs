@@ -345,6 +345,7 @@ impl Replica {
                 session: client.session,
                 identities: identities.unwrap_or(&client.identities),
                 zxid: self.applied,
+                bytes_read: &mut self.stats.bytes_read,
             };
             fx.send(conn, |out| match op {
                 OpCode::SetWatches | OpCode::SetWatches2 => {

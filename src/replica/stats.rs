@@ -1,7 +1,7 @@
 //! Server-wide counters behind `srvr`, `stat` and `mntr` (`ServerStats`).
 
 use crate::base::Instant;
-use crate::metrics::{Histogram, Summary};
+use crate::metrics::{Histogram, Namespaces, Summary};
 use crate::wire::OpCode;
 
 /// See the module's introduction.
@@ -25,6 +25,10 @@ pub struct ServerStats {
     pub response_bytes: u64,
     /// Bytes of notifications.
     pub watch_bytes: u64,
+    /// `read_per_namespace`: bytes of paths, data, names and stats.
+    pub bytes_read: Namespaces,
+    /// `write_per_namespace`: bytes of paths and data.
+    pub bytes_written: Namespaces,
     /// Watches that one change fired, by event type in the order of its numbers.
     pub fired: [Summary; 4],
     /// Size of the last reply in bytes; -1 before the first.
@@ -60,6 +64,8 @@ impl ServerStats {
             started,
             response_bytes: 0,
             watch_bytes: 0,
+            bytes_read: Namespaces::default(),
+            bytes_written: Namespaces::default(),
             fired: [Summary::default(); 4],
             last_response_size: -1,
             min_response_size: -1,
@@ -76,7 +82,16 @@ impl ServerStats {
     /// `srst`: everything goes back to the beginning but the start time and the count of refused
     /// auth packets, which `ServerStats.reset` leaves alone too.
     pub fn reset(&mut self) {
-        *self = ServerStats { auth_failed: self.auth_failed, ..ServerStats::new(self.started) };
+        let (mut bytes_read, mut bytes_written) =
+            (std::mem::take(&mut self.bytes_read), std::mem::take(&mut self.bytes_written));
+        bytes_read.reset();
+        bytes_written.reset();
+        *self = ServerStats {
+            auth_failed: self.auth_failed,
+            bytes_read,
+            bytes_written,
+            ..ServerStats::new(self.started)
+        };
     }
 
     /// Latencies of all requests, in microseconds.

@@ -65,6 +65,8 @@ pub struct Change<'a> {
     pub acl: AclId,
     /// ACL of its parent; the root counts as its own parent.
     pub parent_acl: AclId,
+    /// Bytes of data that were written; 0 for a delete.
+    pub bytes: usize,
 }
 
 /// Outcome of one operation.
@@ -271,7 +273,8 @@ impl Tree {
         self.count_for_quota(txn.path, 1, len);
         let stat = self.stat(id);
         let parent_acl = self.acl(parent);
-        sink.change(&self.acls, Change { kind: ChangeKind::Created, key, acl, parent_acl });
+        let (kind, bytes) = (ChangeKind::Created, len as usize);
+        sink.change(&self.acls, Change { kind, key, acl, parent_acl, bytes });
         stat
     }
 
@@ -314,8 +317,8 @@ impl Tree {
         self.quota_node_deleted(key.path);
         self.count_for_quota(key.path, -1, -len);
         let parent_acl = self.acl(parent);
-        let change = Change { kind: ChangeKind::Deleted, key: *key, acl, parent_acl };
-        sink.change(&self.acls, change);
+        let kind = ChangeKind::Deleted;
+        sink.change(&self.acls, Change { kind, key: *key, acl, parent_acl, bytes: 0 });
         Ok(None)
     }
 
@@ -345,7 +348,8 @@ impl Tree {
         self.count_for_quota(txn.path, 0, after - before);
         let node = self.node(id.0);
         let (acl, parent_acl) = (node.acl, self.node(node.parent).acl);
-        sink.change(&self.acls, Change { kind: ChangeKind::DataChanged, key, acl, parent_acl });
+        let (kind, bytes) = (ChangeKind::DataChanged, after as usize);
+        sink.change(&self.acls, Change { kind, key, acl, parent_acl, bytes });
         self.stat(id)
     }
 
