@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU64;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -92,11 +92,20 @@ impl Poll {
     }
 }
 
-/// Starts a connect that completes when the socket becomes writable.
-pub fn connect_nonblocking(addr: SocketAddr) -> io::Result<TcpStream> {
+/// Addresses that connects to loopback come from in turn.
+const SOURCES: usize = 64;
+
+/// Starts a connect that completes when the socket becomes writable. To loopback, the `nth` comes
+/// from one of many addresses, as clients do: from a single one the kernel soon spends most of the
+/// time looking for a free port among those that the connections before still occupy.
+pub fn connect_nonblocking(addr: SocketAddr, nth: usize) -> io::Result<TcpStream> {
     let family = if addr.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    if addr.ip() == Ipv4Addr::LOCALHOST {
+        let source = Ipv4Addr::new(127, 0, 1, 1 + (nth % SOURCES) as u8);
+        rustix::net::bind(&fd, &SocketAddr::from((source, 0)))?;
+    }
     match rustix::net::connect(&fd, &addr) {
         Ok(()) | Err(rustix::io::Errno::INPROGRESS) => {}
         Err(e) => return Err(e.into()),

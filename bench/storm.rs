@@ -351,7 +351,7 @@ impl Crowd {
     fn dial_waiting(&mut self) {
         while self.connecting < self.storm.connecting_max {
             let Some(index) = self.waiting.pop() else { return };
-            let dialled = net::connect_nonblocking(self.storm.addr)
+            let dialled = net::connect_nonblocking(self.storm.addr, index)
                 .and_then(|stream| self.poll.add(&stream, index, true).map(|()| stream));
             let member = &mut self.members[index];
             member.stage = Stage::Connecting;

@@ -55,7 +55,7 @@ pub static KEYS: &[Key] = &[
         .not_built(Feature::Tls)
         .doc("Local address on which secureClientPort listens."),
     Key::file("clientPortListenBacklog", FROM_MINUS_1, Standard::Value("-1"))
-        .doc("Connections that may wait to be accepted; -1 leaves it to the system."),
+        .doc("Connections that may wait to be accepted; -1 is room for 16384."),
     Key::file("observerMasterPort", PORT, Standard::Value("0")).not_built(Feature::Ensemble)
         .doc("Port on which followers serve observers; 0 is off."),
     Key::file("tickTime", within(1, TICK_TIME_MS_MAX), Standard::Value("3000")).unit("ms")

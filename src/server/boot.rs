@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
-use std::os::fd::OwnedFd;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, after, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::admin::AdminContext;
 use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection, parse_jaas};
@@ -27,7 +26,7 @@ use crate::replica::{
 };
 use crate::session::initial_session_id;
 use crate::sys::ring::{RingFeatures, RingOptions};
-use crate::sys::{cpu, net, signal};
+use crate::sys::{cpu, signal};
 use crate::tree::TreeOptions;
 
 use super::census::Census;
@@ -35,6 +34,8 @@ use super::edge::Edge;
 use super::host;
 use super::housekeeping::Housekeeping;
 use super::links::{Mailbox, Message};
+use super::listen;
+use super::outbox::Routes;
 use super::timed::TimedRestore;
 use super::topology::{CoreOptions, Topology, WorkerPlan};
 use super::worker::{Brain, Ended, LogStage, Worker, WorkerParts};
@@ -56,11 +57,11 @@ impl fmt::Display for BootError {
 
 impl std::error::Error for BootError {}
 
-fn unexpected(what: &str) -> impl Fn(io::Error) -> BootError + '_ {
+pub(super) fn unexpected(what: &str) -> impl Fn(io::Error) -> BootError + '_ {
     move |e| BootError { message: format!("{what}: {e}"), exit_code: 1 }
 }
 
-fn misconfigured(message: String) -> BootError {
+pub(super) fn misconfigured(message: String) -> BootError {
     BootError { message, exit_code: 2 }
 }
 
@@ -201,59 +202,6 @@ fn limit_options(settings: &Settings) -> LimitOptions {
     }
 }
 
-fn resolve(settings: &Settings) -> Result<SocketAddr, BootError> {
-    let port = settings.client_port;
-    let Some(host) = &settings.client_host else {
-        // Every address, IPv4 included, as Java's wildcard.
-        return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
-    };
-    let found = (host.as_str(), port).to_socket_addrs();
-    found.ok().and_then(|mut all| all.next()).ok_or_else(|| {
-        misconfigured(format!("clientPortAddress: {host} cannot be resolved to an address"))
-    })
-}
-
-/// How long the port may still be taken by a server that was killed: the kernel closes the sockets
-/// of its ring only a moment after the process is gone.
-const PORT_WAIT: Duration = Duration::from_secs(2);
-
-fn listen(address: &SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
-    let pause = Duration::from_millis(20);
-    let mut waited = Duration::ZERO;
-    loop {
-        match net::listen(address, backlog) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && waited < PORT_WAIT => {
-                let _ = after(pause).recv();
-                waited += pause;
-            }
-            result => return result,
-        }
-    }
-}
-
-fn bind(settings: &Settings) -> Result<(OwnedFd, SocketAddr), BootError> {
-    let backlog = settings.listen_backlog.map_or(4096, |n| n.min(i32::MAX as u32) as i32);
-    let mut address = resolve(settings)?;
-    let mut bound = listen(&address, backlog);
-    if let Err(e) = &bound
-        && settings.client_host.is_none()
-        && !matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
-    {
-        // No IPv6 on this machine.
-        address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
-        bound = listen(&address, backlog);
-    }
-    let socket = bound.map_err(|e| BootError {
-        message: format!(
-            "cannot listen on {address}: {e}: is another server running there? change clientPort \
-             or clientPortAddress, or stop it"
-        ),
-        exit_code: 1,
-    })?;
-    let address = net::local_addr(&socket).map_err(unexpected("getsockname"))?;
-    Ok((socket, address))
-}
-
 impl Server {
     /// Recovers the data directory and starts to serve.
     pub fn start(settings: &Settings) -> Result<Server, BootError> {
@@ -330,7 +278,7 @@ impl Server {
             network_threads: settings.ring.network_threads,
         };
         let topology = Topology::plan(&cores, &cpus);
-        let (listener, address) = bind(settings)?;
+        let (mut listeners, address) = listen::bind(settings)?;
         let mut mailboxes = Vec::new();
         let mut inboxes = Vec::new();
         for _ in &topology.workers {
@@ -380,7 +328,6 @@ impl Server {
             admin: AdminContext::new(settings, address, host, Arc::clone(measures)),
         });
         let mut writer = Some(writer);
-        let mut listeners = vec![listener];
         let front_at: Vec<usize> = (0..topology.fronts())
             .map(|id| {
                 let is_it = |worker: &WorkerPlan| worker.front == Some(id as u8);
@@ -414,10 +361,12 @@ impl Server {
                     slow: Duration::from_millis(u64::from(storage.sync_warning_ms)),
                 }),
                 inbox,
-                mailboxes: mailboxes.clone(),
-                front_at: front_at.clone(),
-                replica_at,
-                log_at,
+                routes: Routes {
+                    mailboxes: mailboxes.clone(),
+                    front_at: front_at.clone(),
+                    replica_at,
+                    log_at,
+                },
                 measures: Arc::clone(measures),
                 ring: ring_options(settings, plan.front.is_some()),
                 busy_poll: Duration::from_micros(u64::from(settings.ring.busy_poll_us)),
@@ -645,10 +594,12 @@ mod tests {
             brain: None,
             log: None,
             inbox,
-            mailboxes: vec![mailbox],
-            front_at: vec![0],
-            replica_at: 0,
-            log_at: 0,
+            routes: Routes {
+                mailboxes: vec![mailbox],
+                front_at: vec![0],
+                replica_at: 0,
+                log_at: 0,
+            },
             measures: Arc::new(Measures::default()),
             // As on a kernel that lacks it.
             ring: RingOptions { multishot: false, ..ring_options(&settings, true) },

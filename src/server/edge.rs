@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -171,10 +171,9 @@ impl Edge {
         &mut self,
         now: Now,
         ring: &mut Ring,
-        fd: RawFd,
+        fd: OwnedFd,
         peer: SocketAddr,
     ) -> io::Result<Option<ConnId>> {
-        let fd = net::adopt(fd);
         if let Err(too_many) = self.census.enter(peer.ip()) {
             log::warn!("refusing {peer}: {too_many}");
             net::set_reset_on_close(&fd)?;
@@ -511,7 +510,6 @@ impl Edge {
 mod tests {
     use std::io::Read;
     use std::net::{TcpListener, TcpStream};
-    use std::os::fd::IntoRawFd;
 
     use super::*;
     use crate::sys::cpu;
@@ -552,7 +550,7 @@ mod tests {
             let options = FrontOptions::default();
             let mut edge = Edge::new(options, Arc::clone(&census), Vec::new(), false);
             let (mut ring, now) = (ring(), cpu::now());
-            let conn = edge.adopt(now, &mut ring, socket.into_raw_fd(), address).unwrap().unwrap();
+            let conn = edge.adopt(now, &mut ring, socket.into(), address).unwrap().unwrap();
             Scene { edge, census, ring, now, conn, peer }
         }
 

@@ -13,6 +13,11 @@ fn text(path: &str) -> String {
     fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
 }
 
+/// `net.core.somaxconn`: what bounds the backlog of a listening socket.
+pub fn somaxconn() -> u32 {
+    text("/proc/sys/net/core/somaxconn").parse().unwrap_or(128)
+}
+
 fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }

@@ -4,7 +4,7 @@
 //! it sleeps; the receiver looks at its queues once more after saying so, so no message is missed.
 
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -51,7 +51,7 @@ impl Bell {
     }
 
     /// Descriptor to wait on.
-    pub fn fd(&self) -> RawFd {
+    pub fn fd(&self) -> std::os::fd::RawFd {
         use std::os::fd::AsRawFd;
         self.eventfd.as_raw_fd()
     }
@@ -89,7 +89,7 @@ pub enum Message {
     /// To a front: what the replica wants done there.
     ToFront(Effects),
     /// To a front: a connection that another front accepted.
-    Adopt(RawFd, SocketAddr),
+    Adopt(OwnedFd, SocketAddr),
     /// To the log.
     Append(Vec<Arc<Batch>>),
     /// To the replica.

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::admin::{self, AdminContext};
 use crate::base::{ConnId, Instant, Now, Zxid};
 use crate::disk::{FatalLogError, LogWriter, PendingWrite};
 use crate::front::FrontSink;
-use crate::log::{Batch, WritePlan};
+use crate::log::WritePlan;
 use crate::metrics::Measures;
 use crate::replica::{CloseHow, Effect, Effects, Input, Replica};
 use crate::sys::ring::{Completion, Ring, RingOptions};
@@ -25,7 +25,9 @@ use crate::sys::{cpu, net};
 use super::edge::{Edge, Gone, TOKEN_BELL, TOKEN_LOG};
 use super::host;
 use super::housekeeping::Housekeeping;
-use super::links::{FrontEvent, FrontTurn, Mailbox, Message};
+use super::links::{FrontEvent, FrontTurn, Message};
+use super::outbox::{Outbox, Routes};
+use super::sink::Sink;
 
 /// The replica and what only it talks to.
 pub struct Brain {
@@ -89,14 +91,8 @@ pub struct WorkerParts {
     pub log: Option<LogStage>,
     /// This worker's own queue.
     pub inbox: Receiver<Message>,
-    /// Every worker's mailbox, by position.
-    pub mailboxes: Vec<Mailbox>,
-    /// Which worker runs each front.
-    pub front_at: Vec<usize>,
-    /// Which worker runs the replica.
-    pub replica_at: usize,
-    /// Which worker runs the log.
-    pub log_at: usize,
+    /// Who runs what.
+    pub routes: Routes,
     /// Figures that all workers contribute to.
     pub measures: Arc<Measures>,
     /// Ring settings.
@@ -127,91 +123,18 @@ pub struct Worker {
     gone: Vec<ConnId>,
 }
 
-/// Messages to other workers, gathered over a turn.
-struct Outbox {
-    front_turn: FrontTurn,
-    to_fronts: Vec<Effects>,
-    append: Vec<Arc<Batch>>,
-    synced: Option<Zxid>,
-    /// The replica's queue was full.
-    held: bool,
-}
-
 /// How long an ending worker waits for its sockets to take what is left.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
-/// Bytes of requests that one turn of a remote front hands over.
-const TURN_MAX: usize = 256 << 10;
-
-/// Completions that one turn takes. The kernel accepts connections only when it is entered, so in
-/// a storm long turns overflow the listen backlog, and who is dropped there comes back after
-/// seconds.
+/// Completions that one turn takes, so that its results leave however much arrives.
 const COMPLETIONS_MAX: usize = 128;
 
 /// Messages that one turn takes, so that its results leave however fast others send.
 const MESSAGES_MAX: usize = 16;
 
-/// Where a front's input goes: straight into the replica, or into the turn's message.
-enum Sink<'a> {
-    Local { now: Now, brain: &'a mut Brain },
-    Remote(&'a mut FrontTurn),
-}
-
-impl FrontSink for Sink<'_> {
-    fn frames(&mut self, conn: ConnId, bytes: &[u8]) {
-        match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Frames { conn, bytes }, &mut brain.fx);
-            }
-            Sink::Remote(turn) => {
-                let start = turn.bytes.len();
-                turn.bytes.extend_from_slice(bytes);
-                turn.events.push(FrontEvent::Frames(conn, start, turn.bytes.len()));
-            }
-        }
-    }
-
-    fn drained(&mut self, conn: ConnId) {
-        match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Drained { conn }, &mut brain.fx);
-            }
-            Sink::Remote(turn) => turn.events.push(FrontEvent::Drained(conn)),
-        }
-    }
-
-    fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]) {
-        match self {
-            Sink::Local { now, brain } => brain.word(*now, conn, word, argument),
-            Sink::Remote(turn) => {
-                turn.events.push(FrontEvent::Word(conn, word, argument.to_vec()));
-            }
-        }
-    }
-}
-
-impl Sink<'_> {
-    fn opened(&mut self, conn: ConnId, peer: SocketAddr) {
-        match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Opened { conn, peer }, &mut brain.fx);
-            }
-            Sink::Remote(turn) => turn.events.push(FrontEvent::Opened(conn, peer)),
-        }
-    }
-
-    fn closed(&mut self, conn: ConnId) {
-        match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Closed { conn }, &mut brain.fx);
-            }
-            Sink::Remote(turn) => turn.events.push(FrontEvent::Closed(conn)),
-        }
-    }
-}
-
 impl Brain {
-    fn word(&mut self, now: Now, conn: ConnId, word: [u8; 4], argument: &[u8]) {
+    /// Answers a four-letter word.
+    pub fn word(&mut self, now: Now, conn: ConnId, word: [u8; 4], argument: &[u8]) {
         self.admin.live.dir_sizes = self.house.dir_sizes;
         match &word {
             b"mntr" => self.admin.live.open_files = host::open_files(),
@@ -255,16 +178,10 @@ impl Worker {
             cpu::pin_to(cpu)?;
         }
         let ring = Ring::new(parts.ring)?;
-        let fronts = parts.front_at.len();
+        let fronts = parts.routes.front_at.len();
         Ok(Worker {
             ring,
-            outbox: Outbox {
-                front_turn: FrontTurn::default(),
-                to_fronts: (0..fronts).map(|_| Effects::default()).collect(),
-                append: Vec::new(),
-                synced: None,
-                held: false,
-            },
+            outbox: Outbox::new(fronts),
             now: cpu::now(),
             draining: false,
             stopping: None,
@@ -289,7 +206,7 @@ impl Worker {
 
     fn serve(&mut self) -> Result<(), String> {
         let io = |e: io::Error| format!("event loop: {e}");
-        let bell = self.parts.mailboxes[self.parts.index].bell().fd();
+        let bell = self.parts.routes.mailboxes[self.parts.index].bell().fd();
         self.ring.read_eventfd(bell, TOKEN_BELL).map_err(io)?;
         if let Some(edge) = &mut self.parts.edge {
             edge.start(&mut self.ring).map_err(io)?;
@@ -327,7 +244,7 @@ impl Worker {
                 return Ok(());
             }
             if self.draining && self.is_drained() {
-                for mailbox in &self.parts.mailboxes {
+                for mailbox in &self.parts.routes.mailboxes {
                     let _ = mailbox.send(Message::Stop);
                 }
                 if self.parts.brain.is_some() {
@@ -379,7 +296,7 @@ impl Worker {
                 Ok(())
             }
             Completion::Woken { .. } => {
-                let bell = self.parts.mailboxes[self.parts.index].bell().fd();
+                let bell = self.parts.routes.mailboxes[self.parts.index].bell().fd();
                 self.ring.read_eventfd(bell, TOKEN_BELL).map_err(io)?;
                 Ok(())
             }
@@ -416,32 +333,29 @@ impl Worker {
                 return Ok(());
             }
         };
-        let owned = net::adopt(fd);
-        let Ok(peer) = net::peer_addr(&owned) else { return Ok(()) };
-        let fd = std::os::fd::IntoRawFd::into_raw_fd(owned);
+        let socket = net::adopt(fd);
+        let Ok(peer) = net::peer_addr(&socket) else { return Ok(()) };
         let front = self.next_front;
-        self.next_front = (front + 1) % self.parts.front_at.len();
-        let target = self.parts.front_at[front];
+        let routes = &self.parts.routes;
+        self.next_front = (front + 1) % routes.front_at.len();
+        let target = routes.front_at[front];
         if target == self.parts.index {
-            return self.adopt(fd, peer);
+            return self.adopt(socket, peer);
         }
-        if let Err(message) = self.parts.mailboxes[target].send(Message::Adopt(fd, peer))
-            && let Message::Adopt(fd, peer) = message
+        if let Err(Message::Adopt(socket, peer)) =
+            routes.mailboxes[target].send(Message::Adopt(socket, peer))
         {
             // That front is behind; this one takes it.
-            return self.adopt(fd, peer);
+            return self.adopt(socket, peer);
         }
         Ok(())
     }
 
-    fn adopt(&mut self, fd: RawFd, peer: SocketAddr) -> Result<(), String> {
+    fn adopt(&mut self, socket: OwnedFd, peer: SocketAddr) -> Result<(), String> {
         let now = self.now;
         let (edge, ring, mut sink) = self.edge_and_sink();
-        let Some(edge) = edge else {
-            drop(net::adopt(fd));
-            return Ok(());
-        };
-        match edge.adopt(now, ring, fd, peer) {
+        let Some(edge) = edge else { return Ok(()) };
+        match edge.adopt(now, ring, socket, peer) {
             Ok(Some(conn)) => sink.opened(conn, peer),
             Ok(None) => self.parts.measures.connections_rejected.add(1),
             Err(e) => return Err(format!("event loop: {e}")),
@@ -466,7 +380,7 @@ impl Worker {
                     }
                 }
                 Message::ToFront(fx) => self.apply_effects(fx)?,
-                Message::Adopt(fd, peer) => self.adopt(fd, peer)?,
+                Message::Adopt(socket, peer) => self.adopt(socket, peer)?,
                 Message::Append(batches) => {
                     if let Some(log) = &mut self.parts.log {
                         for batch in batches {
@@ -519,7 +433,7 @@ impl Worker {
         if let Some(edge) = &mut self.parts.edge {
             edge.send_ready(&mut self.ring).map_err(io)?;
         }
-        self.outbox.publish(&self.parts);
+        self.outbox.publish(&self.parts.routes);
         Ok(())
     }
 
@@ -629,7 +543,7 @@ impl Worker {
 
     fn local_edge(&mut self, conn: ConnId) -> Option<&mut Edge> {
         let front = (conn.0 >> 56) as usize;
-        if self.parts.front_at.get(front) == Some(&self.parts.index) {
+        if self.parts.routes.front_at.get(front) == Some(&self.parts.index) {
             self.parts.edge.as_mut()
         } else {
             None
@@ -692,10 +606,10 @@ impl Worker {
         let limit = self.deadline().map(|at| at.since(self.now.mono));
         let spinning = !self.parts.busy_poll.is_zero()
             && self.now.mono.since(last_work) < self.parts.busy_poll;
-        if spinning || limit == Some(Duration::ZERO) || self.outbox.is_blocked(&self.parts) {
+        if spinning || limit == Some(Duration::ZERO) || self.outbox.is_blocked(&self.parts.routes) {
             return self.ring.submit_and_wait(Some(Duration::ZERO));
         }
-        let bell = Arc::clone(self.parts.mailboxes[self.parts.index].bell());
+        let bell = Arc::clone(self.parts.routes.mailboxes[self.parts.index].bell());
         bell.about_to_sleep();
         let reported = self.parts.brain.as_ref().is_some_and(|brain| brain.house.has_reports());
         let is_idle = self.parts.inbox.is_empty() && !reported;
@@ -714,69 +628,4 @@ enum Received {
     Nothing,
     Something,
     Stop,
-}
-
-impl Outbox {
-    fn to(&mut self, conn: ConnId) -> &mut Effects {
-        let front = (conn.0 >> 56) as usize;
-        let last = self.to_fronts.len() - 1;
-        &mut self.to_fronts[front.min(last)]
-    }
-
-    fn is_empty(&self) -> bool {
-        self.front_turn.events.is_empty()
-            && self.to_fronts.iter().all(|fx| fx.list.is_empty())
-            && self.append.is_empty()
-            && self.synced.is_none()
-    }
-
-    /// After `publish`: the queue of a front was full.
-    fn owes_fronts(&self) -> bool {
-        self.to_fronts.iter().any(|fx| !fx.list.is_empty())
-    }
-
-    /// After `publish`: the replica's queue was full. During a turn a front that shares no worker
-    /// with the replica gathers here, so a turn is bounded too.
-    fn owes_replica(&self) -> bool {
-        self.front_turn.bytes.len() > TURN_MAX || self.held
-    }
-
-    /// Only a full queue leaves anything here after `publish`.
-    fn is_blocked(&self, parts: &WorkerParts) -> bool {
-        parts.mailboxes.len() > 1 && !self.is_empty()
-    }
-
-    fn publish(&mut self, parts: &WorkerParts) {
-        if !self.front_turn.events.is_empty() {
-            let turn = std::mem::take(&mut self.front_turn);
-            let message = Message::FromFront(turn);
-            self.held = false;
-            if let Err(Message::FromFront(turn)) = parts.mailboxes[parts.replica_at].send(message) {
-                self.front_turn = turn;
-                self.held = true;
-            }
-        }
-        for (front, fx) in self.to_fronts.iter_mut().enumerate() {
-            if fx.list.is_empty() {
-                continue;
-            }
-            let message = Message::ToFront(std::mem::take(fx));
-            if let Err(Message::ToFront(held)) =
-                parts.mailboxes[parts.front_at[front]].send(message)
-            {
-                *fx = held;
-            }
-        }
-        if !self.append.is_empty() {
-            let message = Message::Append(std::mem::take(&mut self.append));
-            if let Err(Message::Append(held)) = parts.mailboxes[parts.log_at].send(message) {
-                self.append = held;
-            }
-        }
-        if let Some(zxid) = self.synced.take()
-            && parts.mailboxes[parts.replica_at].send(Message::Synced(zxid)).is_err()
-        {
-            self.synced = Some(zxid);
-        }
-    }
 }

@@ -79,16 +79,36 @@ fn set_option(
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, pointer, len) }).map(|_| ())
 }
 
-/// A TCP socket listening on `address`.
+/// TCP sockets that listen on `address` together: each has a backlog of its own, and the kernel
+/// deals arrivals among them. No other socket may listen there, not even one that shares ports.
 ///
 /// # Errors
 /// Those of socket, bind and listen; the caller adds the address to the message.
-pub fn listen(address: &SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
+pub fn listen(address: &SocketAddr, backlog: i32, sockets: usize) -> io::Result<Vec<OwnedFd>> {
+    // The first is bound without sharing, which fails if anybody else is there.
+    let first = bound(address, false)?;
+    let address = local_addr(&first)?;
+    set_option(&first, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    let mut all = vec![first];
+    for _ in 1..sockets {
+        all.push(bound(&address, true)?);
+    }
+    for socket in &all {
+        // SAFETY: plain system call without pointers.
+        check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    }
+    Ok(all)
+}
+
+fn bound(address: &SocketAddr, sharing: bool) -> io::Result<OwnedFd> {
     let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
     // SAFETY: plain system call without pointers.
     let fd = check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })?;
     let socket = adopt(fd);
     set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    if sharing {
+        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+    }
     if address.is_ipv6() {
         set_option(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 0)?;
     }
@@ -96,37 +116,40 @@ pub fn listen(address: &SocketAddr, backlog: i32) -> io::Result<OwnedFd> {
     let pointer = (&raw const storage).cast::<libc::sockaddr>();
     // SAFETY: the pointer and length describe an initialised address.
     check(unsafe { libc::bind(socket.as_raw_fd(), pointer, len) })?;
-    // SAFETY: plain system call without pointers.
-    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
     Ok(socket)
 }
 
-type NameCall =
-    unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
-
-fn name_of(fd: &impl AsRawFd, call: NameCall) -> io::Result<SocketAddr> {
+fn address_of(
+    call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int,
+) -> io::Result<SocketAddr> {
     // SAFETY: all zeros is a valid sockaddr_storage.
     let mut storage: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
     let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
-    let pointer = (&raw mut storage).cast::<libc::sockaddr>();
-    // SAFETY: the pointer and length describe writable memory that lives across the call.
-    check(unsafe { call(fd.as_raw_fd(), pointer, &raw mut len) })?;
+    check(call((&raw mut storage).cast(), &raw mut len))?;
     from_storage(&storage)
 }
 
-/// Address of the other end. IPv4-mapped IPv6 addresses are given as IPv4, as Java does.
-pub fn peer_addr(fd: &impl AsRawFd) -> io::Result<SocketAddr> {
-    let address = name_of(fd, libc::getpeername)?;
+/// IPv4-mapped IPv6 addresses are given as IPv4, as Java does.
+fn unmapped(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(IpAddr::V6(v6), IpAddr::V4),
         v4 @ IpAddr::V4(_) => v4,
     };
-    Ok(SocketAddr::new(ip, address.port()))
+    SocketAddr::new(ip, address.port())
+}
+
+/// Address of the other end.
+pub fn peer_addr(fd: &impl AsRawFd) -> io::Result<SocketAddr> {
+    let fd = fd.as_raw_fd();
+    // SAFETY: the caller gives writable memory and its length.
+    address_of(|pointer, len| unsafe { libc::getpeername(fd, pointer, len) }).map(unmapped)
 }
 
 /// Address of this end.
 pub fn local_addr(fd: &impl AsRawFd) -> io::Result<SocketAddr> {
-    name_of(fd, libc::getsockname)
+    let fd = fd.as_raw_fd();
+    // SAFETY: the caller gives writable memory and its length.
+    address_of(|pointer, len| unsafe { libc::getsockname(fd, pointer, len) })
 }
 
 /// Sends small frames at once.

@@ -580,7 +580,8 @@ mod tests {
     fn echo(multishot: bool) {
         let options = RingOptions { entries: 8, multishot, buffers: 4, buffer_size: 16 };
         let mut ring = Ring::new(options).unwrap();
-        let listener = net::listen(&SocketAddr::from(([127, 0, 0, 1], 0)), 16).unwrap();
+        let listener =
+            net::listen(&SocketAddr::from(([127, 0, 0, 1], 0)), 16, 1).unwrap().remove(0);
         let address = net::local_addr(&listener).unwrap();
         ring.accept(listener.as_raw_fd(), 1).unwrap();
         let client = std::thread::spawn(move || {

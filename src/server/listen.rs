@@ -1,0 +1,116 @@
+//! The client port: resolving its address, and listening with room for a storm of arrivals.
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use crossbeam_channel::after;
+
+use crate::config::Settings;
+use crate::sys::net;
+
+use super::boot::{BootError, misconfigured, unexpected};
+use super::host;
+
+fn resolve(settings: &Settings) -> Result<SocketAddr, BootError> {
+    let port = settings.client_port;
+    let Some(host) = &settings.client_host else {
+        // Every address, IPv4 included, as Java's wildcard.
+        return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
+    };
+    let found = (host.as_str(), port).to_socket_addrs();
+    found.ok().and_then(|mut all| all.next()).ok_or_else(|| {
+        misconfigured(format!("clientPortAddress: {host} cannot be resolved to an address"))
+    })
+}
+
+/// How long the port may still be taken by a server that was killed: the kernel closes the sockets
+/// of its ring only a moment after the process is gone.
+const PORT_WAIT: Duration = Duration::from_secs(2);
+
+/// Connections that may wait to be accepted, unless configured: clients of a whole cluster that
+/// reconnect at once must not be turned away, because TCP tries again only after a second.
+const ARRIVALS: u32 = 16_384;
+
+/// Sockets that listen together, at most.
+const LISTENERS_MAX: u32 = 16;
+
+/// The backlog of a listening socket, and how many of them it takes: `net.core.somaxconn` bounds
+/// the first.
+fn backlog(configured: Option<u32>, somaxconn: u32) -> (i32, usize) {
+    match configured {
+        Some(n) => (i32::try_from(n).unwrap_or(i32::MAX), 1),
+        None => {
+            let sockets = ARRIVALS.div_ceil(somaxconn.max(1)).min(LISTENERS_MAX);
+            (ARRIVALS as i32, sockets as usize)
+        }
+    }
+}
+
+fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>> {
+    let (backlog, sockets) = backlog(settings.listen_backlog, host::somaxconn());
+    let pause = Duration::from_millis(20);
+    let mut waited = Duration::ZERO;
+    loop {
+        match net::listen(address, backlog, sockets) {
+            Err(e) if e.kind() == io::ErrorKind::AddrInUse && waited < PORT_WAIT => {
+                let _ = after(pause).recv();
+                waited += pause;
+            }
+            result => return result,
+        }
+    }
+}
+
+/// Listens where the configuration says.
+pub fn bind(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), BootError> {
+    let mut address = resolve(settings)?;
+    let mut bound = listen(&address, settings);
+    if let Err(e) = &bound
+        && settings.client_host.is_none()
+        && !matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+    {
+        // No IPv6 on this machine.
+        address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
+        bound = listen(&address, settings);
+    }
+    let sockets = bound.map_err(|e| BootError {
+        message: format!(
+            "cannot listen on {address}: {e}: is another server running there? change clientPort \
+             or clientPortAddress, or stop it"
+        ),
+        exit_code: 1,
+    })?;
+    let address = net::local_addr(&sockets[0]).map_err(unexpected("getsockname"))?;
+    Ok((sockets, address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_bounded_by_the_kernel_takes_more_sockets() {
+        assert_eq!(backlog(None, 4096), (16_384, 4));
+        assert_eq!(backlog(None, 65_536), (16_384, 1));
+        assert_eq!(backlog(None, 128), (16_384, 16));
+        assert_eq!(backlog(None, 0), (16_384, 16));
+        assert_eq!(backlog(Some(50), 128), (50, 1));
+    }
+
+    #[test]
+    fn nobody_else_listens_on_the_port() {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let sockets = net::listen(&any, 16, 4).unwrap();
+        let taken = net::local_addr(&sockets[0]).unwrap();
+        for socket in &sockets {
+            assert_eq!(net::local_addr(socket).unwrap(), taken);
+        }
+        for sharing in [1, 4] {
+            let error = net::listen(&taken, 16, sharing).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        }
+        assert!(std::net::TcpListener::bind(taken).is_err());
+    }
+}

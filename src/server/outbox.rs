@@ -1,0 +1,115 @@
+//! Messages to other workers, gathered over a turn. What does not fit a queue stays here, and the
+//! worker takes on nothing new of that kind until it does.
+
+use std::sync::Arc;
+
+use crate::base::{ConnId, Zxid};
+use crate::log::Batch;
+use crate::replica::Effects;
+
+use super::links::{FrontTurn, Mailbox, Message};
+
+/// Bytes of requests that one turn of a remote front hands over.
+const TURN_MAX: usize = 256 << 10;
+
+/// Who runs which stage.
+#[derive(Clone, Debug)]
+pub struct Routes {
+    /// Every worker's mailbox, by position.
+    pub mailboxes: Vec<Mailbox>,
+    /// Which worker runs each front.
+    pub front_at: Vec<usize>,
+    /// Which worker runs the replica.
+    pub replica_at: usize,
+    /// Which worker runs the log.
+    pub log_at: usize,
+}
+
+/// See the module's introduction.
+#[derive(Default)]
+pub struct Outbox {
+    /// What happened at this worker's front.
+    pub front_turn: FrontTurn,
+    to_fronts: Vec<Effects>,
+    /// Batches for the log.
+    pub append: Vec<Arc<Batch>>,
+    /// How far the log is durable.
+    pub synced: Option<Zxid>,
+    /// The replica's queue was full.
+    held: bool,
+}
+
+impl Outbox {
+    /// With room for the wishes of that many fronts.
+    pub fn new(fronts: usize) -> Outbox {
+        let to_fronts = (0..fronts).map(|_| Effects::default()).collect();
+        Outbox { to_fronts, ..Outbox::default() }
+    }
+
+    /// Wishes for the front of a connection.
+    pub fn to(&mut self, conn: ConnId) -> &mut Effects {
+        let front = (conn.0 >> 56) as usize;
+        let last = self.to_fronts.len() - 1;
+        &mut self.to_fronts[front.min(last)]
+    }
+
+    /// Nothing waits to be sent.
+    pub fn is_empty(&self) -> bool {
+        self.front_turn.events.is_empty()
+            && self.to_fronts.iter().all(|fx| fx.list.is_empty())
+            && self.append.is_empty()
+            && self.synced.is_none()
+    }
+
+    /// After `publish`: the queue of a front was full.
+    pub fn owes_fronts(&self) -> bool {
+        self.to_fronts.iter().any(|fx| !fx.list.is_empty())
+    }
+
+    /// After `publish`: the replica's queue was full. During a turn a front that shares no worker
+    /// with the replica gathers here, so a turn is bounded too.
+    pub fn owes_replica(&self) -> bool {
+        self.front_turn.bytes.len() > TURN_MAX || self.held
+    }
+
+    /// Only a full queue leaves anything here after `publish`.
+    pub fn is_blocked(&self, routes: &Routes) -> bool {
+        routes.mailboxes.len() > 1 && !self.is_empty()
+    }
+
+    /// Sends what the queues take.
+    pub fn publish(&mut self, routes: &Routes) {
+        if !self.front_turn.events.is_empty() {
+            let turn = std::mem::take(&mut self.front_turn);
+            let message = Message::FromFront(turn);
+            self.held = false;
+            if let Err(Message::FromFront(turn)) = routes.mailboxes[routes.replica_at].send(message)
+            {
+                self.front_turn = turn;
+                self.held = true;
+            }
+        }
+        for (front, fx) in self.to_fronts.iter_mut().enumerate() {
+            if fx.list.is_empty() {
+                continue;
+            }
+            let message = Message::ToFront(std::mem::take(fx));
+            if let Err(Message::ToFront(held)) =
+                routes.mailboxes[routes.front_at[front]].send(message)
+            {
+                *fx = held;
+            }
+        }
+        if !self.append.is_empty() {
+            let message = Message::Append(std::mem::take(&mut self.append));
+            if let Err(Message::Append(held)) = routes.mailboxes[routes.log_at].send(message) {
+                self.append = held;
+            }
+        }
+        if let Some(zxid) = self.synced.take()
+            && routes.mailboxes[routes.replica_at].send(Message::Synced(zxid)).is_err()
+        {
+            self.synced = Some(zxid);
+        }
+    }
+}
