@@ -20,7 +20,8 @@ struct Member {
 /// Address for clients that the only `server.N` line gives.
 pub(super) type ClientAddress = (Option<String>, u16);
 
-/// Checks the membership; returns the client address of a single server. Problems go to `reader`.
+/// Checks the membership; returns the client address of a single server, or one of a list that is
+/// refused. Problems go to `reader`.
 pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<ClientAddress> {
     let standalone_enabled = reader.flag("standaloneEnabled");
     let servers = reader.all("server.*");
@@ -43,6 +44,9 @@ pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<Client
     if members.len() < servers.len() {
         return None;
     }
+    // A list that is refused still says where clients connect, which is then no second problem.
+    let listed = members.iter().find_map(|member| member.client.clone());
+    let refused = listed.filter(|_| !reader.is_set("clientPort"));
     let voters = members.iter().filter(|member| !member.is_observer).count();
     let first = servers.first();
     match (members.len(), voters) {
@@ -55,7 +59,7 @@ pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<Client
             first.inspect(|found| {
                 push(reader, found, Severity::Error, what.to_string(), "list a participant");
             });
-            None
+            refused
         }
         (1, 1) if standalone_enabled => {
             let what = "only one server in the list: it runs standalone, without a quorum";
@@ -67,13 +71,13 @@ pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<Client
             let what = "a quorum of one is a kind of ensemble, and ensembles are not built yet";
             let hint = "remove standaloneEnabled=false to run the server standalone";
             reader.error("standaloneEnabled", what.to_string(), hint);
-            None
+            refused
         }
         (count, _) => {
             let what = format!("{count} servers are listed, but ensembles are not built yet");
             let hint = "keep at most the line of this server, and it runs standalone";
             first.inspect(|found| push(reader, found, Severity::Error, what, hint));
-            None
+            refused
         }
     }
 }

@@ -459,6 +459,13 @@ fn membership() {
     let two = "server.1=a:1:2\nserver.2=b:1:2";
     check_error(&with(two), "zoo.cfg:2: error: ", "2 servers are listed, but ensembles are not");
     check_error(&with("server.1=a:1:2\nstandaloneEnabled=false"), "zoo.cfg:3: ", "quorum of one");
+    for (listed, part) in [
+        ("standaloneEnabled=false\nserver.1=a:1:2;2181", "quorum of one"),
+        ("server.1=a:1:2;2181\nserver.2=b:1:2;2182", "2 servers are listed"),
+        ("server.1=a:1:2:observer;2181", "observers without any participant"),
+    ] {
+        check_error(&file(&format!("dataDir=/d\n{listed}")), "zoo.cfg:2: error: ", part);
+    }
     check_error(&with("server.1=a:1:2;2182"), "zoo.cfg:3: error: clientPort=2181: ", "2182");
     for (line, part) in [
         ("server.1=a:1:2:observer", "observers without any participant"),

@@ -171,3 +171,27 @@ fn properties_and_jvm_flags_reach_the_settings_in_order() {
         assert!(text.contains(value), "no {value} in: {text}");
     }
 }
+
+/// Apache refuses the first, too, and runs the second as a quorum of one, which is not built yet.
+#[test]
+fn a_quorum_without_others_is_refused_before_anything_is_touched() {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let data = home.path().join("data");
+    let data_line = format!("dataDir={}", data.display());
+    let port_line = format!("clientPort={}", free_port());
+    for (server, reason, remedy) in [
+        ("#", "without server.N lines", "remove the line, or set it to true"),
+        ("server.1=127.0.0.1:2888:3888", "a quorum of one", "remove standaloneEnabled=false"),
+    ] {
+        let (_files, file) = config(&[&data_line, &port_line, "standaloneEnabled=false", server]);
+        for command in ["server", "check"] {
+            let output = run(&[command, &file]);
+            assert_eq!(output.status.code(), Some(2), "{command} {server}");
+            let text = stdout(&output) + &stderr(&output);
+            assert!(text.contains(":3: error: standaloneEnabled=false: "), "{text}");
+            assert!(text.contains(reason) && text.contains(remedy), "{text}");
+            assert_eq!(text.matches("error: ").count(), 1, "{text}");
+        }
+        assert!(!data.exists(), "nothing was made");
+    }
+}
