@@ -214,17 +214,7 @@ impl Worker {
         let mut last_work = cpu::now().mono;
         loop {
             self.now = cpu::now();
-            let mut worked = false;
-            // A front whose last turn did not fit the replica's queue takes on nothing new.
-            let mut taken = 0;
-            while taken < COMPLETIONS_MAX
-                && !self.outbox.owes_replica()
-                && let Some(completion) = self.ring.next_completion()
-            {
-                worked = true;
-                taken += 1;
-                self.complete(completion)?;
-            }
+            let mut worked = self.take_completions()? > 0;
             match self.receive()? {
                 Received::Nothing => {}
                 Received::Something => worked = true,
@@ -253,6 +243,20 @@ impl Worker {
             }
             self.wait(last_work).map_err(io)?;
         }
+    }
+
+    /// Handles what the kernel has completed, up to a limit. Returns how many there were.
+    fn take_completions(&mut self) -> Result<usize, String> {
+        let mut taken = 0;
+        // A front whose last turn did not fit the replica's queue takes on nothing new.
+        while taken < COMPLETIONS_MAX
+            && !self.outbox.owes_replica()
+            && let Some(completion) = self.ring.next_completion()
+        {
+            taken += 1;
+            self.complete(completion)?;
+        }
+        Ok(taken)
     }
 
     fn complete(&mut self, completion: Completion) -> Result<(), String> {
@@ -628,4 +632,66 @@ enum Received {
     Nothing,
     Something,
     Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
+
+    use super::super::links::Mailbox;
+    use super::*;
+
+    /// A worker without stages, and its mailbox: who floods it is all that matters.
+    fn worker() -> (Worker, Mailbox) {
+        let (mailbox, inbox) = Mailbox::new().unwrap();
+        let mailboxes = vec![mailbox.clone()];
+        let parts = WorkerParts {
+            index: 0,
+            cpu: None,
+            edge: None,
+            brain: None,
+            log: None,
+            inbox,
+            routes: Routes { mailboxes, front_at: vec![0], replica_at: 0, log_at: 0 },
+            measures: Arc::new(Measures::default()),
+            ring: RingOptions { entries: 64, multishot: false, buffers: 8, buffer_size: 4096 },
+            busy_poll: Duration::ZERO,
+        };
+        (Worker::new(parts).unwrap(), mailbox)
+    }
+
+    #[test]
+    fn a_turn_takes_a_bounded_number_of_messages() {
+        let (mut worker, mailbox) = worker();
+        let all = 3 * MESSAGES_MAX + 1;
+        for _ in 0..all {
+            mailbox.send(Message::FromFront(FrontTurn::default())).unwrap();
+        }
+        for left in [2 * MESSAGES_MAX + 1, MESSAGES_MAX + 1, 1, 0] {
+            assert!(matches!(worker.receive(), Ok(Received::Something)));
+            assert_eq!(worker.parts.inbox.len(), left);
+        }
+        assert!(matches!(worker.receive(), Ok(Received::Nothing)));
+    }
+
+    #[test]
+    fn a_turn_takes_a_bounded_number_of_completions() {
+        let (mut worker, _mailbox) = worker();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let _far = listener.accept().unwrap();
+        // Fewer than the ring's queue of completions holds.
+        for _ in 0..COMPLETIONS_MAX + 50 {
+            worker.ring.send(near.as_raw_fd(), vec![1], 0, 0).unwrap();
+        }
+        worker.ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(worker.take_completions(), Ok(COMPLETIONS_MAX));
+        let mut rest = 0;
+        while rest < 50 {
+            worker.ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+            rest += worker.take_completions().unwrap();
+        }
+        assert_eq!((rest, worker.ring.in_flight()), (50, 0));
+    }
 }
