@@ -1,9 +1,11 @@
 //! Drivers that are wrong on purpose: the harness finds each and says how to replay it.
 
+use std::time::{Duration, Instant};
+
 use ringkeeper::base::Rng;
 use ringkeeper::wire::put_buffer;
 
-use super::harness::{Driver, message, search};
+use super::harness::{Driver, message, run_case, search};
 use super::input::{bytes, input};
 
 fn valid(rng: &mut Rng) -> Vec<u8> {
@@ -50,4 +52,20 @@ fn a_decoder_that_trusts_lengths_or_loses_a_byte_is_caught() {
         assert!(text.contains(driver.name), "{text}");
         assert!(text.contains(&format!("RK_FUZZ_SEED={}", finding.case)), "{text}");
     }
+}
+
+/// Takes its time.
+fn slow(_: &mut Rng) {
+    let started = Instant::now();
+    while started.elapsed() < Duration::from_millis(50) {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn a_case_that_takes_long_is_caught() {
+    let driver = Driver { name: "slow", budget: 1, case: slow };
+    let found = run_case(driver, 1, Duration::from_millis(1));
+    assert!(found.is_err_and(|what| what.starts_with("it took")));
+    assert_eq!(run_case(driver, 1, Duration::from_secs(60)), Ok(()));
 }
