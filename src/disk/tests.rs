@@ -262,6 +262,32 @@ fn damage_in_any_segment_is_refused_or_is_the_last_write() {
 }
 
 #[test]
+fn damage_in_the_first_of_two_writes_is_no_torn_write() {
+    for first in [1, 4] {
+        let dirs = Dirs::new();
+        dirs.put("snapshot.0", &snapshot_bytes(1));
+        dirs.run(|writer, _, _| {
+            if first > 1 {
+                write_all(writer, 1..=first - 1);
+                writer.ask_roll();
+            }
+            write_all(writer, first..=first);
+            write_all(writer, first + 1..=first + 1);
+        });
+        if first > 1 {
+            // Makes the earlier segment superfluous, but it is still there.
+            dirs.put(&format!("snapshot.{}", first - 1), &snapshot_bytes(1));
+        }
+        let path = dirs.version_2().join(format!("wal.{first}"));
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4096 + 20] ^= 1;
+        fs::write(&path, &bytes).unwrap();
+        let error = dirs.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
+        assert_eq!(error.kind, RecoverErrorKind::Damage, "{error}");
+    }
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_the_log_goes_on() {
     let dirs = Dirs::new();
     dirs.run(|writer, _, _| write_all(writer, 1..=20));

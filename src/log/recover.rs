@@ -20,8 +20,8 @@ use super::names::FileName;
 use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::snapload::{load_snapshot, looks_valid};
 use super::{
-    BLOCK, Damage, EntryAt, Expect, ScanStop, SnapshotDigest, SnapshotVisitor, Tail, scan_apache,
-    scan_segment,
+    BLOCK, Damage, EntryAt, Expect, ScanStop, SegmentScan, SnapshotDigest, SnapshotVisitor, Tail,
+    scan_apache, scan_segment,
 };
 
 /// Receives what is recovered, in order.
@@ -380,7 +380,7 @@ impl<F: DataFiles> Replay<'_, F> {
                 }
                 Source::Native => {
                     let followed = last_native != Some(index);
-                    group = self.native(file, Expect { group, followed })?;
+                    group = self.native(file, Expect { group, followed }, &logs[..index])?;
                 }
             }
         }
@@ -425,19 +425,37 @@ impl<F: DataFiles> Replay<'_, F> {
         Ok(())
     }
 
+    /// The number of the first group commit of a segment, if what lies before it tells.
+    fn first_group(&self, file: &LogFile, before: &[LogFile]) -> Result<Option<u64>, RecoverError> {
+        // Our log begins with transaction 1 only where it begins.
+        if file.first == Zxid(1) {
+            return Ok(Some(1));
+        }
+        let Some(previous) = before.last().filter(|file| file.source == Source::Native) else {
+            return Ok(None);
+        };
+        let map = read(self.dir, &previous.path)?;
+        let expect = Expect { group: None, followed: true };
+        let scan = scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(()));
+        let scan = scan.ok().filter(|scan| scan.last_zxid == Some(Zxid(file.first.0 - 1)));
+        Ok(scan.and_then(|scan| scan.last_group).map(|group| group.saturating_add(1)))
+    }
+
     /// Returns the number of the group commit that must follow.
-    fn native(&mut self, file: &LogFile, expect: Expect) -> Result<Option<u64>, RecoverError> {
+    fn native(
+        &mut self,
+        file: &LogFile,
+        mut expect: Expect,
+        before: &[LogFile],
+    ) -> Result<Option<u64>, RecoverError> {
         let map = read(self.dir, &file.path)?;
-        let scan = scan_segment(&map, expect, &mut |at, entry| {
-            if at.offset == BLOCK as u64 && at.zxid != file.first {
-                return Err(EntryTrouble::new(
-                    Kind::Overlap,
-                    format!("its first transaction is 0x{}: the file was renamed", at.zxid),
-                ));
-            }
-            self.entry(file, at, entry)
-        })
-        .map_err(|e| stopped(file, e))?;
+        let mut scan = self.scan(file, &map, expect)?;
+        if scan.tail == Tail::Torn && scan.records == 0 && expect.group.is_none() {
+            // A torn first write, or a damaged one with a single one behind it: that depends on
+            // the number of the one that can be read.
+            expect.group = self.first_group(file, before)?;
+            scan = self.scan(file, &map, expect)?;
+        }
         if scan.tail == Tail::Torn {
             self.notes.push(format!(
                 "{}: a torn write at offset {} is cut; it was never acknowledged",
@@ -457,6 +475,24 @@ impl<F: DataFiles> Replay<'_, F> {
             self.repair.cut = Some((file.path.clone(), scan.end));
         }
         Ok(scan.last_group.map(|g| g.saturating_add(1)))
+    }
+
+    fn scan(
+        &mut self,
+        file: &LogFile,
+        map: &[u8],
+        expect: Expect,
+    ) -> Result<SegmentScan, RecoverError> {
+        let scan = scan_segment(map, expect, &mut |at, entry| {
+            if at.offset == BLOCK as u64 && at.zxid != file.first {
+                return Err(EntryTrouble::new(
+                    Kind::Overlap,
+                    format!("its first transaction is 0x{}: the file was renamed", at.zxid),
+                ));
+            }
+            self.entry(file, at, entry)
+        });
+        scan.map_err(|e| stopped(file, e))
     }
 
     fn entry(&mut self, file: &LogFile, at: EntryAt, entry: &[u8]) -> Result<(), EntryTrouble> {
