@@ -27,7 +27,7 @@ pub enum DiskError {
 }
 
 /// A file, whatever its name is by now.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FileId(usize);
 
 impl FileId {
@@ -191,6 +191,16 @@ impl SimDisk {
     /// Content as the running server sees it.
     pub fn content(&self, file: FileId) -> &[u8] {
         &self.files[file.0].volatile
+    }
+
+    /// Changes bits of a byte, if it is there, in what was synced too.
+    pub fn flip(&mut self, file: FileId, offset: usize, mask: u8) {
+        let file = &mut self.files[file.0];
+        for image in [&mut file.volatile, &mut file.durable] {
+            if let Some(byte) = image.get_mut(offset) {
+                *byte ^= mask;
+            }
+        }
     }
 
     /// Overwrites content without a trace; for injected bugs.

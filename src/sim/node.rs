@@ -9,7 +9,7 @@ use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, FixedMap, Instant, Now, Rng, ServerId, SessionId, Zxid};
 use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 use crate::log::{
-    FileName, LogRepair, PurgePolicy, RecoverOptions, Recovered, looks_valid, recover,
+    FileName, LogRepair, PurgePolicy, RecoverError, RecoverOptions, Recovered, looks_valid, recover,
 };
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
@@ -162,7 +162,7 @@ fn note_touch(replica: &Replica, conn: ConnId, touched: &mut Vec<Action>) {
 pub(super) const TICK_MS: u64 = 500;
 const RETAIN: usize = 3;
 
-fn tree_options(seed: u64) -> TreeOptions {
+pub(super) fn tree_options(seed: u64) -> TreeOptions {
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: seed }
 }
 
@@ -267,6 +267,13 @@ fn drop_last_group(disk: &mut SimDisk) {
     }
 }
 
+/// Takes the place of damage for the end of the log.
+fn cut_at_damage(disk: &mut SimDisk, error: &RecoverError) {
+    if let (Some(file), Some(offset)) = (disk.find(name_of(&error.path)), error.offset) {
+        disk.corrupt(file, offset as usize);
+    }
+}
+
 impl Node {
     /// Starts on what the disk holds. The outer error is the end of the machine, the inner one
     /// that of the process: it refuses to start.
@@ -282,7 +289,13 @@ impl Node {
             drop_last_group(disk);
         }
         let mut restore = Restore::new(tree_options(seed));
-        let recovered = match recover(disk, &RecoverOptions::default(), &mut restore) {
+        let mut outcome = recover(disk, &RecoverOptions::default(), &mut restore);
+        if let (Some(Bug::TrustRot), Err(error)) = (bug, &outcome) {
+            cut_at_damage(disk, error);
+            restore = Restore::new(tree_options(seed));
+            outcome = recover(disk, &RecoverOptions::default(), &mut restore);
+        }
+        let recovered = match outcome {
             Ok(recovered) => recovered,
             Err(error) => return Ok(Err(error.to_string())),
         };

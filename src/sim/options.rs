@@ -29,11 +29,13 @@ pub enum Bug {
     LoseEphemeral,
     /// A transaction that failed is answered as a success.
     HideError,
+    /// Bit rot anywhere is taken for a torn write: what follows is lost in silence.
+    TrustRot,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 12] = [
+    pub const ALL: [Bug; 13] = [
         Bug::AckBeforeSync,
         Bug::DropLastGroup,
         Bug::SkipTailBlock,
@@ -46,6 +48,7 @@ impl Bug {
         Bug::KeepTornTail,
         Bug::LoseEphemeral,
         Bug::HideError,
+        Bug::TrustRot,
     ];
 }
 
@@ -74,6 +77,7 @@ pub(super) struct Swarm {
     pub wall_jumps: bool,
     pub write_errors: bool,
     pub disk_full: bool,
+    pub rot: bool,
     pub cuts: bool,
     pub vanish: bool,
     pub dribble: bool,
@@ -104,6 +108,7 @@ impl Swarm {
             wall_jumps: pick(&[0, 0, 1]) == 1,
             write_errors: pick(&[0, 0, 1]) == 1,
             disk_full: pick(&[0, 0, 0, 1]) == 1,
+            rot: pick(&[0, 1]) == 1,
             cuts: pick(&[0, 1]) == 1,
             vanish: pick(&[0, 1]) == 1,
             dribble: pick(&[0, 0, 1]) == 1,

@@ -24,6 +24,10 @@ pub struct SimReport {
     pub crashes: u64,
     /// Times the server ended itself because of the disk.
     pub fatals: u64,
+    /// Starts with a flipped bit on disk.
+    pub rots: u64,
+    /// Those of them that were refused.
+    pub refusals: u64,
     /// Clean shutdowns.
     pub stops: u64,
     /// Hash over everything that happened: equal for equal seeds.

@@ -13,10 +13,11 @@ use super::client::{Client, State};
 use super::compare::{all_nodes, compare};
 use super::disk::SimDisk;
 use super::model::{Context, Model};
-use super::node::{Action, Arrival, Ended, Node, Started, TICK_MS};
+use super::node::{Action, Arrival, Ended, Node, Started, TICK_MS, tree_options};
 use super::ops::Op;
 use super::options::{SimOptions, Swarm};
 use super::report::{SimReport, Violation};
+use super::rot::Rot;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -425,7 +426,18 @@ impl World {
             self.disk.crash_in = Some(self.rng.below(12) as u32);
         }
         let (now, bug) = (self.clock(), self.options.bug);
-        let started = match Node::start(&mut self.disk, &self.swarm, now, seed, bug) {
+        let rot = self.rot(seed);
+        let outcome = Node::start(&mut self.disk, &self.swarm, now, seed, bug);
+        if let Some(rot) = rot {
+            rot.undo(&mut self.disk);
+            if let Ok(Err(why)) = &outcome {
+                self.report.refusals += 1;
+                self.note(|| format!("the start is refused: {why}"));
+                self.down_server(false);
+                return Ok(());
+            }
+        }
+        let started = match outcome {
             Ok(Ok(started)) => started,
             Ok(Err(why)) => return Err(self.wrong(format!("the server refuses to start: {why}"))),
             Err(ended) => {
@@ -435,6 +447,10 @@ impl World {
             }
         };
         self.disk.crash_in = None;
+        let last = started.recovered.last_zxid.0;
+        if rot.is_some_and(|rot| rot.last != last) {
+            return Err(self.wrong(format!("bit rot goes unnoticed, recovery ends at 0x{last:x}")));
+        }
         self.check_recovery(&started)?;
         for &(session, timeout_ms) in &started.sessions {
             self.touched.insert(session, (self.now, timeout_ms));
@@ -443,6 +459,18 @@ impl World {
         self.node = Some(started.node);
         self.want_turn(self.now);
         Ok(())
+    }
+
+    /// Now and then a bit on disk flips while the server is down.
+    fn rot(&mut self, seed: u64) -> Option<Rot> {
+        let is_due = self.swarm.rot && self.phase == Phase::Work && self.disk.crash_in.is_none();
+        if !is_due || !self.rng.chance(1, 2) {
+            return None;
+        }
+        let (rot, text) = Rot::strike(&mut self.disk, tree_options(seed), &mut self.rng)?;
+        self.report.rots += 1;
+        self.note(|| text);
+        Some(rot)
     }
 
     fn check_recovery(&mut self, started: &Started) -> Checked {

@@ -39,17 +39,20 @@ fn short_seeds_end_well_and_replay_exactly() {
         total.crashes += first.crashes;
         total.fatals += first.fatals;
         total.stops += first.stops;
+        total.rots += first.rots;
+        total.refusals += first.refusals;
         total.txns += first.txns;
     }
     // The seeds are worth something only if these happen.
     assert!(total.crashes > 50 && total.fatals > 5 && total.stops > 10, "{total:?}");
     assert!(total.txns > 10_000, "{total:?}");
+    assert!(total.rots > total.refusals && total.refusals > 20, "{total:?}");
 }
 
 #[test]
 fn every_injected_bug_is_caught() {
     // Not every seed has the crash, the watch or the expiry that a bug needs.
-    const SEEDS: u64 = 300;
+    const SEEDS: u64 = 1_000;
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
     let missed: Vec<Bug> = Bug::ALL

@@ -95,8 +95,8 @@ fn main() -> ExitCode {
     let seconds = start.elapsed().as_secs_f64();
     println!(
         "{} seeds, {:.1} simulated hours, {} requests, {} transactions, {} starts ({} crashes, \
-         {} disk failures, {} clean stops), {} events in {seconds:.1} s: {:.0} seeds/s, \
-         {:.0} events/s",
+         {} disk failures, {} clean stops), {} flipped bits ({} starts refused), {} events in \
+         {seconds:.1} s: {:.0} seeds/s, {:.0} events/s",
         arguments.count,
         total.virtual_ns as f64 / 3.6e12,
         total.ops,
@@ -105,6 +105,8 @@ fn main() -> ExitCode {
         total.crashes,
         total.fatals,
         total.stops,
+        total.rots,
+        total.refusals,
         total.events,
         arguments.count as f64 / seconds,
         total.events as f64 / seconds,
@@ -130,4 +132,6 @@ fn add(total: &mut SimReport, report: &SimReport) {
     total.crashes += report.crashes;
     total.fatals += report.fatals;
     total.stops += report.stops;
+    total.rots += report.rots;
+    total.refusals += report.refusals;
 }
