@@ -45,9 +45,9 @@ pub fn shape(word: &str, answer: &[u8], normalizer: &mut Normalizer) -> Vec<Stri
     match word.trim() {
         // Keys, not values; and the JVM's own keys cannot be asked of another server.
         "mntr" | "envi" => {
-            // On the README's list: figures of every top-level node, which would take a look-up
-            // in a further map for every request.
-            let is_compared = |key: &&str| !key.is_empty() && !key.ends_with("_per_namespace");
+            // On the README's list: zk_<node>_quota_<figure>_per_namespace.
+            let is_quota = |key: &str| key.contains("_quota_") && key.ends_with("_per_namespace");
+            let is_compared = |key: &&str| !key.is_empty() && !is_quota(key);
             lines =
                 lines.iter().map(|l| key_of(l)).filter(is_compared).map(str::to_owned).collect();
             lines.sort();
