@@ -73,7 +73,7 @@ class World:
         self.config.write_text(
             f"tickTime=2000\ndataDir={self.data}\nclientPort={self.port}\n"
             "clientPortAddress=127.0.0.1\nadmin.enableServer=false\nextendedTypesEnabled=true\n"
-            "4lw.commands.whitelist=*\nsnapCount=200\nmaxSessionTimeout=120000\n"
+            "4lw.commands.whitelist=*\nsnapCount=200\npreAllocSize=1024\nmaxSessionTimeout=120000\n"
             f"snapshot.compression.method={compression}\n"
         )
         os.environ["FOREIGN_SERVER"] = kind
