@@ -288,6 +288,19 @@ fn damage_in_the_first_of_two_writes_is_no_torn_write() {
 }
 
 #[test]
+fn a_log_without_a_snapshot_begins_with_its_first_transaction() {
+    let dirs = Dirs::new();
+    dirs.run(|writer, _, _| write_all(writer, 1..=1));
+    dirs.run(|writer, _, _| write_all(writer, 2..=2));
+    let path = dirs.version_2().join("wal.1");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096 + 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    let error = dirs.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
+    assert_eq!(error.kind, RecoverErrorKind::Gap, "{error}");
+}
+
+#[test]
 fn a_torn_tail_is_cut_and_the_log_goes_on() {
     let dirs = Dirs::new();
     dirs.run(|writer, _, _| write_all(writer, 1..=20));

@@ -136,7 +136,8 @@ pub fn recover(
         dir,
         target,
         snapshot: loaded,
-        applied: loaded,
+        // From nothing, transaction 1 must come first if our log begins there.
+        applied: loaded.or(is_complete(&logs).then_some(Zxid::ZERO)),
         entries: 0,
         overlaps: 0,
         notes: &mut notes,
@@ -169,6 +170,11 @@ fn list(dir: &impl DataFiles, path: &Path) -> Result<Vec<(FileName, PathBuf)>, R
     Ok(files.into_iter().filter_map(|path| Some((name_of(&path)?, path))).collect())
 }
 
+/// Whether the logs begin with our own log's very first transaction.
+fn is_complete(logs: &[LogFile]) -> bool {
+    logs.first().is_some_and(|file| file.source == Source::Native && file.first == Zxid(1))
+}
+
 /// Decides what no usable snapshot means. `None`: replay all logs into an empty tree.
 fn start_without_snapshot(
     dir: &impl DataFiles,
@@ -177,17 +183,16 @@ fn start_without_snapshot(
     bad: &[BadSnapshot],
     notes: &mut Vec<String>,
 ) -> Result<Option<EmptyStart>, RecoverError> {
-    let Some(first) = logs.first() else {
+    if logs.is_empty() {
         // A snapshot.0 that was not completed lost nothing; any other one would be a loss.
         if let Some(newest) = bad.iter().find(|(zxid, _, _)| *zxid != Zxid::ZERO) {
             return Err(bad_snapshots(newest));
         }
         let trusted = take_initialize(dir)? || options.db_autocreate;
         return Ok(Some(if trusted { EmptyStart::Trusted } else { EmptyStart::Untrusted }));
-    };
+    }
     // Our own log from the very first transaction on needs no snapshot below it.
-    let complete = first.source == Source::Native && first.first == Zxid(1);
-    if !complete && !options.trust_empty {
+    if !is_complete(logs) && !options.trust_empty {
         return Err(bad.first().map_or_else(|| no_snapshot(dir), bad_snapshots));
     }
     take_initialize(dir)?;
@@ -353,7 +358,7 @@ struct Replay<'a, F> {
     dir: &'a F,
     target: &'a mut dyn RecoveryTarget,
     snapshot: Option<Zxid>,
-    /// The last transaction in the target; `None` while it is empty.
+    /// The last transaction in the target; `None` while nothing says which one comes first.
     applied: Option<Zxid>,
     entries: u64,
     /// Transactions that Apache's logs hold twice.
