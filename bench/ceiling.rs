@@ -369,14 +369,14 @@ impl Ceiling {
 
     #[inline]
     fn reply(&self, client: &mut Client, xid: Xid, body: impl FnOnce(&Ceiling, &mut Vec<u8>)) {
-        let start = begin_reply(&mut client.out, xid, Zxid(self.zxid), ErrorCode::Ok);
+        let start = begin_reply(&mut client.out, xid, Zxid(self.zxid), ErrorCode::Ok.code());
         body(self, &mut client.out);
         end_frame(&mut client.out, start);
     }
 
     fn multi(&self, client: &mut Client, xid: Xid, r: Reader<'_>) -> Option<()> {
         let out = &mut client.out;
-        let start = begin_reply(out, xid, Zxid(self.zxid), ErrorCode::Ok);
+        let start = begin_reply(out, xid, Zxid(self.zxid), ErrorCode::Ok.code());
         for op in MultiOps::new(r) {
             match op.ok()? {
                 MultiOp::Create(op, create) => {

@@ -1,8 +1,7 @@
 //! Znode paths: validation and the hash that every path-keyed table shares.
 //!
 //! A path is hashed once when a request is decoded. Tree, pending view and watch tables are all
-//! keyed by that hash, and the parent's hash falls out of the same pass, because the hash of a
-//! child extends the hash of its parent.
+//! keyed by that hash.
 
 /// Seeded path hash. The seed is drawn once per process, so that a client cannot prepare names
 /// that collide.
@@ -11,15 +10,13 @@ pub struct PathHasher {
     seed: u64,
 }
 
-/// A path with its hash and its parent's hash.
+/// A path with its hash.
 #[derive(Clone, Copy, Debug)]
 pub struct PathKey<'a> {
     /// The absolute path; the root is `"/"`, the empty string is an alias of it.
     pub path: &'a str,
     /// Hash of the path under the process's [`PathHasher`].
     pub hash: u64,
-    /// Hash of the parent path; for the root, its own hash.
-    pub parent_hash: u64,
 }
 
 impl<'a> PathKey<'a> {
@@ -46,7 +43,9 @@ impl<'a> PathKey<'a> {
 }
 
 const K: u64 = 0x9e37_79b9_7f4a_7c15;
+const L: u64 = 0xe703_7ed1_a0b4_28db;
 
+#[inline]
 fn mix(a: u64, b: u64) -> u64 {
     let product = u128::from(a) * u128::from(b);
     (product as u64) ^ ((product >> 64) as u64)
@@ -58,98 +57,61 @@ impl PathHasher {
         PathHasher { seed: seed | 1 }
     }
 
-    /// Hash of the root.
-    pub fn root(&self) -> u64 {
-        self.seed
-    }
-
-    /// Hash of the child `name` of the node whose path hash is `parent`.
-    pub fn child(&self, parent: u64, name: &[u8]) -> u64 {
-        let mut h = parent;
-        let (chunks, rest) = name.as_chunks::<8>();
-        for chunk in chunks {
-            h = mix(h ^ u64::from_le_bytes(*chunk), K);
-        }
-        self.last(h, little_word(rest), name.len())
-    }
-
-    /// Folds in the last, short word of a component and its length.
-    #[inline]
-    fn last(&self, h: u64, word: u64, len: usize) -> u64 {
-        mix(h ^ word ^ (len as u64).wrapping_mul(K), self.seed ^ K)
-    }
-
-    /// Hashes `path` (absolute, components separated by single slashes). Paths of other shapes
-    /// get a hash too; they just match nothing.
+    /// Hashes a path; both names of the root have the same hash.
     #[inline]
     pub fn key<'a>(&self, path: &'a str) -> PathKey<'a> {
-        let bytes = path.as_bytes();
-        let mut hash = self.root();
-        let mut parent_hash = hash;
-        if bytes.len() > 1 {
-            let mut start = usize::from(bytes[0] == b'/');
-            loop {
-                let (next, end) = self.component(hash, bytes, start);
-                parent_hash = hash;
-                hash = next;
-                if end >= bytes.len() {
-                    break;
-                }
-                start = end + 1;
-            }
-        }
-        PathKey { path, hash, parent_hash }
+        PathKey { path, hash: self.path_bytes(path.as_bytes()) }
     }
 
-    /// Hashes the component that begins at `start` and finds its end in the same pass.
+    /// The parent of a path; that of the root is the root.
     #[inline]
-    fn component(&self, parent: u64, bytes: &[u8], start: usize) -> (u64, usize) {
-        let mut h = parent;
-        let mut at = start;
-        loop {
-            let (word, have) = word_at(bytes, at);
-            let slash = first_slash(word).min(have);
-            if slash == 8 {
-                h = mix(h ^ word, K);
-                at += 8;
-                continue;
-            }
-            let kept = word & ((1u64 << (8 * slash)) - 1);
-            return (self.last(h, kept, at + slash - start), at + slash);
+    pub fn parent<'a>(&self, key: &PathKey<'a>) -> PathKey<'a> {
+        self.key(key.parent_path())
+    }
+
+    /// The hash of a path that is not known to be text.
+    #[inline]
+    pub fn path_bytes(&self, path: &[u8]) -> u64 {
+        if path == b"/" { self.bytes(b"") } else { self.bytes(path) }
+    }
+
+    /// Hashes anything, sixteen bytes a step. The last step takes the last sixteen bytes, which
+    /// overlap those before them, instead of a copy of a few.
+    #[inline]
+    pub fn bytes(&self, bytes: &[u8]) -> u64 {
+        let mut h = self.seed ^ (bytes.len() as u64).wrapping_mul(K);
+        let mut rest = bytes;
+        while rest.len() > 16
+            && let Some((chunk, tail)) = rest.split_first_chunk::<16>()
+        {
+            let (a, b) = halves(chunk);
+            h = mix(a ^ h, b ^ L);
+            rest = tail;
         }
+        let (a, b) = match (bytes.last_chunk::<16>(), rest.first_chunk::<8>()) {
+            (Some(last), _) => halves(last),
+            (None, Some(first)) => (u64::from_le_bytes(*first), last_word(rest)),
+            (None, None) => (little_word(rest), 0),
+        };
+        mix(mix(a ^ h, b ^ L), self.seed ^ K)
     }
 }
 
-/// Up to eight bytes from `at` on as a little-endian word, and how many they are.
 #[inline]
-fn word_at(bytes: &[u8], at: usize) -> (u64, usize) {
-    if let Some(chunk) = bytes[at..].first_chunk::<8>() {
-        return (u64::from_le_bytes(*chunk), 8);
-    }
-    let have = bytes.len() - at;
-    if let Some(chunk) = bytes.last_chunk::<8>()
-        && have > 0
-    {
-        // One load that ends where the path ends is much cheaper than a copy of a few bytes.
-        return (u64::from_le_bytes(*chunk) >> (8 * (8 - have)), have);
-    }
-    (little_word(&bytes[at..]), have)
+fn halves(chunk: &[u8; 16]) -> (u64, u64) {
+    let both = u128::from_le_bytes(*chunk);
+    (both as u64, (both >> 64) as u64)
+}
+
+#[inline]
+fn last_word(bytes: &[u8]) -> u64 {
+    bytes.last_chunk::<8>().map_or(0, |word| u64::from_le_bytes(*word))
 }
 
 /// Up to seven bytes as a little-endian word.
 #[inline]
 fn little_word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
-}
-
-/// Position of the first `/` in a little-endian word; 8 if there is none.
-#[inline]
-fn first_slash(word: u64) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let x = word ^ (ONES * u64::from(b'/'));
-    // The lowest set high bit marks the first zero byte of `x`; borrows only disturb later ones.
-    let zeros = x.wrapping_sub(ONES) & !x & (ONES << 7);
-    (zeros.trailing_zeros() / 8) as usize
 }
 
 /// Why a path is not valid, in the words of ZooKeeper's `PathUtils.validatePath`.
@@ -198,21 +160,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parent_hash_is_the_hash_of_the_parent() {
+    fn a_hash_depends_on_every_byte_and_on_the_length() {
         let hasher = PathHasher::new(7);
-        for (path, parent) in [("/a", "/"), ("/a/b", "/a"), ("/a/b/c-0000000001", "/a/b")] {
-            let key = hasher.key(path);
-            assert_eq!(key.parent_hash, hasher.key(parent).hash, "{path}");
-            assert_eq!(key.parent_path(), parent);
+        let mut seen = std::collections::BTreeSet::new();
+        for len in 0..70 {
+            let mut bytes = vec![b'x'; len];
+            assert!(seen.insert(hasher.bytes(&bytes)), "length {len}");
+            for at in 0..len {
+                bytes[at] = b'y';
+                assert!(seen.insert(hasher.bytes(&bytes)), "length {len}, byte {at}");
+                bytes[at] = b'x';
+            }
         }
-        let long = "/a/".to_owned() + &"x".repeat(7) + "/" + &"y".repeat(8) + "/" + &"z".repeat(17);
-        let mut hash = hasher.root();
-        for name in long[1..].split('/') {
-            hash = hasher.child(hash, name.as_bytes());
-        }
-        assert_eq!(hasher.key(&long).hash, hash);
         assert_eq!(hasher.key("").hash, hasher.key("/").hash);
-        assert_ne!(hasher.key("/ab").hash, hasher.key("/a/b").hash);
+        assert_ne!(hasher.key("/ab").hash, PathHasher::new(9).key("/ab").hash);
+    }
+
+    #[test]
+    fn the_parent_is_what_stands_before_the_last_slash() {
+        let hasher = PathHasher::new(7);
+        for (path, parent) in
+            [("/a", "/"), ("/a/b", "/a"), ("/a/b/c-0000000001", "/a/b"), ("/", "/"), ("", "/")]
+        {
+            let key = hasher.parent(&hasher.key(path));
+            assert_eq!((key.path, key.hash), (parent, hasher.key(parent).hash), "{path}");
+        }
     }
 
     #[test]

@@ -17,27 +17,22 @@ pub struct Namespaces {
     last: usize,
 }
 
-/// The first name of an absolute path; `None` for the root.
-fn first_name(path: &str) -> Option<&str> {
-    let rest = path.strip_prefix('/')?;
-    let end = rest.bytes().position(|b| b == b'/').unwrap_or(rest.len());
-    rest.get(..end).filter(|name| !name.is_empty())
-}
-
 impl Namespaces {
     /// Takes in a value for the first name of `path`; the root has none and is not counted.
     #[inline]
     pub fn record(&mut self, path: &str, value: u64) {
-        let Some(name) = first_name(path) else { return };
+        let Some(rest) = path.strip_prefix('/') else { return };
         if let Some((known, summary)) = self.summaries.get_mut(self.last)
-            && **known == *name
+            && let Some(rest) = rest.as_bytes().strip_prefix(known.as_bytes())
+            && matches!(rest.first(), None | Some(b'/'))
         {
             return summary.record(value);
         }
-        self.record_other(name, value);
+        self.record_other(rest, value);
     }
 
-    fn record_other(&mut self, name: &str, value: u64) {
+    fn record_other(&mut self, rest: &str, value: u64) {
+        let Some(name) = rest.split('/').next().filter(|name| !name.is_empty()) else { return };
         let at = match self.index.get(name) {
             Some(&at) => at,
             None if self.summaries.len() == NAMES_MAX => return,

@@ -91,6 +91,11 @@ impl PendingView {
             .copied()
     }
 
+    /// The path of a record that a transaction not yet released has touched.
+    pub fn path(&self, slot: Slot) -> &str {
+        self.records.get(slot as usize).map_or("", |record| &record.path)
+    }
+
     fn record(&self, hash: u64, path: &str) -> Option<&Record> {
         self.slot_of(hash, path).map(|slot| &self.records[slot as usize])
     }
@@ -102,7 +107,8 @@ impl PendingView {
 
     /// The parent of `key`, if it will exist.
     pub fn get_parent<'a>(&'a self, tree: &'a Tree, key: &PathKey<'_>) -> Option<Pending<'a>> {
-        self.resolve(tree, key.parent_hash, key.parent_path(), || tree.find_parent(key))
+        let parent = tree.hasher().parent(key);
+        self.resolve(tree, parent.hash, parent.path, || tree.find_parent(key))
     }
 
     fn resolve<'a>(

@@ -138,8 +138,8 @@ impl Preparer<'_> {
     }
 
     fn put_parent(&mut self, key: &PathKey<'_>, view: NodeView, node: Option<NodeId>) {
-        let path = key.parent_path();
-        let slot = self.pending.put(key.parent_hash, path, self.zxid, Some(view), None, node);
+        let PathKey { hash, path } = self.tree.hasher().parent(key);
+        let slot = self.pending.put(hash, path, self.zxid, Some(view), None, node);
         self.touched.push(slot);
     }
 
@@ -184,7 +184,7 @@ impl Preparer<'_> {
         };
         validate_path(&path).map_err(|_| ErrorCode::BadArguments)?;
         let key = if mode.is_sequential() { self.key(&path) } else { requested };
-        let key = PathKey { path: &path, ..key };
+        let key = PathKey { path: &path, hash: key.hash };
         if !key.is_root() && !Tree::is_storable(key.name()) {
             return Err(ErrorCode::BadArguments);
         }
@@ -229,7 +229,7 @@ impl Preparer<'_> {
             self.pending.note_ephemeral(self.session, slot);
         }
         if let Some(node) = parent_node {
-            *self.hint = Some(ApplyHint { hash: key.hash, parent_hash: key.parent_hash, node });
+            *self.hint = Some(ApplyHint { hash: key.hash, node });
         }
         Ok(kind)
     }
@@ -323,7 +323,7 @@ impl Preparer<'_> {
         put_i32(body, view.version);
         self.put(&key, Change::Changed(view, found));
         if let Some(node) = found {
-            *self.hint = Some(ApplyHint { hash: key.hash, parent_hash: key.parent_hash, node });
+            *self.hint = Some(ApplyHint { hash: key.hash, node });
         }
         Ok(TxnType::SetData)
     }

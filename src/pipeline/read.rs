@@ -53,7 +53,7 @@ impl ReadContext<'_> {
     /// Executes `op` and appends its reply.
     pub fn execute(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) {
         let mut r = Reader::new(body);
-        let start = begin_reply(out, xid, self.zxid, ErrorCode::Ok);
+        let start = begin_reply(out, xid, self.zxid, ErrorCode::Ok.code());
         let before = out.len();
         match self.answer(op, &mut r, out) {
             Ok(()) => end_frame(out, start),

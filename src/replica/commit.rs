@@ -11,7 +11,7 @@ use crate::pipeline::Slot;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
-    ErrorCode, EventType, Perms, Reader, Txn, TxnHeader, TxnType, begin_reply, end_frame, put_i32,
+    EventType, Perms, Reader, SetDataTxn, Txn, TxnHeader, TxnType, begin_reply, end_frame,
     put_multi_end, put_multi_error, put_multi_header, put_notification, put_str,
 };
 
@@ -22,6 +22,9 @@ use super::stats::ServerStats;
 
 /// Transactions whose nodes are fetched together.
 const AHEAD: usize = 8;
+
+/// Larger batches give their memory back.
+const SPARE_BYTES_MAX: usize = 1 << 20;
 
 /// Turns what a transaction changed into notifications and a reply body.
 struct Deliver<'a> {
@@ -47,6 +50,9 @@ impl ApplySink for Deliver<'_> {
         };
         let written = change.key.path.len() + change.bytes;
         stats.bytes_written.record(change.key.path, written as u64);
+        if self.watches.is_empty() {
+            return;
+        }
         let mut fired = [0; 4];
         self.watches.fire(kind, &change.key, &self.hasher, &mut |conn, event, path| {
             let Some(client) = clients.get_mut(conn) else { return };
@@ -128,8 +134,15 @@ impl Replica {
                     return;
                 }
             }
-            self.unsynced.pop_front();
+            drop(batch);
             self.applied_in_front = 0;
+            // The log has copied it by now, so its memory serves again.
+            if let Some(mut batch) = self.unsynced.pop_front().and_then(Arc::into_inner)
+                && batch.bytes_len() <= SPARE_BYTES_MAX
+            {
+                batch.clear();
+                self.spare_batch = batch;
+            }
         }
         self.make_room(now, fx);
     }
@@ -158,7 +171,6 @@ impl Replica {
         }
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r).map_err(|e| e.to_string())?;
-        let txn = Txn::decode_from(header.kind, &mut r).map_err(|e| e.to_string())?;
         self.result.clear();
         let mut sink = Deliver {
             hasher: self.tree.hasher(),
@@ -171,20 +183,38 @@ impl Replica {
             in_multi: header.kind == TxnType::Multi,
             reply: &mut self.result,
         };
-        match (&txn, proposal.hint) {
-            (Txn::SetData(set), Some(hint)) => {
-                self.tree.apply_set_data_at(&header, set, hint, &mut sink);
+        let applied = match (proposal.hint, header.kind) {
+            (Some(hint), TxnType::SetData) => {
+                // The pending record has the path already checked to be text.
+                let path = self.pending.path(proposal.touched[0]);
+                let set = SetDataTxn::decode_known(path, &mut r).map_err(|e| e.to_string())?;
+                self.tree.apply_set_data_at(&header, &set, hint, &mut sink);
+                Applied::Done
             }
-            (Txn::Create(create), Some(hint)) => {
-                self.tree.apply_create_at(&header, create, hint, &mut sink);
+            (hint, kind) => {
+                let txn = Txn::decode_from(kind, &mut r).map_err(|e| e.to_string())?;
+                match (&txn, hint) {
+                    (Txn::Create(create), Some(hint)) => {
+                        self.tree.apply_create_at(&header, create, hint, &mut sink);
+                    }
+                    _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
+                }
+                Applied::from(&txn)
             }
-            _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
-        }
+        };
         self.applied = zxid;
         self.snapshot.logged(entry.len() as u64);
         self.release(&proposal);
-        self.answer(now, &header, &txn, &proposal, fx);
-        if let Some(conn) = proposal.conn {
+        let is_owed_more = match applied {
+            Applied::CreateSession { timeout_ms } => {
+                self.session_created(now, header.session, timeout_ms, &proposal, fx)
+            }
+            Applied::CloseSession => self.session_closed(now, header.session, &proposal, fx),
+            Applied::Done => self.answer(now, 0, false, &proposal, fx),
+            Applied::Multi => self.answer(now, 0, true, &proposal, fx),
+            Applied::Error(err) => self.answer(now, err, false, &proposal, fx),
+        };
+        if is_owed_more && let Some(conn) = proposal.conn {
             self.drain_deferred(now, conn, fx);
         }
         Ok(())
@@ -201,82 +231,68 @@ impl Replica {
         }
     }
 
+    /// A createSession is applied. Returns whether the connection waits for more.
     fn session_created(
         &mut self,
         now: Now,
         session: SessionId,
         timeout_ms: i32,
-        conn: Option<ConnId>,
         proposal: &Proposal,
         fx: &mut Effects,
-    ) {
+    ) -> bool {
         self.committed_sessions.insert(session, timeout_ms);
-        let Some(conn) = conn else { return };
-        self.update_answered(now, conn, proposal, 0);
+        let Some(conn) = proposal.conn else { return false };
+        if self.clients.get(conn).is_none() {
+            return false;
+        }
+        let is_owed_more = self.count_answer(now, conn, proposal, 0, 0);
         // The client counts from the answer on, which a slow disk may have held up.
         if let Some(slot) = self.sessions.get(session) {
             self.sessions.touch(slot, timeout_ms, now.mono);
         }
         self.established(conn, fx);
+        is_owed_more
     }
 
-    /// A closeSession is applied. Returns whether that was all: a connection whose session expired
-    /// is closed without a word.
+    /// A closeSession is applied. A connection whose session expired is closed without a word.
     fn session_closed(
         &mut self,
+        now: Now,
         session: SessionId,
-        conn: Option<ConnId>,
+        proposal: &Proposal,
         fx: &mut Effects,
     ) -> bool {
         self.committed_sessions.remove(&session);
         self.pending.forget_session(session);
         self.sessions.remove(session);
-        match self.session_conns.get(&session).copied() {
-            Some(bound) if conn.is_none() => {
-                self.close(bound, CloseHow::AfterFlush, fx);
-                true
-            }
-            _ => false,
+        let asker = proposal.conn.filter(|&conn| self.clients.get(conn).is_some());
+        let bound = self.session_conns.get(&session).copied();
+        let is_owed_more = self.answer(now, 0, false, proposal, fx);
+        if let Some(conn) = asker.or(bound) {
+            self.close(conn, CloseHow::AfterFlush, fx);
         }
+        is_owed_more
     }
 
+    /// Replies to whoever asked for the transaction, with `self.result` unless it failed. Returns
+    /// whether the connection waits for more.
     fn answer(
         &mut self,
         now: Now,
-        header: &TxnHeader,
-        txn: &Txn<'_>,
+        err: i32,
+        is_multi: bool,
         proposal: &Proposal,
         fx: &mut Effects,
-    ) {
-        let conn = proposal.conn.filter(|&conn| match self.clients.get_mut(conn) {
-            Some(client) => {
-                client.writes_applied += 1;
-                true
-            }
-            None => false,
-        });
-        match *txn {
-            Txn::CreateSession { timeout_ms } => {
-                return self.session_created(now, header.session, timeout_ms, conn, proposal, fx);
-            }
-            Txn::CloseSession(_) if self.session_closed(header.session, conn, fx) => return,
-            _ => {}
+    ) -> bool {
+        let Some(conn) = proposal.conn else { return false };
+        if self.clients.get(conn).is_none() {
+            return false;
         }
-        let Some(conn) = conn else { return };
-        let err = match *txn {
-            Txn::Error { err } => err,
-            _ => 0,
-        };
-        let is_multi = matches!(txn, Txn::Multi(_));
         let result = &self.result;
         let before = fx.bytes.len();
         let encode = |out: &mut Vec<u8>| {
-            let start = begin_reply(out, proposal.xid, proposal.zxid, ErrorCode::Ok);
-            if err != 0 {
-                let at = out.len();
-                out.truncate(at - 4);
-                put_i32(out, err);
-            } else {
+            let start = begin_reply(out, proposal.xid, proposal.zxid, err);
+            if err == 0 {
                 out.extend_from_slice(result);
                 if is_multi {
                     put_multi_end(out);
@@ -287,23 +303,49 @@ impl Replica {
         fx.send(conn, encode);
         self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.stats.sent += 1;
-        }
-        self.update_answered(now, conn, proposal, err);
-        if matches!(txn, Txn::CloseSession(_)) {
-            self.close(conn, CloseHow::AfterFlush, fx);
-        }
+        self.count_answer(now, conn, proposal, err, 1)
     }
 
     /// Counts an answered transaction; one that failed leaves no trace as the last operation.
-    fn update_answered(&mut self, now: Now, conn: ConnId, proposal: &Proposal, err: i32) {
+    /// Returns whether the connection waits for more.
+    fn count_answer(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        proposal: &Proposal,
+        err: i32,
+        frames: u64,
+    ) -> bool {
+        let Some(client) = self.clients.get_mut(conn) else { return false };
         let latency_us = now.mono.since(proposal.received).as_micros() as u64;
         self.stats.update_answered(proposal.op, latency_us);
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.writes_applied += 1;
+        client.stats.sent += frames;
         client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
         if err != 0 {
             client.stats.last_op = None;
+        }
+        !client.deferred.is_empty() || !client.held.is_empty()
+    }
+}
+
+/// What was applied, as far as answering it depends on that.
+enum Applied {
+    CreateSession { timeout_ms: i32 },
+    CloseSession,
+    Error(i32),
+    Multi,
+    Done,
+}
+
+impl From<&Txn<'_>> for Applied {
+    fn from(txn: &Txn<'_>) -> Applied {
+        match *txn {
+            Txn::CreateSession { timeout_ms } => Applied::CreateSession { timeout_ms },
+            Txn::CloseSession(_) => Applied::CloseSession,
+            Txn::Error { err } => Applied::Error(err),
+            Txn::Multi(_) => Applied::Multi,
+            _ => Applied::Done,
         }
     }
 }

@@ -30,15 +30,14 @@ const URGENT_BYTES_MAX: usize = 64 << 20;
 const FETCH: usize = 16;
 
 /// The path of a request that begins with one, for prefetching only.
-fn path_of(frame: &[u8]) -> Option<&str> {
+fn path_of(frame: &[u8]) -> Option<&[u8]> {
     let (head, body) = frame.split_first_chunk::<8>()?;
     let op = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
     if !matches!(op, 1..=8 | 12 | 15 | 19 | 21) {
         return None;
     }
     let (len, body) = body.split_first_chunk::<4>()?;
-    let path = body.get(..u32::from_be_bytes(*len) as usize)?;
-    std::str::from_utf8(path).ok()
+    body.get(..u32::from_be_bytes(*len) as usize)
 }
 
 impl Replica {
@@ -88,7 +87,7 @@ impl Replica {
             rest = tail;
             count += 1;
             if let Some(path) = path_of(frame) {
-                self.ahead_hashes.push(self.tree.key(path).hash);
+                self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
             }
         }
         if count > 1 {
@@ -285,7 +284,7 @@ impl Replica {
             }
         };
         let mut reply = Vec::new();
-        let start = begin_reply(&mut reply, xid, Zxid::ZERO, code);
+        let start = begin_reply(&mut reply, xid, Zxid::ZERO, code.code());
         put_buffer(&mut reply, answer.as_deref());
         end_frame(&mut reply, start);
         self.send_in_order(conn, reply, fx);

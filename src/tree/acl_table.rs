@@ -84,7 +84,7 @@ impl AclTable {
     }
 
     fn find_bytes(&self, bytes: &[u8]) -> Option<u32> {
-        let hash = self.hasher.child(0, bytes);
+        let hash = self.hasher.bytes(bytes);
         self.by_bytes.find(hash, |&at| *self.entries[at as usize].bytes == *bytes).copied()
     }
 
@@ -112,7 +112,7 @@ impl AclTable {
             }
         };
         let AclTable { by_bytes, entries, hasher, .. } = self;
-        let hash_of = |at: &u32| hasher.child(0, &entries[*at as usize].bytes);
+        let hash_of = |at: &u32| hasher.bytes(&entries[*at as usize].bytes);
         by_bytes.insert_unique(hash_of(&at), at, hash_of);
         AclId(at)
     }
@@ -142,7 +142,7 @@ impl AclTable {
             if entry.refs != 0 || entry.bytes.is_empty() {
                 continue;
             }
-            let hash = self.hasher.child(0, &entry.bytes);
+            let hash = self.hasher.bytes(&entry.bytes);
             if let Ok(found) = self.by_bytes.find_entry(hash, |&other| other == at) {
                 found.remove();
             }

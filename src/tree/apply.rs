@@ -90,8 +90,6 @@ type Outcome = Result<Option<Stat>, ErrorCode>;
 pub struct ApplyHint {
     /// Hash of the transaction's path.
     pub hash: u64,
-    /// Hash of its parent's.
-    pub parent_hash: u64,
     /// setData: the node itself. Creates: the parent of a node that is known not to be there.
     pub node: NodeId,
 }
@@ -123,7 +121,7 @@ impl Tree {
     ) {
         self.acls.release();
         assert!(self.is_named(hint.node, txn.path), "the hint names another node");
-        let key = PathKey { path: txn.path, hash: hint.hash, parent_hash: hint.parent_hash };
+        let key = PathKey { path: txn.path, hash: hint.hash };
         let stat = self.set_data_of(hint.node, key, header, txn, sink);
         sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
         self.log_digest(header.zxid.0, ApplyMode::Live);
@@ -139,7 +137,7 @@ impl Tree {
         sink: &mut S,
     ) {
         self.acls.release();
-        let key = PathKey { path: txn.path, hash: hint.hash, parent_hash: hint.parent_hash };
+        let key = PathKey { path: txn.path, hash: hint.hash };
         assert!(self.is_named(hint.node, key.parent_path()), "the hint names another parent");
         let stat = self.create_below(hint.node, key, header, header.kind, txn, sink);
         sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
@@ -343,14 +341,15 @@ impl Tree {
     ) -> Stat {
         let before = self.node(id.0).data_size() as i64;
         self.write_data(id.0, txn.data, txn.version, header.zxid.0, header.time_ms);
-        self.refresh_digest(id.0, txn.path);
+        let stat = self.persisted(id);
+        self.refresh_digest_to(id.0, txn.path, &stat);
         let after = self.node(id.0).data_size() as i64;
         self.count_for_quota(txn.path, 0, after - before);
         let node = self.node(id.0);
         let (acl, parent_acl) = (node.acl, self.node(node.parent).acl);
         let (kind, bytes) = (ChangeKind::DataChanged, after as usize);
         sink.change(&self.acls, Change { kind, key, acl, parent_acl, bytes });
-        self.stat(id)
+        self.shown(id, &stat)
     }
 
     fn apply_set_acl(&mut self, txn: &SetAclTxn<'_>) -> Outcome {

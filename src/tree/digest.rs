@@ -10,7 +10,7 @@ pub const DIGEST_LOG_SIZE: usize = 1024;
 /// Bytes of the stat fields that end each node's digest.
 const TAIL: usize = 60;
 /// Up to this size the input is gathered first: one pass over 200 bytes is faster than three.
-const GATHER_MAX: usize = 512;
+const GATHER_MAX: usize = 256;
 
 /// Whether the node at `path` counts: everything except what is below `/zookeeper`.
 pub fn is_digested(path: &str) -> bool {
@@ -19,7 +19,7 @@ pub fn is_digested(path: &str) -> bool {
 
 /// Digest of one node; `"/"` and `""` are the root.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &PersistedStat) -> u64 {
-    u64::from(node_crc(path, data.unwrap_or_default(), stat))
+    u64::from(node_crc(&crc32fast::Hasher::new(), path, data.unwrap_or_default(), stat))
 }
 
 fn tail(stat: &PersistedStat) -> [u8; TAIL] {
@@ -36,7 +36,13 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
     b
 }
 
-pub(super) fn node_crc(path: &str, data: &[u8], stat: &PersistedStat) -> u32 {
+/// `fresh` is a hasher that has seen nothing: making one looks at the CPU's features each time.
+pub(super) fn node_crc(
+    fresh: &crc32fast::Hasher,
+    path: &str,
+    data: &[u8],
+    stat: &PersistedStat,
+) -> u32 {
     let path = if path == "/" { &[] } else { path.as_bytes() };
     let head = path.len() + data.len();
     if head + TAIL <= GATHER_MAX {
@@ -44,7 +50,9 @@ pub(super) fn node_crc(path: &str, data: &[u8], stat: &PersistedStat) -> u32 {
         b[..path.len()].copy_from_slice(path);
         b[path.len()..head].copy_from_slice(data);
         b[head..head + TAIL].copy_from_slice(&tail(stat));
-        return crc32fast::hash(&b[..head + TAIL]);
+        let mut crc = fresh.clone();
+        crc.update(&b[..head + TAIL]);
+        return crc.finalize();
     }
     finish_crc(prefix_crc(path, data), stat)
 }

@@ -97,6 +97,7 @@ pub struct Tree {
     data_size: u64,
     children_bytes: usize,
     digest: u64,
+    fresh_crc: crc32fast::Hasher,
     pub(super) digest_log: VecDeque<(Zxid, u64)>,
     /// Reused path buffer.
     pub(super) scratch: String,
@@ -133,6 +134,7 @@ impl Tree {
             data_size: 0,
             children_bytes: 0,
             digest: 0,
+            fresh_crc: crc32fast::Hasher::new(),
             digest_log: VecDeque::new(),
             scratch: String::new(),
         };
@@ -186,7 +188,10 @@ impl Tree {
         match key.path.rfind('/') {
             None => key.path.is_empty().then_some(NodeId::ROOT),
             Some(0) => Some(NodeId::ROOT),
-            Some(at) => self.find_at(key.parent_hash, &key.path[..at]),
+            Some(at) => {
+                let parent = self.hasher.key(&key.path[..at]);
+                self.find_at(parent.hash, parent.path)
+            }
         }
     }
 
@@ -317,7 +322,11 @@ impl Tree {
 
     /// The fields as clients see them.
     pub fn stat(&self, id: NodeId) -> Stat {
-        let stat = self.persisted(id);
+        self.shown(id, &self.persisted(id))
+    }
+
+    /// Stored fields as clients see them.
+    pub(super) fn shown(&self, id: NodeId, stat: &PersistedStat) -> Stat {
         let num_children = self.num_children(id) as i32;
         let owner = match self.owner_kind(stat.ephemeral_owner) {
             OwnerKind::Ephemeral(session) => session.0,
@@ -575,7 +584,7 @@ impl Tree {
         self.node_count += 1;
         self.data_size += (key.path.len() + bytes.len()) as u64;
         if self.options.digest && digested != 0 {
-            let crc = node_crc(key.path, bytes, stat);
+            let crc = node_crc(&self.fresh_crc, key.path, bytes, stat);
             self.node_mut(id).crc = crc;
             self.digest = self.digest.wrapping_add(u64::from(crc));
         }
@@ -683,22 +692,28 @@ impl Tree {
 
     /// Brings a node's share of the digest up to date; `path` is its path.
     pub(super) fn refresh_digest(&mut self, id: u32, path: &str) {
+        self.refresh_digest_to(id, path, &self.persisted(NodeId(id)));
+    }
+
+    /// As [`Tree::refresh_digest`], where the stored fields are at hand.
+    pub(super) fn refresh_digest_to(&mut self, id: u32, path: &str, stat: &PersistedStat) {
         let node = self.node(id);
         if !self.options.digest || !node.has(DIGESTED) {
             return;
         }
         let old = node.crc;
-        let stat = self.persisted(NodeId(id));
         let data = self.data(NodeId(id)).unwrap_or_default();
         let cached = self.ext(node).and_then(|ext| ext.prefix_crc);
         let crc = match cached {
-            Some(prefix) => finish_crc(prefix, &stat),
-            None if self.num_children(NodeId(id)) == 0 => node_crc(path, data, &stat),
+            Some(prefix) => finish_crc(prefix, stat),
+            None if self.num_children(NodeId(id)) == 0 => {
+                node_crc(&self.fresh_crc, path, data, stat)
+            }
             None => {
                 let path = if path == "/" { "" } else { path };
                 let prefix = prefix_crc(path.as_bytes(), data);
                 self.ext_mut(id).prefix_crc = Some(prefix);
-                finish_crc(prefix, &stat)
+                finish_crc(prefix, stat)
             }
         };
         self.node_mut(id).crc = crc;

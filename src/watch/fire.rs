@@ -49,20 +49,20 @@ impl Watches {
         hasher: &PathHasher,
         emit: &mut impl FnMut(ConnId, EventType, &str),
     ) {
-        if self.paths.is_empty() {
+        if self.is_empty() {
             return;
         }
         match change {
             Change::DataChanged => self.fire_data(EventType::NodeDataChanged, key, hasher, emit),
             Change::Created => {
                 self.fire_data(EventType::NodeCreated, key, hasher, emit);
-                self.fire_parent(key, emit);
+                self.fire_parent(key, hasher, emit);
             }
             Change::Deleted => {
                 self.fire_data(EventType::NodeDeleted, key, hasher, emit);
                 // Same event serial as the data registry's: whoever it notified is passed over.
-                self.fire_child(EventType::NodeDeleted, key.path, key.hash, emit);
-                self.fire_parent(key, emit);
+                self.fire_child(EventType::NodeDeleted, key, emit);
+                self.fire_parent(key, hasher, emit);
             }
         }
     }
@@ -89,25 +89,28 @@ impl Watches {
     fn fire_child(
         &mut self,
         event: EventType,
-        path: &str,
-        hash: u64,
+        key: &PathKey,
         emit: &mut impl FnMut(ConnId, EventType, &str),
     ) {
         if self.child_pairs == 0 {
             return;
         }
-        if let Some(id) = self.paths.find(path, hash) {
-            self.fire_at(id, &CHILD_REGISTRY, event, path, emit);
+        if let Some(id) = self.paths.find(key.path, key.hash) {
+            self.fire_at(id, &CHILD_REGISTRY, event, key.path, emit);
         }
     }
 
-    fn fire_parent(&mut self, key: &PathKey, emit: &mut impl FnMut(ConnId, EventType, &str)) {
-        if key.is_root() {
+    fn fire_parent(
+        &mut self,
+        key: &PathKey,
+        hasher: &PathHasher,
+        emit: &mut impl FnMut(ConnId, EventType, &str),
+    ) {
+        self.serial += 1;
+        if key.is_root() || self.child_pairs == 0 {
             return;
         }
-        self.serial += 1;
-        let event = EventType::NodeChildrenChanged;
-        self.fire_child(event, key.parent_path(), key.parent_hash, emit);
+        self.fire_child(EventType::NodeChildrenChanged, &hasher.parent(key), emit);
     }
 
     /// Notifies every member of `registry` at one path and takes its one-shots out.
@@ -160,19 +163,17 @@ impl Watches {
         emit: &mut impl FnMut(ConnId, EventType, &str),
     ) {
         let mut send = |conn: ConnId| emit(conn, event, path);
-        let mut hash = hasher.root();
-        self.fire_recursive("/", hash, &mut send);
+        self.fire_recursive(&hasher.key("/"), &mut send);
         let mut start = 1;
         while let Some(length) = path.get(start..).and_then(|rest| rest.find('/')) {
             let end = start + length;
-            hash = hasher.child(hash, &path.as_bytes()[start..end]);
-            self.fire_recursive(&path[..end], hash, &mut send);
+            self.fire_recursive(&hasher.key(&path[..end]), &mut send);
             start = end + 1;
         }
     }
 
-    fn fire_recursive(&mut self, ancestor: &str, hash: u64, send: &mut impl FnMut(ConnId)) {
-        let Some(id) = self.paths.find(ancestor, hash) else { return };
+    fn fire_recursive(&mut self, ancestor: &PathKey, send: &mut impl FnMut(ConnId)) {
+        let Some(id) = self.paths.find(ancestor.path, ancestor.hash) else { return };
         match self.paths.holder(id) {
             Holder::One { slot, flags } if flags >> RECURSIVE & 1 == 1 => {
                 notify(&mut self.conns, slot, self.serial, send);

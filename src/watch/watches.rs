@@ -206,6 +206,12 @@ impl Watches {
         self.summary
     }
 
+    /// Whether nobody watches anything.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.paths.is_empty()
+    }
+
     /// The metric `watch_count`: pairs of path and connection, summed over both registries.
     pub fn count(&self) -> usize {
         self.summary.watches + self.child_pairs

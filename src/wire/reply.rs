@@ -26,12 +26,12 @@ pub fn end_frame(out: &mut [u8], start: FrameStart) {
 }
 
 /// Begins a reply frame: length placeholder and `ReplyHeader`.
-pub fn begin_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode) -> FrameStart {
+pub fn begin_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: i32) -> FrameStart {
     let start = out.len();
     let mut b = [0u8; 20];
     b[4..8].copy_from_slice(&xid.0.to_be_bytes());
     b[8..16].copy_from_slice(&zxid.0.to_be_bytes());
-    b[16..20].copy_from_slice(&err.code().to_be_bytes());
+    b[16..20].copy_from_slice(&err.to_be_bytes());
     out.extend_from_slice(&b);
     FrameStart(start)
 }
@@ -39,7 +39,7 @@ pub fn begin_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode) -> F
 /// Appends a whole reply frame without a body: a success of an op that returns nothing, or any
 /// error.
 pub fn put_error_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode) {
-    let start = begin_reply(out, xid, zxid, err);
+    let start = begin_reply(out, xid, zxid, err.code());
     end_frame(out, start);
 }
 

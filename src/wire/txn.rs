@@ -131,6 +131,15 @@ pub struct SetDataTxn<'a> {
     pub version: i32,
 }
 
+impl<'a> SetDataTxn<'a> {
+    /// Reads the body of a transaction whose path is known to be `path`.
+    pub fn decode_known(path: &'a str, r: &mut Reader<'a>) -> Result<SetDataTxn<'a>, DecodeError> {
+        let stored = r.buffer("path")?;
+        debug_assert_eq!(stored, Some(path.as_bytes()));
+        Ok(SetDataTxn { path, data: r.buffer("data")?, version: r.i32("version")? })
+    }
+}
+
 /// Body of setACL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
