@@ -21,7 +21,7 @@ mod stats;
 mod throttle;
 
 pub use client::{Client, ConnStats};
-pub use core::{Replica, ReplicaOptions, Restored};
+pub use core::{Replica, ReplicaOptions, Restored, SNAP_LOG_RATIO};
 pub use effects::{CloseHow, Effect, Effects, Input};
 pub use limits::{LimitFigures, LimitOptions};
 pub use restore::Restore;

@@ -29,6 +29,9 @@ pub struct SnapshotState {
     bytes: u64,
     txns_due: u64,
     bytes_due: u64,
+    /// Bytes of log that a snapshot must be worth: so many times the size of the last one.
+    least_bytes: u64,
+    size: u64,
     wanted: bool,
 }
 
@@ -42,6 +45,8 @@ impl SnapshotState {
             bytes: 0,
             txns_due: 0,
             bytes_due: 0,
+            least_bytes: 0,
+            size: 0,
             wanted,
         };
         state.draw(options, rng);
@@ -98,9 +103,12 @@ impl SnapshotState {
         self.wanted = true;
     }
 
-    /// Whether one should begin: asked for, or enough has been logged.
+    /// Whether one should begin: asked for, or enough has been logged. Under a fast load that is
+    /// no question of `snapCount` alone: a large tree would be written without end.
     fn is_due(&self) -> bool {
-        self.wanted || self.txns > self.txns_due || self.bytes > self.bytes_due
+        self.wanted
+            || self.bytes > self.bytes_due
+            || self.txns > self.txns_due && self.bytes >= self.least_bytes
     }
 
     /// Whether the walk could go on now.
@@ -151,6 +159,7 @@ impl Replica {
         fx.list.push(Effect::SnapshotBegin(zxid));
         fx.list.push(Effect::SnapshotChunk(out));
         self.snapshot.in_flight += 1;
+        self.snapshot.size = 0;
         self.snapshot.phase = Phase::Walking(Box::new((walk, writer)));
     }
 
@@ -163,6 +172,7 @@ impl Replica {
             writer.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
         });
         self.snapshot.in_flight += 1;
+        self.snapshot.size += out.len() as u64;
         if !done {
             fx.list.push(Effect::SnapshotChunk(out));
             self.snapshot.phase = Phase::Walking(job);
@@ -175,7 +185,39 @@ impl Replica {
         });
         let last = self.options.snapshot_zxid.then_some(self.applied);
         job.1.finish(digest, last, &mut out);
+        self.snapshot.least_bytes = self.snapshot.size * self.options.snap_log_ratio;
         fx.list.push(Effect::SnapshotChunk(out));
         fx.list.push(Effect::SnapshotFinish);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_large_tree_waits_for_more_log() {
+        let options = ReplicaOptions {
+            snap_count: 10,
+            snap_size_bytes: 1 << 20,
+            ..ReplicaOptions::default()
+        };
+        let mut rng = Rng::new(1);
+        let mut state = SnapshotState::new(&options, &mut rng, false);
+        let log = |state: &mut SnapshotState, txns: u64| (0..txns).for_each(|_| state.logged(100));
+        log(&mut state, 11);
+        assert!(state.is_due());
+        state.draw(&options, &mut rng);
+        state.least_bytes = 5000;
+        log(&mut state, 49);
+        assert!(!state.is_due());
+        log(&mut state, 1);
+        assert!(state.is_due());
+        state.draw(&options, &mut rng);
+        state.least_bytes = u64::MAX;
+        log(&mut state, 5000);
+        assert!(!state.is_due());
+        log(&mut state, 5486);
+        assert!(state.is_due(), "snapSizeLimitInKb holds whatever the ratio");
     }
 }

@@ -46,6 +46,7 @@ impl Scene {
             outstanding_limit,
             snap_count: 100_000,
             snap_size_bytes: 0,
+            snap_log_ratio: 0,
             container_check_ms: 60_000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,

@@ -22,7 +22,8 @@ use crate::log::Compression;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
-    BILLION, Effects, LimitOptions, Replica, ReplicaOptions, Restore, Restored, ThrottleOptions,
+    BILLION, Effects, LimitOptions, Replica, ReplicaOptions, Restore, Restored, SNAP_LOG_RATIO,
+    ThrottleOptions,
 };
 use crate::session::initial_session_id;
 use crate::sys::ring::{RingFeatures, RingOptions};
@@ -155,6 +156,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         outstanding_limit: u64::from(settings.outstanding_max),
         snap_count: u64::from(storage.snap_count),
         snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
+        snap_log_ratio: SNAP_LOG_RATIO,
         container_check_ms: u64::from(nodes.container_check_interval_ms),
         container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
         container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
