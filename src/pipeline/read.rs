@@ -128,7 +128,7 @@ impl ReadContext<'_> {
     }
 
     fn require(&self, node: NodeId, perm: Perms) -> ReadResult {
-        let acl = self.tree.acls().bytes(self.tree.view(node).acl);
+        let acl = self.tree.acls().bytes(self.tree.acl(node));
         if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 

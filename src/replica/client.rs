@@ -12,6 +12,9 @@ use crate::wire::OpCode;
 /// it may have to be answered in one turn, see `Replica::answer_earlier`.
 pub const DEFERRED_MAX: usize = 128;
 
+/// Bytes of read replies to one connection that one turn may make.
+const REPLY_BYTES_MAX: usize = 1 << 20;
+
 /// Counters of one connection, shown by `cons` and `stat`.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnStats {
@@ -192,6 +195,21 @@ impl Client {
     /// Whether a frame that comes now must be kept for later.
     pub fn must_hold(&self) -> bool {
         self.choked || !self.held.is_empty() || self.deferred.len() >= DEFERRED_MAX
+    }
+
+    /// Counts reply bytes of a read. A small request can have a large answer, so that the replies
+    /// to one receive buffer of requests could fill the memory: beyond a limit the rest waits until
+    /// the connection has taken what is there. Returns whether that begins now.
+    #[inline]
+    pub fn is_choked_by(&mut self, bytes: usize, turn: u64) -> bool {
+        if self.turn != turn {
+            self.turn = turn;
+            self.turn_bytes = 0;
+        }
+        self.turn_bytes += bytes;
+        let begins = self.turn_bytes > REPLY_BYTES_MAX && !self.choked;
+        self.choked |= begins;
+        begins
     }
 
     /// Requests received and not answered.

@@ -18,8 +18,6 @@ use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
 
-/// Bytes of read replies to one connection in one turn, after which the rest waits.
-const REPLY_BYTES_MAX: usize = 1 << 20;
 /// What keeping a frame takes besides its bytes.
 const FRAME_OVERHEAD: usize = 32;
 
@@ -184,23 +182,6 @@ impl Replica {
         }
         if let Some(client) = self.clients.get_mut(conn) {
             client.waiting_bytes += size;
-        }
-    }
-
-    /// Counts reply bytes of a read. A small request can have a large answer, so that the replies
-    /// to one receive buffer of requests could fill the memory: beyond a limit the rest waits until
-    /// the connection has taken what is there.
-    pub(super) fn ration(&mut self, conn: ConnId, bytes: usize, fx: &mut Effects) {
-        let turn = self.turn;
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        if client.turn != turn {
-            client.turn = turn;
-            client.turn_bytes = 0;
-        }
-        client.turn_bytes += bytes;
-        if client.turn_bytes > REPLY_BYTES_MAX && !client.choked {
-            client.choked = true;
-            fx.list.push(Effect::AwaitDrain { conn });
         }
     }
 

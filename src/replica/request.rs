@@ -16,7 +16,7 @@ use crate::wire::{
 
 use super::client::{Client, Clients, Deferred, Stage};
 use super::core::Replica;
-use super::effects::{CloseHow, Effects};
+use super::effects::{CloseHow, Effect, Effects};
 
 /// Bytes that one transaction may take; frames are far smaller.
 const TXN_BYTES_MAX: usize = 64 << 20;
@@ -358,12 +358,13 @@ impl Replica {
         }
         self.stats.sent += frames;
         self.stats.read_answered(op, waited_us);
-        let zxid = self.applied.0;
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.stats.sent += frames;
-            client.stats.answered(op, waited_us / 1000, now.mono, zxid);
+        let (zxid, turn) = (self.applied.0, self.turn);
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.stats.sent += frames;
+        client.stats.answered(op, waited_us / 1000, now.mono, zxid);
+        if client.is_choked_by(fx.bytes.len() - before, turn) {
+            fx.list.push(Effect::AwaitDrain { conn });
         }
-        self.ration(conn, fx.bytes.len() - before, fx);
     }
 
     /// Runs what waited for a connection's own writes, as far as it may, then what was kept behind

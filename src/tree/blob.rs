@@ -17,6 +17,8 @@ struct SizeClass {
     size: usize,
     /// Slots per chunk as a power of two.
     shift: u32,
+    /// Slots per chunk, less one.
+    mask: u32,
     chunks: Vec<Box<[u8]>>,
     used: u32,
     free: u32,
@@ -25,25 +27,27 @@ struct SizeClass {
 impl SizeClass {
     fn new(size: usize) -> SizeClass {
         let shift = (CHUNK_BYTES / size).ilog2();
-        SizeClass { size, shift, chunks: Vec::new(), used: 0, free: NONE }
+        let mask = (1 << shift) - 1;
+        SizeClass { size, shift, mask, chunks: Vec::new(), used: 0, free: NONE }
     }
 
+    /// Chunk, and where in it: below [`CHUNK_BYTES`], so nothing overflows here.
     #[inline]
     fn place(&self, slot: u32) -> (usize, usize) {
-        let within = slot & ((1 << self.shift) - 1);
-        ((slot >> self.shift) as usize, within as usize * self.size)
+        let at = ((slot & self.mask) as usize).wrapping_mul(self.size);
+        (slot.wrapping_shr(self.shift) as usize, at)
     }
 
     #[inline]
     fn get(&self, slot: u32, len: usize) -> &[u8] {
         let (chunk, at) = self.place(slot);
-        &self.chunks[chunk][at..at + len]
+        &self.chunks[chunk][at..][..len]
     }
 
     #[inline]
     fn get_mut(&mut self, slot: u32, len: usize) -> &mut [u8] {
         let (chunk, at) = self.place(slot);
-        &mut self.chunks[chunk][at..at + len]
+        &mut self.chunks[chunk][at..][..len]
     }
 
     fn alloc(&mut self) -> u32 {
