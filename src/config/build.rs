@@ -212,6 +212,7 @@ fn storage(reader: &mut Reader, base: Base, environment: &Environment) -> Storag
         is_datadir_autocreate,
         is_db_autocreate: reader.flag("db.autocreate"),
         snap_count: reader.natural("snapCount"),
+        is_snap_count_set: reader.is_set("snapCount"),
         snap_log_size_bytes: reader.positive("snapSizeLimitInKb").map(|kib| kib << 10),
         txn_log_size_bytes_max: reader.positive("txnLogSizeLimitInKb").map(|kib| kib << 10),
         is_force_sync: reader.is_standard("forceSync"),

@@ -171,7 +171,7 @@ pub static KEYS: &[Key] = &[
         .ignored("a segment of the log is allocated whole: set ringkeeper.log.segmentSizeInKb")
         .doc("Disk space a transaction log takes at a time."),
     Key::property("snapCount", at_least(2), Standard::Value("100000"))
-        .doc("Transactions between snapshots, at least half of it at random."),
+        .doc("Transactions between snapshots, at least half of it at random; unset: 64 MiB too."),
     Key::property("snapSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("4194304")).unit("KiB")
         .doc("Log size that brings a snapshot, at least half of it at random; 0 or less is off."),
     Key::property("txnLogSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("-1")).unit("KiB")

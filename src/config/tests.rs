@@ -96,6 +96,7 @@ fn defaults_are_those_of_zookeeper() {
             is_datadir_autocreate: true,
             is_db_autocreate: true,
             snap_count: 100_000,
+            is_snap_count_set: false,
             snap_log_size_bytes: Some(4 << 30),
             txn_log_size_bytes_max: None,
             is_force_sync: true,
@@ -328,6 +329,7 @@ fn doubtful_values_warn() {
         check_warning(&with(line), "zoo.cfg:2: warning: ", part);
     }
     assert_eq!(settings(&with("snapCount=1")).storage.snap_count, 2);
+    assert!(settings(&with("snapCount=100000")).storage.is_snap_count_set);
     assert!(settings(&with("forceSync=false")).storage.is_force_sync);
     assert!(!settings(&with("skipACL=true")).nodes.is_skip_acl);
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::base::Zxid;
 
-use super::segment::{BLOCK, RECORD_HEAD, SegmentHeader, record_size, seal_record};
+use super::segment::{BLOCK, RECORD_HEAD, SegmentHeader, record_size, write_record};
 use super::{Batch, MIN_ENTRY};
 
 /// One write to perform: `staging[..len]` goes to `offset` of the current segment.
@@ -157,37 +157,22 @@ impl Appender {
         };
         staging[..start].copy_from_slice(&self.tail[..start]);
         let mut at = start;
-        let mut open: Option<(usize, usize)> = None;
         let mut plan =
             WritePlan { offset: base, len: 0, last_zxid: Zxid::ZERO, records: 0, entry_bytes: 0 };
         let group = self.next_group;
-        while let Some(batch) = self.pending.front() {
-            let Some((zxid, entry)) = batch.get(self.front_done) else {
-                self.pending.pop_front();
-                self.front_done = 0;
-                continue;
-            };
-            debug_assert!(entry.len() >= MIN_ENTRY);
-            let size = record_size(entry.len());
-            if at + size > usable {
-                break;
-            }
-            if let Some((at, len)) = open {
-                seal_record(staging, at, len, false, group, seed);
-            }
-            let body_end = at + RECORD_HEAD + entry.len();
-            staging[at + RECORD_HEAD..body_end].copy_from_slice(entry);
-            staging[body_end..at + size].fill(0);
-            open = Some((at, entry.len()));
+        let mut next = self.peek().map(|(_, entry)| record_size(entry.len()));
+        while let Some(size) = next.filter(|size| at + size <= usable) {
+            next = self.size_after_next();
+            let Some((zxid, entry)) = self.peek() else { break };
+            let (len, end) = (entry.len(), next.is_none_or(|next| at + size + next > usable));
+            debug_assert!(len >= MIN_ENTRY);
+            write_record(&mut staging[at..at + size], entry, end, group, seed);
             at += size;
-            self.front_done += 1;
-            self.pending_bytes -= entry.len();
+            self.pending_bytes -= len;
             plan.records += 1;
-            plan.entry_bytes += entry.len();
+            plan.entry_bytes += len;
             plan.last_zxid = zxid;
-        }
-        if let Some((at, len)) = open {
-            seal_record(staging, at, len, true, group, seed);
+            self.advance();
         }
         // Zeros behind the last record mark the end; see `segment` for why 16 of them.
         plan.len = (at + RECORD_HEAD).next_multiple_of(BLOCK).min(staging.len());
@@ -201,11 +186,27 @@ impl Appender {
         plan
     }
 
-    fn peek(&mut self) -> Option<(Zxid, &[u8])> {
-        while self.pending.front().is_some_and(|b| self.front_done >= b.len()) {
+    /// Size of the record that follows the one that [`Appender::peek`] gives.
+    fn size_after_next(&self) -> Option<usize> {
+        let mut batches = self.pending.iter();
+        let (_, entry) = match batches.next()?.get(self.front_done + 1) {
+            Some(entry) => entry,
+            // No batch is empty.
+            None => batches.next()?.get(0)?,
+        };
+        Some(record_size(entry.len()))
+    }
+
+    fn peek(&self) -> Option<(Zxid, &[u8])> {
+        self.pending.front()?.get(self.front_done)
+    }
+
+    /// The record that [`Appender::peek`] gives is copied.
+    fn advance(&mut self) {
+        self.front_done += 1;
+        if self.pending.front().is_some_and(|batch| self.front_done == batch.len()) {
             self.pending.pop_front();
             self.front_done = 0;
         }
-        self.pending.front()?.get(self.front_done)
     }
 }

@@ -130,13 +130,18 @@ pub(super) fn le_u64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(b)
 }
 
-/// Writes length, END mark, group commit number and CRC of the record at `at`, whose entry of
-/// `len` bytes is already in place.
+/// Writes a record over the start of `room`, which is as long as [`record_size`] says. The CRC
+/// reads the entry where it comes from: what was just copied is not quite there yet.
 #[inline]
-pub(super) fn seal_record(buf: &mut [u8], at: usize, len: usize, end: bool, group: u64, seed: u32) {
-    let tag = len as u32 | if end { END } else { 0 };
-    buf[at + 4..at + 8].copy_from_slice(&tag.to_le_bytes());
-    buf[at + 8..at + 16].copy_from_slice(&group.to_le_bytes());
-    let crc = crc32c::crc32c_append(seed, &buf[at + 4..at + RECORD_HEAD + len]);
-    buf[at..at + 4].copy_from_slice(&crc.to_le_bytes());
+pub(super) fn write_record(room: &mut [u8], entry: &[u8], end: bool, group: u64, seed: u32) {
+    let mut covered = [0; RECORD_HEAD - 4];
+    covered[..4].copy_from_slice(&(entry.len() as u32 | if end { END } else { 0 }).to_le_bytes());
+    covered[4..].copy_from_slice(&group.to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(seed, &covered), entry);
+    let (head, body) = room.split_at_mut(RECORD_HEAD);
+    head[..4].copy_from_slice(&crc.to_le_bytes());
+    head[4..].copy_from_slice(&covered);
+    let (body, padding) = body.split_at_mut(entry.len());
+    body.copy_from_slice(entry);
+    padding.fill(0);
 }

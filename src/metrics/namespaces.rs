@@ -20,10 +20,10 @@ pub struct Namespaces {
 impl Namespaces {
     /// Takes in a value for the first name of `path`; the root has none and is not counted.
     #[inline]
-    pub fn record(&mut self, path: &str, value: u64) {
-        let Some(rest) = path.strip_prefix('/') else { return };
+    pub fn record(&mut self, path: &[u8], value: u64) {
+        let Some(rest) = path.strip_prefix(b"/") else { return };
         if let Some((known, summary)) = self.summaries.get_mut(self.last)
-            && let Some(rest) = rest.as_bytes().strip_prefix(known.as_bytes())
+            && let Some(rest) = rest.strip_prefix(known.as_bytes())
             && matches!(rest.first(), None | Some(b'/'))
         {
             return summary.record(value);
@@ -31,8 +31,9 @@ impl Namespaces {
         self.record_other(rest, value);
     }
 
-    fn record_other(&mut self, rest: &str, value: u64) {
-        let Some(name) = rest.split('/').next().filter(|name| !name.is_empty()) else { return };
+    fn record_other(&mut self, rest: &[u8], value: u64) {
+        let name = rest.split(|&b| b == b'/').next().and_then(|name| str::from_utf8(name).ok());
+        let Some(name) = name.filter(|name| !name.is_empty()) else { return };
         let at = match self.index.get(name) {
             Some(&at) => at,
             None if self.summaries.len() == NAMES_MAX => return,
@@ -71,7 +72,7 @@ mod tests {
         for (path, value) in
             [("/a", 1), ("/b/c", 2), ("/a/b/c", 3), ("/", 4), ("", 5), ("/b", 6), ("/ab", 7)]
         {
-            all.record(path, value);
+            all.record(path.as_bytes(), value);
         }
         let seen = |all: &Namespaces| -> Vec<(String, u64, u64)> {
             all.iter().map(|(name, s)| (name.to_owned(), s.count, s.sum)).collect()
@@ -79,7 +80,7 @@ mod tests {
         let named = |name: &str, count, sum| (name.to_owned(), count, sum);
         assert_eq!(seen(&all), [named("a", 2, 4), named("b", 2, 8), named("ab", 1, 7)]);
         all.reset();
-        all.record("/b", 9);
+        all.record(b"/b", 9);
         assert_eq!(seen(&all), [named("a", 0, 0), named("b", 1, 9), named("ab", 0, 0)]);
     }
 
@@ -88,7 +89,7 @@ mod tests {
         let mut all = Namespaces::default();
         for round in 0..2 {
             for n in 0..2 * NAMES_MAX {
-                all.record(&format!("/{n}"), 1);
+                all.record(format!("/{n}").as_bytes(), 1);
             }
             assert_eq!(all.iter().count(), NAMES_MAX);
             assert!(all.iter().all(|(_, summary)| summary.count == round + 1));

@@ -51,6 +51,7 @@ impl From<DecodeError> for ErrorCode {
 
 impl ReadContext<'_> {
     /// Executes `op` and appends its reply.
+    #[inline(always)]
     pub fn execute(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) {
         let mut r = Reader::new(body);
         let start = begin_reply(out, xid, self.zxid, ErrorCode::Ok.code());
@@ -69,10 +70,14 @@ impl ReadContext<'_> {
         }
     }
 
+    #[inline(always)]
     fn answer(&mut self, op: OpCode, r: &mut Reader<'_>, out: &mut Vec<u8>) -> ReadResult {
         match op {
             OpCode::Exists => self.exists(&PathWatch::decode_from(r)?, out),
-            OpCode::GetData => self.get_data(&PathWatch::decode_from(r)?, out),
+            OpCode::GetData => {
+                let path = r.buffer("path")?.ok_or(ErrorCode::MarshallingError)?;
+                self.get_data(path, r.bool("watch")?, out)
+            }
             OpCode::GetChildren => self.get_children(&PathWatch::decode_from(r)?, false, out),
             OpCode::GetChildren2 => self.get_children(&PathWatch::decode_from(r)?, true, out),
             OpCode::GetAcl => self.get_acl(&text(r, "path")?, out),
@@ -127,6 +132,7 @@ impl ReadContext<'_> {
         Ok(node)
     }
 
+    #[inline(always)]
     fn require(&self, node: NodeId, perm: Perms) -> ReadResult {
         let acl = self.tree.acls().bytes(self.tree.acl(node));
         if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
@@ -146,24 +152,27 @@ impl ReadContext<'_> {
         }
         let node = node.ok_or(ErrorCode::NoNode)?;
         self.tree.stat(node).encode_into(out);
-        self.count(&request.path, 0);
+        self.count(request.path.as_bytes(), 0);
         Ok(())
     }
 
-    fn count(&mut self, path: &str, bytes: usize) {
+    #[inline(always)]
+    fn count(&mut self, path: &[u8], bytes: usize) {
         self.bytes_read.record(path, (path.len() + bytes + STAT_BYTES) as u64);
     }
 
-    fn get_data(&mut self, request: &PathWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
-        let key = self.tree.key(&request.path);
-        let node = self.find_readable(&key)?;
-        if request.watch {
-            self.watches.add(self.conn, &key, WatchMode::Data);
+    #[inline(always)]
+    /// Does not ask whether the path is text: what leads to a node is.
+    fn get_data(&mut self, path: &[u8], watch: bool, out: &mut Vec<u8>) -> ReadResult {
+        let node = self.tree.find_bytes(path).ok_or(ErrorCode::NoNode)?;
+        self.require(node, Perms::READ)?;
+        if watch && let Ok(path) = str::from_utf8(path) {
+            self.watches.add(self.conn, &self.tree.key(path), WatchMode::Data);
         }
         let data = self.tree.data(node);
         put_buffer(out, data);
         self.tree.stat(node).encode_into(out);
-        self.count(&request.path, data.map_or(0, <[u8]>::len));
+        self.count(path, data.map_or(0, <[u8]>::len));
         Ok(())
     }
 
@@ -189,7 +198,7 @@ impl ReadContext<'_> {
         self.put_children(node, out);
         // Without the lengths of the vector and of each name.
         let lengths = 4 * (1 + self.tree.num_children(node) as usize);
-        self.count(&request.path, (out.len() - before).saturating_sub(lengths));
+        self.count(request.path.as_bytes(), (out.len() - before).saturating_sub(lengths));
         if with_stat {
             self.tree.stat(node).encode_into(out);
         }
@@ -279,13 +288,12 @@ impl ReadContext<'_> {
                 return Err(ErrorCode::MarshallingError);
             }
             // Watch flags inside a multiRead are ignored.
-            let request = PathWatch { path, watch: false };
             let before = out.len();
             put_multi_header(out, code.code());
             let result = if code == OpCode::GetData {
-                self.get_data(&request, out)
+                self.get_data(path.as_bytes(), false, out)
             } else {
-                self.get_children(&request, false, out)
+                self.get_children(&PathWatch { path, watch: false }, false, out)
             };
             if let Err(err) = result {
                 out.truncate(before);

@@ -49,7 +49,7 @@ impl ApplySink for Deliver<'_> {
             ChangeKind::DataChanged => watch::Change::DataChanged,
         };
         let written = change.key.path.len() + change.bytes;
-        stats.bytes_written.record(change.key.path, written as u64);
+        stats.bytes_written.record(change.key.path.as_bytes(), written as u64);
         if self.watches.is_empty() {
             return;
         }

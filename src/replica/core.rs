@@ -44,6 +44,8 @@ pub struct ReplicaOptions {
     /// A snapshot that `snap_count` asks for waits until the log has grown by this many times the
     /// size of the last one, so that a large tree under a fast load is not written without end.
     pub snap_log_ratio: u64,
+    /// Nor does it come before the log has grown by this many bytes.
+    pub snap_log_least: u64,
     /// `znode.container.checkIntervalMs`.
     pub container_check_ms: u64,
     /// `znode.container.maxPerMinute`.
@@ -78,6 +80,7 @@ impl Default for ReplicaOptions {
             snap_count: 100_000,
             snap_size_bytes: 4 << 30,
             snap_log_ratio: SNAP_LOG_RATIO,
+            snap_log_least: 0,
             container_check_ms: 60_000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,

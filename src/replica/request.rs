@@ -96,6 +96,7 @@ impl Replica {
         count.max(1)
     }
 
+    #[inline(always)]
     pub(super) fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
         let mut r = Reader::new(frame);
         let Ok(header) = RequestHeader::decode_from(&mut r) else {
@@ -149,6 +150,7 @@ impl Replica {
     /// Brings a request into the pipeline. `asked` says who asked and as whom, if not the
     /// connection's session as of now.
     #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
+    #[inline(always)]
     pub(super) fn dispatch(
         &mut self,
         now: Now,
@@ -295,6 +297,7 @@ impl Replica {
     }
 
     #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
+    #[inline(always)]
     fn read_or_defer(
         &mut self,
         now: Now,

@@ -45,7 +45,7 @@ impl SnapshotState {
             bytes: 0,
             txns_due: 0,
             bytes_due: 0,
-            least_bytes: 0,
+            least_bytes: options.snap_log_least,
             size: 0,
             wanted,
         };
@@ -185,7 +185,8 @@ impl Replica {
         });
         let last = self.options.snapshot_zxid.then_some(self.applied);
         job.1.finish(digest, last, &mut out);
-        self.snapshot.least_bytes = self.snapshot.size * self.options.snap_log_ratio;
+        let least = self.snapshot.size * self.options.snap_log_ratio;
+        self.snapshot.least_bytes = least.max(self.options.snap_log_least);
         fx.list.push(Effect::SnapshotChunk(out));
         fx.list.push(Effect::SnapshotFinish);
     }

@@ -47,6 +47,7 @@ impl Scene {
             snap_count: 100_000,
             snap_size_bytes: 0,
             snap_log_ratio: 0,
+            snap_log_least: 0,
             container_check_ms: 60_000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,

@@ -137,6 +137,9 @@ fn jaas_section(settings: &Settings) -> Result<Option<JaasSection>, BootError> {
     Ok(jaas.section(&settings.auth.jaas_section).cloned())
 }
 
+/// Unless `snapCount` is set, a snapshot waits for this much log, which replays in a moment.
+const SNAP_LOG_LEAST: u64 = 64 << 20;
+
 fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
     let nodes = &settings.nodes;
     let storage = &settings.storage;
@@ -157,6 +160,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         snap_count: u64::from(storage.snap_count),
         snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
         snap_log_ratio: SNAP_LOG_RATIO,
+        snap_log_least: if storage.is_snap_count_set { 0 } else { SNAP_LOG_LEAST },
         container_check_ms: u64::from(nodes.container_check_interval_ms),
         container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
         container_never_used_ms: i64::from(nodes.container_never_used_ms_max),

@@ -183,6 +183,7 @@ fn replica_options(swarm: &Swarm, seed: u64) -> ReplicaOptions {
         snap_count: swarm.snap_count,
         snap_size_bytes: 0,
         snap_log_ratio: 0,
+        snap_log_least: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,
         container_never_used_ms: 0,

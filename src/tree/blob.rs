@@ -32,19 +32,19 @@ impl SizeClass {
     }
 
     /// Chunk, and where in it: below [`CHUNK_BYTES`], so nothing overflows here.
-    #[inline]
+    #[inline(always)]
     fn place(&self, slot: u32) -> (usize, usize) {
         let at = ((slot & self.mask) as usize).wrapping_mul(self.size);
         (slot.wrapping_shr(self.shift) as usize, at)
     }
 
-    #[inline]
+    #[inline(always)]
     fn get(&self, slot: u32, len: usize) -> &[u8] {
         let (chunk, at) = self.place(slot);
         &self.chunks[chunk][at..][..len]
     }
 
-    #[inline]
+    #[inline(always)]
     fn get_mut(&mut self, slot: u32, len: usize) -> &mut [u8] {
         let (chunk, at) = self.place(slot);
         &mut self.chunks[chunk][at..][..len]
@@ -125,7 +125,7 @@ impl BlobArena {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn get(&self, slot: u32, len: usize) -> &[u8] {
         if len == 0 {
             &[]
@@ -136,7 +136,7 @@ impl BlobArena {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn get_mut(&mut self, slot: u32, len: usize) -> &mut [u8] {
         if len == 0 {
             &mut []

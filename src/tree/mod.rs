@@ -16,6 +16,7 @@ mod apply;
 mod blob;
 mod children;
 mod digest;
+mod find;
 mod index;
 mod load;
 mod node;

@@ -138,8 +138,18 @@ pub(super) struct Ext {
     pub(super) aversion: i32,
     /// Position in the list of the owner (session, containers or TTL nodes); free-slot link.
     pub(super) owner_pos: u32,
+    /// Path of a node that has or had children, so that a look-up below compares two texts instead
+    /// of a name for each level; that of the root is empty.
+    pub(super) path: Option<Box<str>>,
     /// CRC of path and data, so that a change below does not hash them again.
     pub(super) prefix_crc: Option<u32>,
+}
+
+impl Ext {
+    /// What it holds besides itself.
+    pub(super) fn heap_bytes(&self) -> usize {
+        self.children.heap_bytes() + self.path.as_deref().map_or(0, str::len)
+    }
 }
 
 impl Slot for Ext {

@@ -82,10 +82,10 @@ impl MemoryUse {
 pub struct Tree {
     pub(super) options: TreeOptions,
     pub(super) hasher: PathHasher,
-    nodes: Slab<Node, 1024>,
+    pub(super) nodes: Slab<Node, 1024>,
     exts: Slab<Ext, 128>,
-    blobs: BlobArena,
-    index: PathIndex,
+    pub(super) blobs: BlobArena,
+    pub(super) index: PathIndex,
     pub(super) acls: AclTable,
     pub(super) sessions: BTreeMap<i64, Vec<u32>>,
     pub(super) containers: Vec<u32>,
@@ -101,19 +101,6 @@ pub struct Tree {
     pub(super) digest_log: VecDeque<(Zxid, u64)>,
     /// Reused path buffer.
     pub(super) scratch: String,
-}
-
-/// Equality of names, which are mostly so short that calling out costs more than comparing.
-#[inline]
-fn is_same(a: &[u8], b: &[u8]) -> bool {
-    if a.len() != b.len() {
-        return false;
-    }
-    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
-        (Some(a0), Some(b0), Some(a1), Some(b1)) if a.len() <= 16 => a0 == b0 && a1 == b1,
-        (None, None, None, None) => a.iter().zip(b).all(|(a, b)| a == b),
-        _ => a == b,
-    }
 }
 
 const SYSTEM_NODES: [&str; 3] = ["/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
@@ -187,90 +174,6 @@ impl Tree {
     /// The options it was made with.
     pub fn options(&self) -> TreeOptions {
         self.options
-    }
-
-    /// The node at a path; `""` and `"/"` are the root, malformed paths match nothing.
-    #[inline]
-    pub fn find(&self, key: &PathKey<'_>) -> Option<NodeId> {
-        self.find_at(key.hash, key.path)
-    }
-
-    /// The node at the text before the last `/`; that of the root is the root.
-    #[inline]
-    pub fn find_parent(&self, key: &PathKey<'_>) -> Option<NodeId> {
-        match key.path.rfind('/') {
-            None => key.path.is_empty().then_some(NodeId::ROOT),
-            Some(0) => Some(NodeId::ROOT),
-            Some(at) => {
-                let parent = self.hasher.key(&key.path[..at]);
-                self.find_at(parent.hash, parent.path)
-            }
-        }
-    }
-
-    #[inline]
-    fn find_at(&self, hash: u64, path: &str) -> Option<NodeId> {
-        if matches!(path, "" | "/") {
-            return Some(NodeId::ROOT);
-        }
-        self.index.find(hash, |id| self.is_path_of(id, path.as_bytes())).map(NodeId)
-    }
-
-    /// Whether the node's own name is the last component of `path`.
-    pub(super) fn is_named(&self, id: NodeId, path: &str) -> bool {
-        let node = self.nodes.get(id.0);
-        let name = &self.blobs.get(node.blob, node.blob_len())[..node.name_len()];
-        let at = path.len().checked_sub(name.len());
-        at.is_some_and(|at| is_same(&path.as_bytes()[at..], name))
-    }
-
-    /// Brings what a coming apply or read of these nodes needs nearer. All the nodes are asked for
-    /// before any answer is waited for, and then all their names and data.
-    pub fn touch(&self, ids: &[NodeId]) {
-        let mut sum = 0;
-        for id in ids {
-            sum ^= self.nodes.get(id.0).data_len;
-        }
-        for id in ids {
-            let node = self.nodes.get(id.0);
-            let blob = self.blobs.get(node.blob, node.blob_len());
-            // Longer data is streamed by the processor; its first lines matter.
-            let [first, second, last] = [blob.first(), blob.get(64), blob.get(127).or(blob.last())];
-            sum ^= i32::from(*first.unwrap_or(&0) ^ *second.unwrap_or(&0) ^ *last.unwrap_or(&0));
-        }
-        std::hint::black_box(sum);
-    }
-
-    /// As [`Tree::touch`], for path hashes that will be looked up next.
-    pub fn touch_paths(&self, hashes: &[u64]) {
-        let mut ids = [NodeId::ROOT; 16];
-        let mut count = 0;
-        for (slot, &hash) in ids.iter_mut().zip(hashes) {
-            *slot = NodeId(self.index.candidate(hash).unwrap_or(0));
-            count += 1;
-        }
-        self.touch(&ids[..count]);
-    }
-
-    /// Compares names from the last component up to the root.
-    #[inline]
-    fn is_path_of(&self, mut id: u32, mut rest: &[u8]) -> bool {
-        while id != 0 {
-            let node = self.nodes.get(id);
-            let name_len = node.name_len();
-            let name = &self.blobs.get(node.blob, node.blob_len())[..name_len];
-            let Some((head, tail)) =
-                rest.len().checked_sub(name_len + 1).and_then(|at| rest.split_at_checked(at))
-            else {
-                return false;
-            };
-            if tail[0] != b'/' || !is_same(&tail[1..], name) {
-                return false;
-            }
-            rest = head;
-            id = node.parent;
-        }
-        rest.is_empty()
     }
 
     #[inline]
@@ -593,10 +496,13 @@ impl Tree {
             ..Node::default()
         });
         self.set_stat(id, stat);
-        let list = &mut self.ext_mut(parent).children;
-        let before = list.heap_bytes();
-        let pos = list.push(id);
-        let after = list.heap_bytes();
+        let ext = self.ext_mut(parent);
+        let before = ext.heap_bytes();
+        if ext.path.is_none() {
+            ext.path = Some(if parent == 0 { "" } else { key.parent_path() }.into());
+        }
+        let pos = ext.children.push(id);
+        let after = ext.heap_bytes();
         self.children_bytes = self.children_bytes + after - before;
         self.node_mut(id).pos = pos;
         self.index.insert(key.hash, id);
@@ -767,6 +673,7 @@ impl Tree {
         self.index.remove(key.hash, id);
         if ext != NONE {
             let record = self.exts.get(ext);
+            self.children_bytes -= record.heap_bytes();
             self.leave_owner(record.owner, record.owner_pos);
             self.exts.remove(ext);
         }

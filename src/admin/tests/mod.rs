@@ -42,6 +42,7 @@ fn replica(now: Now) -> Replica {
         snap_count: 100_000,
         snap_size_bytes: 0,
         snap_log_ratio: 0,
+        snap_log_least: 0,
         container_check_ms: 60_000,
         container_per_minute: 10_000,
         container_never_used_ms: 0,

@@ -1,0 +1,105 @@
+//! Looking nodes up by path, and fetching what coming look-ups will need.
+
+use crate::base::PathKey;
+
+use super::node::NodeId;
+use super::store::Tree;
+
+/// Equality of names, which are mostly so short that calling out costs more than comparing.
+#[inline]
+fn is_same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match (a.first_chunk::<8>(), b.first_chunk::<8>(), a.last_chunk::<8>(), b.last_chunk::<8>()) {
+        (Some(a0), Some(b0), Some(a1), Some(b1)) if a.len() <= 16 => a0 == b0 && a1 == b1,
+        (None, None, None, None) => a.iter().zip(b).all(|(a, b)| a == b),
+        _ => a == b,
+    }
+}
+
+impl Tree {
+    /// The node at a path; `""` and `"/"` are the root, malformed paths match nothing.
+    #[inline]
+    pub fn find(&self, key: &PathKey<'_>) -> Option<NodeId> {
+        self.find_at(key.hash, key.path.as_bytes())
+    }
+
+    /// As [`Tree::find`], for bytes that may be no text: then they lead to no node.
+    #[inline]
+    pub fn find_bytes(&self, path: &[u8]) -> Option<NodeId> {
+        self.find_at(self.hasher.path_bytes(path), path)
+    }
+
+    /// The node at the text before the last `/`; that of the root is the root.
+    #[inline]
+    pub fn find_parent(&self, key: &PathKey<'_>) -> Option<NodeId> {
+        match key.path.rfind('/') {
+            None => key.path.is_empty().then_some(NodeId::ROOT),
+            Some(0) => Some(NodeId::ROOT),
+            Some(at) => {
+                let parent = self.hasher.key(&key.path[..at]);
+                self.find_at(parent.hash, parent.path.as_bytes())
+            }
+        }
+    }
+
+    #[inline]
+    fn find_at(&self, hash: u64, path: &[u8]) -> Option<NodeId> {
+        if matches!(path, b"" | b"/") {
+            return Some(NodeId::ROOT);
+        }
+        self.index.find(hash, |id| self.is_path_of(id, path)).map(NodeId)
+    }
+
+    /// Whether the node's own name is the last component of `path`.
+    pub(super) fn is_named(&self, id: NodeId, path: &str) -> bool {
+        let node = self.nodes.get(id.0);
+        let name = &self.blobs.get(node.blob, node.blob_len())[..node.name_len()];
+        let at = path.len().checked_sub(name.len());
+        at.is_some_and(|at| is_same(&path.as_bytes()[at..], name))
+    }
+
+    /// Brings what a coming apply or read of these nodes needs nearer. All the nodes are asked for
+    /// before any answer is waited for, and then all their names and data.
+    pub fn touch(&self, ids: &[NodeId]) {
+        let mut sum = 0;
+        for id in ids {
+            sum ^= self.nodes.get(id.0).data_len;
+        }
+        for id in ids {
+            let node = self.nodes.get(id.0);
+            let blob = self.blobs.get(node.blob, node.blob_len());
+            // Longer data is streamed by the processor; its first lines matter.
+            let [first, second, last] = [blob.first(), blob.get(64), blob.get(127).or(blob.last())];
+            sum ^= i32::from(*first.unwrap_or(&0) ^ *second.unwrap_or(&0) ^ *last.unwrap_or(&0));
+        }
+        std::hint::black_box(sum);
+    }
+
+    /// As [`Tree::touch`], for path hashes that will be looked up next.
+    pub fn touch_paths(&self, hashes: &[u64]) {
+        let mut ids = [NodeId::ROOT; 16];
+        let mut count = 0;
+        for (slot, &hash) in ids.iter_mut().zip(hashes) {
+            *slot = NodeId(self.index.candidate(hash).unwrap_or(0));
+            count += 1;
+        }
+        self.touch(&ids[..count]);
+    }
+
+    /// Compares the last component with the node's name and what is before it with its parent's
+    /// path.
+    #[inline]
+    fn is_path_of(&self, id: u32, path: &[u8]) -> bool {
+        let node = self.nodes.get(id);
+        let name = &self.blobs.get(node.blob, node.blob_len())[..node.name_len()];
+        let Some((head, [b'/', tail @ ..])) =
+            path.len().checked_sub(name.len() + 1).and_then(|at| path.split_at_checked(at))
+        else {
+            return false;
+        };
+        let parent = self.ext(self.node(node.parent)).and_then(|ext| ext.path.as_deref());
+        is_same(tail, name) && parent.is_some_and(|parent| is_same(head, parent.as_bytes()))
+    }
+}
