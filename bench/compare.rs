@@ -82,6 +82,7 @@ impl Line {
 /// Runs `rk-bench compare`.
 pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     let Some(compare) = parse(parser)? else { return Ok(()) };
+    servers::end_with_us()?;
     let begin = Instant::now();
     let mut lines: Vec<Line> = Vec::new();
     let mut failures: Vec<String> = Vec::new();

@@ -6,9 +6,12 @@ use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use ringkeeper::sys::signal;
 
 use crate::admin::Admin;
 
@@ -63,6 +66,25 @@ pub struct Server {
     home: PathBuf,
 }
 
+/// Process ids of the servers that run now.
+static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// From here on SIGINT and SIGTERM end the servers before they end this process.
+pub fn end_with_us() -> Result<(), String> {
+    signal::block_termination().map_err(|e| format!("blocking signals: {e}"))?;
+    std::thread::spawn(|| {
+        let number = signal::wait_for_termination().unwrap_or(2);
+        for pid in RUNNING.lock().iter().flat_map(|pids| pids.iter()) {
+            if let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
+        eprintln!("rk-bench: signal {number}: ended the servers; their directories are left");
+        std::process::exit(128 + number);
+    });
+    Ok(())
+}
+
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
 impl Programs {
@@ -112,6 +134,9 @@ impl Programs {
             let _ = rustix::thread::sched_setaffinity(None, &before);
         }
         let child = child.map_err(|e| format!("cannot start {}: {e}", who.name()))?;
+        if let Ok(mut running) = RUNNING.lock() {
+            running.push(child.id());
+        }
         Ok(Server { who, addr, child, home: home.to_owned() })
     }
 
@@ -224,6 +249,14 @@ impl Server {
     }
 
     fn end(&mut self) {
+        self.end_process();
+        let pid = self.pid();
+        if let Ok(mut running) = RUNNING.lock() {
+            running.retain(|other| *other != pid);
+        }
+    }
+
+    fn end_process(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }

@@ -283,38 +283,33 @@ fn log_stage() -> Result<f64, String> {
     Ok(median(times))
 }
 
+/// One line: what a request costs, and how many of them a core does in a second that has nothing
+/// else to do, which on a large machine is what bounds that stage.
+fn line(name: &str, ns: f64, parts: &str) {
+    println!("{name:<34} {ns:>8.0} {:>12.1}{parts}", 1e3 / ns.max(0.001));
+}
+
 /// Measures every stage and prints a table.
 pub fn run(keys: u64, rounds: usize) -> Result<(), String> {
-    println!("ns per request, median of {rounds} bursts of {CONNS} x {DEPTH}, {SIZE} B of data");
-    println!(
-        "{:<34} {:>10}",
-        "front: frame and reply of a get",
-        format!("{:.0}", front(OpCode::GetData)?)
-    );
-    println!(
-        "{:<34} {:>10}",
-        "front: frame and reply of a set",
-        format!("{:.0}", front(OpCode::SetData)?)
-    );
-    println!("{:<34} {:>10}", "log: copy and checksum of a set", format!("{:.0}", log_stage()?));
+    println!("median of {rounds} bursts of {CONNS} x {DEPTH}, {SIZE} B of data");
+    println!("{:<34} {:>8} {:>12}", "stage", "ns", "M/s a core");
+    line("front: frame and reply of a get", front(OpCode::GetData)?, "");
+    line("front: frame and reply of a set", front(OpCode::SetData)?, "");
+    line("log: copy and checksum of a set", log_stage()?, "");
     for keys in [10_000.min(keys), keys] {
         let mut bench = Bench::new(keys)?;
         println!("replica, {keys} znodes:");
-        let (get, _) = bench.measure(OpCode::GetData, &mut Vec::new(), rounds);
-        println!("{:<34} {get:>10.0}", "  get");
-        let (exists, _) = bench.measure(OpCode::Exists, &mut Vec::new(), rounds);
-        println!("{:<34} {exists:>10.0}", "  exists");
+        for (name, kind) in [("  get", OpCode::GetData), ("  exists", OpCode::Exists)] {
+            line(name, bench.measure(kind, &mut Vec::new(), rounds).0, "");
+        }
         let mut used = Vec::new();
         for (name, kind) in
-            [("set", OpCode::SetData), ("create", OpCode::Create), ("delete", OpCode::Delete)]
+            [("  set", OpCode::SetData), ("  create", OpCode::Create), ("  delete", OpCode::Delete)]
         {
             let rounds = if kind == OpCode::SetData { rounds } else { rounds.min(8) };
             let (take, apply) = bench.measure(kind, &mut used, rounds);
-            println!(
-                "{:<34} {:>10.0}   (prepare {take:.0}, apply and reply {apply:.0})",
-                format!("  {name}"),
-                take + apply
-            );
+            let parts = format!("   (prepare {take:.0}, apply and reply {apply:.0} ns)");
+            line(name, take + apply, &parts);
         }
     }
     Ok(())
