@@ -96,6 +96,11 @@ impl PendingView {
         self.records.get(slot as usize).map_or("", |record| &record.path)
     }
 
+    /// The hash of such a record's path.
+    pub fn hash(&self, slot: Slot) -> u64 {
+        self.records.get(slot as usize).map_or(0, |record| record.hash)
+    }
+
     fn record(&self, hash: u64, path: &str) -> Option<&Record> {
         self.slot_of(hash, path).map(|slot| &self.records[slot as usize])
     }

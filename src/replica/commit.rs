@@ -18,6 +18,7 @@ use crate::wire::{
 use super::client::Clients;
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
+use super::request::FETCH;
 use super::stats::ServerStats;
 
 /// Transactions whose nodes are fetched together.
@@ -155,6 +156,17 @@ impl Replica {
         self.tree.touch(&self.ahead);
     }
 
+    /// Asks for all nodes of a multi at once.
+    fn fetch_touched(&mut self, proposal: &Proposal) {
+        let few = proposal.touched.iter().filter(|slot| **slot != Slot::MAX);
+        let many = proposal.more_touched.iter().flatten();
+        self.ahead_hashes.clear();
+        self.ahead_hashes.extend(few.chain(many).map(|&slot| self.pending.hash(slot)));
+        for some in self.ahead_hashes.chunks(FETCH) {
+            self.tree.touch_paths(some);
+        }
+    }
+
     fn apply(
         &mut self,
         now: Now,
@@ -172,6 +184,9 @@ impl Replica {
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r).map_err(|e| e.to_string())?;
         self.result.clear();
+        if header.kind == TxnType::Multi {
+            self.fetch_touched(&proposal);
+        }
         let mut sink = Deliver {
             hasher: self.tree.hasher(),
             watches: &mut self.watches,

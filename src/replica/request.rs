@@ -27,7 +27,7 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 const URGENT_BYTES_MAX: usize = 64 << 20;
 
 /// Requests whose nodes are fetched together.
-const FETCH: usize = 16;
+pub(super) const FETCH: usize = 16;
 
 /// The path of a request that begins with one, for prefetching only.
 fn path_of(frame: &[u8]) -> Option<&[u8]> {
