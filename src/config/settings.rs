@@ -86,7 +86,8 @@ pub struct StorageSettings {
     pub is_db_autocreate: bool,
     /// A snapshot after half to all of this many transactions. `snapCount`, default 100000.
     pub snap_count: u32,
-    /// Somebody chose `snapCount`; otherwise a snapshot waits for a full log segment as well.
+    /// Somebody chose `snapCount`, so that it is obeyed to the letter; otherwise a snapshot waits
+    /// for enough log as well.
     pub is_snap_count_set: bool,
     /// A snapshot after half to all of this many log bytes. `snapSizeLimitInKb`, default 4 GiB;
     /// `None` is off.

@@ -52,6 +52,11 @@ impl Batch {
         self.entries.last().map_or(0, |&(_, end)| end as usize)
     }
 
+    /// Memory that it holds, in bytes.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<(Zxid, u32)>()
+    }
+
     /// zxid of the first entry.
     pub fn first_zxid(&self) -> Option<Zxid> {
         self.entries.first().map(|&(zxid, _)| zxid)

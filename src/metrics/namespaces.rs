@@ -8,6 +8,9 @@ use super::Summary;
 /// counted, so that clients that make ever new names at the top cannot fill the memory.
 const NAMES_MAX: usize = 1000;
 
+/// Longer names are not counted, for the same reason.
+const NAME_BYTES_MAX: usize = 256;
+
 /// One summary per first name, in the order in which they first came.
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces {
@@ -33,7 +36,9 @@ impl Namespaces {
 
     fn record_other(&mut self, rest: &[u8], value: u64) {
         let name = rest.split(|&b| b == b'/').next().and_then(|name| str::from_utf8(name).ok());
-        let Some(name) = name.filter(|name| !name.is_empty()) else { return };
+        let Some(name) = name.filter(|name| (1..=NAME_BYTES_MAX).contains(&name.len())) else {
+            return;
+        };
         let at = match self.index.get(name) {
             Some(&at) => at,
             None if self.summaries.len() == NAMES_MAX => return,
@@ -94,5 +99,8 @@ mod tests {
             assert_eq!(all.iter().count(), NAMES_MAX);
             assert!(all.iter().all(|(_, summary)| summary.count == round + 1));
         }
+        let mut all = Namespaces::default();
+        all.record(format!("/{}", "x".repeat(NAME_BYTES_MAX + 1)).as_bytes(), 1);
+        assert_eq!(all.iter().count(), 0);
     }
 }

@@ -139,7 +139,7 @@ impl Replica {
             self.applied_in_front = 0;
             // The log has copied it by now, so its memory serves again.
             if let Some(mut batch) = self.unsynced.pop_front().and_then(Arc::into_inner)
-                && batch.bytes_len() <= SPARE_BYTES_MAX
+                && batch.capacity() <= SPARE_BYTES_MAX
             {
                 batch.clear();
                 self.spare_batch = batch;

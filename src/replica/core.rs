@@ -245,7 +245,7 @@ impl Replica {
             Input::SnapshotReady => self.snapshot.ready(),
             Input::SnapshotEnded { ok } => {
                 self.stats.snapshot_errors += u64::from(!ok);
-                self.snapshot_ended();
+                self.snapshot_ended(ok);
             }
             // Time is looked at only here, after a turn's input, so that no session expires while
             // its ping waits to be read.

@@ -60,6 +60,10 @@ impl Replica {
             client.stats.received += 1;
             self.stats.received += 1;
             if client.must_hold() {
+                // What waits here keeps its session alive as what is under way does.
+                if let (Stage::Active, Some(slot)) = (client.stage, client.slot) {
+                    self.sessions.touch(slot, client.timeout_ms, now.mono);
+                }
                 self.hold_frame(conn, frame);
                 continue;
             }

@@ -84,6 +84,11 @@ impl SnapshotState {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
+    /// The next one must not wait for four times the size of one that does not exist.
+    fn failed(&mut self, options: &ReplicaOptions) {
+        self.least_bytes = options.snap_log_least;
+    }
+
     /// The disk finished or gave up; the walk that was under way, if any.
     fn ended(&mut self) -> Option<Walk> {
         self.in_flight = 0;
@@ -131,8 +136,12 @@ impl Replica {
         self.snapshot.wanted || self.snapshot.is_running()
     }
 
-    /// The disk finished or gave up.
-    pub(super) fn snapshot_ended(&mut self) {
+    /// The disk finished or gave up, `!ok`: then the log is kept until the next one, which does not
+    /// wait for as much of it.
+    pub(super) fn snapshot_ended(&mut self, ok: bool) {
+        if !ok {
+            self.snapshot.failed(&self.options);
+        }
         if let Some(walk) = self.snapshot.ended() {
             self.tree.end_walk(walk);
         }
@@ -220,5 +229,10 @@ mod tests {
         assert!(!state.is_due());
         log(&mut state, 5486);
         assert!(state.is_due(), "snapSizeLimitInKb holds whatever the ratio");
+        state.draw(&options, &mut rng);
+        log(&mut state, 11);
+        assert!(!state.is_due());
+        state.failed(&options);
+        assert!(state.is_due(), "after a failure snapCount alone counts");
     }
 }

@@ -159,7 +159,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         outstanding_limit: u64::from(settings.outstanding_max),
         snap_count: u64::from(storage.snap_count),
         snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
-        snap_log_ratio: SNAP_LOG_RATIO,
+        snap_log_ratio: if storage.is_snap_count_set { 0 } else { SNAP_LOG_RATIO },
         snap_log_least: if storage.is_snap_count_set { 0 } else { SNAP_LOG_LEAST },
         container_check_ms: u64::from(nodes.container_check_interval_ms),
         container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
@@ -253,7 +253,9 @@ impl Server {
             tree,
             sessions,
             last_zxid: Zxid(recovered.last_zxid.0.max(0)),
-            wants_snapshot: recovered.snapshot_zxid.is_none(),
+            // What was replayed counts, or a server that is killed often would never write one.
+            wants_snapshot: recovered.snapshot_zxid.is_none()
+                || recovered.entries_replayed > u64::from(storage.snap_count),
         };
         // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
         let first_session = initial_session_id(ServerId(1), now.wall_ms as u64);

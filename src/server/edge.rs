@@ -73,7 +73,7 @@ pub struct Edge {
     idle: Vec<ConnId>,
     accepting: bool,
     /// Accepts to arm again later: the process ran out of something.
-    accept_later: Option<(Instant, u64)>,
+    accept_later: Vec<(Instant, u64)>,
 }
 
 /// What became of a connection.
@@ -109,7 +109,7 @@ impl Edge {
             next_sweep: Instant(0),
             idle: Vec::new(),
             accepting: true,
-            accept_later: None,
+            accept_later: Vec::new(),
         }
     }
 
@@ -134,18 +134,18 @@ impl Edge {
     /// Re-arms an accept that failed, after a while: without descriptors or memory the next one
     /// would fail at once too.
     pub fn rearm_accept_later(&mut self, now: Now, token: u64) {
-        self.accept_later = Some((now.mono + ACCEPT_PAUSE, token));
+        self.accept_later.push((now.mono + ACCEPT_PAUSE, token));
     }
 
     /// Re-arms what waited for its time.
     pub fn rearm_due(&mut self, now: Now, ring: &mut Ring) -> io::Result<()> {
-        match self.accept_later {
-            Some((at, token)) if at <= now.mono => {
-                self.accept_later = None;
-                self.rearm_accept(ring, token)
-            }
-            _ => Ok(()),
+        while let Some(&(at, token)) = self.accept_later.first()
+            && at <= now.mono
+        {
+            self.accept_later.remove(0);
+            self.rearm_accept(ring, token)?;
         }
+        Ok(())
     }
 
     /// Re-arms an accept that ended.
@@ -495,7 +495,7 @@ impl Edge {
 
     /// When [`Edge::sweep`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
-        let later = self.accept_later.map(|(at, _)| at);
+        let later = self.accept_later.first().map(|(at, _)| *at);
         let sweep = (!self.front.is_empty()).then_some(self.next_sweep);
         [later, sweep].into_iter().flatten().min()
     }
@@ -669,5 +669,36 @@ mod tests {
         assert_eq!(gone, Gone::Yes(scene.conn));
         scene.run(|edge| edge.front.is_empty());
         scene.assert_buried();
+    }
+
+    #[test]
+    fn every_accept_that_failed_is_armed_again() {
+        let listeners: Vec<_> =
+            (0..2).map(|_| TcpListener::bind(("127.0.0.1", 0)).unwrap()).collect();
+        let addresses: Vec<_> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+        let listeners = listeners.into_iter().map(Into::into).collect();
+        let census = Arc::new(Census::new(0, 0));
+        let mut edge = Edge::new(FrontOptions::default(), census, listeners, false);
+        let (mut ring, now) = (ring(), cpu::now());
+        edge.rearm_accept_later(now, TOKEN_ACCEPT);
+        edge.rearm_accept_later(now, TOKEN_ACCEPT | 1);
+        let later = Now { mono: now.mono + 2 * ACCEPT_PAUSE, ..now };
+        assert!(edge.deadline().unwrap() <= later.mono);
+        edge.rearm_due(later, &mut ring).unwrap();
+        let _peers: Vec<_> = addresses.iter().map(|at| TcpStream::connect(at).unwrap()).collect();
+        let mut accepted = [false; 2];
+        for _ in 0..1000 {
+            ring.submit_and_wait(Some(Duration::from_millis(50))).unwrap();
+            while let Some(completion) = ring.next_completion() {
+                if let Completion::Accepted { token, result, .. } = completion {
+                    drop(net::adopt(result.unwrap()));
+                    accepted[(token & !KIND) as usize] = true;
+                }
+            }
+            if accepted == [true; 2] {
+                return;
+            }
+        }
+        panic!("accepted: {accepted:?}");
     }
 }

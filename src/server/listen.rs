@@ -36,16 +36,12 @@ const ARRIVALS: u32 = 16_384;
 /// Sockets that listen together, at most.
 const LISTENERS_MAX: u32 = 16;
 
-/// The backlog of a listening socket, and how many of them it takes: `net.core.somaxconn` bounds
+/// The backlog of each listening socket, and how many of them it takes: `net.core.somaxconn` bounds
 /// the first.
 fn backlog(configured: Option<u32>, somaxconn: u32) -> (i32, usize) {
-    match configured {
-        Some(n) => (i32::try_from(n).unwrap_or(i32::MAX), 1),
-        None => {
-            let sockets = ARRIVALS.div_ceil(somaxconn.max(1)).min(LISTENERS_MAX);
-            (ARRIVALS as i32, sockets as usize)
-        }
-    }
+    let wanted = configured.unwrap_or(ARRIVALS);
+    let sockets = wanted.div_ceil(somaxconn.max(1)).clamp(1, LISTENERS_MAX);
+    (i32::try_from(wanted).unwrap_or(i32::MAX), sockets as usize)
 }
 
 fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>> {
@@ -97,6 +93,8 @@ mod tests {
         assert_eq!(backlog(None, 128), (16_384, 16));
         assert_eq!(backlog(None, 0), (16_384, 16));
         assert_eq!(backlog(Some(50), 128), (50, 1));
+        assert_eq!(backlog(Some(8192), 4096), (8192, 2));
+        assert_eq!(backlog(Some(0), 4096), (0, 1));
     }
 
     #[test]

@@ -80,24 +80,30 @@ fn set_option(
 }
 
 /// TCP sockets that listen on `address` together: each has a backlog of its own, and the kernel
-/// deals arrivals among them. No other socket may listen there, not even one that shares ports.
+/// deals arrivals among them. Whoever listens there already keeps all of this from happening; that
+/// nobody joins later takes that no other process of this user sets `SO_REUSEPORT`.
 ///
 /// # Errors
 /// Those of socket, bind and listen; the caller adds the address to the message.
 pub fn listen(address: &SocketAddr, backlog: i32, sockets: usize) -> io::Result<Vec<OwnedFd>> {
-    // The first is bound without sharing, which fails if anybody else is there.
-    let first = bound(address, false)?;
-    let address = local_addr(&first)?;
-    set_option(&first, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
-    let mut all = vec![first];
-    for _ in 1..sockets {
-        all.push(bound(&address, true)?);
-    }
-    for socket in &all {
-        // SAFETY: plain system call without pointers.
-        check(unsafe { libc::listen(socket.as_raw_fd(), backlog) })?;
+    // The first listens without sharing, which fails if anybody else does.
+    let mut all = vec![bound(address, false)?];
+    start_listening(&all[0], backlog)?;
+    if sockets > 1 {
+        let address = local_addr(&all[0])?;
+        set_option(&all[0], libc::SOL_SOCKET, libc::SO_REUSEPORT, 1)?;
+        for _ in 1..sockets {
+            let socket = bound(&address, true)?;
+            start_listening(&socket, backlog)?;
+            all.push(socket);
+        }
     }
     Ok(all)
+}
+
+fn start_listening(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+    // SAFETY: plain system call without pointers.
+    check(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(|_| ())
 }
 
 fn bound(address: &SocketAddr, sharing: bool) -> io::Result<OwnedFd> {

@@ -1,24 +1,25 @@
-//! Storage of names and data: a safe arena with classes of 16 bytes each.
+//! Storage of names and data: a safe arena with classes of 8 bytes each.
 //!
 //! A blob is addressed by its length (which its owner knows anyway) and a slot number, so no size
 //! is stored here. Blobs above 2 KiB are boxes of their own.
 
 use super::slab::{NONE, Slab, Slot};
 
-const STEP: usize = 16;
-const CLASSES: usize = 128;
+const STEP: usize = 8;
+const CLASSES: usize = 256;
 /// Longest blob that lives in a class.
 const SMALL_MAX: usize = STEP * CLASSES;
-/// Chunks are at most this large, at least half of it.
+/// Chunks hold as many blobs as fit here: a size that allocators keep, so that nothing is lost.
 const CHUNK_BYTES: usize = 32 * 1024;
 
 #[derive(Debug)]
 struct SizeClass {
     size: usize,
-    /// Slots per chunk as a power of two.
-    shift: u32,
-    /// Slots per chunk, less one.
-    mask: u32,
+    /// Slots per chunk.
+    slots: u32,
+    /// 2^64 divided by that, rounded up: a multiplication instead of a division by it, exact for
+    /// all numbers of 32 bits.
+    reciprocal: u64,
     chunks: Vec<Box<[u8]>>,
     used: u32,
     free: u32,
@@ -26,16 +27,17 @@ struct SizeClass {
 
 impl SizeClass {
     fn new(size: usize) -> SizeClass {
-        let shift = (CHUNK_BYTES / size).ilog2();
-        let mask = (1 << shift) - 1;
-        SizeClass { size, shift, mask, chunks: Vec::new(), used: 0, free: NONE }
+        let slots = (CHUNK_BYTES / size) as u32;
+        let reciprocal = u64::MAX / u64::from(slots) + 1;
+        SizeClass { size, slots, reciprocal, chunks: Vec::new(), used: 0, free: NONE }
     }
 
     /// Chunk, and where in it: below [`CHUNK_BYTES`], so nothing overflows here.
     #[inline(always)]
     fn place(&self, slot: u32) -> (usize, usize) {
-        let at = ((slot & self.mask) as usize).wrapping_mul(self.size);
-        (slot.wrapping_shr(self.shift) as usize, at)
+        let chunk = (u128::from(slot) * u128::from(self.reciprocal)) >> 64;
+        let within = slot.wrapping_sub((chunk as u32).wrapping_mul(self.slots));
+        (chunk as usize, (within as usize).wrapping_mul(self.size))
     }
 
     #[inline(always)]
@@ -59,8 +61,8 @@ impl SizeClass {
             return slot;
         }
         assert!(self.used < NONE, "blob class is full at 2^32 - 1 slots");
-        if self.used as usize == self.chunks.len() << self.shift {
-            self.chunks.push(vec![0; self.size << self.shift].into_boxed_slice());
+        if self.used as usize == self.chunks.len() * self.slots as usize {
+            self.chunks.push(vec![0; self.size * self.slots as usize].into_boxed_slice());
         }
         self.used += 1;
         self.used - 1
@@ -185,7 +187,25 @@ impl BlobArena {
 
     pub(super) fn heap_bytes(&self) -> usize {
         let small: usize =
-            self.classes.iter().map(|c| c.chunks.len() * ((c.size << c.shift) + 16)).sum();
+            self.classes.iter().map(|c| c.chunks.len() * (c.size * c.slots as usize + 16)).sum();
         small + self.large.heap_bytes() + self.large_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_slot_has_a_place_of_its_own() {
+        for n in 1..=CLASSES {
+            let class = SizeClass::new(n * STEP);
+            let slots = class.slots;
+            for slot in [0, 1, slots - 1, slots, 7 * slots - 1, 7 * slots, u32::MAX - 1, u32::MAX] {
+                let place = ((slot / slots) as usize, (slot % slots) as usize * class.size);
+                assert_eq!(class.place(slot), place, "slot {slot} of size {}", class.size);
+                assert!(place.1 + class.size <= CHUNK_BYTES);
+            }
+        }
     }
 }

@@ -165,7 +165,9 @@ impl Watches {
         let mut send = |conn: ConnId| emit(conn, event, path);
         self.fire_recursive(&hasher.key("/"), &mut send);
         let mut start = 1;
-        while let Some(length) = path.get(start..).and_then(|rest| rest.find('/')) {
+        while let Some(length) = path.get(start..).and_then(|rest| rest.find('/'))
+            && start + length <= self.longest_recursive
+        {
             let end = start + length;
             self.fire_recursive(&hasher.key(&path[..end]), &mut send);
             start = end + 1;

@@ -116,6 +116,8 @@ pub struct Watches {
     pub(super) child_pairs: usize,
     /// Recursive watches.
     pub(super) recursive: usize,
+    /// No path of a recursive watch is longer, in bytes: below that nobody looks for one.
+    pub(super) longest_recursive: usize,
 }
 
 fn conn_hash(id: ConnId) -> u64 {
@@ -143,6 +145,7 @@ impl Watches {
             summary: WatchSummary::default(),
             child_pairs: 0,
             recursive: 0,
+            longest_recursive: 0,
         }
     }
 
@@ -150,6 +153,9 @@ impl Watches {
     /// Any text is accepted as a path and compared literally.
     pub fn add(&mut self, conn: ConnId, key: &PathKey, mode: WatchMode) {
         let slot = self.slot_or_insert(conn);
+        if mode == WatchMode::Recursive {
+            self.longest_recursive = self.longest_recursive.max(key.path.len());
+        }
         let (path_id, old) = match self.paths.find(key.path, key.hash) {
             Some(id) => (id, self.flags(id, slot)),
             None => {
@@ -379,7 +385,12 @@ impl Watches {
         }
         match (old >> RECURSIVE & 1, new >> RECURSIVE & 1) {
             (0, 1) => self.recursive += 1,
-            (1, 0) => self.recursive -= 1,
+            (1, 0) => {
+                self.recursive -= 1;
+                if self.recursive == 0 {
+                    self.longest_recursive = 0;
+                }
+            }
             _ => {}
         }
         match (old != 0, new != 0) {
