@@ -16,6 +16,8 @@ mod limits;
 mod odd_tests;
 mod request;
 mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod snapshot;
 mod stats;
 mod throttle;

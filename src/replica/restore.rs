@@ -17,11 +17,23 @@ pub struct Restore {
     options: TreeOptions,
     phase: Phase,
     sessions: FixedMap<SessionId, i32>,
+    snapshot: Zxid,
     /// Digest of the snapshot, to be compared when replay passes its zxid.
     digest: Option<SnapshotDigest>,
-    /// Transactions whose digest differed from the tree's.
-    pub mismatches: u64,
     comparing: bool,
+    /// A difference at the snapshot's digest section, which the next digest explains or confirms.
+    unsure: Option<Difference>,
+    mismatches: u64,
+}
+
+/// A tree that is not what a digest says it should be.
+#[derive(Clone, Copy)]
+struct Difference {
+    zxid: Zxid,
+    /// The transaction it is behind; `None` right after loading.
+    kind: Option<TxnType>,
+    found: u64,
+    expected: u64,
 }
 
 impl Restore {
@@ -31,10 +43,18 @@ impl Restore {
             options,
             phase: Phase::Empty,
             sessions: FixedMap::default(),
+            snapshot: Zxid::ZERO,
             digest: None,
-            mismatches: 0,
             comparing: true,
+            unsure: None,
+            mismatches: 0,
         }
+    }
+
+    /// Positions where the tree differed from what snapshot or log said. Final once everything
+    /// was replayed.
+    pub fn mismatches(&self) -> u64 {
+        self.mismatches + u64::from(self.unsure.is_some())
     }
 
     fn tree(&mut self) -> &mut Tree {
@@ -52,6 +72,9 @@ impl Restore {
     /// its database.
     pub fn finish(mut self, last_zxid: Zxid, now_ms: i64) -> (Tree, Vec<(SessionId, i32)>) {
         self.tree();
+        if let Some(difference) = &self.unsure {
+            self.report(difference);
+        }
         let Phase::Replaying(mut tree) = self.phase else { unreachable!("set above") };
         let mut orphans: Vec<SessionId> = tree
             .sessions_with_ephemerals()
@@ -75,17 +98,45 @@ impl Restore {
         (*tree, sessions)
     }
 
-    fn compare(&mut self, zxid: Zxid, expected: u64) {
+    /// Compares the tree after `zxid` with a digest.
+    ///
+    /// Apache's snapshot thread reads the position and the digest of its digest section when the
+    /// last node is written, while another thread may have applied part or all of the next
+    /// transaction and not yet noted its digest (`DataTree.processTxn` changes nodes first and
+    /// calls `logZxidDigest` last). Such a snapshot is ahead of its own digest section by one
+    /// transaction, so a difference there, be it from the section's digest or from that of the
+    /// transaction at its zxid, means nothing yet: behind the next transaction the tree must be
+    /// right. Apache itself reports these snapshots as mismatches.
+    fn compare(&mut self, zxid: Zxid, kind: Option<TxnType>, expected: u64) {
         let found = self.tree().digest();
-        if found != expected {
-            self.mismatches += 1;
-            if self.mismatches == 1 {
-                log::error!(
-                    "the tree differs from what the log says it should be after {zxid:?}: digest \
-                     {found}, expected {expected}"
-                );
+        let difference = (found != expected).then_some(Difference { zxid, kind, found, expected });
+        if self.digest.is_some_and(|section| section.zxid == zxid) {
+            self.unsure = self.unsure.or(difference);
+            return;
+        }
+        let unsure = self.unsure.take();
+        if let Some(difference) = difference {
+            for one in unsure.into_iter().chain([difference]) {
+                self.report(&one);
+                self.mismatches += 1;
             }
         }
+    }
+
+    /// Logs a difference, if it is the first: all later ones follow from it.
+    fn report(&self, difference: &Difference) {
+        if self.mismatches > 0 {
+            return;
+        }
+        let Difference { zxid, kind, found, expected } = difference;
+        let behind = kind.map_or_else(|| "no transaction".to_owned(), |kind| format!("{kind:?}"));
+        let section = self.digest.map_or_else(|| "none".to_owned(), |d| format!("{:?}", d.zxid));
+        log::error!(
+            "the tree differs from what the log says it should be after {zxid:?} ({behind}): \
+             digest {found}, expected {expected}; replay began at {:?}, the snapshot's digest \
+             section: {section}",
+            self.snapshot
+        );
     }
 }
 
@@ -127,16 +178,14 @@ impl RecoveryTarget for Restore {
         }
         // A fuzzy snapshot holds effects of later transactions: comparing starts again where the
         // digest section was written.
-        let digest = digest.filter(|d| d.version == TxnDigest::VERSION && d.zxid.0 != 0);
-        self.comparing = match digest {
-            Some(digest) if digest.zxid == zxid => {
-                self.compare(zxid, digest.digest);
-                true
-            }
-            Some(_) => false,
-            None => false,
-        };
-        self.digest = digest;
+        self.snapshot = zxid;
+        self.digest = digest.filter(|d| d.version == TxnDigest::VERSION && d.zxid.0 != 0);
+        self.comparing = self.digest.is_some_and(|digest| digest.zxid == zxid);
+        if let Some(digest) = self.digest
+            && self.comparing
+        {
+            self.compare(zxid, None, digest.digest);
+        }
         Ok(())
     }
 
@@ -163,14 +212,14 @@ impl RecoveryTarget for Restore {
         if let Some(at) = self.digest
             && at.zxid == header.zxid
         {
-            self.compare(header.zxid, at.digest);
+            self.compare(header.zxid, Some(header.kind), at.digest);
             self.comparing = true;
         }
         if self.comparing
             && let Some(digest) = digest
             && digest.version == TxnDigest::VERSION
         {
-            self.compare(header.zxid, digest.tree_digest);
+            self.compare(header.zxid, Some(header.kind), digest.tree_digest);
         }
         Ok(())
     }

@@ -237,7 +237,7 @@ impl Server {
         }
         let measures = Arc::new(Measures::default());
         let restore = restore.finish(&recovered, &measures);
-        let mismatches = restore.mismatches;
+        let mismatches = restore.mismatches();
         let (tree, sessions) = restore.finish(recovered.last_zxid, now.wall_ms);
         let took = cpu::now().mono.since(now.mono);
         let recovery = format!(

@@ -35,7 +35,7 @@ impl TimedRestore {
             measures.txns_load.record(us(loaded, ended));
             measures.txns_loaded.record(recovered.entries_replayed);
         }
-        measures.digest_mismatches.add(self.restore.mismatches);
+        measures.digest_mismatches.add(self.restore.mismatches());
         self.restore
     }
 }

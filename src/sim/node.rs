@@ -301,7 +301,7 @@ impl Node {
             Ok(recovered) => recovered,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let mismatches = restore.mismatches;
+        let mismatches = restore.mismatches();
         let (mut tree, mut sessions) = restore.finish(recovered.last_zxid, now.wall_ms);
         match bug {
             Some(Bug::ForgetSession) => drop(sessions.pop()),

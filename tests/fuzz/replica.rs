@@ -180,7 +180,7 @@ impl Scene {
             assert_eq!(r.remaining(), 0, "{header:?} {txn:?}");
             restore.txn(&header, &txn, digest, entry).unwrap();
         }
-        assert_eq!(restore.mismatches, 0, "digests in the log differ from the replayed tree's");
+        assert_eq!(restore.mismatches(), 0, "digests in the log differ from the replayed tree's");
         let last = self.replica.last_processed();
         let (tree, _) = restore.finish(last, self.now.wall_ms);
         let live = self.replica.tree();

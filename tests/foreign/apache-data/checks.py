@@ -103,8 +103,14 @@ class World:
         zxid, nodes = (re.search(f"{name}: (.*)", said)[1] for name in ("Zxid", "Node count"))
         # Each transaction of 3.6 and later says what the whole tree's digest is behind it.
         said = process.four_letter_word(self.port, b"mntr").decode()
-        wrong = re.search(r"zk_digest_mismatches_count\t(\d+)", said)
-        return Position(int(zxid, 16), int(nodes), sessions, int(wrong[1]) if wrong else 0)
+        found = re.search(r"zk_digest_mismatches_count\t(\d+)", said)
+        wrong = int(found[1]) if found else 0
+        # An Apache's snapshot may be one transaction ahead of its own digest section (see
+        # Restore::compare). Another Apache counts that: the section's digest, and that of the
+        # transaction at its zxid.
+        if UNDER_TEST != "ringkeeper" and wrong <= 2:
+            wrong = 0
+        return Position(int(zxid, 16), int(nodes), sessions, wrong)
 
     def tree(self):
         """Every node with all that a client can see of it."""
@@ -214,14 +220,8 @@ def fill(client, holder, at):
         client.set(f"{at}/null", b"%d" % i)
 
 
-def same(expected, found, log_of_apache=False):
+def same(expected, found):
     (expected, position), (found, found_position) = expected, found
-    wrong = found_position.wrong_digests
-    if log_of_apache and wrong:
-        # Seen once, with 3.6.4, in some two hundred logs: two of its transactions state a digest
-        # that their replay does not give. Everything else must be equal all the same.
-        print(f"NOTE: {wrong} digests in the log of Apache are not those of its replay", flush=True)
-        found_position = found_position._replace(wrong_digests=0)
     assert position == found_position, f"{position}\n{found_position}"
     assert sorted(expected) == sorted(found), sorted(set(expected) ^ set(found))
     for path, node in expected.items():
@@ -241,9 +241,7 @@ class Journey:
         client = self.world.client()
         fill(client, self.holder, f"/turn{self.turn}")
         leave(client)
-        tree, position = self.world.state()
-        # What it found when it started is no part of what it serves.
-        self.served = tree, position._replace(wrong_digests=0)
+        self.served = self.world.state()
 
     def takes_over(self, kind, compression=""):
         """The next server serves what the one before served, also to a session from then."""
@@ -253,11 +251,11 @@ class Journey:
         self.world.run(kind, compression)
         position = self.world.position()
         tree = self.world.tree()
-        same(self.served, (tree, position), kind == UNDER_TEST)
+        same(self.served, (tree, position))
         self.holder = self.world.client(client_id=self.session)
         held = self.holder.exists("/turn1/held")
         assert held.ephemeralOwner == self.holder.client_id[0] == self.session[0]
-        self.served = tree, self.world.position()._replace(wrong_digests=0)
+        self.served = tree, self.world.position()
 
     def logs_alone(self):
         """The logs from the first transaction on say the same without any snapshot."""
@@ -267,7 +265,7 @@ class Journey:
         try:
             alone.run(UNDER_TEST, "", "-Dzookeeper.snapshot.trust.empty=true")
             position = alone.position()
-            same(self.served, (alone.tree(), position), True)
+            same(self.served, (alone.tree(), position))
         finally:
             alone.kill()
 
