@@ -1,6 +1,8 @@
 //! Limits and back-pressure, over a replica without sockets and disk. Nothing becomes durable
 //! before a test says so.
 
+mod regress;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

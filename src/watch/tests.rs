@@ -437,3 +437,49 @@ fn agrees_with_the_model() {
         run_model(seed);
     }
 }
+
+/// Recursive watches on paths of all lengths come and go, mostly few at a time; every event must
+/// reach whoever watches above it, and nothing looks for watches longer than all there are were.
+#[test]
+fn no_recursive_watch_is_too_long_to_be_found() {
+    let mut path = String::new();
+    let mut nested = vec!["/".to_string()];
+    for length in [1, 30, 2, 100, 1, 60, 3, 500] {
+        path.push('/');
+        path.push_str(&"\u{fc}".repeat(length));
+        nested.push(path.clone());
+    }
+    for seed in 0..60 {
+        let mut rng = Rng::new(seed);
+        let (mut bench, mut model) = (Bench::new(), Model::default());
+        let (conns, adds) = (1 + seed % 4, [3, 5, 8][(seed % 3) as usize]);
+        for step in 0..400 {
+            let (conn, path) = (rng.below(conns), &nested[rng.below(9) as usize]);
+            match rng.below(10) {
+                choice if choice < adds => {
+                    let mode = if rng.chance(3, 4) { Recursive } else { Data };
+                    bench.add(conn, path, mode);
+                    model.0.insert((conn, path.clone(), mode as u8));
+                }
+                9 => {
+                    bench.watches.drop_conn(ConnId(conn));
+                    model.0.retain(|w| w.0 != conn);
+                }
+                _ => {
+                    let had = model.0.remove(&(conn, path.clone(), Recursive as u8));
+                    assert_eq!(bench.remove(conn, path, WatchKind::PersistentRecursive), had);
+                }
+            }
+            let recursive = model.0.iter().filter(|w| w.2 == Recursive as u8);
+            let longest = recursive.map(|w| w.1.len()).max();
+            let bound = bench.watches.longest_recursive;
+            assert!(bound >= longest.unwrap_or(0), "seed {seed} step {step}: {bound} bytes");
+            assert!(longest.is_some() || bound == 0, "seed {seed} step {step}: {bound} bytes");
+            let changed = format!("{}/x", nested[1 + rng.below(8) as usize]);
+            let told: BTreeSet<u64> = bench.fire(Created, &changed).iter().map(|f| f.0).collect();
+            let groups = model.fire(Created, &changed);
+            let expected: BTreeSet<u64> = groups.into_iter().flat_map(|group| group.2).collect();
+            assert_eq!(told, expected, "seed {seed} step {step}");
+        }
+    }
+}

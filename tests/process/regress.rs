@@ -95,3 +95,29 @@ fn a_slow_sync_is_warned_about_wherever_the_log_is_written() {
         }
     }
 }
+
+/// A server that is killed before a snapshot is due, again and again, must not have ever more to
+/// replay.
+#[test]
+fn what_is_replayed_counts_towards_the_next_snapshot() {
+    let config = vec!["snapCount=200".to_owned(), "maxSessionTimeout=60000".to_owned()];
+    let mut server = Server::start(Options { config, ..Options::default() });
+    let snapshots = |server: &Server| server.stderr().matches("is complete").count();
+    eventually("no first snapshot", || (snapshots(&server) == 1).then_some(()));
+    for round in 1..=3 {
+        let mut client = server.connect();
+        for i in 0..80 {
+            client.create(&format!("/{round}-{i}"), b"", 0).ok();
+        }
+        assert_eq!(snapshots(&server), 1, "81 transactions are too few, with 200 to a snapshot");
+        let before = server.stderr().len();
+        server.kill();
+        server.run();
+        server.wait_for_output(before, &format!(" {} transactions replayed", 81 * round));
+    }
+    eventually("243 transactions and no snapshot", || (snapshots(&server) == 2).then_some(()));
+    let before = server.stderr().len();
+    server.kill();
+    server.run();
+    server.wait_for_output(before, " 0 transactions replayed");
+}
