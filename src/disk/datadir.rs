@@ -9,8 +9,8 @@ use crate::log::FileName;
 use crate::sys::file::sync_dir;
 
 use super::error::DirError;
+use super::files::{LogFiles, is_snapshot};
 use super::listing::list;
-use super::snapfile::looks_valid;
 
 const VERSION_DIR: &str = "version-2";
 const LOCK_FILE: &str = "ringkeeper.lock";
@@ -60,7 +60,7 @@ impl DataDir {
         if !same {
             dir.check_misplaced()?;
         }
-        dir.tidy()?;
+        tidy(&dir)?;
         Ok(dir)
     }
 
@@ -122,26 +122,27 @@ impl DataDir {
         }
         Ok(())
     }
+}
 
-    /// Removes unfinished files of ours. A temporary snapshot stays
-    /// if there is no proper one: it may be all that is left for an operator to look at.
-    fn tidy(&self) -> Result<(), DirError> {
-        let snaps = list(&self.snap_dir).map_err(io_error(&self.snap_dir, "list"))?;
-        let proper =
-            snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && looks_valid(p));
-        for (kind, path) in snaps {
-            if kind == FileName::Temporary && proper {
-                fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
-            }
+/// Removes unfinished files of ours. A temporary snapshot stays
+/// if there is no proper one: it may be all that is left for an operator to look at.
+pub fn tidy<F: LogFiles>(files: &F) -> Result<(), DirError> {
+    let (snap_dir, log_dir) = (files.snap_dir(), files.log_dir());
+    let snaps = files.entries(snap_dir).map_err(io_error(snap_dir, "list"))?;
+    let proper =
+        snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && is_snapshot(files, p));
+    for (kind, path) in snaps {
+        if kind == FileName::Temporary && proper {
+            files.remove(&path).map_err(io_error(&path, "remove"))?;
         }
-        for (kind, path) in list(&self.log_dir).map_err(io_error(&self.log_dir, "list"))? {
-            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-            if kind == FileName::Temporary && name.starts_with("spare.") {
-                fs::remove_file(&path).map_err(io_error(&path, "remove"))?;
-            }
-        }
-        Ok(())
     }
+    for (kind, path) in files.entries(log_dir).map_err(io_error(log_dir, "list"))? {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        if kind == FileName::Temporary && name.starts_with("spare.") {
+            files.remove(&path).map_err(io_error(&path, "remove"))?;
+        }
+    }
+    Ok(())
 }
 
 fn ensure(dir: &Path, autocreate: bool) -> Result<(), DirError> {

@@ -6,7 +6,6 @@
 //! server goes on. Counterparts: the snapshot thread of `SyncRequestProcessor`,
 //! `DatadirCleanupManager`.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +16,9 @@ use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::base::Zxid;
 use crate::log::{Compression, FileName, PurgePolicy};
-use crate::sys::file::sync_dir;
 
 use super::datadir::DataDir;
-use super::listing::list;
+use super::files::LogFiles;
 use super::purge::{Purged, purge};
 use super::segments::{self, SegmentKind, Spare};
 use super::snapfile::SnapshotFile;
@@ -68,6 +66,9 @@ pub enum Report {
     SegmentFailed(io::Error),
 }
 
+/// Where the reports come out.
+pub type Reports = Receiver<Report>;
+
 #[derive(Debug)]
 pub(super) enum Urgent {
     /// Have one segment of this kind ready.
@@ -87,11 +88,11 @@ enum Job {
     DirSizes,
 }
 
-/// Handle of the background thread. Dropping it lets the thread finish what is queued, then end.
-pub struct Housekeeper {
+/// Handle of the background work. Dropping it lets the thread finish what is queued, then end.
+pub struct Housekeeper<F: LogFiles = DataDir> {
     urgent: Option<Sender<Urgent>>,
     jobs: Option<Sender<Job>>,
-    spares: Receiver<Spare>,
+    spares: Receiver<Spare<F>>,
     backlog: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
@@ -102,15 +103,31 @@ impl Housekeeper {
         dir: Arc<DataDir>,
         options: HousekeeperOptions,
         wake: Box<dyn Fn() + Send>,
-    ) -> io::Result<(Housekeeper, Receiver<Report>)> {
+    ) -> io::Result<(Housekeeper, Reports)> {
+        let (mut house, chores, reports) = Housekeeper::without_thread(dir, options, wake);
+        let thread = Builder::new().name("housekeeper".into()).spawn(move || chores.run())?;
+        house.thread = Some(thread);
+        Ok((house, reports))
+    }
+}
+
+impl<F: LogFiles> Housekeeper<F> {
+    /// The handle, and the work for somebody else to perform. `wake` is called after each report.
+    pub fn without_thread(
+        files: Arc<F>,
+        options: HousekeeperOptions,
+        wake: Box<dyn Fn() + Send>,
+    ) -> (Housekeeper<F>, Chores<F>, Reports) {
         let (urgent, urgent_in) = unbounded();
         let (jobs, jobs_in) = unbounded();
         let (spares_out, spares) = unbounded();
         let (reports_out, reports) = unbounded();
         let backlog = Arc::new(AtomicUsize::new(0));
-        let worker = Worker {
-            dir,
+        let chores = Chores {
+            files,
             options,
+            urgent: urgent_in,
+            jobs: jobs_in,
             spares: spares_out,
             reports: reports_out,
             wake,
@@ -119,11 +136,8 @@ impl Housekeeper {
             segments: SegmentKind::default(),
             snapshot: None,
         };
-        let thread = Builder::new()
-            .name("housekeeper".into())
-            .spawn(move || worker.run(&urgent_in, &jobs_in))?;
-        let (urgent, jobs, thread) = (Some(urgent), Some(jobs), Some(thread));
-        Ok((Housekeeper { urgent, jobs, spares, backlog, thread }, reports))
+        let (urgent, jobs) = (Some(urgent), Some(jobs));
+        (Housekeeper { urgent, jobs, spares, backlog, thread: None }, chores, reports)
     }
 
     /// Begins the snapshot at `zxid`; one still unfinished is abandoned.
@@ -163,7 +177,7 @@ impl Housekeeper {
         self.send(Job::DirSizes);
     }
 
-    pub(super) fn segment_channels(&self) -> (Sender<Urgent>, Receiver<Spare>) {
+    pub(super) fn segment_channels(&self) -> (Sender<Urgent>, Receiver<Spare<F>>) {
         let urgent = match &self.urgent {
             Some(urgent) => urgent.clone(),
             None => unbounded().0,
@@ -179,7 +193,7 @@ impl Housekeeper {
     }
 }
 
-impl Drop for Housekeeper {
+impl<F: LogFiles> Drop for Housekeeper<F> {
     fn drop(&mut self) {
         self.urgent = None;
         self.jobs = None;
@@ -189,39 +203,56 @@ impl Drop for Housekeeper {
     }
 }
 
-struct Worker {
-    dir: Arc<DataDir>,
+/// The housekeeper's work. A thread performs it, or whoever else owns it.
+pub struct Chores<F: LogFiles> {
+    files: Arc<F>,
     options: HousekeeperOptions,
-    spares: Sender<Spare>,
+    urgent: Receiver<Urgent>,
+    jobs: Receiver<Job>,
+    spares: Sender<Spare<F>>,
     reports: Sender<Report>,
     wake: Box<dyn Fn() + Send>,
     backlog: Arc<AtomicUsize>,
     /// Segments free for another life.
     reusable: Vec<PathBuf>,
     segments: SegmentKind,
-    snapshot: Option<(Zxid, SnapshotFile)>,
+    snapshot: Option<(Zxid, SnapshotFile<F>)>,
 }
 
 /// Old segments kept for reuse; more are removed.
 const REUSABLE_MAX: usize = 2;
 
-impl Worker {
-    fn run(mut self, urgent: &Receiver<Urgent>, jobs: &Receiver<Job>) {
+impl<F: LogFiles> Chores<F> {
+    /// Whether nothing is left to do.
+    pub fn is_idle(&self) -> bool {
+        self.urgent.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Does what comes next, if there is anything.
+    pub fn turn(&mut self) {
+        if let Ok(message) = self.urgent.try_recv() {
+            self.urgent(message);
+        } else if let Ok(job) = self.jobs.try_recv() {
+            self.job(job);
+        }
+    }
+
+    fn run(mut self) {
         loop {
             select_biased! {
-                recv(urgent) -> message => match message {
+                recv(self.urgent) -> message => match message {
                     Ok(message) => self.urgent(message),
                     // The log writer has its own sender, so both ends are gone.
                     Err(_) => break,
                 },
-                recv(jobs) -> job => match job {
+                recv(self.jobs) -> job => match job {
                     Ok(job) => self.job(job),
                     Err(_) => break,
                 },
             }
         }
         // What was queued before the handle was dropped is still done.
-        while let Ok(job) = jobs.try_recv() {
+        while let Ok(job) = self.jobs.try_recv() {
             self.job(job);
         }
         if let Some((_, file)) = self.snapshot.take() {
@@ -246,21 +277,21 @@ impl Worker {
             }
             Urgent::Adopt(files) => self.reusable.extend(files),
             Urgent::SyncLogDir => {
-                if let Err(e) = sync_dir(self.dir.log_dir()) {
+                if let Err(e) = self.files.sync_dir(self.files.log_dir()) {
                     self.report(Report::SegmentFailed(e));
                 }
             }
         }
     }
 
-    fn prepare(&mut self, kind: SegmentKind) -> io::Result<Spare> {
+    fn prepare(&mut self, kind: SegmentKind) -> io::Result<Spare<F>> {
         while let Some(old) = self.reusable.pop() {
-            if fs::metadata(&old).is_ok_and(|m| m.len() == kind.size) {
-                return segments::recycle(self.dir.log_dir(), &old, kind.direct_io);
+            if self.files.size(&old).is_ok_and(|size| size == kind.size) {
+                return segments::recycle(&*self.files, &old, kind.direct_io);
             }
-            let _ = fs::remove_file(&old);
+            let _ = self.files.remove(&old);
         }
-        segments::create(self.dir.log_dir(), kind, true)
+        segments::create(&*self.files, kind, true)
     }
 
     fn job(&mut self, job: Job) {
@@ -278,8 +309,8 @@ impl Worker {
             }
             Job::Purge(policy) => self.purge(policy),
             Job::DirSizes => {
-                let snap_bytes = dir_size(self.dir.snap_dir()).unwrap_or(0);
-                let log_bytes = dir_size(self.dir.log_dir()).unwrap_or(0);
+                let snap_bytes = dir_size(&*self.files, self.files.snap_dir()).unwrap_or(0);
+                let log_bytes = dir_size(&*self.files, self.files.log_dir()).unwrap_or(0);
                 self.report(Report::DirSizes { snap_bytes, log_bytes });
             }
         }
@@ -289,10 +320,10 @@ impl Worker {
         if let Some((_, unfinished)) = self.snapshot.take() {
             unfinished.abandon();
         }
-        match SnapshotFile::create(self.dir.snap_dir(), zxid, self.options.compression) {
+        match SnapshotFile::create(Arc::clone(&self.files), zxid, self.options.compression) {
             Ok(file) => self.snapshot = Some((zxid, file)),
             Err(error) => {
-                let path = self.dir.snap_dir().to_owned();
+                let path = self.files.snap_dir().to_owned();
                 self.report(Report::SnapshotFailed { zxid, path, error });
             }
         }
@@ -318,19 +349,19 @@ impl Worker {
     }
 
     fn purge(&mut self, policy: PurgePolicy) {
-        let purged = match purge(&self.dir, policy) {
+        let purged = match purge(&*self.files, policy) {
             Ok(purged) => purged,
             Err(e) => return self.report(Report::PurgeFailed(e)),
         };
         for path in &purged.segments {
-            let right_size = fs::metadata(path).is_ok_and(|m| m.len() == self.segments.size);
+            let right_size = self.files.size(path).is_ok_and(|size| size == self.segments.size);
             if right_size && self.reusable.len() < REUSABLE_MAX {
                 // Away from its name at once: a second purge must not find it again.
-                match segments::retire(self.dir.log_dir(), path) {
+                match segments::retire(&*self.files, path) {
                     Ok(spare) => self.reusable.push(spare),
                     Err(e) => return self.report(Report::PurgeFailed(e)),
                 }
-            } else if let Err(e) = fs::remove_file(path) {
+            } else if let Err(e) = self.files.remove(path) {
                 return self.report(Report::PurgeFailed(e));
             }
         }
@@ -338,11 +369,11 @@ impl Worker {
     }
 }
 
-fn dir_size(dir: &Path) -> io::Result<u64> {
+fn dir_size<F: LogFiles>(files: &F, dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
-    for (kind, path) in list(dir)? {
+    for (kind, path) in files.entries(dir)? {
         if kind != FileName::Spare {
-            sum += fs::metadata(&path).map_or(0, |m| m.len());
+            sum += files.size(&path).unwrap_or(0);
         }
     }
     Ok(sum)

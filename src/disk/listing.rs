@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::log::{
     self, DataFiles, FileName, LogRepair, RecoverError, RecoverOptions, Recovered, RecoveryTarget,
 };
-use crate::sys::file::{MappedFile, sync_dir};
+use crate::sys::file::MappedFile;
 
 use super::datadir::DataDir;
+use super::files::LogFiles;
 
 /// Files of a directory with what their names say; names that are not UTF-8 are passed over.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
@@ -69,23 +70,27 @@ pub fn recover(
 }
 
 /// Makes the log fit for appending as recovery said, durably.
-pub(super) fn repair(repair: &LogRepair, dir: &Path) -> Result<(), (PathBuf, io::Error)> {
+pub(super) fn repair<F: LogFiles>(
+    repair: &LogRepair,
+    files: &F,
+) -> Result<(), (PathBuf, io::Error)> {
     let at = |path: &Path| {
         let path = path.to_owned();
         move |e| (path, e)
     };
     for path in &repair.remove {
-        fs::remove_file(path).map_err(at(path))?;
+        files.remove(path).map_err(at(path))?;
     }
     for (from, to) in &repair.rename {
-        fs::rename(from, to).map_err(at(from))?;
+        files.rename(from, to).map_err(at(from))?;
     }
     if let Some((path, end)) = &repair.cut {
         let renamed = repair.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
         let path = renamed.unwrap_or(path);
-        let file = File::options().write(true).open(path).map_err(at(path))?;
-        file.set_len(*end).map_err(at(path))?;
-        file.sync_all().map_err(at(path))?;
+        let file = files.open(path, Some(false)).map_err(at(path))?;
+        files.set_len(&file, *end).map_err(at(path))?;
+        files.sync(&file).map_err(at(path))?;
     }
-    sync_dir(dir).map_err(at(dir))
+    let dir = files.log_dir();
+    files.sync_dir(dir).map_err(at(dir))
 }

@@ -9,6 +9,7 @@
 
 mod datadir;
 mod error;
+mod files;
 mod housekeeper;
 mod listing;
 mod purge;
@@ -23,9 +24,10 @@ pub use crate::log::{
     EmptyStart, FileName, LoadedSnapshot, LogRepair, RecoverError, RecoverErrorKind,
     RecoverOptions, Recovered, RecoveryTarget, snapshot_name,
 };
-pub use datadir::{DataDir, DirOptions};
+pub use datadir::{DataDir, DirOptions, tidy};
 pub use error::{DirError, FatalLogError};
-pub use housekeeper::{Housekeeper, HousekeeperOptions, Report};
+pub use files::{DURABLE, LogFiles};
+pub use housekeeper::{Chores, Housekeeper, HousekeeperOptions, Report, Reports};
 pub use listing::recover;
 pub use purge::Purged;
 pub use snapfile::{load_snapshot, looks_valid};

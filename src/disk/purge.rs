@@ -1,14 +1,11 @@
 //! Removes what no start will ever need; `log` decides what that is. Counterpart: `PurgeTxnLog`.
 
-use std::fs;
 use std::io;
 use std::path::PathBuf;
 
 use crate::log::{PurgePolicy, plan_purge};
 
-use super::datadir::DataDir;
-use super::listing::list;
-use super::snapfile::looks_valid;
+use super::files::{LogFiles, is_snapshot};
 
 /// What a purge did.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -20,11 +17,12 @@ pub struct Purged {
 }
 
 /// Removes old snapshots and Apache logs, and lists the native segments that nobody needs.
-pub(super) fn purge(dir: &DataDir, policy: PurgePolicy) -> io::Result<Purged> {
-    let (snap_files, log_files) = (list(dir.snap_dir())?, list(dir.log_dir())?);
-    let plan = plan_purge(policy, snap_files, log_files, &|path| looks_valid(path));
+pub(super) fn purge<F: LogFiles>(files: &F, policy: PurgePolicy) -> io::Result<Purged> {
+    let (snap_files, log_files) =
+        (files.entries(files.snap_dir())?, files.entries(files.log_dir())?);
+    let plan = plan_purge(policy, snap_files, log_files, &|path| is_snapshot(files, path));
     for path in &plan.remove {
-        fs::remove_file(path)?;
+        files.remove(path)?;
     }
     Ok(Purged { removed: plan.remove, segments: plan.segments })
 }

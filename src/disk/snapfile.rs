@@ -1,13 +1,16 @@
 //! Snapshot files: tested and loaded from their mappings, written under a temporary name.
 //! Counterpart: `FileSnap`, `SnapStream`.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::base::Zxid;
 use crate::log::{Compression, Encoder, LoadedSnapshot, SnapshotVisitor, snapshot_name};
-use crate::sys::file::{MappedFile, sync_dir, write_back};
+use crate::sys::file::MappedFile;
+
+use super::files::LogFiles;
 
 /// Apache's cheap test, see [`crate::log::looks_valid`]. Anything unreadable is not valid.
 pub fn looks_valid(path: &Path) -> bool {
@@ -26,11 +29,11 @@ pub fn load_snapshot(
 }
 
 /// A snapshot being written.
-pub(super) struct SnapshotFile {
-    file: File,
+pub(super) struct SnapshotFile<F: LogFiles> {
+    files: Arc<F>,
+    file: F::File,
     tmp: PathBuf,
     path: PathBuf,
-    dir: PathBuf,
     encoder: Encoder,
     packed: Vec<u8>,
     written: u64,
@@ -41,18 +44,22 @@ pub(super) struct SnapshotFile {
 /// Write-back is started, and the one before awaited, every so many bytes.
 const PACE: u64 = 8 << 20;
 
-impl SnapshotFile {
+impl<F: LogFiles> SnapshotFile<F> {
     /// Creates the temporary file.
-    pub fn create(dir: &Path, zxid: Zxid, compression: Compression) -> io::Result<SnapshotFile> {
+    pub fn create(
+        files: Arc<F>,
+        zxid: Zxid,
+        compression: Compression,
+    ) -> io::Result<SnapshotFile<F>> {
         let name = snapshot_name(zxid, compression);
-        let path = dir.join(&name);
-        let tmp = dir.join(format!("{name}.tmp"));
-        let file = File::create(&tmp)?;
+        let path = files.snap_dir().join(&name);
+        let tmp = files.snap_dir().join(format!("{name}.tmp"));
+        let file = files.create(&tmp)?;
         Ok(SnapshotFile {
+            files,
             file,
             tmp,
             path,
-            dir: dir.to_owned(),
             encoder: Encoder::new(compression),
             packed: Vec::new(),
             written: 0,
@@ -64,11 +71,13 @@ impl SnapshotFile {
     pub fn push(&mut self, chunk: &[u8]) -> io::Result<()> {
         self.packed.clear();
         self.encoder.push(chunk, &mut self.packed);
-        self.file.write_all(&self.packed)?;
+        self.files.append(&self.file, &self.packed)?;
         self.written += self.packed.len() as u64;
         if self.written - self.started >= PACE {
-            let _ = write_back(&self.file, self.started.saturating_sub(PACE), PACE, true);
-            let _ = write_back(&self.file, self.started, self.written - self.started, false);
+            let before = self.started.saturating_sub(PACE);
+            self.files.write_back(&self.file, before, PACE, true);
+            let len = self.written - self.started;
+            self.files.write_back(&self.file, self.started, len, false);
             self.started = self.written;
         }
         Ok(())
@@ -80,15 +89,15 @@ impl SnapshotFile {
         let mut end = Vec::new();
         encoder.finish(&mut end);
         let publish = || -> io::Result<()> {
-            (&self.file).write_all(&end)?;
-            self.file.sync_all()?;
-            fs::rename(&self.tmp, &self.path)?;
-            sync_dir(&self.dir)
+            self.files.append(&self.file, &end)?;
+            self.files.sync(&self.file)?;
+            self.files.rename(&self.tmp, &self.path)?;
+            self.files.sync_dir(self.files.snap_dir())
         };
         match publish() {
             Ok(()) => Ok((self.path, self.written + end.len() as u64)),
             Err(e) => {
-                let _ = fs::remove_file(&self.tmp);
+                let _ = self.files.remove(&self.tmp);
                 Err((self.tmp, e))
             }
         }
@@ -97,7 +106,7 @@ impl SnapshotFile {
     /// Gives up: the temporary file goes.
     pub fn abandon(self) -> PathBuf {
         // If it cannot be removed now, the next start removes it.
-        let _ = fs::remove_file(&self.tmp);
+        let _ = self.files.remove(&self.tmp);
         self.tmp
     }
 }

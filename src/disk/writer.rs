@@ -5,9 +5,7 @@
 //! back, or [`LogWriter::write_sync`] performs them in line. While one write is in flight the
 //! next group gathers in memory.
 
-use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -15,10 +13,10 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::Zxid;
 use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan};
-use crate::sys::file::{AlignedBuf, RWF_DSYNC, write_all_flags, write_flags};
 
 use super::datadir::DataDir;
 use super::error::FatalLogError;
+use super::files::{DURABLE, LogFiles};
 use super::housekeeper::{Housekeeper, Urgent};
 use super::listing::repair;
 use super::segments::{self, SegmentKind, Spare};
@@ -51,66 +49,67 @@ impl Default for LogWriterOptions {
 /// [`LogWriter::finish_write`] with the number of bytes written or the error. The descriptor stays
 /// open until then.
 #[derive(Debug)]
-pub struct PendingWrite {
+pub struct PendingWrite<F: LogFiles = DataDir> {
     /// The segment's descriptor.
-    pub fd: RawFd,
+    pub fd: F::Handle,
     /// Byte offset in the file.
     pub offset: u64,
     /// Bytes to write.
     pub len: usize,
-    /// Flags for `pwritev2`: `RWF_DSYNC`, or 0 with `forceSync=no`.
+    /// Flags for `pwritev2`: [`DURABLE`], or 0 with `forceSync=no`.
     pub rw_flags: i32,
     /// The bytes; the address does not change when this is moved.
-    pub buf: AlignedBuf,
+    pub buf: F::Buffer,
     /// What it makes durable.
     pub plan: WritePlan,
 }
 
 #[derive(Debug)]
-struct Current {
+struct Current<F: LogFiles> {
     path: PathBuf,
-    file: File,
+    file: F::File,
 }
 
 /// Appends to the log of one data directory.
-pub struct LogWriter {
-    dir: Arc<DataDir>,
+pub struct LogWriter<F: LogFiles = DataDir> {
+    files: Arc<F>,
     options: LogWriterOptions,
     appender: Appender,
-    current: Option<Current>,
-    staging: Option<AlignedBuf>,
+    current: Option<Current<F>>,
+    staging: Option<F::Buffer>,
     in_flight: bool,
     durable: Zxid,
     urgent: Sender<Urgent>,
-    spares: Receiver<Spare>,
+    spares: Receiver<Spare<F>>,
 }
 
-impl LogWriter {
+impl<F: LogFiles> LogWriter<F> {
     /// Completes what recovery found to be necessary (cut the torn tail, remove empty segments)
     /// and gets ready to append behind `recovered`. The first record opens a new segment.
     pub fn open(
-        dir: Arc<DataDir>,
+        files: Arc<F>,
         recovered: &Recovered,
         options: LogWriterOptions,
-        house: &Housekeeper,
-    ) -> Result<LogWriter, FatalLogError> {
+        house: &Housekeeper<F>,
+    ) -> Result<LogWriter<F>, FatalLogError> {
         let fatal = |path: &std::path::Path, doing, error| FatalLogError {
             path: path.to_owned(),
             doing,
             error,
             durable: recovered.last_zxid,
         };
-        repair(&recovered.repair, dir.log_dir()).map_err(|(p, e)| fatal(&p, "repair", e))?;
+        repair(&recovered.repair, &*files).map_err(|(p, e)| fatal(&p, "repair", e))?;
         let size = options.write_size_max.max(2 * BLOCK).next_multiple_of(BLOCK);
-        let staging = AlignedBuf::new(size).map_err(|e| fatal(dir.log_dir(), "buffer", e))?;
+        let dir = files.log_dir();
+        let staging = files.buffer(size).map_err(|e| fatal(dir, "buffer", e))?;
         let (urgent, spares) = house.segment_channels();
         // If the housekeeper is gone, segments are made in line.
         let _ = urgent.send(Urgent::Adopt(recovered.repair.spares.clone()));
         let kind = SegmentKind { size: options.segment_size, direct_io: options.direct_io };
-        segments::check_direct(dir.log_dir(), kind).map_err(|e| fatal(dir.log_dir(), "open", e))?;
+        segments::check_direct(&*files, kind).map_err(|e| fatal(dir, "open", e))?;
         let _ = urgent.send(Urgent::Prepare(kind));
         Ok(LogWriter {
-            dir,
+            files,
             options,
             appender: Appender::new(recovered.repair.next_group, recovered.last_zxid),
             current: None,
@@ -148,7 +147,7 @@ impl LogWriter {
     }
 
     /// The next write, or `None` while one is in flight or nothing is queued.
-    pub fn begin_write(&mut self) -> Result<Option<PendingWrite>, FatalLogError> {
+    pub fn begin_write(&mut self) -> Result<Option<PendingWrite<F>>, FatalLogError> {
         if self.in_flight {
             return Ok(None);
         }
@@ -161,8 +160,9 @@ impl LogWriter {
                         unreachable!("the appender plans writes into a segment it was given")
                     };
                     self.in_flight = true;
-                    let rw_flags = if self.options.force_sync { RWF_DSYNC } else { 0 };
-                    let (fd, offset, len) = (current.file.as_raw_fd(), plan.offset, plan.len);
+                    let rw_flags = if self.options.force_sync { DURABLE } else { 0 };
+                    let fd = self.files.handle(&current.file);
+                    let (offset, len) = (plan.offset, plan.len);
                     return Ok(Some(PendingWrite { fd, offset, len, rw_flags, buf, plan }));
                 }
                 Plan::Idle => {
@@ -171,7 +171,7 @@ impl LogWriter {
                 }
                 Plan::Stage { len } => {
                     drop(buf);
-                    let larger = AlignedBuf::new(len);
+                    let larger = self.files.buffer(len);
                     self.staging = Some(larger.map_err(|e| self.fatal("buffer", e))?);
                 }
                 Plan::Roll { min_size, first_zxid } => {
@@ -186,7 +186,7 @@ impl LogWriter {
     /// may be acknowledged; `Err` ends the process.
     pub fn finish_write(
         &mut self,
-        write: PendingWrite,
+        write: PendingWrite<F>,
         result: io::Result<usize>,
     ) -> Result<Zxid, FatalLogError> {
         assert!(self.in_flight, "a write is handed back once");
@@ -202,7 +202,9 @@ impl LogWriter {
             let from = done - done % BLOCK;
             let rest = &write.buf[from..write.len];
             let Some(current) = &self.current else { unreachable!("a write needs a segment") };
-            write_all_flags(&current.file, rest, write.offset + from as u64, write.rw_flags)
+            let offset = write.offset + from as u64;
+            self.files
+                .write_all(&current.file, rest, offset, write.rw_flags)
                 .map_err(|e| self.fatal("write to", e))?;
         }
         self.in_flight = false;
@@ -217,14 +219,14 @@ impl LogWriter {
         let Some(write) = self.begin_write()? else { return Ok(None) };
         let Some(current) = &self.current else { unreachable!("a write needs a segment") };
         let bytes = &write.buf[..write.len];
-        let result = write_flags(&current.file, bytes, write.offset, write.rw_flags);
+        let result = self.files.write(&current.file, bytes, write.offset, write.rw_flags);
         self.finish_write(write, result).map(Some)
     }
 
     fn fatal(&self, doing: &'static str, error: io::Error) -> FatalLogError {
         let path = match &self.current {
             Some(current) => current.path.clone(),
-            None => self.dir.log_dir().to_owned(),
+            None => self.files.log_dir().to_owned(),
         };
         FatalLogError { path, doing, error, durable: self.durable }
     }
@@ -239,18 +241,19 @@ impl LogWriter {
         let spare = match ready {
             Some(spare) => spare,
             // None is ready: make one without writing it through, so that this takes a moment.
-            None => segments::create(self.dir.log_dir(), SegmentKind { size, ..kind }, false)
+            None => segments::create(&*self.files, SegmentKind { size, ..kind }, false)
                 .map_err(|e| self.fatal("extend", e))?,
         };
-        let path = self.dir.log_dir().join(format!("wal.{first_zxid}"));
-        if path.exists() {
+        let path = self.files.log_dir().join(format!("wal.{first_zxid}"));
+        if self.files.exists(&path) {
             let exists = io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("{} is there already and may hold transactions", path.display()),
             );
             return Err(self.fatal("name a segment of", exists));
         }
-        fs::rename(&spare.path, &path).map_err(|e| self.fatal("name a segment of", e))?;
+        let named = self.files.rename(&spare.path, &path);
+        named.map_err(|e| self.fatal("name a segment of", e))?;
         self.appender.roll(&spare.header);
         self.current = Some(Current { path, file: spare.file });
         let _ = self.urgent.send(Urgent::SyncLogDir);

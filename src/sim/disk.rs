@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::base::Rng;
-use crate::log::{DataFiles, FileName};
+use crate::log::FileName;
 
 /// Unit that a crash keeps or loses.
 pub const SECTOR: usize = 512;
-const DIR: &str = "version-2";
+/// Where its files are.
+pub const DIR: &str = "version-2";
 
 /// Why an operation did not happen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub enum DiskError {
     Crashed,
     /// No space left.
     Full,
+    /// There is no such name.
+    Missing,
     /// The device answered with an error.
     Failed,
 }
@@ -29,11 +32,6 @@ pub enum DiskError {
 /// A file, whatever its name is by now.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FileId(usize);
-
-impl FileId {
-    /// No file yet.
-    pub const NONE: FileId = FileId(usize::MAX);
-}
 
 #[derive(Debug, Default)]
 struct SimFile {
@@ -53,19 +51,13 @@ pub struct SimDisk {
     pub crash_in: Option<u32>,
     /// Nothing can be created or extended.
     pub full: bool,
-    dir: PathBuf,
-}
-
-impl Default for SimDisk {
-    fn default() -> SimDisk {
-        SimDisk {
-            files: Vec::new(),
-            current: BTreeMap::new(),
-            crash_in: None,
-            full: false,
-            dir: PathBuf::from(DIR),
-        }
-    }
+    /// The next write that is to be durable fails.
+    pub fail_next: bool,
+    /// It has answered with an error since the server started.
+    pub has_failed: bool,
+    /// The power has failed: nothing happens any more.
+    off: bool,
+    salts: Rng,
 }
 
 fn sector_of(image: &[u8], index: usize) -> [u8; SECTOR] {
@@ -83,10 +75,43 @@ fn put_sector(image: &mut [u8], index: usize, sector: &[u8; SECTOR]) {
 }
 
 impl SimDisk {
+    /// An empty disk; salts come from `seed`.
+    pub fn new(seed: u64) -> SimDisk {
+        SimDisk {
+            files: Vec::new(),
+            current: BTreeMap::new(),
+            crash_in: None,
+            full: false,
+            fail_next: false,
+            has_failed: false,
+            off: false,
+            salts: Rng::new(seed),
+        }
+    }
+
+    /// Whether the power has failed.
+    pub fn is_off(&self) -> bool {
+        self.off
+    }
+
+    /// The faults that were to come do not.
+    pub fn calm(&mut self) {
+        self.crash_in = None;
+        self.fail_next = false;
+    }
+
+    /// The next random number for whoever needs a salt.
+    pub fn salt(&mut self) -> u64 {
+        self.salts.next_u64()
+    }
+
     /// Counts one effect; the power may fail instead of it.
     pub fn step(&mut self) -> Result<(), DiskError> {
         match &mut self.crash_in {
-            Some(0) => Err(DiskError::Crashed),
+            Some(0) => {
+                self.off = true;
+                Err(DiskError::Crashed)
+            }
             Some(left) => {
                 *left -= 1;
                 Ok(())
@@ -95,11 +120,16 @@ impl SimDisk {
         }
     }
 
+    fn refuse(&mut self, error: DiskError) -> DiskError {
+        self.has_failed = true;
+        error
+    }
+
     /// Creates an empty file, replacing one of that name.
     pub fn create(&mut self, name: &str) -> Result<FileId, DiskError> {
         self.step()?;
         if self.full {
-            return Err(DiskError::Full);
+            return Err(self.refuse(DiskError::Full));
         }
         let names = vec![None, Some(name.to_owned())];
         self.files.push(SimFile { names, ..SimFile::default() });
@@ -113,12 +143,12 @@ impl SimDisk {
     /// Writes into the volatile image; what was there stays possible until a sync.
     pub fn write(&mut self, file: FileId, offset: usize, bytes: &[u8]) -> Result<(), DiskError> {
         self.step()?;
-        let file = &mut self.files[file.0];
         let end = offset + bytes.len();
+        if self.full && end > self.len(file) {
+            return Err(self.refuse(DiskError::Full));
+        }
+        let file = &mut self.files[file.0];
         if end > file.volatile.len() {
-            if self.full {
-                return Err(DiskError::Full);
-            }
             file.volatile.resize(end, 0);
         }
         file.volatile[offset..end].copy_from_slice(bytes);
@@ -140,11 +170,10 @@ impl SimDisk {
     /// Changes the length.
     pub fn set_len(&mut self, file: FileId, len: usize) -> Result<(), DiskError> {
         self.step()?;
-        let file = &mut self.files[file.0];
-        if len > file.volatile.len() && self.full {
-            return Err(DiskError::Full);
+        if self.full && len > self.len(file) {
+            return Err(self.refuse(DiskError::Full));
         }
-        file.volatile.resize(len, 0);
+        self.files[file.0].volatile.resize(len, 0);
         Ok(())
     }
 
@@ -157,9 +186,13 @@ impl SimDisk {
         Ok(())
     }
 
-    /// Makes a range durable that lies within the durable length: the end of a write with
-    /// `RWF_DSYNC`.
-    pub fn sync_range(&mut self, file: FileId, offset: usize, len: usize) {
+    /// The end of a write with `RWF_DSYNC`: makes a range durable.
+    pub fn sync_range(&mut self, file: FileId, offset: usize, len: usize) -> Result<(), DiskError> {
+        self.step()?;
+        if std::mem::take(&mut self.fail_next) {
+            self.fail_range(file, offset, len);
+            return Err(self.refuse(DiskError::Failed));
+        }
         let file = &mut self.files[file.0];
         if file.durable.len() < offset + len {
             file.durable.resize(offset + len, 0);
@@ -169,13 +202,14 @@ impl SimDisk {
             put_sector(&mut file.durable, index, &sector);
             file.dirty.remove(&index);
         }
+        Ok(())
     }
 
     /// The device failed a write: some of its sectors may still arrive, nobody will ever know.
-    pub fn fail_range(&mut self, file: FileId, offset: usize, len: usize, rng: &mut Rng) {
+    pub fn fail_range(&mut self, file: FileId, offset: usize, len: usize) {
         let file = &mut self.files[file.0];
         for index in offset / SECTOR..(offset + len).div_ceil(SECTOR) {
-            if rng.chance(1, 2) {
+            if self.salts.chance(1, 2) {
                 let sector = sector_of(&file.durable, index);
                 put_sector(&mut file.volatile, index, &sector);
                 file.dirty.remove(&index);
@@ -216,7 +250,7 @@ impl SimDisk {
     /// Renames; an existing target is replaced.
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         self.step()?;
-        let id = self.current.remove(from).ok_or(DiskError::Failed)?;
+        let id = self.current.remove(from).ok_or(DiskError::Missing)?;
         self.files[id].names.push(Some(to.to_owned()));
         if let Some(old) = self.current.insert(to.to_owned(), id) {
             self.files[old].names.push(None);
@@ -227,9 +261,8 @@ impl SimDisk {
     /// Removes a name.
     pub fn remove(&mut self, name: &str) -> Result<(), DiskError> {
         self.step()?;
-        if let Some(id) = self.current.remove(name) {
-            self.files[id].names.push(None);
-        }
+        let id = self.current.remove(name).ok_or(DiskError::Missing)?;
+        self.files[id].names.push(None);
         Ok(())
     }
 
@@ -247,14 +280,15 @@ impl SimDisk {
 
     /// Names with what they say, ascending.
     pub fn names(&self) -> Vec<(FileName, PathBuf)> {
-        let path = |name: &String| (FileName::parse(name), self.dir.join(name));
+        let path = |name: &String| (FileName::parse(name), Path::new(DIR).join(name));
         self.current.keys().map(path).collect()
     }
 
     /// The power fails and comes back: what is left is one of the many images possible.
     pub fn crash(&mut self, rng: &mut Rng) {
-        self.crash_in = None;
+        self.calm();
         self.full = false;
+        self.off = false;
         self.current.clear();
         // In 100: how many unsynced sectors survive this time, and how many of those are torn.
         let keep = [0, 100, 50, 90, 10][rng.below(5) as usize];
@@ -304,30 +338,6 @@ impl SimFile {
     }
 }
 
-impl DataFiles for SimDisk {
-    type Content = Vec<u8>;
-
-    fn snap_dir(&self) -> &Path {
-        &self.dir
-    }
-
-    fn log_dir(&self) -> &Path {
-        &self.dir
-    }
-
-    fn list(&self, _dir: &Path) -> Result<Vec<PathBuf>, String> {
-        Ok(self.current.keys().map(|name| self.dir.join(name)).collect())
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, String> {
-        Ok(self.find(name_of(path)).map(|file| self.content(file).to_vec()))
-    }
-
-    fn take_initialize(&self) -> Result<bool, (PathBuf, String)> {
-        Ok(false)
-    }
-}
-
 /// Last component of a path on the simulated disk.
 pub fn name_of(path: &Path) -> &str {
     path.file_name().and_then(|name| name.to_str()).unwrap_or("")
@@ -341,7 +351,7 @@ mod tests {
     fn synced_bytes_stay_and_others_may_go() {
         let (mut lost, mut kept, mut torn) = (0, 0, 0);
         for seed in 0..200 {
-            let mut disk = SimDisk::default();
+            let mut disk = SimDisk::new(0);
             let file = disk.create("a").unwrap();
             disk.write(file, 0, &[1; 2048]).unwrap();
             disk.sync(file).unwrap();
@@ -365,7 +375,7 @@ mod tests {
     fn names_need_a_directory_sync() {
         let mut seen = BTreeSet::new();
         for seed in 0..100 {
-            let mut disk = SimDisk::default();
+            let mut disk = SimDisk::new(0);
             disk.create("a").unwrap();
             disk.sync_dir().unwrap();
             disk.rename("a", "b").unwrap();

@@ -1,11 +1,11 @@
 //! A deterministic simulation of one server: virtual time, a disk that loses, tears and fails,
 //! clients that check every answer.
 //!
-//! The server is the real one from the framing of a connection down to the bytes of its segments
-//! and snapshots, recovery included; only the event loop, the sockets, the files and the clocks
-//! are replaced. `run` takes a seed and either ends well or says what was violated; the same seed
-//! always does the same. This is the seed of the ensemble's simulator: `world` knows one server,
-//! and nothing else depends on that.
+//! The server is the real one from the framing of a connection down to what it does to its files:
+//! log writer, housekeeper, repair and recovery included. Only the event loop, the sockets, the
+//! file system (`disk::LogFiles`) and the clocks are replaced. `run` takes a seed and either ends
+//! well or says what was violated; the same seed always does the same. This is the seed of the
+//! ensemble's simulator: `world` knows one server, and nothing else depends on that.
 //!
 //! What is checked: acknowledged writes survive every crash; a failed write changes nothing;
 //! replies keep the order of requests and zxids never go back; reads equal a model at the reply's
@@ -19,14 +19,13 @@ mod client;
 mod compare;
 mod disk;
 mod expect;
-mod house;
+mod files;
 mod model;
 mod node;
 mod ops;
 mod options;
 mod report;
 mod rot;
-mod wal;
 mod world;
 
 pub use options::{Bug, SimOptions};

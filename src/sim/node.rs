@@ -1,16 +1,19 @@
-//! One simulated server: the real front, replica, appender, snapshot code and recovery, driven the
-//! way `server::worker` drives them, on a simulated disk.
+//! One simulated server: the real front, replica, log writer, housekeeper and recovery, driven the
+//! way `server::worker` and `server::housekeeping` drive them, on simulated files.
 
+use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, FixedMap, Instant, Now, Rng, ServerId, SessionId, Zxid};
-use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
-use crate::log::{
-    FileName, LogRepair, PurgePolicy, RecoverError, RecoverOptions, Recovered, looks_valid, recover,
+use crate::disk::{
+    Chores, DURABLE, FatalLogError, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
+    PendingWrite, Report, Reports, tidy,
 };
+use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
+use crate::log::{BLOCK, FileName, PurgePolicy, RecoverError, RecoverOptions, Recovered, recover};
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
     CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restore, Restored,
@@ -20,18 +23,29 @@ use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{Txn, TxnHeader, TxnType};
 
 use super::disk::{DiskError, SimDisk, name_of};
-use super::house::{House, Report};
+use super::files::SimFiles;
 use super::options::{Bug, Swarm};
-use super::wal::{Wal, WalError};
 
 /// Something that reaches the server from outside.
 #[derive(Clone, Debug)]
 pub(super) enum Arrival {
-    Opened { link: usize },
-    Bytes { link: usize, bytes: Vec<u8> },
-    Eof { link: usize },
-    Sent { link: usize },
-    LogDone { ok: bool },
+    Opened {
+        link: usize,
+    },
+    Bytes {
+        link: usize,
+        bytes: Vec<u8>,
+    },
+    Eof {
+        link: usize,
+    },
+    Sent {
+        link: usize,
+    },
+    /// The write in flight ended, perhaps short.
+    LogDone {
+        of_256: usize,
+    },
     HouseTurn,
 }
 
@@ -72,18 +86,12 @@ pub(super) enum Ended {
     Stopped,
 }
 
-impl From<WalError> for Ended {
-    fn from(error: WalError) -> Ended {
-        match error {
-            WalError::Crashed => Ended::Crashed,
-            WalError::Fatal(why) => Ended::Fatal(why),
-        }
-    }
-}
-
 impl From<DiskError> for Ended {
     fn from(error: DiskError) -> Ended {
-        WalError::from(error).into()
+        match error {
+            DiskError::Crashed => Ended::Crashed,
+            other => Ended::Fatal(io::Error::from(other).to_string()),
+        }
     }
 }
 
@@ -99,8 +107,16 @@ struct Socket {
 pub(super) struct Node {
     pub replica: Replica,
     front: Front,
-    pub wal: Wal,
-    pub house: House,
+    files: Arc<SimFiles>,
+    writer: LogWriter<SimFiles>,
+    in_flight: Option<PendingWrite<SimFiles>>,
+    /// The log has a worker of its own, which writes in line.
+    inline_log: bool,
+    house: Housekeeper<SimFiles>,
+    chores: Chores<SimFiles>,
+    reports: Reports,
+    /// Chunks of the snapshot that the replica was not told about.
+    handed: u32,
     fx: Effects,
     sockets: FixedMap<ConnId, Socket>,
     conns: FixedMap<usize, ConnId>,
@@ -161,6 +177,8 @@ fn note_touch(replica: &Replica, conn: ConnId, touched: &mut Vec<Action>) {
 /// Width of an expiry bucket in the simulation.
 pub(super) const TICK_MS: u64 = 500;
 const RETAIN: usize = 3;
+/// Bytes of snapshot that may wait for the disk.
+const BACKLOG: usize = 2 << 10;
 
 pub(super) fn tree_options(seed: u64) -> TreeOptions {
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: seed }
@@ -191,60 +209,6 @@ fn replica_options(swarm: &Swarm, seed: u64) -> ReplicaOptions {
         seed,
         ..ReplicaOptions::default()
     }
-}
-
-/// As `DataDir::open` does: unfinished files of ours go.
-fn tidy(disk: &mut SimDisk) -> Result<(), DiskError> {
-    let names = disk.names();
-    let valid = |path: &PathBuf| {
-        disk.find(name_of(path)).is_some_and(|file| looks_valid(path, disk.content(file)))
-    };
-    let proper = names.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && valid(p));
-    for (kind, path) in names {
-        let name = name_of(&path);
-        if kind == FileName::Temporary && (proper || name.starts_with("spare.")) {
-            disk.remove(name)?;
-        }
-    }
-    Ok(())
-}
-
-/// As `disk::repair` does.
-fn repair(repair: &LogRepair, disk: &mut SimDisk, bug: Option<Bug>) -> Result<(), DiskError> {
-    for path in &repair.remove {
-        disk.remove(name_of(path))?;
-    }
-    for (from, to) in &repair.rename {
-        disk.rename(name_of(from), name_of(to))?;
-    }
-    if let Some((path, end)) = &repair.cut
-        && bug != Some(Bug::KeepTornTail)
-    {
-        let renamed = repair.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
-        let name = name_of(renamed.unwrap_or(path));
-        let file = disk.find(name).ok_or(DiskError::Failed)?;
-        disk.set_len(file, *end as usize)?;
-        disk.sync(file)?;
-    }
-    disk.sync_dir()
-}
-
-/// Unused segments of the right size; the others go.
-fn adopt_spares(
-    disk: &mut SimDisk,
-    repair: &LogRepair,
-    segment_size: u64,
-) -> Result<Vec<String>, DiskError> {
-    let mut adopted = Vec::new();
-    for path in &repair.spares {
-        let name = name_of(path);
-        if disk.find(name).is_some_and(|file| disk.len(file) as u64 == segment_size) {
-            adopted.push(name.to_owned());
-        } else {
-            disk.remove(name)?;
-        }
-    }
-    Ok(adopted)
 }
 
 /// The last group commit of the newest segment vanishes.
@@ -280,24 +244,25 @@ impl Node {
     /// Starts on what the disk holds. The outer error is the end of the machine, the inner one
     /// that of the process: it refuses to start.
     pub fn start(
-        disk: &mut SimDisk,
+        files: &Arc<SimFiles>,
         swarm: &Swarm,
         now: Now,
         seed: u64,
         bug: Option<Bug>,
     ) -> Result<Result<Started, String>, Ended> {
-        tidy(disk)?;
+        files.disk().has_failed = false;
+        tidy(&**files).map_err(|e| ended(files, &e))?;
         if bug == Some(Bug::DropLastGroup) {
-            drop_last_group(disk);
+            drop_last_group(&mut files.disk());
         }
         let mut restore = Restore::new(tree_options(seed));
-        let mut outcome = recover(disk, &RecoverOptions::default(), &mut restore);
+        let mut outcome = recover(&**files, &RecoverOptions::default(), &mut restore);
         if let (Some(Bug::TrustRot), Err(error)) = (bug, &outcome) {
-            cut_at_damage(disk, error);
+            cut_at_damage(&mut files.disk(), error);
             restore = Restore::new(tree_options(seed));
-            outcome = recover(disk, &RecoverOptions::default(), &mut restore);
+            outcome = recover(&**files, &RecoverOptions::default(), &mut restore);
         }
-        let recovered = match outcome {
+        let mut recovered = match outcome {
             Ok(recovered) => recovered,
             Err(error) => return Ok(Err(error.to_string())),
         };
@@ -306,6 +271,7 @@ impl Node {
         match bug {
             Some(Bug::ForgetSession) => drop(sessions.pop()),
             Some(Bug::LoseEphemeral) => lose_ephemeral(&mut tree),
+            Some(Bug::KeepTornTail) => recovered.repair.cut = None,
             _ => {}
         }
         let restored = Restored {
@@ -320,10 +286,32 @@ impl Node {
         };
         let first = initial_session_id(ServerId(1), now.wall_ms as u64);
         let replica = Replica::new(now, replica_options(swarm, seed), auth, restored, first);
-        repair(&recovered.repair, disk, bug)?;
-        let adopted = adopt_spares(disk, &recovered.repair, swarm.segment_size)?;
-        let last = recovered.last_zxid;
-        let node = Node {
+        let node = Node::open(files, swarm, now, seed, bug, &recovered, replica)?;
+        Ok(Ok(Started { node, recovered, sessions, mismatches }))
+    }
+
+    /// Opens the log behind what was recovered.
+    fn open(
+        files: &Arc<SimFiles>,
+        swarm: &Swarm,
+        now: Now,
+        seed: u64,
+        bug: Option<Bug>,
+        recovered: &Recovered,
+        replica: Replica,
+    ) -> Result<Node, Ended> {
+        let house_options = HousekeeperOptions::default();
+        let (house, chores, reports) =
+            Housekeeper::without_thread(Arc::clone(files), house_options, Box::new(|| {}));
+        let log_options = LogWriterOptions {
+            segment_size: swarm.segment_size,
+            write_size_max: swarm.staging,
+            force_sync: true,
+            direct_io: swarm.direct_log.then_some(true),
+        };
+        let writer = LogWriter::open(Arc::clone(files), recovered, log_options, &house)
+            .map_err(|e| ended(files, &e))?;
+        Ok(Node {
             replica,
             front: Front::new(FrontOptions {
                 id: 0,
@@ -332,8 +320,14 @@ impl Node {
                 max_output: swarm.max_output,
                 cut_off_output: 4 * swarm.max_output + (64 << 10),
             }),
-            wal: Wal::new(recovered.repair.next_group, last, swarm.segment_size, swarm.staging),
-            house: House::new(seed ^ 0x5a17, swarm.segment_size, adopted),
+            files: Arc::clone(files),
+            writer,
+            in_flight: None,
+            inline_log: swarm.inline_log,
+            house,
+            chores,
+            reports,
+            handed: 0,
             fx: Effects::default(),
             sockets: FixedMap::default(),
             conns: FixedMap::default(),
@@ -346,46 +340,89 @@ impl Node {
             bug,
             bug_rng: Rng::new(seed ^ 0xb06),
             actions: Vec::new(),
-        };
-        Ok(Ok(Started { node, recovered, sessions, mismatches }))
+        })
     }
 
     /// One turn: everything that arrived, then time, then what follows from it.
-    pub fn turn(
-        &mut self,
-        now: Now,
-        arrivals: Vec<Arrival>,
-        disk: &mut SimDisk,
-        rng: &mut Rng,
-    ) -> Result<(), Ended> {
-        let mut reports = Vec::new();
+    pub fn turn(&mut self, now: Now, arrivals: Vec<Arrival>) -> Result<(), Ended> {
         for arrival in arrivals {
             match arrival {
                 Arrival::Opened { link } => self.opened(now, link),
                 Arrival::Bytes { link, bytes } => self.bytes(now, link, &bytes),
                 Arrival::Eof { link } => self.eof(now, link),
                 Arrival::Sent { link } => self.sent(now, link),
-                Arrival::LogDone { ok } => {
-                    let zxid = self.wal.finish(ok, disk, rng, self.bug)?;
-                    if self.bug != Some(Bug::AckBeforeSync) {
-                        self.handle(now, Input::Synced { zxid });
-                    }
+                Arrival::LogDone { of_256 } => self.log_done(now, of_256)?,
+                Arrival::HouseTurn => {
+                    self.chores.turn();
+                    self.check_power()?;
                 }
-                Arrival::HouseTurn => reports.extend(self.house.step(disk)?),
             }
         }
         self.sweep(now);
-        self.run_brain(now, reports, disk)?;
-        if let Some(plan) = self.wal.begin(disk, &mut self.house, self.bug)? {
-            self.actions.push(Action::Writing);
-            if self.bug == Some(Bug::AckBeforeSync) {
-                self.handle(now, Input::Synced { zxid: plan.last_zxid });
-                self.run_brain(now, Vec::new(), disk)?;
-            }
-        }
-        self.send_ready(disk)?;
+        self.run_brain(now)?;
+        self.write_log(now)?;
+        self.send_ready()?;
         if self.draining && self.is_drained() {
             return Err(Ended::Stopped);
+        }
+        Ok(())
+    }
+
+    /// What is in the background has no other way to learn of it.
+    fn check_power(&self) -> Result<(), Ended> {
+        if self.files.disk().is_off() { Err(Ended::Crashed) } else { Ok(()) }
+    }
+
+    /// Starts the next write if none is in flight and something is queued.
+    fn write_log(&mut self, now: Now) -> Result<(), Ended> {
+        let failed = |e: FatalLogError| ended(&self.files, &e);
+        if self.inline_log {
+            let mut durable = None;
+            while let Some(zxid) = self.writer.write_sync().map_err(failed)? {
+                durable = Some(zxid);
+            }
+            if let Some(zxid) = durable {
+                self.handle(now, Input::Synced { zxid });
+                return self.run_brain(now);
+            }
+            return Ok(());
+        }
+        let Some(write) = self.writer.begin_write().map_err(failed)? else { return Ok(()) };
+        let mut from = 0;
+        let mut disk = self.files.disk();
+        if self.bug == Some(Bug::SkipTailBlock) && write.offset > BLOCK as u64 {
+            let old = &disk.content(write.fd)[write.offset as usize..][..16];
+            from = if old.iter().any(|&b| b != 0) { BLOCK.min(write.len) } else { 0 };
+        }
+        disk.write(write.fd, write.offset as usize + from, &write.buf[from..write.len])?;
+        drop(disk);
+        self.actions.push(Action::Writing);
+        let zxid = write.plan.last_zxid;
+        self.in_flight = Some(write);
+        if self.bug == Some(Bug::AckBeforeSync) {
+            self.handle(now, Input::Synced { zxid });
+            self.run_brain(now)?;
+        }
+        Ok(())
+    }
+
+    /// The write in flight ended; a short one ends in line.
+    fn log_done(&mut self, now: Now, of_256: usize) -> Result<(), Ended> {
+        let Some(write) = self.in_flight.take() else { return Ok(()) };
+        let done = write.len * of_256 / 256;
+        let synced = match write.rw_flags {
+            DURABLE => self.files.disk().sync_range(write.fd, write.offset as usize, done),
+            _ => Ok(()),
+        };
+        let result = match synced {
+            Err(DiskError::Failed) if self.bug == Some(Bug::IgnoreFailedWrite) => Ok(write.len),
+            Ok(()) if done == 0 => Err(io::ErrorKind::Interrupted.into()),
+            other => other.map(|()| done).map_err(io::Error::from),
+        };
+        let finished = self.writer.finish_write(write, result);
+        let zxid = finished.map_err(|e| ended(&self.files, &e))?;
+        if self.bug != Some(Bug::AckBeforeSync) {
+            self.handle(now, Input::Synced { zxid });
         }
         Ok(())
     }
@@ -393,6 +430,11 @@ impl Node {
     fn handle(&mut self, now: Now, input: Input<'_>) {
         self.replica.handle(now, input, &mut self.fx);
         self.replica.check();
+    }
+
+    /// Whether the housekeeper has something to do.
+    pub fn has_chores(&self) -> bool {
+        !self.chores.is_idle()
     }
 
     /// Begins a clean shutdown: what is under way is finished, nothing new is taken.
@@ -412,7 +454,7 @@ impl Node {
 
     fn is_drained(&self) -> bool {
         let flushed = self.ready.is_empty() && self.sockets.values().all(|s| !s.sending);
-        self.replica.is_settled() && self.done && flushed && self.house.is_idle()
+        self.replica.is_settled() && self.done && flushed && self.chores.is_idle()
     }
 
     fn opened(&mut self, now: Now, link: usize) {
@@ -536,29 +578,37 @@ impl Node {
         }
     }
 
-    fn report(&mut self, now: Now, report: Report) {
-        match report {
-            Report::ChunkTaken => self.handle(now, Input::SnapshotReady),
-            Report::SnapshotEnded(ok) => {
-                self.handle(now, Input::SnapshotEnded { ok });
-                if ok {
+    /// As `server::housekeeping` does: takes reports and asks for more of the snapshot.
+    fn poll_house(&mut self, now: Now) -> Result<(), Ended> {
+        while let Ok(report) = self.reports.try_recv() {
+            let failure = match report {
+                Report::SnapshotDone { .. } => {
+                    self.handle(now, Input::SnapshotEnded { ok: true });
                     let policy = PurgePolicy { snapshots: None, segments_back_to: RETAIN };
                     self.house.purge(policy);
+                    continue;
                 }
+                Report::Purged(_) | Report::DirSizes { .. } => continue,
+                Report::SnapshotFailed { error, .. } => {
+                    self.handle(now, Input::SnapshotEnded { ok: false });
+                    error
+                }
+                Report::PurgeFailed(error) | Report::SegmentFailed(error) => error,
+            };
+            // It goes on, but not without a reason.
+            if !self.files.disk().has_failed {
+                return Err(Ended::Fatal(format!("the housekeeper failed: {failure}")));
             }
-            Report::SpareReady(spare) => self.wal.offer(spare),
         }
+        while self.handed > 0 && self.house.snapshot_backlog() < BACKLOG {
+            self.handed -= 1;
+            self.handle(now, Input::SnapshotReady);
+        }
+        Ok(())
     }
 
-    fn run_brain(
-        &mut self,
-        now: Now,
-        reports: Vec<Report>,
-        disk: &mut SimDisk,
-    ) -> Result<(), Ended> {
-        for report in reports {
-            self.report(now, report);
-        }
+    fn run_brain(&mut self, now: Now) -> Result<(), Ended> {
+        self.poll_house(now)?;
         loop {
             let mut tick = now;
             if self.bug == Some(Bug::ExpireEarly) {
@@ -576,7 +626,7 @@ impl Node {
                 return Ok(());
             }
             let fx = std::mem::take(&mut self.fx);
-            self.apply(now, fx, disk)?;
+            self.apply(now, fx)?;
         }
     }
 
@@ -592,9 +642,9 @@ impl Node {
         }
     }
 
-    fn apply(&mut self, now: Now, fx: Effects, disk: &mut SimDisk) -> Result<(), Ended> {
+    fn apply(&mut self, now: Now, fx: Effects) -> Result<(), Ended> {
         for effect in fx.list {
-            disk.step()?;
+            self.files.disk().step()?;
             match effect {
                 Effect::Send { conn, start, end } => {
                     let bytes = self.misbehave(&fx.bytes[start..end]);
@@ -625,10 +675,13 @@ impl Node {
                     for (_, entry) in batch.iter() {
                         self.actions.push(Action::Logged { entry: entry.to_vec() });
                     }
-                    self.wal.submit(batch);
+                    self.writer.submit(batch);
                 }
                 Effect::SnapshotBegin(zxid) => self.house.snapshot_begin(zxid),
-                Effect::SnapshotChunk(bytes) => self.house.snapshot_chunk(bytes),
+                Effect::SnapshotChunk(bytes) => {
+                    self.house.snapshot_chunk(bytes);
+                    self.handed += 1;
+                }
                 Effect::SnapshotFinish => self.house.snapshot_finish(),
                 Effect::Fatal(why) => return Err(Ended::Fatal(why)),
             }
@@ -636,11 +689,11 @@ impl Node {
         Ok(())
     }
 
-    fn send_ready(&mut self, disk: &mut SimDisk) -> Result<(), Ended> {
+    fn send_ready(&mut self) -> Result<(), Ended> {
         for conn in std::mem::take(&mut self.ready) {
             let Some(socket) = self.sockets.get_mut(&conn) else { continue };
             let Some(bytes) = self.front.take_output(conn, Vec::new()) else { continue };
-            disk.step()?;
+            self.files.disk().step()?;
             socket.sending = true;
             self.actions.push(Action::Send { link: socket.link, bytes });
         }
@@ -691,6 +744,11 @@ impl Node {
         }
         frames.concat()
     }
+}
+
+/// What an error of the real code means: the power's failure shows as one of whatever was done.
+fn ended(files: &SimFiles, error: &dyn std::error::Error) -> Ended {
+    if files.disk().is_off() { Ended::Crashed } else { Ended::Fatal(error.to_string()) }
 }
 
 fn lose_ephemeral(tree: &mut Tree) {

@@ -86,6 +86,10 @@ pub(super) struct Swarm {
     pub watches: bool,
     pub segment_size: u64,
     pub staging: usize,
+    /// Demands direct access, so that each start makes sure of it.
+    pub direct_log: bool,
+    /// The log is written in line, as a worker of its own does.
+    pub inline_log: bool,
     pub snap_count: u64,
     pub outstanding: u64,
     pub max_output: usize,
@@ -117,6 +121,8 @@ impl Swarm {
             watches: pick(&[0, 1, 1]) == 1,
             segment_size: pick(&[16 << 10, 32 << 10, 64 << 10]),
             staging: pick(&[8 << 10, 16 << 10, 64 << 10]) as usize,
+            direct_log: pick(&[0, 0, 1]) == 1,
+            inline_log: pick(&[0, 0, 0, 1]) == 1,
             snap_count: pick(&[10, 30, 100, 1000]),
             outstanding: pick(&[2, 20, 1000]),
             max_output: pick(&[2 << 10, 64 << 10, 16 << 20]) as usize,

@@ -12,6 +12,7 @@ use crate::replica::Restore;
 use crate::tree::TreeOptions;
 
 use super::disk::{FileId, SimDisk, name_of};
+use super::files::SimFiles;
 
 /// A bit that was flipped.
 #[derive(Clone, Copy, Debug)]
@@ -26,14 +27,11 @@ pub(super) struct Rot {
 impl Rot {
     /// Flips a bit of a segment or snapshot, if there is one to flip and the server would start
     /// without that.
-    pub fn strike(
-        disk: &mut SimDisk,
-        options: TreeOptions,
-        rng: &mut Rng,
-    ) -> Option<(Rot, String)> {
+    pub fn strike(files: &SimFiles, options: TreeOptions, rng: &mut Rng) -> Option<(Rot, String)> {
         let mut restore = Restore::new(options);
-        let sound = recover(disk, &RecoverOptions::default(), &mut restore).ok()?;
-        let newest = newest_group(disk);
+        let sound = recover(files, &RecoverOptions::default(), &mut restore).ok()?;
+        let mut disk = files.disk();
+        let newest = newest_group(&disk);
         let mut targets: Vec<(FileId, String, usize)> = Vec::new();
         for (kind, path) in disk.names() {
             let name = name_of(&path).to_owned();
@@ -42,7 +40,7 @@ impl Rot {
             {
                 // Most of a segment may be untouched.
                 let end = match kind {
-                    FileName::Segment(_) => end_of(disk, file),
+                    FileName::Segment(_) => end_of(&disk, file),
                     _ => disk.len(file),
                 };
                 let end = newest.filter(|(of, _)| *of == file).map_or(end, |(_, start)| start);
@@ -65,8 +63,8 @@ impl Rot {
     }
 
     /// The operator put a good copy in place.
-    pub fn undo(self, disk: &mut SimDisk) {
-        disk.flip(self.file, self.offset, self.mask);
+    pub fn undo(self, files: &SimFiles) {
+        files.disk().flip(self.file, self.offset, self.mask);
     }
 }
 

@@ -5,13 +5,14 @@
 //! first of them. The server takes what has arrived in turns, as its event loop does.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::base::{FixedMap, Instant, Now, Rng, SessionId};
 use crate::wire::{Reader, Txn, TxnHeader, TxnType};
 
 use super::client::{Client, State};
 use super::compare::{all_nodes, compare};
-use super::disk::SimDisk;
+use super::files::SimFiles;
 use super::model::{Context, Model};
 use super::node::{Action, Arrival, Ended, Node, Started, TICK_MS, tree_options};
 use super::ops::Op;
@@ -63,14 +64,13 @@ pub(super) struct World {
     wall_ms: i64,
     queue: BTreeMap<(u64, u64), Event>,
     number: u64,
-    disk: SimDisk,
+    files: Arc<SimFiles>,
     node: Option<Node>,
     life: u32,
     arrivals: Vec<Arrival>,
     turn_at: Option<u64>,
     busy_until: u64,
     house_called: bool,
-    fail_next_write: bool,
     links: Vec<Link>,
     clients: Vec<Client>,
     model: Model,
@@ -92,7 +92,8 @@ type Checked = Result<(), Violation>;
 
 impl World {
     pub fn new(options: SimOptions) -> World {
-        let mut rng = Rng::new(options.seed.wrapping_mul(0x9e37_79b9).wrapping_add(17));
+        let seed = options.seed;
+        let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(17));
         let swarm = Swarm::draw(&mut rng);
         let clients = (0..swarm.clients).map(Client::new).collect();
         World {
@@ -104,14 +105,13 @@ impl World {
             wall_ms: 1_700_000_000_000,
             queue: BTreeMap::new(),
             number: 0,
-            disk: SimDisk::default(),
+            files: Arc::new(SimFiles::new(seed ^ 0x5a17)),
             node: None,
             life: 0,
             arrivals: Vec::new(),
             turn_at: None,
             busy_until: 0,
             house_called: false,
-            fail_next_write: false,
             links: Vec::new(),
             clients,
             model: Model::default(),
@@ -224,7 +224,7 @@ impl World {
             }
             Event::Fault => self.fault(),
             Event::FullEnds => {
-                self.disk.full = false;
+                self.files.disk().full = false;
                 Ok(())
             }
             Event::Restart => self.restart(),
@@ -250,7 +250,7 @@ impl World {
         let now = self.clock();
         let arrivals = std::mem::take(&mut self.arrivals);
         let Some(mut node) = self.node.take() else { return Ok(()) };
-        let outcome = node.turn(now, arrivals, &mut self.disk, &mut self.rng);
+        let outcome = node.turn(now, arrivals);
         let actions = std::mem::take(&mut node.actions);
         self.report.turns += 1;
         for action in actions {
@@ -268,7 +268,7 @@ impl World {
     fn after_turn(&mut self) -> Checked {
         let Some(node) = &self.node else { return Ok(()) };
         let deadline = node.deadline().0.max(self.now + 20 * US);
-        let house = !node.house.is_idle() && !self.house_called;
+        let house = node.has_chores() && !self.house_called;
         if node.replica.is_settled() {
             let (applied, digest) = (node.replica.last_processed().0, node.replica.tree().digest());
             self.digests.insert(applied, digest);
@@ -303,10 +303,10 @@ impl World {
                 self.at(time, Event::ClientEof { link });
             }
             Action::Writing => {
-                let failing = std::mem::take(&mut self.fail_next_write);
                 let slow = if self.rng.chance(1, 50) { 40 } else { 1 };
                 let delay = (self.rng.below(self.swarm.write_us) + 20) * US * slow;
-                self.arrive(delay, Arrival::LogDone { ok: !failing });
+                let of_256 = if self.rng.chance(1, 30) { self.rng.below(256) } else { 256 };
+                self.arrive(delay, Arrival::LogDone { of_256: of_256 as usize });
             }
             Action::Logged { entry } => self.logged(&entry)?,
             Action::Touched { session, timeout_ms } => {
@@ -383,7 +383,10 @@ impl World {
                 self.report.crashes += 1;
                 true
             }
-            Ended::Fatal(_) => {
+            Ended::Fatal(why) => {
+                if !self.files.disk().has_failed {
+                    return Err(self.wrong(format!("nothing failed and the server ends: {why}")));
+                }
                 self.report.fatals += 1;
                 self.rng.chance(1, 2)
             }
@@ -403,10 +406,9 @@ impl World {
         self.arrivals.clear();
         self.turn_at = None;
         self.house_called = false;
-        self.fail_next_write = false;
-        self.disk.crash_in = None;
+        self.files.disk().calm();
         if power {
-            self.disk.crash(&mut self.rng);
+            self.files.disk().crash(&mut self.rng);
         }
         for link in 0..self.links.len() {
             if self.links[link].open && self.rng.chance(2, 3) {
@@ -423,13 +425,13 @@ impl World {
     fn restart(&mut self) -> Checked {
         let seed = self.rng.next_u64();
         if self.phase == Phase::Work && self.swarm.crashes && self.rng.chance(1, 8) {
-            self.disk.crash_in = Some(self.rng.below(12) as u32);
+            self.files.disk().crash_in = Some(self.rng.below(20) as u32);
         }
         let (now, bug) = (self.clock(), self.options.bug);
         let rot = self.rot(seed);
-        let outcome = Node::start(&mut self.disk, &self.swarm, now, seed, bug);
+        let outcome = Node::start(&self.files, &self.swarm, now, seed, bug);
         if let Some(rot) = rot {
-            rot.undo(&mut self.disk);
+            rot.undo(&self.files);
             if let Ok(Err(why)) = &outcome {
                 self.report.refusals += 1;
                 self.note(|| format!("the start is refused: {why}"));
@@ -446,7 +448,7 @@ impl World {
                 return Ok(());
             }
         };
-        self.disk.crash_in = None;
+        self.files.disk().crash_in = None;
         let last = started.recovered.last_zxid.0;
         if rot.is_some_and(|rot| rot.last != last) {
             return Err(self.wrong(format!("bit rot goes unnoticed, recovery ends at 0x{last:x}")));
@@ -463,11 +465,11 @@ impl World {
 
     /// Now and then a bit on disk flips while the server is down.
     fn rot(&mut self, seed: u64) -> Option<Rot> {
-        let is_due = self.swarm.rot && self.phase == Phase::Work && self.disk.crash_in.is_none();
-        if !is_due || !self.rng.chance(1, 2) {
+        let is_due = self.swarm.rot && self.phase == Phase::Work;
+        if !is_due || self.files.disk().crash_in.is_some() || !self.rng.chance(1, 2) {
             return None;
         }
-        let (rot, text) = Rot::strike(&mut self.disk, tree_options(seed), &mut self.rng)?;
+        let (rot, text) = Rot::strike(&self.files, tree_options(seed), &mut self.rng)?;
         self.report.rots += 1;
         self.note(|| text);
         Some(rot)
@@ -721,7 +723,7 @@ impl World {
         let kind = self.rng.below(9);
         let extent = self.rng.next_u64();
         match kind {
-            0 | 1 if self.swarm.crashes => self.disk.crash_in = Some((extent % 40) as u32),
+            0 | 1 if self.swarm.crashes => self.files.disk().crash_in = Some((extent % 40) as u32),
             2 if self.swarm.crashes && self.node.is_some() => {
                 // The power fails, or only the process is killed.
                 let power = extent.is_multiple_of(2);
@@ -736,9 +738,9 @@ impl World {
             }
             4 if self.swarm.pauses => self.busy_until = self.now + extent % (8 * SECOND),
             5 if self.swarm.wall_jumps => self.wall_ms += (extent % 200_000) as i64 - 100_000,
-            6 if self.swarm.write_errors => self.fail_next_write = true,
+            6 if self.swarm.write_errors => self.files.disk().fail_next = true,
             7 if self.swarm.disk_full => {
-                self.disk.full = true;
+                self.files.disk().full = true;
                 self.after(extent % (2 * SECOND), Event::FullEnds);
             }
             _ => {}
@@ -751,9 +753,8 @@ impl World {
         self.note(|| "FAULTS STOP".into());
         self.phase = Phase::Heal;
         self.healed_at = self.now;
-        self.fail_next_write = false;
-        self.disk.full = false;
-        self.disk.crash_in = None;
+        self.files.disk().calm();
+        self.files.disk().full = false;
         self.busy_until = self.busy_until.min(self.now);
         if let Some(node) = &mut self.node
             && !node.draining

@@ -140,7 +140,7 @@ pub const ROWS: &[Row] = &[
         is_pure: false,
         uses: &[
             "wire", "config", "metrics", "auth", "tree", "watch", "session", "log", "pipeline",
-            "replica", "front", "admin",
+            "disk", "replica", "front", "admin",
         ],
         about: "The simulated world's composition: virtual time, seeded faults, checkers.",
     },
