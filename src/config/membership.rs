@@ -68,18 +68,30 @@ pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<Client
             members.first().and_then(|member| member.client.clone())
         }
         (1, 1) => {
-            let what = "a quorum of one is a kind of ensemble, and ensembles are not built yet";
-            let hint = "remove standaloneEnabled=false to run the server standalone";
-            reader.error("standaloneEnabled", what.to_string(), hint);
+            push_quorum_of_one(reader);
             refused
         }
         (count, _) => {
             let what = format!("{count} servers are listed, but ensembles are not built yet");
-            let hint = "keep at most the line of this server, and it runs standalone";
+            let hint = if standalone_enabled {
+                "keep at most the line of this server, and it runs standalone"
+            } else {
+                "keep at most the line of this server, and remove standaloneEnabled=false, to run \
+                 it standalone"
+            };
             first.inspect(|found| push(reader, found, Severity::Error, what, hint));
+            if !standalone_enabled {
+                push_quorum_of_one(reader);
+            }
             refused
         }
     }
+}
+
+fn push_quorum_of_one(reader: &mut Reader) {
+    let what = "a quorum of one is a kind of ensemble, and ensembles are not built yet";
+    let hint = "remove standaloneEnabled=false to run the server standalone";
+    reader.error("standaloneEnabled", what.to_string(), hint);
 }
 
 const FORM: &str = "write server.<id>=<host>:<quorumPort>:<electionPort>[:participant|observer]\

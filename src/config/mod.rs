@@ -29,10 +29,11 @@ mod values;
 pub use build::check;
 pub use key::{Feature, Key, Kind, Place, Standard, Status};
 pub use keys::{KEYS, find};
-pub use problem::{Origin, Problem, Severity, Topic};
+pub use problem::{Finding, Origin, Problem, Severity, Topic};
 pub use raw::{RawConfig, RawEntry};
 pub use reader::Effective;
 pub use report::Check;
+pub use resolve::nearest_word;
 pub use settings::{
     AuthSettings, ConnectionThrottle, Environment, LargeRequests, NodeSettings, RequestThrottle,
     RingSettings, Settings, StorageSettings,

@@ -88,12 +88,35 @@ pub struct Problem {
     pub hint: String,
 }
 
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// What a look at the machine found wrong with the value of one key: the server would not start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Finding {
+    /// Name of the key, without prefix.
+    pub key: &'static str,
+    /// What is wrong.
+    pub what: String,
+    /// What to do.
+    pub hint: String,
+    /// What the server ends with: 2 configuration, 3 data directory.
+    pub exit_code: u8,
+}
+
+impl Problem {
+    /// The text for a log, whose lines say themselves how bad they are.
+    pub fn unrated(&self) -> String {
+        let mut text = String::new();
+        // Writing to a string cannot fail.
+        let _ = self.write(&mut text, false);
+        text
+    }
+
+    fn write(&self, f: &mut impl fmt::Write, is_rated: bool) -> fmt::Result {
         if self.origin != Origin::Default {
             write!(f, "{}: ", self.origin)?;
         }
-        write!(f, "{}: ", self.severity)?;
+        if is_rated {
+            write!(f, "{}: ", self.severity)?;
+        }
         match (self.key.is_empty(), self.value.is_empty()) {
             (true, _) => {}
             (false, true) => write!(f, "{}: ", self.key)?,
@@ -104,5 +127,11 @@ impl fmt::Display for Problem {
             write!(f, "; {}", self.hint)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, true)
     }
 }

@@ -4,7 +4,9 @@
 
 use std::fmt::Write;
 
-use super::problem::{Problem, Severity, Topic};
+use super::key::Place;
+use super::keys::find;
+use super::problem::{Finding, Origin, Problem, Severity, Topic};
 use super::reader::Effective;
 use super::settings::Settings;
 
@@ -17,6 +19,8 @@ pub struct Check {
     settings: Settings,
     problems: Vec<Problem>,
     effective: Vec<Effective>,
+    /// What to exit with if there is any error.
+    exit_code: u8,
 }
 
 impl Check {
@@ -25,7 +29,35 @@ impl Check {
         problems: Vec<Problem>,
         effective: Vec<Effective>,
     ) -> Check {
-        Check { settings, problems, effective }
+        Check { settings, problems, effective, exit_code: EXIT_INVALID }
+    }
+
+    /// Adds what `look`, which may ask the machine, finds wrong with the values. Keys that have an
+    /// error already are passed over.
+    pub fn add_findings(&mut self, look: impl FnOnce(&Settings) -> Vec<Finding>) {
+        let was_ok = self.is_ok();
+        for finding in look(&self.settings) {
+            let Finding { key, what, hint, exit_code } = finding;
+            let short = |problem: &Problem| {
+                problem.key.strip_prefix("zookeeper.").unwrap_or(&problem.key) == key
+            };
+            if self.errors().any(short) {
+                continue;
+            }
+            if was_ok && self.is_ok() {
+                self.exit_code = exit_code;
+            }
+            let set = self.effective.iter().find(|effective| effective.name == key);
+            self.problems.push(Problem {
+                severity: Severity::Error,
+                topic: Topic::Value,
+                origin: set.map_or(Origin::Default, |set| set.origin.clone()),
+                key: key.to_string(),
+                value: set.map_or(String::new(), |set| set.value.clone()),
+                what,
+                hint,
+            });
+        }
     }
 
     /// The settings; `None` if there is any error.
@@ -46,9 +78,10 @@ impl Check {
         self.errors().next().is_none()
     }
 
-    /// What the process should exit with: 0, or 2 as ZooKeeper does for an invalid configuration.
+    /// What the process should exit with: 0, or as ZooKeeper does 2 for an invalid configuration
+    /// and 3 for a data directory that cannot be used.
     pub fn exit_code(&self) -> u8 {
-        if self.is_ok() { 0 } else { EXIT_INVALID }
+        if self.is_ok() { 0 } else { self.exit_code }
     }
 
     /// All findings.
@@ -83,6 +116,10 @@ impl Check {
             );
             text.push_str(&line);
             text.push('\n');
+            // ZooKeeper's documentation explains the others.
+            if let Some(key) = find(&effective.name).filter(|key| key.place == Place::Own) {
+                let _ = writeln!(text, "      {} ({})", key.doc, key.allowed());
+            }
         }
         self.write_section(&mut text, "Accepted without effect", Topic::Ignored);
         self.write_section(&mut text, "Not built yet", Topic::NotBuilt);
@@ -96,6 +133,10 @@ impl Check {
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\n{errors} error(s), {warnings} warning(s): {verdict}.");
+        text.push_str(
+            "Nothing was opened or changed: whether the port is free and the data whole shows at \
+             the start.\n",
+        );
         text
     }
 

@@ -249,6 +249,12 @@ fn nearest(name: &str) -> Option<&'static Key> {
     near.filter(|(distance, _)| *distance <= 2).min_by_key(|(distance, _)| *distance).map(|n| n.1)
 }
 
+/// The word that was probably meant: it differs by at most two letters.
+pub fn nearest_word<'a>(words: &[&'a str], text: &str) -> Option<&'a str> {
+    let near = words.iter().map(|word| (distance(word, text), *word));
+    near.filter(|(distance, _)| *distance <= 2).min_by_key(|(distance, _)| *distance).map(|n| n.1)
+}
+
 /// Number of letters to insert, delete or replace to get from one to the other, whatever the case.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<u8> = b.bytes().map(|c| c.to_ascii_lowercase()).collect();
@@ -286,5 +292,14 @@ mod tests {
         assert_eq!(name("clientPrt"), Some("clientPort"));
         assert_eq!(name("somethingElse"), None);
         assert_eq!(name("abc"), None);
+    }
+
+    #[test]
+    fn nearest_of_some_words() {
+        let words = ["server", "check", "version", "help"];
+        assert_eq!(nearest_word(&words, "servr"), Some("server"));
+        assert_eq!(nearest_word(&words, "serve"), Some("server"));
+        assert_eq!(nearest_word(&words, "Chek"), Some("check"));
+        assert_eq!(nearest_word(&words, "zoo.cfg"), None);
     }
 }

@@ -297,10 +297,8 @@ fn all_errors_come_together() {
         assert!(report.contains(&error), "{report}");
     }
     assert!(report.contains("  tickTime=3000 ms  # default\n"), "{report}");
-    assert!(report.ends_with(
-        "5 error(s), 0 warning(s): the server cannot start with this \
-                              configuration.\n"
-    ));
+    let verdict = "5 error(s), 0 warning(s): the server cannot start with this configuration.\n";
+    assert!(report.contains(verdict), "{report}");
     assert_eq!(check.into_settings().unwrap_err().len(), 5);
 }
 
@@ -460,6 +458,12 @@ fn membership() {
     assert_eq!((found.client_host, found.client_port), (None, 2183));
     let two = "server.1=a:1:2\nserver.2=b:1:2";
     check_error(&with(two), "zoo.cfg:2: error: ", "2 servers are listed, but ensembles are not");
+    let report = checked(&with(&format!("{two}\nstandaloneEnabled=false")));
+    let errors = texts(report.errors());
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    assert!(errors[0].contains("and remove standaloneEnabled=false"), "{errors:#?}");
+    assert!(errors[1].starts_with("zoo.cfg:4: error: standaloneEnabled=false: "), "{errors:#?}");
+    assert!(errors[1].contains("quorum of one"), "{errors:#?}");
     check_error(&with("server.1=a:1:2\nstandaloneEnabled=false"), "zoo.cfg:3: ", "quorum of one");
     for (listed, part) in [
         ("standaloneEnabled=false\nserver.1=a:1:2;2181", "quorum of one"),
@@ -574,9 +578,43 @@ fn report_shows_values_with_their_origin() {
         "  dataLogDir=/d  # default\n",
         "  clientPortAddress=all addresses  # default\n",
         "\n0 error(s), 0 warning(s): the server can start with this configuration.\n",
+        "\n  ringkeeper.log.directIo=auto  # default\n      The log bypasses the page cache; on \
+         refuses to start where that is impossible. (auto, on or off)\n",
     ] {
         assert!(report.contains(line), "{line:?} in\n{report}");
     }
+}
+
+#[test]
+fn findings_are_errors_with_the_place_of_their_key() {
+    let find = |key, exit_code| Finding {
+        key,
+        what: "unusable".to_string(),
+        hint: "mend it".to_string(),
+        exit_code,
+    };
+    let mut found = checked(&with("dataLogDir=/l"));
+    found.add_findings(|settings| {
+        assert_eq!(settings.storage.data_log_dir.to_str(), Some("/l"));
+        vec![find("dataLogDir", 3), find("clientPortAddress", 2)]
+    });
+    let errors = ["zoo.cfg:2: error: dataLogDir=/l: unusable; mend it", "error: clientPortAddress"];
+    for (text, begin) in texts(found.errors()).iter().zip(errors) {
+        assert!(text.starts_with(begin), "{text}");
+    }
+    assert_eq!((found.errors().count(), found.exit_code()), (2, 3));
+    // What is wrong by itself is said once, and decides the exit code.
+    let mut found = checked(&file("clientPort=1\nsnapCount=x"));
+    found.add_findings(|_| vec![find("dataDir", 3), find("dataLogDir", 3)]);
+    assert_eq!((found.errors().count(), found.exit_code()), (3, 2));
+}
+
+#[test]
+fn a_log_line_does_not_repeat_the_severity() {
+    let check = checked(&with("tickTimes=1"));
+    let warning = check.warnings().next().unwrap();
+    assert!(warning.to_string().starts_with("zoo.cfg:2: warning: tickTimes=1: unknown key"));
+    assert!(warning.unrated().starts_with("zoo.cfg:2: tickTimes=1: unknown key"));
 }
 
 #[test]
