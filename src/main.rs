@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ringkeeper::config::{self, Environment, RawConfig, Settings};
-use ringkeeper::server::Server;
+use ringkeeper::server::{Server, describe_dirs, log_filter, look};
 use ringkeeper::sys::cpu;
 
 #[global_allocator]
@@ -18,13 +18,18 @@ usage: ringkeeper [server] [-Dkey=value ...]
        ringkeeper version
 without a configuration: 127.0.0.1:2181, data in ./data";
 
+/// What may stand in the place of a configuration file.
+const COMMANDS: [&str; 4] = ["server", "check", "version", "help"];
+
 fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info"))
-        .format_target(false)
-        .init();
+    let (filter, complaint) = log_filter(std::env::var("RUST_LOG").ok().as_deref());
+    env_logger::Builder::new().parse_filters(&filter).format_target(false).init();
+    if let Some(complaint) = complaint {
+        log::warn!("{complaint}");
+    }
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.first().map(String::as_str) {
-        Some("version" | "--version" | "-V") => {
+        Some("version" | "--version" | "-V" | "-v") => {
             println!("ringkeeper {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
         }
@@ -41,8 +46,12 @@ fn main() -> ExitCode {
 fn run(arguments: &[String], only_check: bool) -> ExitCode {
     let raw = match read_config(arguments) {
         Ok(raw) => raw,
-        Err(message) => {
+        Err(Unreadable::Usage(message)) => {
             eprintln!("ringkeeper: {message}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+        Err(Unreadable::File(message)) => {
+            eprintln!("ringkeeper: {message}");
             return ExitCode::from(2);
         }
     };
@@ -51,15 +60,24 @@ fn run(arguments: &[String], only_check: bool) -> ExitCode {
             .is_some(),
         usable_cpus: cpu::allowed_cpus().ok(),
     };
-    let checked = config::check(&raw, &environment);
+    let mut checked = config::check(&raw, &environment);
+    checked.add_findings(look);
+    let exit_code = ExitCode::from(checked.exit_code());
     if only_check {
         print!("{}", checked.report());
-        return ExitCode::from(checked.exit_code());
+        return exit_code;
     }
     match checked.into_settings() {
         Ok((settings, warnings)) => {
+            log::info!(
+                "ringkeeper {}, process {}, {}, data in {}",
+                env!("CARGO_PKG_VERSION"),
+                std::process::id(),
+                describe_source(arguments),
+                describe_dirs(&settings)
+            );
             for warning in warnings {
-                log::warn!("{warning}");
+                log::warn!("{}", warning.unrated());
             }
             serve(&settings)
         }
@@ -67,29 +85,71 @@ fn run(arguments: &[String], only_check: bool) -> ExitCode {
             for error in errors {
                 eprintln!("ringkeeper: {error}");
             }
-            ExitCode::from(2)
+            exit_code
         }
     }
 }
 
+/// Why there is nothing to check or to serve.
+enum Unreadable {
+    /// The command line is wrong: show how it is meant.
+    Usage(String),
+    /// A file cannot be read, which the usage would only bury.
+    File(String),
+}
+
+fn no_such_command(word: &str) -> Unreadable {
+    let nearest = config::nearest_word(&COMMANDS, word);
+    let hint = nearest.map_or(String::new(), |command| format!("; did you mean `{command}`?"));
+    Unreadable::Usage(format!("no such command or file: {word}{hint}"))
+}
+
+fn read_file(what: &str, path: &str) -> Result<Vec<u8>, Unreadable> {
+    std::fs::read(path).map_err(|e| Unreadable::File(format!("cannot read {what}{path}: {e}")))
+}
+
+/// The arguments that are no definitions.
+fn positional(arguments: &[String]) -> Vec<&String> {
+    arguments.iter().filter(|argument| !argument.starts_with("-D")).collect()
+}
+
+fn describe_source(arguments: &[String]) -> String {
+    match positional(arguments).as_slice() {
+        [] => "built-in configuration".to_owned(),
+        [file] => {
+            let path = std::path::absolute(file).unwrap_or_else(|_| file.into());
+            format!("configuration {}", path.display())
+        }
+        _ => "configuration on the command line".to_owned(),
+    }
+}
+
 /// Files and definitions in Apache's order of precedence.
-fn read_config(arguments: &[String]) -> Result<RawConfig, String> {
+fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
     let mut raw = RawConfig::new();
-    let (definitions, rest): (Vec<&String>, Vec<&String>) =
-        arguments.iter().partition(|argument| argument.starts_with("-D"));
+    let rest = positional(arguments);
     if let Some(option) = rest.iter().find(|argument| argument.starts_with('-')) {
-        return Err(format!("unknown option {option}"));
+        return Err(Unreadable::Usage(format!("unknown option {option}")));
     }
     match rest.as_slice() {
         [] => {}
         [file] => {
-            let text = std::fs::read(file).map_err(|e| format!("cannot read {file}: {e}"))?;
-            raw.add_file(file, &text);
+            if !file.contains(['/', '.']) && !Path::new(file).exists() {
+                return Err(no_such_command(file));
+            }
+            raw.add_file(file, &read_file("", file)?);
             if let Some(dynamic) = raw.dynamic_config_file().map(str::to_owned) {
-                let text = std::fs::read(Path::new(&dynamic))
-                    .map_err(|e| format!("cannot read dynamicConfigFile {dynamic}: {e}"))?;
+                let text = read_file("dynamicConfigFile ", &dynamic)?;
                 raw.add_dynamic_file(&dynamic, &text);
             }
+        }
+        [file, more, ..] if Path::new(file).is_file() => {
+            let message = format!("`{more}` behind the configuration file {file} means nothing");
+            return Err(Unreadable::Usage(message));
+        }
+        // A port begins the other form; a wrong one is reported with what is allowed.
+        [word, ..] if word.starts_with(|c: char| c.is_alphabetic()) => {
+            return Err(no_such_command(word));
         }
         positional => raw.add_arguments(positional),
     }
@@ -98,8 +158,8 @@ fn read_config(arguments: &[String]) -> Result<RawConfig, String> {
             raw.add_jvm_flags(variable, &flags);
         }
     }
-    for definition in definitions {
-        raw.define(&definition[2..]);
+    for definition in arguments.iter().filter_map(|argument| argument.strip_prefix("-D")) {
+        raw.define(definition);
     }
     Ok(raw)
 }
@@ -116,7 +176,6 @@ fn serve(settings: &Settings) -> ExitCode {
     for address in &started.listening {
         log::info!("listening on {address}");
     }
-    log::info!("data in {}", started.data);
     log::info!("recovered {}", started.recovery);
     log::info!("{}", started.features);
     log::info!("stages: {}", started.topology);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::admin::AdminContext;
-use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection, parse_jaas};
+use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection};
 use crate::base::{ServerId, Zxid};
 use crate::config::Settings;
 use crate::disk::{
@@ -36,6 +36,7 @@ use super::host;
 use super::housekeeping::Housekeeping;
 use super::links::{Mailbox, Message};
 use super::listen;
+use super::look::read_jaas;
 use super::outbox::Routes;
 use super::timed::TimedRestore;
 use super::topology::{CoreOptions, Topology, WorkerPlan};
@@ -71,8 +72,6 @@ pub(super) fn misconfigured(message: String) -> BootError {
 pub struct Started {
     /// Where clients connect.
     pub listening: Vec<SocketAddr>,
-    /// Where data lives.
-    pub data: String,
     /// What recovery did.
     pub recovery: String,
     /// What the kernel offered.
@@ -131,9 +130,7 @@ fn auth_options(settings: &Settings) -> Result<AuthOptions, BootError> {
 
 fn jaas_section(settings: &Settings) -> Result<Option<JaasSection>, BootError> {
     let Some(path) = &settings.auth.jaas_file else { return Ok(None) };
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| misconfigured(format!("cannot read the JAAS file {}: {e}", path.display())))?;
-    let jaas = parse_jaas(&text).map_err(|e| misconfigured(format!("{}: {e}", path.display())))?;
+    let jaas = read_jaas(path).map_err(misconfigured)?;
     Ok(jaas.section(&settings.auth.jaas_section).cloned())
 }
 
@@ -400,7 +397,6 @@ impl Server {
         }
         let started = Started {
             listening: vec![address],
-            data: describe_dirs(settings),
             recovery,
             features: features.unwrap_or_default(),
             topology,
@@ -538,17 +534,11 @@ fn ring_options(settings: &Settings, has_front: bool) -> RingOptions {
     }
 }
 
-fn describe_dirs(settings: &Settings) -> String {
+/// Where data lives, in absolute terms.
+pub fn describe_dirs(settings: &Settings) -> String {
     let storage = &settings.storage;
-    if storage.data_dir == storage.data_log_dir {
-        storage.data_dir.display().to_string()
-    } else {
-        format!(
-            "{} (snapshots), {} (log)",
-            storage.data_dir.display(),
-            storage.data_log_dir.display()
-        )
-    }
+    let [data, log] = [&storage.data_dir, &storage.data_log_dir].map(|dir| host::absolute(dir));
+    if data == log { data } else { format!("{data} (snapshots), {log} (log)") }
 }
 
 #[cfg(test)]
@@ -575,7 +565,6 @@ mod tests {
         ended_out.send(Ended::Fatal("the log cannot be written".to_owned())).unwrap();
         let started = Started {
             listening: Vec::new(),
-            data: String::new(),
             recovery: String::new(),
             features: RingFeatures::default(),
             topology: Topology { workers: Vec::new() },

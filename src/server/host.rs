@@ -18,7 +18,8 @@ pub fn somaxconn() -> u32 {
     text("/proc/sys/net/core/somaxconn").parse().unwrap_or(128)
 }
 
-fn absolute(path: &Path) -> String {
+/// A path from the root, for those who do not know where the server was started.
+pub fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 

@@ -13,16 +13,18 @@ use crate::sys::net;
 use super::boot::{BootError, misconfigured, unexpected};
 use super::host;
 
-fn resolve(settings: &Settings) -> Result<SocketAddr, BootError> {
+/// Where to listen; the error says why the host's name leads nowhere.
+pub fn resolve(settings: &Settings) -> Result<SocketAddr, String> {
     let port = settings.client_port;
     let Some(host) = &settings.client_host else {
         // Every address, IPv4 included, as Java's wildcard.
         return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
     };
-    let found = (host.as_str(), port).to_socket_addrs();
-    found.ok().and_then(|mut all| all.next()).ok_or_else(|| {
-        misconfigured(format!("clientPortAddress: {host} cannot be resolved to an address"))
-    })
+    match (host.as_str(), port).to_socket_addrs().map(|mut all| all.next()) {
+        Ok(Some(address)) => Ok(address),
+        Ok(None) => Err("the name has no address".to_owned()),
+        Err(e) => Err(format!("cannot be resolved to an address: {e}")),
+    }
 }
 
 /// How long the port may still be taken by a server that was killed: the kernel closes the sockets
@@ -59,9 +61,28 @@ fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>>
     }
 }
 
+/// What to do when an address cannot be listened on.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "is another server running there? change clientPort or clientPortAddress, or stop it"
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "no interface of this machine has that address; correct clientPortAddress, or remove \
+             it to listen on all addresses"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need the capability CAP_NET_BIND_SERVICE or a lower \
+             net.ipv4.ip_unprivileged_port_start; change clientPort, or grant it"
+        }
+        _ => "change clientPort or clientPortAddress",
+    }
+}
+
 /// Listens where the configuration says.
 pub fn bind(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), BootError> {
-    let mut address = resolve(settings)?;
+    let mut address =
+        resolve(settings).map_err(|what| misconfigured(format!("clientPortAddress: {what}")))?;
     let mut bound = listen(&address, settings);
     if let Err(e) = &bound
         && settings.client_host.is_none()
@@ -72,10 +93,7 @@ pub fn bind(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), BootError
         bound = listen(&address, settings);
     }
     let sockets = bound.map_err(|e| BootError {
-        message: format!(
-            "cannot listen on {address}: {e}: is another server running there? change clientPort \
-             or clientPortAddress, or stop it"
-        ),
+        message: format!("cannot listen on {address}: {e}: {}", advice(&e)),
         exit_code: 1,
     })?;
     let address = net::local_addr(&sockets[0]).map_err(unexpected("getsockname"))?;
@@ -95,6 +113,14 @@ mod tests {
         assert_eq!(backlog(Some(50), 128), (50, 1));
         assert_eq!(backlog(Some(8192), 4096), (8192, 2));
         assert_eq!(backlog(Some(0), 4096), (0, 1));
+    }
+
+    #[test]
+    fn the_advice_fits_the_error() {
+        let advice = |kind: io::ErrorKind| advice(&kind.into());
+        assert!(advice(io::ErrorKind::AddrInUse).starts_with("is another server running"));
+        assert!(advice(io::ErrorKind::AddrNotAvailable).starts_with("no interface of this"));
+        assert!(advice(io::ErrorKind::PermissionDenied).starts_with("ports below 1024 need"));
     }
 
     #[test]

@@ -9,11 +9,15 @@ mod host;
 mod housekeeping;
 mod links;
 mod listen;
+mod logging;
+mod look;
 mod outbox;
 mod sink;
 mod timed;
 mod topology;
 mod worker;
 
-pub use boot::{BootError, Server, Started};
+pub use boot::{BootError, Server, Started, describe_dirs};
+pub use logging::log_filter;
+pub use look::look;
 pub use topology::{CoreOptions, Topology, WorkerPlan};

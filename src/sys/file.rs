@@ -6,6 +6,7 @@
 //! end of a file somebody truncated, raises SIGBUS and ends the process: the directory lock keeps
 //! other servers out, and nothing here shrinks a file while it maps it.
 
+use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::ops::{Deref, DerefMut};
@@ -68,6 +69,33 @@ impl Deref for MappedFile {
     fn deref(&self) -> &[u8] {
         self.0.as_deref().unwrap_or(&[])
     }
+}
+
+/// A path as the kernel wants it.
+fn c_path(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| io::ErrorKind::InvalidInput.into())
+}
+
+/// Whether this process could make files in a directory; the system's words if not. Changes
+/// nothing.
+pub fn may_write(dir: &Path) -> io::Result<()> {
+    let path = c_path(dir)?;
+    let (mode, flags) = (libc::W_OK | libc::X_OK, libc::AT_EACCESS);
+    // SAFETY: the path is a NUL-terminated string that outlives the call.
+    let result = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, flags) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a path belongs to a file system that only shows what the kernel knows (proc, sysfs,
+/// cgroup), where no file of ours can be.
+pub fn is_of_kernel(path: &Path) -> bool {
+    let Ok(path) = c_path(path) else { return false };
+    // SAFETY: all zeros is a valid statfs, a struct of numbers.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is a NUL-terminated string and the result points to the struct above.
+    let result = unsafe { libc::statfs(path.as_ptr(), &raw mut found) };
+    let kinds = [libc::PROC_SUPER_MAGIC, libc::SYSFS_MAGIC, libc::CGROUP2_SUPER_MAGIC];
+    result == 0 && kinds.contains(&found.f_type)
 }
 
 /// Opens an existing file for block-aligned writing past the page cache. The flag says whether
@@ -176,11 +204,10 @@ pub fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Bytes that this process may still write to the file system of `path`.
 pub fn free_space(path: &Path) -> io::Result<u64> {
-    let mut name = path.as_os_str().as_bytes().to_vec();
-    name.push(0);
+    let name = c_path(path)?;
     let mut stat = std::mem::MaybeUninit::<libc::statvfs>::uninit();
     // SAFETY: `name` ends with a zero byte and `stat` has room for the result.
-    let rc = unsafe { libc::statvfs(name.as_ptr().cast(), stat.as_mut_ptr()) };
+    let rc = unsafe { libc::statvfs(name.as_ptr(), stat.as_mut_ptr()) };
     if rc != 0 {
         return Err(io::Error::last_os_error());
     }

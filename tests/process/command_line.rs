@@ -41,7 +41,7 @@ fn check(lines: &[&str]) -> (Option<i32>, String, String) {
 
 #[test]
 fn version_and_help_say_so_and_succeed() {
-    for word in ["version", "--version", "-V"] {
+    for word in ["version", "--version", "-V", "-v"] {
         let output = run(&[word]);
         assert!(output.status.success());
         assert_eq!(stdout(&output), format!("ringkeeper {}\n", env!("CARGO_PKG_VERSION")));
@@ -61,18 +61,91 @@ fn wrong_usage_ends_with_2_and_the_usage() {
         assert!(stderr(&output).contains("unknown option"), "{}", stderr(&output));
         assert!(stderr(&output).contains("usage: ringkeeper"));
     }
-    let output = run(&["server", "/nowhere/zoo.cfg"]);
+    for (arguments, part) in [
+        (&["servr"][..], "no such command or file: servr; did you mean `server`?"),
+        (&["serve", "r"], "no such command or file: serve; did you mean `server`?"),
+        (&["xyz"], "no such command or file: xyz\n"),
+        (&["chek", "zoo.cfg"], "did you mean `check`?"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+        assert!(stderr(&output).contains("usage: ringkeeper"));
+    }
+}
+
+/// The usage would bury the one line that helps.
+#[test]
+fn a_file_that_cannot_be_read_is_named_and_nothing_else() {
+    let text = stderr(&run(&["server", "/nowhere/zoo.cfg"]));
+    assert!(text.starts_with("ringkeeper: cannot read /nowhere/zoo.cfg: No such file"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+    let (_home, file) = config(&["dynamicConfigFile=/nowhere/dynamic"]);
+    let output = run(&["check", &file]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("cannot read /nowhere/zoo.cfg"), "{}", stderr(&output));
+    let text = stderr(&output);
+    assert!(text.contains("cannot read dynamicConfigFile /nowhere/dynamic"), "{text}");
+    assert_eq!(text.lines().count(), 1, "{text}");
+}
+
+/// What `check` sees, the start says in the same words, with the same exit code.
+#[test]
+fn check_finds_what_would_keep_the_server_from_starting() {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let (file, dir) = (home.path().join("file"), home.path().join("dir"));
+    fs::write(&file, b"Server {").expect("file");
+    let (file, dir) = (file.display().to_string(), dir.display().to_string());
+    let jaas = format!("-Djava.security.auth.login.config={file}");
+    let no_jaas = format!("-Djava.security.auth.login.config={dir}");
+    let no_create = "-Dzookeeper.datadir.autocreate=false";
+    let data = |at: &str| format!("dataDir={at}");
+    let refused = [
+        (3, data(&file), "", "", format!(":2: error: dataDir={file}: {file} is a file, not")),
+        (3, data("/proc/foo"), "", "", ":2: error: dataDir=/proc/foo: ".to_owned()),
+        (3, data(&dir), "", no_create, format!(":2: error: dataDir={dir}: {dir} does not exist")),
+        (
+            2,
+            data(&dir),
+            "clientPortAddress=no.such.host.invalid",
+            "",
+            ":3: error: clientPortAddress=no.such.host.invalid: cannot be resolved".to_owned(),
+        ),
+        (2, data(&dir), "", &jaas, format!("command line: error: {}: {file}: ", &jaas[2..])),
+        (2, data(&dir), "", &no_jaas, format!("{}: cannot read the JAAS file", &no_jaas[2..])),
+    ];
+    for (code, data, line, property, part) in refused {
+        let (_files, file) = config(&["clientPort=2181", &data, line]);
+        let mut texts = Vec::new();
+        for command in ["check", "server"] {
+            let properties = (!property.is_empty()).then_some(property);
+            let output = run(&[Some(command), properties, Some(&file)].map(|a| a.unwrap_or("-Dx")));
+            assert_eq!(output.status.code(), Some(code), "{command} {data} {line} {property}");
+            let text = stdout(&output) + &stderr(&output);
+            assert!(text.contains(&part), "{part:?} in:\n{text}");
+            let told = text.lines().find(|line| line.contains("error: ")).expect("an error");
+            texts.push(told.trim().trim_start_matches("ringkeeper: ").to_owned());
+        }
+        assert_eq!(texts[0], texts[1]);
+    }
+    assert!(!fs::exists(&dir).expect("home"), "check created {dir}");
+}
+
+#[test]
+fn a_log_level_that_is_none_is_complained_about() {
+    let output = ringkeeper().arg("check").env("RUST_LOG", "chatty").output();
+    let text = stderr(&output.expect("ringkeeper"));
+    assert!(text.contains("RUST_LOG=chatty: `chatty` is no level; info is used"), "{text}");
 }
 
 #[test]
 fn a_good_file_passes_the_check() {
-    let (code, text, file) = check(&["dataDir=/somewhere", "clientPort=2181", "tickTime=3000"]);
+    let (code, text, file) = check(&["dataDir=/tmp", "clientPort=2181", "tickTime=3000"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("tickTime=3000 ms"), "{text}");
     assert!(text.contains(&format!("{file}:3")), "{text}");
     assert!(text.contains("the server can start with this configuration"), "{text}");
+    assert!(text.contains("Nothing was opened or changed"), "{text}");
+    assert!(text.contains("Submission queue entries of each io_uring"), "{text}");
 }
 
 #[test]
@@ -158,7 +231,7 @@ fn without_arguments_the_built_in_configuration_serves_from_the_current_director
 
 #[test]
 fn properties_and_jvm_flags_reach_the_settings_in_order() {
-    let (_home, file) = config(&["dataDir=/somewhere", "clientPort=2181"]);
+    let (_home, file) = config(&["dataDir=/tmp", "clientPort=2181"]);
     let output = ringkeeper()
         .args(["check", "-Dzookeeper.snapCount=777", &file])
         .env("JVMFLAGS", "-Xmx2g -Dzookeeper.globalOutstandingLimit=55 -Dzookeeper.snapCount=5")
