@@ -101,8 +101,10 @@ pub struct Restored {
     pub sessions: Vec<(SessionId, i32)>,
     /// Last transaction in the tree.
     pub last_zxid: Zxid,
-    /// No snapshot exists yet, so one is written first thing.
+    /// Whether a snapshot is written first thing.
     pub wants_snapshot: bool,
+    /// Position of the newest whole snapshot on disk.
+    pub snapshot_zxid: Option<Zxid>,
 }
 
 /// A transaction on its way to stable storage.
@@ -187,7 +189,8 @@ impl Replica {
             committed_sessions.insert(id, timeout_ms);
         }
         let mut rng = Rng::new(options.seed);
-        let snapshot = SnapshotState::new(&options, &mut rng, restored.wants_snapshot);
+        let (wanted, newest) = (restored.wants_snapshot, restored.snapshot_zxid);
+        let snapshot = SnapshotState::new(&options, &mut rng, wanted, newest);
         Replica {
             tree: restored.tree,
             watches: Watches::new(),

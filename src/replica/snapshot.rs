@@ -1,7 +1,7 @@
 //! Snapshots in slices: the walk over the tree goes on between batches, so that no request waits
 //! for it. Fuzzy, like Apache's: what happens meanwhile is replayed from the log.
 
-use crate::base::Rng;
+use crate::base::{Rng, Zxid};
 use crate::log::{SnapshotDigest, SnapshotWriter};
 use crate::tree::Walk;
 use crate::wire::TxnDigest;
@@ -33,11 +33,20 @@ pub struct SnapshotState {
     least_bytes: u64,
     size: u64,
     wanted: bool,
+    /// Position of the one that began last.
+    begun: Zxid,
+    /// Position of the newest whole one on disk.
+    newest: Option<Zxid>,
 }
 
 impl SnapshotState {
-    /// Nothing logged yet.
-    pub fn new(options: &ReplicaOptions, rng: &mut Rng, wanted: bool) -> SnapshotState {
+    /// Nothing logged yet; `newest` is on disk.
+    pub fn new(
+        options: &ReplicaOptions,
+        rng: &mut Rng,
+        wanted: bool,
+        newest: Option<Zxid>,
+    ) -> SnapshotState {
         let mut state = SnapshotState {
             phase: Phase::Idle,
             in_flight: 0,
@@ -48,6 +57,8 @@ impl SnapshotState {
             least_bytes: options.snap_log_least,
             size: 0,
             wanted,
+            begun: Zxid::ZERO,
+            newest,
         };
         state.draw(options, rng);
         state
@@ -69,9 +80,10 @@ impl SnapshotState {
         self.bytes += bytes;
     }
 
-    /// Whether anything has been logged since the last snapshot began.
-    pub fn is_stale(&self) -> bool {
-        self.txns > 0 || self.wanted
+    /// Whether the newest one on disk lacks transactions up to `applied`, whoever logged them: this
+    /// process, or one before it that was killed.
+    fn is_stale(&self, applied: Zxid) -> bool {
+        self.wanted || self.newest.is_none_or(|newest| newest < applied)
     }
 
     /// Whether a snapshot is under way.
@@ -82,6 +94,11 @@ impl SnapshotState {
     /// The disk took a chunk.
     pub fn ready(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// The one that began last is on disk.
+    fn succeeded(&mut self) {
+        self.newest = self.newest.max(Some(self.begun));
     }
 
     /// The next one must not wait for four times the size of one that does not exist.
@@ -127,10 +144,10 @@ impl SnapshotState {
 }
 
 impl Replica {
-    /// Asks for a snapshot if anything changed since the last one; returns whether one is wanted
-    /// or under way.
+    /// Asks for a snapshot if the newest one on disk lacks transactions; returns whether one is
+    /// wanted or under way. After a failed one it is so until one succeeds.
     pub fn request_snapshot(&mut self) -> bool {
-        if self.snapshot.is_stale() && !self.snapshot.is_running() {
+        if self.snapshot.is_stale(self.applied) && !self.snapshot.is_running() {
             self.snapshot.want();
         }
         self.snapshot.wanted || self.snapshot.is_running()
@@ -139,7 +156,9 @@ impl Replica {
     /// The disk finished or gave up, `!ok`: then the log is kept until the next one, which does not
     /// wait for as much of it.
     pub(super) fn snapshot_ended(&mut self, ok: bool) {
-        if !ok {
+        if ok {
+            self.snapshot.succeeded();
+        } else {
             self.snapshot.failed(&self.options);
         }
         if let Some(walk) = self.snapshot.ended() {
@@ -160,6 +179,7 @@ impl Replica {
         self.snapshot.wanted = false;
         self.snapshot.draw(&self.options, &mut self.rng);
         let zxid = self.applied;
+        self.snapshot.begun = zxid;
         let walk = self.tree.begin_walk(zxid);
         let mut out = Vec::with_capacity(CHUNK * 2);
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout)| (id, timeout));
@@ -206,6 +226,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_newest_on_disk_is_stale_until_one_with_every_transaction_is_there() {
+        let options = ReplicaOptions::default();
+        let state = |newest| SnapshotState::new(&options, &mut Rng::new(1), false, newest);
+        assert!(state(None).is_stale(Zxid(0)), "there is none");
+        assert!(!state(Some(Zxid(7))).is_stale(Zxid(7)));
+        // Nothing logged since the start, but the start replayed.
+        let mut one = state(Some(Zxid(7)));
+        assert!(one.is_stale(Zxid(9)));
+        one.begun = Zxid(9);
+        one.failed(&options);
+        assert!(one.is_stale(Zxid(9)));
+        one.succeeded();
+        assert!(!one.is_stale(Zxid(9)));
+        assert!(one.is_stale(Zxid(10)), "logged while it was written");
+    }
+
+    #[test]
     fn a_large_tree_waits_for_more_log() {
         let options = ReplicaOptions {
             snap_count: 10,
@@ -213,7 +250,7 @@ mod tests {
             ..ReplicaOptions::default()
         };
         let mut rng = Rng::new(1);
-        let mut state = SnapshotState::new(&options, &mut rng, false);
+        let mut state = SnapshotState::new(&options, &mut rng, false, None);
         let log = |state: &mut SnapshotState, txns: u64| (0..txns).for_each(|_| state.logged(100));
         log(&mut state, 11);
         assert!(state.is_due());

@@ -253,6 +253,7 @@ impl Server {
             // What was replayed counts, or a server that is killed often would never write one.
             wants_snapshot: recovered.snapshot_zxid.is_none()
                 || recovered.entries_replayed > u64::from(storage.snap_count),
+            snapshot_zxid: recovered.snapshot_zxid,
         };
         // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
         let first_session = initial_session_id(ServerId(1), now.wall_ms as u64);

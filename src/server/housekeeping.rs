@@ -22,8 +22,9 @@ pub struct Housekeeping {
     next_sizes: Instant,
     /// Bytes below the snapshot and log directories, as of the last look.
     pub dir_sizes: (u64, u64),
-    /// The last snapshot could not be written.
+    /// The final snapshot could not be written.
     failed: bool,
+    finishing: bool,
     done: bool,
     measures: Arc<Measures>,
     /// When [`Housekeeping::poll`] was last called: within the same turn as everything else.
@@ -56,6 +57,7 @@ impl Housekeeping {
             next_sizes: Instant(0),
             dir_sizes: (0, 0),
             failed: false,
+            finishing: false,
             done: false,
             measures,
             polled: Instant(0),
@@ -94,7 +96,6 @@ impl Housekeeping {
                     let took = now.mono.since(self.snapshot_began);
                     self.measures.snapshot.record(took.as_micros() as u64);
                     self.next_sizes = now.mono;
-                    self.failed = false;
                     log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
                     replica.handle(now, Input::SnapshotEnded { ok: true }, fx);
                     self.purge_segments();
@@ -150,7 +151,15 @@ impl Housekeeping {
     /// server needs to take over. It must hold every transaction, so one that was under way
     /// already, or was overtaken by requests still in the queues, is followed by another.
     pub fn final_snapshot(&mut self, replica: &mut Replica) {
-        if self.done || !replica.is_settled() || replica.request_snapshot() {
+        if self.done || !replica.is_settled() {
+            return;
+        }
+        if !self.finishing {
+            // What failed earlier is tried again.
+            self.finishing = true;
+            self.failed = false;
+        }
+        if !self.failed && replica.request_snapshot() {
             return;
         }
         self.done = true;
@@ -163,7 +172,7 @@ impl Housekeeping {
         let _ = self.settled.try_send(());
     }
 
-    /// Whether the final snapshot is done or was not needed.
+    /// Whether the final snapshot is done, was not needed, or failed.
     pub fn is_done(&self) -> bool {
         self.done
     }

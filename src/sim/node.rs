@@ -180,6 +180,16 @@ const RETAIN: usize = 3;
 /// Bytes of snapshot that may wait for the disk.
 const BACKLOG: usize = 2 << 10;
 
+fn restored(tree: Tree, sessions: Vec<(SessionId, i32)>, recovered: &Recovered) -> Restored {
+    Restored {
+        tree,
+        sessions,
+        last_zxid: Zxid(recovered.last_zxid.0.max(0)),
+        wants_snapshot: recovered.snapshot_zxid.is_none(),
+        snapshot_zxid: recovered.snapshot_zxid,
+    }
+}
+
 pub(super) fn tree_options(seed: u64) -> TreeOptions {
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: seed }
 }
@@ -274,12 +284,7 @@ impl Node {
             Some(Bug::KeepTornTail) => recovered.repair.cut = None,
             _ => {}
         }
-        let restored = Restored {
-            tree,
-            sessions: sessions.clone(),
-            last_zxid: Zxid(recovered.last_zxid.0.max(0)),
-            wants_snapshot: recovered.snapshot_zxid.is_none(),
-        };
+        let restored = restored(tree, sessions.clone(), &recovered);
         let auth = match Auth::new(AuthOptions::default()) {
             Ok(auth) => auth,
             Err(why) => return Ok(Err(why)),

@@ -58,6 +58,7 @@ impl Scene {
             sessions: Vec::new(),
             last_zxid: Zxid(0),
             wants_snapshot: false,
+            snapshot_zxid: Some(Zxid(0)),
         };
         let auth = Auth::new(AuthOptions::default()).unwrap();
         let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));

@@ -208,6 +208,30 @@ fn there_and_back(compression: &str, kill: bool, snap_count: &str) {
     server.kill();
 }
 
+/// As the README says: what a killed Ringkeeper left is started and stopped once more.
+#[test]
+fn apache_takes_over_after_a_kill_a_start_and_a_stop() {
+    let mut server = Server::start(options(Kind::Ringkeeper, &[]));
+    let mut client = server.connect();
+    for number in 0..20 {
+        client.create(&format!("/node-{number}"), b"kept", 0).ok();
+    }
+    client.abandon();
+    server.wait_for_output(0, "is complete");
+    server.kill();
+    server.run();
+    assert!(server.stop().success());
+    *server.options_mut() = options(Kind::Apache, &[]);
+    server.run();
+    let mut client = server.connect();
+    assert_eq!(client.get("/node-19").0, b"kept");
+    client.close();
+    server.kill();
+    *server.options_mut() = options(Kind::Ringkeeper, &[]);
+    server.run();
+    assert_eq!(server.connect().children("/", false).len(), 21);
+}
+
 #[test]
 fn take_over_from_a_stopped_apache_and_back() {
     there_and_back("", false, "100000");

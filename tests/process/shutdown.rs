@@ -34,6 +34,31 @@ fn a_clean_end_finishes_what_was_acknowledged_and_leaves_nothing_to_replay() {
     load.verify(&server);
 }
 
+/// The way back to Apache after a crash: one start and one clean end.
+#[test]
+fn a_clean_end_saves_what_a_killed_server_left_although_nothing_is_written() {
+    let mut server = Server::ringkeeper();
+    let mut client = server.connect();
+    for number in 0..20 {
+        client.create(&format!("/node-{number}"), b"", 0).ok();
+    }
+    client.abandon();
+    server.wait_for_output(0, "is complete");
+    server.kill();
+    assert_eq!(snapshots(&server), ["snapshot.0"]);
+    server.run();
+    assert_eq!(server.stop().code(), Some(0), "{}", server.stderr());
+    // The session and its nodes.
+    assert_eq!(snapshots(&server), ["snapshot.0", "snapshot.15"]);
+    // Once is enough.
+    fs::remove_file(server.data_dir().join("version-2/snapshot.0")).expect("snapshot");
+    let before = server.stderr().len();
+    server.run();
+    server.wait_for_output(before, " 0 transactions replayed");
+    assert_eq!(server.stop().code(), Some(0), "{}", server.stderr());
+    assert!(!server.stderr()[before..].contains("is complete"), "{}", server.stderr());
+}
+
 #[test]
 fn an_idle_server_ends_at_once_with_either_signal() {
     for signal in ["TERM", "INT"] {
