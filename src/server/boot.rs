@@ -431,7 +431,8 @@ impl Server {
         let mut code = 0;
         // The first worker to end decides. A failure waits for nobody: the process ends with this
         // code, and the other workers with it.
-        if let Ok(Ended::Fatal(reason)) = self.ended.recv() {
+        let first = self.ended.recv();
+        if let Ok(Ended::Fatal(reason)) = first {
             log::error!("{reason}");
             log::error!("this server ends now: nothing unacknowledged is lost by that");
             return 1;
@@ -442,9 +443,16 @@ impl Server {
                 code = 1;
             }
         }
+        let is_unsaved = |ended| matches!(ended, Ended::Unsaved);
+        if code == 0 && first.into_iter().chain(self.ended.try_iter()).any(is_unsaved) {
+            code = UNSAVED;
+        }
         code
     }
 }
+
+/// Exit code of a clean end without its final snapshot: Apache's `TXNLOG_ERROR_TAKING_SNAPSHOT`.
+const UNSAVED: u8 = 10;
 
 /// Says which stages a thread runs; the kernel shows 15 characters.
 fn thread_name(plan: &WorkerPlan) -> String {

@@ -177,6 +177,11 @@ impl Housekeeping {
         self.done
     }
 
+    /// Whether it failed.
+    pub fn is_unsaved(&self) -> bool {
+        self.done && self.failed
+    }
+
     /// When [`Housekeeping::poll`] has something to start.
     pub fn deadline(&self) -> Instant {
         match self.purge {

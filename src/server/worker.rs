@@ -106,6 +106,8 @@ pub struct WorkerParts {
 pub enum Ended {
     /// It was asked to.
     Stopped,
+    /// It was asked to, and everything is in the log, but the final snapshot failed.
+    Unsaved,
     /// The process cannot go on.
     Fatal(String),
 }
@@ -199,6 +201,9 @@ impl Worker {
     /// Runs until stopped.
     pub fn run(mut self) -> Ended {
         match self.serve() {
+            Ok(()) if self.parts.brain.as_ref().is_some_and(|b| b.house.is_unsaved()) => {
+                Ended::Unsaved
+            }
             Ok(()) => Ended::Stopped,
             Err(reason) => Ended::Fatal(reason),
         }

@@ -132,6 +132,34 @@ fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
 }
 
 #[test]
+fn a_clean_end_without_its_final_snapshot_has_a_code_of_its_own() {
+    let mut server = Server::prepare(Options { config: small(&[]), ..Options::default() });
+    let log_dir = server.home().join("log");
+    fs::create_dir(&log_dir).expect("log directory");
+    server.options_mut().config.push(format!("dataLogDir={}", log_dir.display()));
+    server.rewrite_config();
+    let mounts =
+        Mounts::new(&format!("mount -t tmpfs -o size=1m tmpfs '{}'", server.data_dir().display()));
+    server.options_mut().wrapper = mounts.wrapper();
+    server.run();
+    eventually("the first snapshot", || server.stderr().contains("is complete").then_some(()));
+    let mut load = Load::prepare(&server, 2);
+    let filler = fill(&mounts.path(&server.data_dir()));
+    load.start(&server, 100);
+    load.join();
+    assert_eq!(server.stop().code(), Some(10), "{}", server.stderr());
+    assert!(server.stderr().contains("an Apache server would start without"));
+    // Started and stopped once more, with room for it, it leaves everything.
+    fs::remove_file(filler).expect("filler");
+    server.run();
+    load.verify(&server);
+    assert_eq!(server.stop().code(), Some(0), "{}", server.stderr());
+    let before = server.stderr().len();
+    server.run();
+    server.wait_for_output(before, " 0 transactions replayed");
+}
+
+#[test]
 fn a_failing_file_system_ends_the_server_and_loses_nothing() {
     let mut server = Server::prepare(Options { config: small(&[]), ..Options::default() });
     let disk = server.home().join("disk").display().to_string();
