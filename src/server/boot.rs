@@ -434,7 +434,7 @@ impl Server {
         let first = self.ended.recv();
         if let Ok(Ended::Fatal(reason)) = first {
             log::error!("{reason}");
-            log::error!("this server ends now: nothing unacknowledged is lost by that");
+            log::error!("this server ends now: nothing acknowledged is lost by that");
             return 1;
         }
         tell(&self.mailboxes, || Message::Stop);

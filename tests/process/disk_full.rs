@@ -90,6 +90,7 @@ fn a_full_disk_ends_the_server_and_loses_nothing() {
     let log = server.stderr();
     assert!(log.contains("No space left on device"), "{log}");
     assert!(log.contains("Free space on that file system"), "{log}");
+    assert!(log.contains("nothing acknowledged is lost"), "{log}");
     assert!(load.answered() > 0);
 
     // Not even a start changes anything, nor needs space to say so or to serve what is there.
