@@ -565,3 +565,103 @@ fn a_full_disk_costs_a_snapshot_and_stops_the_log() {
     let done = take_snapshot(&house, &reports, 10, &snapshot_bytes(5));
     assert!(matches!(done, Report::SnapshotDone { .. }));
 }
+
+/// What a killed Ringkeeper left: a snapshot at 4 and a log up to 10. Apache reads the snapshot
+/// alone, goes on from there, and gives zxids a second time.
+fn stale() -> Dirs {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        write_all(writer, 1..=6);
+        writer.ask_roll();
+        write_all(writer, 7..=10);
+    });
+    dirs.put("snapshot.4", &snapshot_bytes(1));
+    dirs
+}
+
+#[test]
+fn two_histories_are_refused_whatever_snapshots_say() {
+    type Files<'a> = &'a [(&'a str, Vec<u8>)];
+    let snapshot = snapshot_bytes(2);
+    let cases: [(&str, Files<'_>); 6] = [
+        ("0x7", &[("log.5", apache_log(5..=7))]),
+        ("inside", &[("log.5", apache_log(5..=7)), ("snapshot.5", snapshot.clone())]),
+        ("at its end", &[("log.5", apache_log(5..=7)), ("snapshot.7", snapshot.clone())]),
+        ("ours is older", &[("log.5", apache_log(5..=40)), ("snapshot.28", snapshot.clone())]),
+        ("alike names", &[("log.7", apache_log(7..=7)), ("snapshot.7", snapshot.clone())]),
+        // Whoever came last has gone on, and covers everything.
+        (
+            "in the middle",
+            &[
+                ("log.5", apache_log(5..=12)),
+                ("snapshot.c", snapshot.clone()),
+                ("log.d", apache_log(13..=14)),
+                ("snapshot.e", snapshot.clone()),
+            ],
+        ),
+    ];
+    for (case, files) in cases {
+        let dirs = stale();
+        for (name, bytes) in files {
+            dirs.put(name, bytes);
+        }
+        let before = dirs.names("");
+        let error = dirs.recover().map(|(r, _)| r).expect_err(case);
+        assert_eq!(error.kind, RecoverErrorKind::Overlap, "{case}: {error}");
+        let apache = files[0].0;
+        let fork = apache.rsplit('.').next().unwrap();
+        let text = error.to_string();
+        for part in [
+            "/wal.",
+            apache,
+            "mixes two histories",
+            &format!("To keep Ringkeeper's, move {apache}, all later log.*"),
+            &format!("to keep Apache's, move wal.{}", if fork == "5" { "1" } else { "7" }),
+        ] {
+            assert!(text.contains(part), "{case}: no {part:?} in {text}");
+        }
+        assert_eq!(dirs.names(""), before, "nothing was changed");
+    }
+    // Ours began a second time: somebody put an old copy of Apache's files back.
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.put("log.1", &apache_log(1..=4));
+    dirs.run(|writer, _, _| write_all(writer, 5..=6));
+    dirs.put("snapshot.6", &snapshot_bytes(1));
+    dirs.put("log.1", &apache_log(1..=5));
+    assert_eq!(dirs.recover().unwrap_err().kind, RecoverErrorKind::Overlap);
+}
+
+#[test]
+fn one_history_goes_to_and_fro() {
+    // Apache was started on a stale state and wrote nothing: its first act is the snapshot again.
+    let dirs = stale();
+    assert_eq!(dirs.recover().unwrap().0.last_zxid, Zxid(10));
+
+    // A clean end of ours, then Apache with snapshots of its own and old logs purged, then ours.
+    let dirs = stale();
+    dirs.put("snapshot.a", &snapshot_bytes(2));
+    dirs.put("log.b", &apache_log(11..=14));
+    dirs.put("snapshot.c", &snapshot_bytes(3));
+    dirs.put("log.f", &apache_log(15..=16));
+    let state = dirs.run(|writer, _, _| write_all(writer, 17..=18));
+    assert_eq!((state.snapshot, state.txns), (Some(Zxid(12)), vec![13, 14, 15, 16]));
+    dirs.put("snapshot.12", &snapshot_bytes(4));
+    dirs.put("log.13", &apache_log(19..=20));
+    fs::remove_file(dirs.version_2().join("log.b")).unwrap();
+    let state = dirs.run(|writer, _, _| write_all(writer, 21..=22));
+    assert_eq!((state.snapshot, state.txns), (Some(Zxid(18)), vec![19, 20]));
+    assert_eq!(dirs.recover().unwrap().0.last_zxid, Zxid(22));
+
+    // A first write of ours that never became whole, and then Apache's.
+    let dirs = stale();
+    dirs.put("snapshot.a", &snapshot_bytes(2));
+    dirs.run(|writer, _, _| write_all(writer, 11..=11));
+    let path = dirs.version_2().join("wal.b");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[4096 + 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    dirs.put("log.b", &apache_log(11..=12));
+    assert_eq!(dirs.recover().unwrap().1.txns, [11, 12]);
+}

@@ -11,6 +11,7 @@ mod appender;
 mod batch;
 mod compress;
 mod files;
+mod histories;
 mod names;
 mod recover;
 mod recover_error;

@@ -6,7 +6,9 @@
 //! recovered by the same code.
 //!
 //! Invariant: a transaction that may have been acknowledged is either handed to the target or
-//! makes the recovery fail with the file, the offset and what to do.
+//! makes the recovery fail with the file, the offset and what to do. Hence a directory that holds
+//! two histories is refused before anything is loaded: no transaction may stand both in one of
+//! Apache's logs and in one of ours, needed or not; see `histories`, which also says why.
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
 
@@ -16,6 +18,7 @@ use crate::base::Zxid;
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::files::DataFiles;
+use super::histories::check_one_history;
 use super::names::FileName;
 use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::snapload::{load_snapshot, looks_valid};
@@ -100,16 +103,16 @@ pub struct Recovered {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Source {
+pub(super) enum Source {
     Apache,
     Native,
 }
 
 #[derive(Clone, Debug)]
-struct LogFile {
-    source: Source,
-    first: Zxid,
-    path: PathBuf,
+pub(super) struct LogFile {
+    pub source: Source,
+    pub first: Zxid,
+    pub path: PathBuf,
     /// Found under its spare name.
     spare: bool,
 }
@@ -123,6 +126,7 @@ pub fn recover(
     let mut notes = Vec::new();
     let mut repair = LogRepair { next_group: 1, ..LogRepair::default() };
     let logs = find_logs(dir, &mut repair)?;
+    check_one_history(dir, &logs)?;
     let snaps = find_snapshots(dir)?;
     let (loaded, bad) = load_newest(dir, &snaps, target, &mut notes);
     let empty = match loaded {
@@ -221,7 +225,7 @@ fn advice_restore() -> String {
         .into()
 }
 
-fn plain_error(kind: Kind, path: &Path, what: String, advice: String) -> RecoverError {
+pub(super) fn plain_error(kind: Kind, path: &Path, what: String, advice: String) -> RecoverError {
     RecoverError {
         kind,
         path: path.to_owned(),
@@ -346,7 +350,7 @@ fn first_record(dir: &impl DataFiles, path: &Path) -> Result<Option<Zxid>, Recov
 }
 
 /// The content of a file that was there when the directory was listed.
-fn read<F: DataFiles>(dir: &F, path: &Path) -> Result<F::Content, RecoverError> {
+pub(super) fn read<F: DataFiles>(dir: &F, path: &Path) -> Result<F::Content, RecoverError> {
     match dir.read(path) {
         Ok(Some(content)) => Ok(content),
         Ok(None) => Err(io_error(path, "it has just disappeared")),

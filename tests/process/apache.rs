@@ -154,11 +154,21 @@ fn assert_reconnects(server: &Server, session: &Session) {
     assert_eq!(stat.ephemeral_owner, session.id);
 }
 
+/// Names of the files in a directory that begin like this, sorted.
+fn list(dir: &Path, prefix: &str) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).expect("directory");
+    let names = entries.map(|entry| entry.expect("entry").file_name().display().to_string());
+    let mut names: Vec<_> = names.filter(|name| name.starts_with(prefix)).collect();
+    names.sort();
+    names
+}
+
+fn files(server: &Server, prefix: &str) -> Vec<String> {
+    list(&server.data_dir().join("version-2"), prefix)
+}
+
 fn has_file(dir: &Path, prefix: &str, suffix: &str) -> bool {
-    std::fs::read_dir(dir.join("version-2")).expect("data directory").any(|entry| {
-        let name = entry.expect("entry").file_name().to_string_lossy().into_owned();
-        name.starts_with(prefix) && name.ends_with(suffix)
-    })
+    list(&dir.join("version-2"), prefix).iter().any(|name| name.ends_with(suffix))
 }
 
 /// Apache writes and ends; Ringkeeper goes on there; Apache takes it back.
@@ -230,6 +240,62 @@ fn apache_takes_over_after_a_kill_a_start_and_a_stop() {
     *server.options_mut() = options(Kind::Ringkeeper, &[]);
     server.run();
     assert_eq!(server.connect().children("/", false).len(), 21);
+}
+
+/// Apache is started on what a killed Ringkeeper left, serves an older state, and is left again.
+#[test]
+fn what_apache_wrote_on_an_older_state_is_no_continuation() {
+    let mut server = Server::start(options(Kind::Ringkeeper, &[]));
+    server.wait_for_output(0, "is complete");
+    let mut client = server.connect();
+    for number in 0..20 {
+        client.create(&format!("/ours-{number}"), b"kept", 0).ok();
+    }
+    client.abandon();
+    server.kill();
+    *server.options_mut() = options(Kind::Apache, &[]);
+    // The second start leaves a snapshot of what the first one wrote.
+    for round in 0..2 {
+        server.run();
+        let mut client = server.connect();
+        assert_eq!(client.children("/", false).len(), 1 + round);
+        client.create(&format!("/theirs-{round}"), b"", 0).ok();
+        client.close();
+        server.stop();
+    }
+    *server.options_mut() = options(Kind::Ringkeeper, &[]);
+    let logs_and_snapshots = |server: &Server| {
+        let all = files(server, "").into_iter();
+        // What is unfinished and ours is removed by any start.
+        all.filter(|name| !name.ends_with(".tmp")).collect::<Vec<_>>()
+    };
+    let before = logs_and_snapshots(&server);
+    let (code, text) = server.run_to_end();
+    assert_eq!(code, Some(3), "{text}");
+    for part in ["mixes two histories", "from 0x0", "move log.1, all later log.*", "move wal.1 "] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    assert_eq!(logs_and_snapshots(&server), before);
+
+    // As the message says, either way; the files are still there to change one's mind.
+    let version_2 = server.data_dir().join("version-2");
+    let aside = server.home().join("aside");
+    std::fs::create_dir(&aside).expect("directory");
+    let moves = |prefixes: &[&str], from: &Path, to: &Path| {
+        for name in prefixes.iter().flat_map(|prefix| list(from, prefix)) {
+            if name != "snapshot.0" {
+                std::fs::rename(from.join(&name), to.join(&name)).expect("rename");
+            }
+        }
+    };
+    moves(&["log.", "snapshot."], &version_2, &aside);
+    server.run();
+    assert_eq!(server.connect().children("/", false).len(), 21);
+    server.kill();
+    moves(&["wal.", "spare."], &version_2, server.home());
+    moves(&["log.", "snapshot."], &aside, &version_2);
+    server.run();
+    assert_eq!(server.connect().children("/", false), ["theirs-0", "theirs-1", "zookeeper"]);
 }
 
 #[test]
