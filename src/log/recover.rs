@@ -174,6 +174,11 @@ fn list(dir: &impl DataFiles, path: &Path) -> Result<Vec<(FileName, PathBuf)>, R
     Ok(files.into_iter().filter_map(|path| Some((name_of(&path)?, path))).collect())
 }
 
+/// The number of the group commit that follows those of a segment; `None` if it holds none.
+fn group_behind(scan: &SegmentScan) -> Option<u64> {
+    scan.last_group.map(|group| group.saturating_add(1))
+}
+
 /// Whether the logs begin with our own log's very first transaction.
 fn is_complete(logs: &[LogFile]) -> bool {
     logs.first().is_some_and(|file| file.source == Source::Native && file.first == Zxid(1))
@@ -412,12 +417,15 @@ impl<F: DataFiles> Replay<'_, F> {
     fn group_after(&self, skipped: &[LogFile]) -> Result<u64, RecoverError> {
         let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
         let Some(file) = newest else { return Ok(1) };
+        // Damage there does not matter now; a number far ahead is as good as the next one.
+        Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(1))
+    }
+
+    /// What a segment that others follow holds, for its numbers only; `None` if it is damaged.
+    fn scan_again(&self, file: &LogFile) -> Result<Option<SegmentScan>, RecoverError> {
         let map = read(self.dir, &file.path)?;
         let expect = Expect { group: None, followed: true };
-        let scan = scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(()));
-        // Damage there does not matter now; a number far ahead is as good as the next one.
-        let last = scan.ok().and_then(|scan| scan.last_group);
-        Ok(last.map_or(1, |group| group.saturating_add(1)))
+        Ok(scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(())).ok())
     }
 
     fn apache(&mut self, file: &LogFile, newest: bool) -> Result<(), RecoverError> {
@@ -443,11 +451,9 @@ impl<F: DataFiles> Replay<'_, F> {
         let Some(previous) = before.last().filter(|file| file.source == Source::Native) else {
             return Ok(None);
         };
-        let map = read(self.dir, &previous.path)?;
-        let expect = Expect { group: None, followed: true };
-        let scan = scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(()));
-        let scan = scan.ok().filter(|scan| scan.last_zxid == Some(Zxid(file.first.0 - 1)));
-        Ok(scan.and_then(|scan| scan.last_group).map(|group| group.saturating_add(1)))
+        let scan = self.scan_again(previous)?;
+        let scan = scan.filter(|scan| scan.last_zxid == Some(Zxid(file.first.0 - 1)));
+        Ok(scan.and_then(|scan| group_behind(&scan)))
     }
 
     /// Returns the number of the group commit that must follow.
@@ -483,7 +489,7 @@ impl<F: DataFiles> Replay<'_, F> {
         if !expect.followed && scan.records > 0 {
             self.repair.cut = Some((file.path.clone(), scan.end));
         }
-        Ok(scan.last_group.map(|g| g.saturating_add(1)))
+        Ok(group_behind(&scan))
     }
 
     fn scan(
