@@ -4,6 +4,10 @@
 //! outstanding transaction touches; everything else is read from the tree. A record goes when the
 //! last transaction that touched it has been applied.
 //!
+//! A record is filed under its node in the tree, which is the common and the cheap case, unless an
+//! outstanding transaction creates or deletes the node: then it is filed under the path, because the
+//! node is not there yet or will not be for long, and the path is asked first.
+//!
 //! As in Apache, a pending setACL does not change which ACL later writes are checked against until
 //! it is applied; the ACL of a pending create does.
 
@@ -23,6 +27,15 @@ pub struct Pending<'a> {
     pub view: NodeView,
     /// ACL that access is checked against.
     pub acl: AclBytes<'a>,
+    /// Where it was found.
+    pub place: Place,
+}
+
+/// Where the pending view found a node. Void after the next change of that node.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    /// Its record, if it has one.
+    slot: Option<Slot>,
     /// The node in the tree, if it is there now and no outstanding transaction creates or deletes
     /// it: then it still is when a transaction prepared now is applied.
     pub node: Option<NodeId>,
@@ -35,10 +48,10 @@ struct Record {
     /// The newest transaction that touched the node.
     zxid: Zxid,
     exists: bool,
-    /// The node in the tree, unless an outstanding transaction creates or deletes it.
+    /// What it is filed under: the node in the tree, or the path for `None`.
     node: Option<NodeId>,
     view: NodeView,
-    /// Encoded ACL of a node whose create is pending; empty: the tree's.
+    /// Encoded ACL of a node whose create is pending.
     acl: Vec<u8>,
 }
 
@@ -54,7 +67,8 @@ enum Undo {
 /// See the module's introduction.
 #[derive(Debug, Default)]
 pub struct PendingView {
-    table: HashTable<Slot>,
+    by_node: HashTable<Slot>,
+    by_path: HashTable<Slot>,
     records: Vec<Record>,
     free: Vec<Slot>,
     /// Records that are pending creates of a session's ephemerals.
@@ -70,25 +84,28 @@ impl PendingView {
 
     /// Number of records.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.by_node.len() + self.by_path.len()
     }
 
     /// Whether the view equals the tree.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.by_node.is_empty() && self.by_path.is_empty()
     }
 
-    fn slot_of(&self, hash: u64, path: &str) -> Option<Slot> {
-        if self.table.is_empty() {
+    fn find_node(&self, node: NodeId) -> Option<Slot> {
+        let is_it = |&slot: &Slot| self.records[slot as usize].node == Some(node);
+        self.by_node.find(node_hash(node), is_it).copied()
+    }
+
+    fn find_path(&self, hash: u64, path: &str) -> Option<Slot> {
+        if self.by_path.is_empty() {
             return None;
         }
-        let records = &self.records;
-        self.table
-            .find(hash, |&slot| {
-                let record = &records[slot as usize];
-                record.hash == hash && record.path == path
-            })
-            .copied()
+        let is_it = |&slot: &Slot| {
+            let record = &self.records[slot as usize];
+            record.hash == hash && record.path == path
+        };
+        self.by_path.find(hash, is_it).copied()
     }
 
     /// The path of a record that a transaction not yet released has touched.
@@ -101,87 +118,88 @@ impl PendingView {
         self.records.get(slot as usize).map_or(0, |record| record.hash)
     }
 
-    fn record(&self, hash: u64, path: &str) -> Option<&Record> {
-        self.slot_of(hash, path).map(|slot| &self.records[slot as usize])
-    }
-
     /// The node at `key`, if it will exist.
     pub fn get<'a>(&'a self, tree: &'a Tree, key: &PathKey<'_>) -> Option<Pending<'a>> {
-        self.resolve(tree, key.hash, canonical(key.path), || tree.find(key))
-    }
-
-    /// The parent of `key`, if it will exist.
-    pub fn get_parent<'a>(&'a self, tree: &'a Tree, key: &PathKey<'_>) -> Option<Pending<'a>> {
-        let parent = tree.hasher().parent(key);
-        self.resolve(tree, parent.hash, parent.path, || tree.find_parent(key))
-    }
-
-    fn resolve<'a>(
-        &'a self,
-        tree: &'a Tree,
-        hash: u64,
-        path: &str,
-        find: impl FnOnce() -> Option<NodeId>,
-    ) -> Option<Pending<'a>> {
-        if let Some(record) = self.record(hash, path) {
-            if !record.exists {
-                return None;
-            }
-            let acl = match AclBytes::parse(&record.acl) {
-                Ok(acl) if !record.acl.is_empty() => acl,
-                // The node's ACL as it is now: the record does not keep the one it saw in use.
-                _ => tree.acls().bytes(record.node.map_or(record.view.acl, |node| tree.acl(node))),
-            };
-            return Some(Pending { view: record.view, acl, node: record.node });
+        if let Some(slot) = self.find_path(key.hash, canonical(key.path)) {
+            let record = &self.records[slot as usize];
+            let acl = AclBytes::parse(&record.acl).unwrap_or(AclBytes::NOTHING);
+            let place = Place { slot: Some(slot), node: None };
+            return record.exists.then_some(Pending { view: record.view, acl, place });
         }
-        let node = find()?;
-        let view = tree.view(node);
-        Some(Pending { view, acl: tree.acls().bytes(view.acl), node: Some(node) })
+        let node = tree.find(key)?;
+        let slot = self.find_node(node);
+        let view = match slot {
+            Some(slot) => {
+                debug_assert_eq!(self.path(slot), canonical(key.path), "record of another node");
+                self.records[slot as usize].view
+            }
+            None => tree.view(node),
+        };
+        // The ACL as it is now: a record does not keep one that is not in use yet.
+        let acl = tree.acls().bytes(tree.acl(node));
+        Some(Pending { view, acl, place: Place { slot, node: Some(node) } })
     }
 
-    /// Records that transaction `zxid` leaves the node at (`hash`, `path`) as `view`, or deleted
-    /// for `None`. `acl` is given for creates only; `node` as [`PendingView::get`] gave it, `None`
-    /// for creates and deletes.
-    pub fn put(
-        &mut self,
-        hash: u64,
-        path: &str,
-        zxid: Zxid,
-        view: Option<NodeView>,
-        acl: Option<AclBytes<'_>>,
-        node: Option<NodeId>,
-    ) -> Slot {
-        let path = canonical(path);
-        let slot = match self.slot_of(hash, path) {
-            Some(slot) => {
-                if let Some(undo) = &mut self.undo {
-                    let saved = Box::new(self.records[slot as usize].clone());
-                    undo.push(Undo::Changed(slot, saved));
-                }
-                slot
-            }
-            None => self.add(hash, path),
+    /// Records that transaction `zxid` leaves the node that was found at `place` as `view`.
+    pub fn change(&mut self, place: Place, key: &PathKey<'_>, zxid: Zxid, view: NodeView) -> Slot {
+        let slot = match place.slot {
+            Some(slot) => self.touch(slot),
+            None => self.add(key, place.node),
         };
         let record = &mut self.records[slot as usize];
         record.zxid = zxid;
-        record.exists = view.is_some();
-        record.node = node;
-        if let Some(view) = view {
-            record.view = view;
+        record.exists = true;
+        record.view = view;
+        slot
+    }
+
+    /// Records that transaction `zxid` makes the node at `key`, which was not there.
+    pub fn create(
+        &mut self,
+        key: &PathKey<'_>,
+        zxid: Zxid,
+        view: NodeView,
+        acl: AclBytes<'_>,
+    ) -> Slot {
+        let place = Place { slot: self.find_path(key.hash, canonical(key.path)), node: None };
+        let slot = self.change(place, key, zxid, view);
+        let record = &mut self.records[slot as usize];
+        record.acl.clear();
+        record.acl.extend_from_slice(acl.bytes());
+        slot
+    }
+
+    /// Records that transaction `zxid` deletes the node that was found at `place`.
+    pub fn delete(&mut self, place: Place, key: &PathKey<'_>, zxid: Zxid) -> Slot {
+        let slot = match place.slot {
+            Some(slot) => self.touch(slot),
+            None => self.add(key, None),
+        };
+        if self.records[slot as usize].node.is_some() {
+            self.unlink(slot);
+            self.records[slot as usize].node = None;
+            self.link(slot);
         }
-        if let Some(acl) = acl {
-            record.acl.clear();
-            record.acl.extend_from_slice(acl.bytes());
+        let record = &mut self.records[slot as usize];
+        record.zxid = zxid;
+        record.exists = false;
+        slot
+    }
+
+    /// A record is about to be changed.
+    fn touch(&mut self, slot: Slot) -> Slot {
+        if let Some(undo) = &mut self.undo {
+            undo.push(Undo::Changed(slot, Box::new(self.records[slot as usize].clone())));
         }
         slot
     }
 
-    fn add(&mut self, hash: u64, path: &str) -> Slot {
+    fn add(&mut self, key: &PathKey<'_>, node: Option<NodeId>) -> Slot {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
                 self.records.push(Record {
-                    hash,
+                    hash: 0,
                     path: String::new(),
                     zxid: Zxid::ZERO,
                     exists: false,
@@ -193,16 +211,41 @@ impl PendingView {
             }
         };
         let record = &mut self.records[slot as usize];
-        record.hash = hash;
+        record.hash = key.hash;
         record.path.clear();
-        record.path.push_str(path);
+        record.path.push_str(canonical(key.path));
+        record.node = node;
         record.acl.clear();
-        let records = &self.records;
-        self.table.insert_unique(hash, slot, |&slot| records[slot as usize].hash);
+        self.link(slot);
         if let Some(undo) = &mut self.undo {
             undo.push(Undo::Added(slot));
         }
         slot
+    }
+
+    /// Files a record.
+    fn link(&mut self, slot: Slot) {
+        let records = &self.records;
+        match records[slot as usize].node {
+            Some(node) => {
+                let hash_of = |&slot: &Slot| records[slot as usize].node.map_or(0, node_hash);
+                self.by_node.insert_unique(node_hash(node), slot, hash_of);
+            }
+            None => {
+                let hash_of = |&slot: &Slot| records[slot as usize].hash;
+                self.by_path.insert_unique(hash_of(&slot), slot, hash_of);
+            }
+        }
+    }
+
+    /// Takes a record out of where it is filed. Returns whether it was there.
+    fn unlink(&mut self, slot: Slot) -> bool {
+        let record = &self.records[slot as usize];
+        let found = match record.node {
+            Some(node) => self.by_node.find_entry(node_hash(node), |&other| other == slot),
+            None => self.by_path.find_entry(record.hash, |&other| other == slot),
+        };
+        found.map(|entry| entry.remove()).is_ok()
     }
 
     /// Notes that the record at `slot` is a pending ephemeral create of `session`.
@@ -248,9 +291,7 @@ impl PendingView {
     }
 
     fn remove(&mut self, slot: Slot) {
-        let hash = self.records[slot as usize].hash;
-        if let Ok(entry) = self.table.find_entry(hash, |&other| other == slot) {
-            entry.remove();
+        if self.unlink(slot) {
             // Never equal to a later transaction's zxid, so a second release does nothing.
             self.records[slot as usize].zxid = Zxid(-1);
             self.free.push(slot);
@@ -276,7 +317,11 @@ impl PendingView {
                     self.forget_ephemeral(owner, slot);
                     self.remove(slot);
                 }
-                Undo::Changed(slot, record) => self.records[slot as usize] = *record,
+                Undo::Changed(slot, record) => {
+                    self.unlink(slot);
+                    self.records[slot as usize] = *record;
+                    self.link(slot);
+                }
             }
         }
     }
@@ -298,4 +343,9 @@ pub(super) fn fresh_view(owner: i64, data_len: i32) -> NodeView {
 /// The root's alias is the empty string; records know it as `/`.
 fn canonical(path: &str) -> &str {
     if path.is_empty() { "/" } else { path }
+}
+
+/// Node numbers are dense, so that spreading them is enough.
+fn node_hash(node: NodeId) -> u64 {
+    (node.index() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -8,14 +8,14 @@ use std::borrow::Cow;
 
 use crate::auth::{AclError, Auth, Identities};
 use crate::base::{PathKey, SessionId, Zxid, validate_path};
-use crate::tree::{ApplyHint, NodeId, NodeView, Tree};
+use crate::tree::{ApplyHint, NodeView, Tree};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
     PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_buffer, put_create_txn, put_i32,
     put_str,
 };
 
-use super::pending::{PendingView, Slot, fresh_view};
+use super::pending::{PendingView, Place, Slot, fresh_view};
 
 /// The owner value that marks a container.
 pub const OWNER_CONTAINER: i64 = i64::MIN;
@@ -57,13 +57,6 @@ impl PrepareOptions {
         }
         !(self.extended_types && (owner as u64) >> 56 == 0xff)
     }
-}
-
-/// What a transaction does to a node.
-enum Change<'a> {
-    Created(NodeView, AclBytes<'a>),
-    Deleted,
-    Changed(NodeView, Option<NodeId>),
 }
 
 /// Prepares one transaction; see the module's introduction.
@@ -127,19 +120,13 @@ impl Preparer<'_> {
         if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
-    fn put(&mut self, key: &PathKey<'_>, change: Change<'_>) {
-        let (view, acl, node) = match change {
-            Change::Created(view, acl) => (Some(view), Some(acl), None),
-            Change::Deleted => (None, None, None),
-            Change::Changed(view, node) => (Some(view), None, node),
-        };
-        let slot = self.pending.put(key.hash, key.path, self.zxid, view, acl, node);
+    fn change(&mut self, place: Place, key: &PathKey<'_>, view: NodeView) {
+        let slot = self.pending.change(place, key, self.zxid, view);
         self.touched.push(slot);
     }
 
-    fn put_parent(&mut self, key: &PathKey<'_>, view: NodeView, node: Option<NodeId>) {
-        let PathKey { hash, path } = self.tree.hasher().parent(key);
-        let slot = self.pending.put(hash, path, self.zxid, Some(view), None, node);
+    fn remove(&mut self, place: Place, key: &PathKey<'_>) {
+        let slot = self.pending.delete(place, key, self.zxid);
         self.touched.push(slot);
     }
 
@@ -174,9 +161,10 @@ impl Preparer<'_> {
     ) -> Outcome {
         let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
         let requested = self.key(path);
-        let parent = self.pending.get_parent(self.tree, &requested).ok_or(ErrorCode::NoNode)?;
+        let parent_key = self.tree.hasher().parent(&requested);
+        let parent = self.pending.get(self.tree, &parent_key).ok_or(ErrorCode::NoNode)?;
         self.require(parent.acl, Perms::CREATE)?;
-        let (mut parent, parent_node) = (parent.view, parent.node);
+        let (mut parent, parent_place) = (parent.view, parent.place);
         let path: Cow<'_, str> = if mode.is_sequential() {
             Cow::Owned(format!("{path}{:010}", parent.cversion))
         } else {
@@ -218,17 +206,17 @@ impl Preparer<'_> {
             ttl: if kind == TxnType::CreateTtl { request.ttl } else { 0 },
         };
         put_create_txn(body, kind, &txn);
-        self.put_parent(&key, parent, parent_node);
+        self.change(parent_place, &parent_key, parent);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
-        let view = fresh_view(owner, data_len);
-        self.put(&key, Change::Created(view, acl));
+        let slot = self.pending.create(&key, self.zxid, fresh_view(owner, data_len), acl);
+        self.touched.push(slot);
         // Only a list of paths makes closing the session delete what will be a container by then.
         let closing_deletes = mode.is_ephemeral()
             && (kind != TxnType::CreateContainer || self.options.close_session_paths);
-        if closing_deletes && let Some(&slot) = self.touched.last() {
+        if closing_deletes {
             self.pending.note_ephemeral(self.session, slot);
         }
-        if let Some(node) = parent_node {
+        if let Some(node) = parent_place.node {
             *self.hint = Some(ApplyHint { hash: key.hash, node });
         }
         Ok(kind)
@@ -265,37 +253,41 @@ impl Preparer<'_> {
             return Err(ErrorCode::BadArguments);
         }
         let key = self.key(path);
-        let parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        let parent_key = self.tree.hasher().parent(&key);
+        let parent = self.pending.get(self.tree, &parent_key).ok_or(ErrorCode::NoNode)?;
         self.require(parent.acl, Perms::DELETE)?;
-        let (mut parent, parent_node) = (parent.view, parent.node);
-        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
+        let (mut parent, parent_place) = (parent.view, parent.place);
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        let (node, place) = (node.view, node.place);
         check_version(request.version, node.version)?;
         if node.num_children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
         put_str(body, path);
         parent.num_children -= 1;
-        self.put_parent(&key, parent, parent_node);
-        self.put(&key, Change::Deleted);
+        self.change(parent_place, &parent_key, parent);
+        self.remove(place, &key);
         Ok(TxnType::Delete)
     }
 
     /// deleteContainer, which only the container manager asks for.
     pub fn delete_container(&mut self, path: &str, body: &mut Vec<u8>) -> Outcome {
         let key = self.key(path);
-        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?.view;
+        let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
+        let (node, place) = (node.view, node.place);
         if node.num_children > 0 {
             return Err(ErrorCode::NotEmpty);
         }
         if node.owner == 0 || self.options.is_session_owner(node.owner) {
             return Err(ErrorCode::BadVersion);
         }
-        let parent = self.pending.get_parent(self.tree, &key).ok_or(ErrorCode::NoNode)?;
-        let (mut parent, parent_node) = (parent.view, parent.node);
+        let parent_key = self.tree.hasher().parent(&key);
+        let parent = self.pending.get(self.tree, &parent_key).ok_or(ErrorCode::NoNode)?;
+        let (mut parent, parent_place) = (parent.view, parent.place);
         put_str(body, path);
         parent.num_children -= 1;
-        self.put_parent(&key, parent, parent_node);
-        self.put(&key, Change::Deleted);
+        self.change(parent_place, &parent_key, parent);
+        self.remove(place, &key);
         Ok(TxnType::DeleteContainer)
     }
 
@@ -313,7 +305,7 @@ impl Preparer<'_> {
             return Err(ErrorCode::NoNode);
         };
         self.require(node.acl, Perms::WRITE)?;
-        let (mut view, found) = (node.view, node.node);
+        let (mut view, place) = (node.view, node.place);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         self.check_quota(&key, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
         view.version = check_version(request.version, view.version)?;
@@ -321,8 +313,8 @@ impl Preparer<'_> {
         put_str(body, path);
         put_buffer(body, request.data);
         put_i32(body, view.version);
-        self.put(&key, Change::Changed(view, found));
-        if let Some(node) = found {
+        self.change(place, &key, view);
+        if let Some(node) = place.node {
             *self.hint = Some(ApplyHint { hash: key.hash, node });
         }
         Ok(TxnType::SetData)
@@ -349,12 +341,12 @@ impl Preparer<'_> {
         let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         self.require(node.acl, Perms::ADMIN)?;
-        let (mut view, found) = (node.view, node.node);
+        let (mut view, place) = (node.view, node.place);
         view.aversion = check_version(request.version, view.aversion)?;
         put_str(body, path);
         body.extend_from_slice(acl.bytes());
         put_i32(body, view.aversion);
-        self.put(&key, Change::Changed(view, found));
+        self.change(place, &key, view);
         Ok(TxnType::SetAcl)
     }
 
@@ -417,12 +409,15 @@ impl Preparer<'_> {
         paths.dedup();
         for path in paths.iter() {
             let key = self.key(path);
-            if let Some(parent) = self.pending.get_parent(self.tree, &key) {
-                let (mut parent, node) = (parent.view, parent.node);
-                parent.num_children -= 1;
-                self.put_parent(&key, parent, node);
+            let parent_key = self.tree.hasher().parent(&key);
+            if let Some(parent) = self.pending.get(self.tree, &parent_key) {
+                let (mut view, place) = (parent.view, parent.place);
+                view.num_children -= 1;
+                self.change(place, &parent_key, view);
             }
-            self.put(&key, Change::Deleted);
+            if let Some(place) = self.pending.get(self.tree, &key).map(|node| node.place) {
+                self.remove(place, &key);
+            }
         }
     }
 }

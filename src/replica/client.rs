@@ -192,6 +192,11 @@ impl Client {
         self.deferred.front().is_some_and(|(after, _)| *after <= self.writes_applied)
     }
 
+    /// Whether anything waits for its writes.
+    pub fn is_owed_more(&self) -> bool {
+        !self.deferred.is_empty() || !self.held.is_empty()
+    }
+
     /// Whether a frame that comes now must be kept for later.
     pub fn must_hold(&self) -> bool {
         self.choked || !self.held.is_empty() || self.deferred.len() >= DEFERRED_MAX

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
-use crate::base::{ConnId, Now, PathHasher, SessionId, Zxid};
+use crate::base::{Now, PathHasher, SessionId, Zxid};
 use crate::pipeline::Slot;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
-    EventType, Perms, Reader, SetDataTxn, Txn, TxnHeader, TxnType, begin_reply, end_frame,
+    EventType, Perms, Reader, SetDataTxn, Stat, Txn, TxnHeader, TxnType, begin_reply, end_frame,
     put_multi_end, put_multi_error, put_multi_header, put_notification, put_str,
 };
 
-use super::client::Clients;
+use super::client::{Client, Clients};
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
 use super::request::FETCH;
@@ -203,8 +203,7 @@ impl Replica {
                 // The pending record has the path already checked to be text.
                 let path = self.pending.path(proposal.touched[0]);
                 let set = SetDataTxn::decode_known(path, &mut r).map_err(|e| e.to_string())?;
-                self.tree.apply_set_data_at(&header, &set, hint, &mut sink);
-                Applied::Done
+                Applied::SetData(self.tree.apply_set_data_at(&header, &set, hint, &mut sink))
             }
             (hint, kind) => {
                 let txn = Txn::decode_from(kind, &mut r).map_err(|e| e.to_string())?;
@@ -225,9 +224,15 @@ impl Replica {
                 self.session_created(now, header.session, timeout_ms, &proposal, fx)
             }
             Applied::CloseSession => self.session_closed(now, header.session, &proposal, fx),
-            Applied::Done => self.answer(now, 0, false, &proposal, fx),
-            Applied::Multi => self.answer(now, 0, true, &proposal, fx),
-            Applied::Error(err) => self.answer(now, err, false, &proposal, fx),
+            Applied::SetData(stat) => {
+                self.answer(now, 0, &proposal, fx, |out| stat.encode_into(out))
+            }
+            Applied::Done => self.answer_result(now, &proposal, fx),
+            Applied::Multi => {
+                put_multi_end(&mut self.result);
+                self.answer_result(now, &proposal, fx)
+            }
+            Applied::Error(err) => self.answer(now, err, &proposal, fx, |_| {}),
         };
         if is_owed_more && let Some(conn) = proposal.conn {
             self.drain_deferred(now, conn, fx);
@@ -260,7 +265,10 @@ impl Replica {
         if self.clients.get(conn).is_none() {
             return false;
         }
-        let is_owed_more = self.count_answer(now, conn, proposal, 0, 0);
+        let is_owed_more = self.clients.get_mut(conn).is_some_and(|client| {
+            count_answer(client, &mut self.stats, now, proposal, 0);
+            client.is_owed_more()
+        });
         // The client counts from the answer on, which a slow disk may have held up.
         if let Some(slot) = self.sessions.get(session) {
             self.sessions.touch(slot, timeout_ms, now.mono);
@@ -282,74 +290,77 @@ impl Replica {
         self.sessions.remove(session);
         let asker = proposal.conn.filter(|&conn| self.clients.get(conn).is_some());
         let bound = self.session_conns.get(&session).copied();
-        let is_owed_more = self.answer(now, 0, false, proposal, fx);
+        let is_owed_more = self.answer(now, 0, proposal, fx, |_| {});
         if let Some(conn) = asker.or(bound) {
             self.close(conn, CloseHow::AfterFlush, fx);
         }
         is_owed_more
     }
 
-    /// Replies to whoever asked for the transaction, with `self.result` unless it failed. Returns
-    /// whether the connection waits for more.
+    /// Replies to whoever asked for the transaction with `self.result`. Returns whether the
+    /// connection waits for more.
+    fn answer_result(&mut self, now: Now, proposal: &Proposal, fx: &mut Effects) -> bool {
+        let result = std::mem::take(&mut self.result);
+        let is_owed_more = self.answer(now, 0, proposal, fx, |out| out.extend_from_slice(&result));
+        self.result = result;
+        is_owed_more
+    }
+
+    /// Replies to whoever asked for the transaction with what `body` writes. Returns whether the
+    /// connection waits for more.
+    #[inline]
     fn answer(
         &mut self,
         now: Now,
         err: i32,
-        is_multi: bool,
         proposal: &Proposal,
         fx: &mut Effects,
+        body: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let Some(conn) = proposal.conn else { return false };
-        if self.clients.get(conn).is_none() {
-            return false;
-        }
-        let result = &self.result;
+        let Some(client) = self.clients.get_mut(conn) else { return false };
         let before = fx.bytes.len();
-        let encode = |out: &mut Vec<u8>| {
+        fx.send(conn, |out| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, err);
-            if err == 0 {
-                out.extend_from_slice(result);
-                if is_multi {
-                    put_multi_end(out);
-                }
-            }
+            body(out);
             end_frame(out, start);
-        };
-        fx.send(conn, encode);
+        });
         self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;
-        self.count_answer(now, conn, proposal, err, 1)
+        client.stats.sent += 1;
+        count_answer(client, &mut self.stats, now, proposal, err);
+        client.is_owed_more()
     }
+}
 
-    /// Counts an answered transaction; one that failed leaves no trace as the last operation.
-    /// Returns whether the connection waits for more.
-    fn count_answer(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        proposal: &Proposal,
-        err: i32,
-        frames: u64,
-    ) -> bool {
-        let Some(client) = self.clients.get_mut(conn) else { return false };
-        let latency_us = now.mono.since(proposal.received).as_micros() as u64;
-        self.stats.update_answered(proposal.op, latency_us);
-        client.writes_applied += 1;
-        client.stats.sent += frames;
-        client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
-        if err != 0 {
-            client.stats.last_op = None;
-        }
-        !client.deferred.is_empty() || !client.held.is_empty()
+/// Counts an answered transaction; one that failed leaves no trace as the last operation.
+#[inline]
+fn count_answer(
+    client: &mut Client,
+    stats: &mut ServerStats,
+    now: Now,
+    proposal: &Proposal,
+    err: i32,
+) {
+    let latency_us = now.mono.since(proposal.received).as_micros() as u64;
+    stats.update_answered(proposal.op, latency_us);
+    client.writes_applied += 1;
+    client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
+    if err != 0 {
+        client.stats.last_op = None;
     }
 }
 
 /// What was applied, as far as answering it depends on that.
 enum Applied {
-    CreateSession { timeout_ms: i32 },
+    CreateSession {
+        timeout_ms: i32,
+    },
     CloseSession,
     Error(i32),
     Multi,
+    /// The fields after it, as clients see them.
+    SetData(Stat),
     Done,
 }
 

@@ -11,7 +11,7 @@ use crate::pipeline::{PendingView, PrepareOptions, Slot};
 use crate::session::Sessions;
 use crate::tree::{ApplyHint, NodeId, Tree};
 use crate::watch::Watches;
-use crate::wire::{OpCode, TxnHeader, TxnType, put_error_txn};
+use crate::wire::OpCode;
 
 use super::client::{Client, Clients};
 use super::effects::{Effect, Effects, Input};
@@ -337,74 +337,6 @@ impl Replica {
             } else {
                 pace
             };
-    }
-
-    /// Begins a transaction: its zxid and where its entry starts in the batch.
-    pub(super) fn begin_txn(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        cxid: Xid,
-    ) -> (TxnHeader, usize) {
-        let zxid = Zxid(self.prepared.0 + 1);
-        self.prepared = zxid;
-        let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, kind: TxnType::Error };
-        let entry = self.batch.entry();
-        let start = entry.len();
-        header.encode_into(entry);
-        (header, start)
-    }
-
-    /// Ends a transaction begun at `start`: its outcome decides what kind it is.
-    pub(super) fn end_txn(
-        &mut self,
-        header: TxnHeader,
-        start: usize,
-        outcome: crate::pipeline::Outcome,
-    ) {
-        let entry = self.batch.entry();
-        match outcome {
-            Ok(kind) => {
-                entry[start + 28..start + 32].copy_from_slice(&(kind as i32).to_be_bytes());
-            }
-            Err(code) => {
-                entry.truncate(start + TxnHeader::SIZE);
-                put_error_txn(entry, code.code());
-            }
-        }
-        self.batch.finish_entry(header.zxid);
-    }
-
-    /// Queues the proposal of a transaction that was just encoded.
-    pub(super) fn queue_proposal(
-        &mut self,
-        now: Now,
-        zxid: Zxid,
-        conn: Option<ConnId>,
-        xid: Xid,
-        op: OpCode,
-    ) {
-        let mut touched = [Slot::MAX; 2];
-        let mut more_touched = None;
-        if self.touched.len() <= 2 {
-            touched[..self.touched.len()].copy_from_slice(&self.touched);
-        } else {
-            more_touched = Some(self.touched.as_slice().into());
-        }
-        self.touched.clear();
-        self.proposals.push_back(Proposal {
-            zxid,
-            conn,
-            xid,
-            op,
-            received: now.mono,
-            touched,
-            more_touched,
-            hint: self.hint.take(),
-        });
-        if let Some(client) = conn.and_then(|conn| self.clients.get_mut(conn)) {
-            client.writes_prepared += 1;
-        }
     }
 
     /// Requests received and not answered, of all connections.

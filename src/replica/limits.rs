@@ -16,6 +16,7 @@ use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
 use super::client::{Client, DEFERRED_MAX, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::request::Request;
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
 
 /// What keeping a frame takes besides its bytes.
@@ -385,7 +386,8 @@ impl Replica {
             }
             return self.pass_on(conn, Deferred::Throttled(header.xid), fx);
         }
-        self.dispatch(now, conn, op, header.xid, frame, Some(asked), fx);
+        let asked = Some(asked);
+        self.dispatch(&Request { now, conn, op, xid: header.xid, frame, asked }, fx);
     }
 
     /// Does something that is no request, once the connection's writes are done.

@@ -21,6 +21,7 @@ mod restore_tests;
 mod snapshot;
 mod stats;
 mod throttle;
+mod write;
 
 pub use client::{Client, ConnStats};
 pub use core::{Replica, ReplicaOptions, Restored, SNAP_LOG_RATIO};

@@ -6,20 +6,17 @@
 //! order.
 
 use crate::auth::{AuthOutcome, Identities, SaslOutcome};
-use crate::base::{ConnId, Now, SessionId, Xid, Zxid, validate_path};
-use crate::pipeline::{Outcome, Preparer, ReadContext, decode_multi};
+use crate::base::{ConnId, Now, SessionId, Xid, Zxid};
+use crate::pipeline::ReadContext;
 use crate::wire::{
-    Auth as AuthPacket, Create, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode, PathVersion,
-    Perms, Reader, Reconfig, RequestHeader, SetAcl, SetData, TxnType, XID_PING, begin_reply,
-    end_frame, put_buffer, put_error_reply, put_error_txn, put_i32,
+    Auth as AuthPacket, ErrorCode, OpCode, Reader, RequestHeader, XID_PING, begin_reply, end_frame,
+    put_buffer, put_error_reply,
 };
 
-use super::client::{Client, Clients, Deferred, Stage};
+use super::client::{Client, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 
-/// Bytes that one transaction may take; frames are far smaller.
-const TXN_BYTES_MAX: usize = 64 << 20;
 /// Bytes of transactions after which a batch goes to the log before the turn ends.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
@@ -28,6 +25,26 @@ const URGENT_BYTES_MAX: usize = 64 << 20;
 
 /// Requests whose nodes are fetched together.
 pub(super) const FETCH: usize = 16;
+
+/// A request that may go ahead: what it is and who asks.
+#[derive(Clone, Copy)]
+pub(super) struct Request<'a> {
+    pub now: Now,
+    pub conn: ConnId,
+    pub op: OpCode,
+    pub xid: Xid,
+    /// Without its length.
+    pub frame: &'a [u8],
+    /// Who asked and as whom, if not the connection's session as of now.
+    pub asked: Option<(SessionId, &'a Identities)>,
+}
+
+impl Request<'_> {
+    /// What follows the header.
+    pub fn body(&self) -> &[u8] {
+        &self.frame[RequestHeader::SIZE..]
+    }
+}
 
 /// The path of a request that begins with one, for prefetching only.
 fn path_of(frame: &[u8]) -> Option<&[u8]> {
@@ -131,11 +148,8 @@ impl Replica {
         if xid.0 > 0 {
             client.stats.last_cxid = i64::from(xid.0);
         }
-        let alive = client.slot.is_some_and(|slot| {
-            !self.sessions.is_closing(slot)
-                && self.sessions.touch(slot, client.timeout_ms, now.mono)
-        });
-        if !alive {
+        let (slot, timeout_ms) = (client.slot, client.timeout_ms);
+        if !slot.is_some_and(|slot| self.sessions.touch(slot, timeout_ms, now.mono)) {
             // Dropped without a reply; the close of the session closes the connection.
             return;
         }
@@ -148,24 +162,13 @@ impl Replica {
             let request = Deferred::Request { frame: frame.into(), received: now.mono, identities };
             return self.line_up(conn, request);
         }
-        self.dispatch(now, conn, op, xid, frame, None, fx);
+        self.dispatch(&Request { now, conn, op, xid, frame, asked: None }, fx);
     }
 
-    /// Brings a request into the pipeline. `asked` says who asked and as whom, if not the
-    /// connection's session as of now.
-    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
+    /// Brings a request into the pipeline.
     #[inline(always)]
-    pub(super) fn dispatch(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        op: OpCode,
-        xid: Xid,
-        frame: &[u8],
-        asked: Option<(SessionId, &Identities)>,
-        fx: &mut Effects,
-    ) {
-        match op {
+    pub(super) fn dispatch(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        match request.op {
             OpCode::Create
             | OpCode::Create2
             | OpCode::CreateContainer
@@ -174,20 +177,15 @@ impl Replica {
             | OpCode::SetData
             | OpCode::SetAcl
             | OpCode::Multi
-            | OpCode::Reconfig => {
-                let before = self.prepared;
-                self.write(now, conn, xid, op, frame, asked, fx);
-                if self.prepared > before {
-                    self.wrote_large(self.prepared, frame.len());
-                }
-            }
+            | OpCode::Reconfig => self.write(request, fx),
             OpCode::CloseSession => {
-                let session = who(&self.clients, conn, asked).map(|(session, _)| session);
-                if let Some(session) = session {
-                    self.propose_close(now, session, Some(conn), xid);
+                let client = self.clients.get(request.conn);
+                let session = request.asked.map(|(session, _)| session);
+                if let Some(session) = session.or(client.map(|client| client.session)) {
+                    self.propose_close(request.now, session, Some(request.conn), request.xid);
                 }
             }
-            _ => self.read_or_defer(now, conn, op, xid, frame, asked, fx),
+            _ => self.read_or_defer(request, fx),
         }
     }
 
@@ -211,7 +209,7 @@ impl Replica {
     }
 
     /// Sends a reply once everything before it on the connection is answered.
-    fn send_in_order(&mut self, conn: ConnId, reply: Vec<u8>, fx: &mut Effects) {
+    pub(super) fn send_in_order(&mut self, conn: ConnId, reply: Vec<u8>, fx: &mut Effects) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stats.sent += 1;
         self.stats.sent += 1;
@@ -300,42 +298,24 @@ impl Replica {
         }
     }
 
-    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
     #[inline(always)]
-    fn read_or_defer(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        op: OpCode,
-        xid: Xid,
-        frame: &[u8],
-        asked: Option<(SessionId, &Identities)>,
-        fx: &mut Effects,
-    ) {
-        let Some(client) = self.clients.get(conn) else { return };
-        let identities = asked.map(|(_, identities)| identities);
+    pub(super) fn read_or_defer(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        let Some(client) = self.clients.get(request.conn) else { return };
         if client.must_wait() {
-            let identities = identities.unwrap_or(&client.identities).clone();
-            let request = Deferred::Request { frame: frame.into(), received: now.mono, identities };
-            return self.defer(conn, request);
+            let identities = request.asked.map_or(&client.identities, |(_, as_whom)| as_whom);
+            let deferred = Deferred::Request {
+                frame: request.frame.into(),
+                received: request.now.mono,
+                identities: identities.clone(),
+            };
+            return self.defer(request.conn, deferred);
         }
-        let waited_us = 0;
-        self.read(now, conn, op, xid, &frame[8..], identities, waited_us, fx);
+        self.read(request, 0, fx);
     }
 
     /// Executes anything that is not a write, now.
-    #[allow(clippy::too_many_arguments, reason = "one call site each; a struct would only rename")]
-    fn read(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        op: OpCode,
-        xid: Xid,
-        body: &[u8],
-        identities: Option<&Identities>,
-        waited_us: u64,
-        fx: &mut Effects,
-    ) {
+    fn read(&mut self, request: &Request<'_>, waited_us: u64, fx: &mut Effects) {
+        let Request { now, conn, op, xid, .. } = *request;
         let Some(client) = self.clients.get(conn) else { return };
         let mut frames = 1;
         let before = fx.bytes.len();
@@ -349,15 +329,15 @@ impl Replica {
                 auth: &self.auth,
                 conn,
                 session: client.session,
-                identities: identities.unwrap_or(&client.identities),
+                identities: request.asked.map_or(&client.identities, |(_, as_whom)| as_whom),
                 zxid: self.applied,
                 bytes_read: &mut self.stats.bytes_read,
             };
             fx.send(conn, |out| match op {
                 OpCode::SetWatches | OpCode::SetWatches2 => {
-                    frames += context.set_watches(op, xid, body, out) as u64;
+                    frames += context.set_watches(op, xid, request.body(), out) as u64;
                 }
-                _ => context.execute(op, xid, body, out),
+                _ => context.execute(op, xid, request.body(), out),
             });
         }
         if op != OpCode::Ping {
@@ -404,229 +384,24 @@ impl Replica {
                 log::warn!("closing {}: it asks for too much ahead of a write", client.peer);
                 return self.close(conn, CloseHow::Now, fx);
             }
+            let session = client.session;
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
             self.deferred_total -= 1;
             self.unhold(conn, &deferred);
             match deferred {
                 Deferred::Request { frame, received, identities } => {
-                    let mut r = Reader::new(&frame);
-                    let Ok(header) = RequestHeader::decode_from(&mut r) else { continue };
-                    let Some(op) = OpCode::from_code(header.op) else { continue };
+                    let header = RequestHeader::decode_from(&mut Reader::new(&frame));
+                    let Ok(RequestHeader { xid, op }) = header else { continue };
+                    let Some(op) = OpCode::from_code(op) else { continue };
                     let waited_us = now.mono.since(received).as_micros() as u64;
-                    let identities = Some(&identities);
-                    self.read(now, conn, op, header.xid, r.rest(), identities, waited_us, fx);
+                    let asked = Some((session, &identities));
+                    let request = Request { now, conn, op, xid, frame: &frame, asked };
+                    self.read(&request, waited_us, fx);
                 }
                 Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
                 Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
                 Deferred::Close => return self.close(conn, CloseHow::AfterFlush, fx),
             }
         }
-    }
-
-    /// `ZooKeeperServer.authWriteRequest`: whether committed permissions allow a write. What is
-    /// wrong with it otherwise is found when it is prepared.
-    fn allows(&self, op: OpCode, request: &WriteRequest<'_>, identities: &Identities) -> bool {
-        let parent = |path| match str::rsplit_once(path, '/') {
-            Some(("", _)) => "/",
-            Some((parent, _)) => parent,
-            None => "",
-        };
-        let (path, perms) = match request {
-            WriteRequest::Create(create) if matches!(op, OpCode::Create | OpCode::Create2) => {
-                (create.path.as_deref().map(parent), Perms::CREATE)
-            }
-            WriteRequest::Delete(delete) => (delete.path.as_deref().map(parent), Perms::DELETE),
-            WriteRequest::SetData(set) => (set.path.as_deref(), Perms::WRITE),
-            WriteRequest::SetAcl(set) => (set.path.as_deref(), Perms::ADMIN),
-            WriteRequest::Create(_) | WriteRequest::Reconfig => return true,
-        };
-        let Some(path) = path else { return true };
-        if validate_path(path).is_err() {
-            return true;
-        }
-        let Some(node) = self.tree.find(&self.tree.key(path)) else { return true };
-        self.auth.allows(self.tree.acls().bytes(self.tree.acl(node)), perms, identities)
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
-    fn write(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        xid: Xid,
-        op: OpCode,
-        frame: &[u8],
-        asked: Option<(SessionId, &Identities)>,
-        fx: &mut Effects,
-    ) {
-        if op == OpCode::Multi {
-            return self.multi(now, conn, xid, frame, asked, fx);
-        }
-        let Some((session, identities)) = who(&self.clients, conn, asked) else { return };
-        let Ok(request) = WriteRequest::decode(op, Reader::new(&frame[8..])) else {
-            // No transaction, so it is answered like a read.
-            return self.read_or_defer(now, conn, op, xid, frame, asked, fx);
-        };
-        if self.options.limits.eager_acl && !self.allows(op, &request, identities) {
-            let mut reply = Vec::with_capacity(20);
-            put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::NoAuth);
-            return self.send_in_order(conn, reply, fx);
-        }
-        let (header, start) = self.begin_txn(now, session, xid);
-        let Some((_, identities)) = who(&self.clients, conn, asked) else { return };
-        let mut preparer = Preparer {
-            tree: &self.tree,
-            pending: &mut self.pending,
-            auth: &self.auth,
-            options: &self.options.prepare,
-            session,
-            identities,
-            zxid: header.zxid,
-            touched: &mut self.touched,
-            hint: &mut self.hint,
-            scratch: &mut self.scratch,
-        };
-        let entry = self.batch.entry();
-        let outcome: Outcome = match &request {
-            WriteRequest::Create(create) => preparer.create(op, create, entry),
-            WriteRequest::Delete(delete) => preparer.delete(delete, entry),
-            WriteRequest::SetData(set) => preparer.set_data(set, entry),
-            WriteRequest::SetAcl(set) => preparer.set_acl(set, entry),
-            WriteRequest::Reconfig if self.options.reconfig_enabled => {
-                Err(ErrorCode::Unimplemented)
-            }
-            WriteRequest::Reconfig => Err(ErrorCode::ReconfigDisabled),
-        };
-        self.end_txn(header, start, outcome);
-        self.queue_proposal(now, header.zxid, Some(conn), xid, op);
-    }
-
-    #[allow(clippy::too_many_arguments, reason = "a struct would only rename them")]
-    fn multi(
-        &mut self,
-        now: Now,
-        conn: ConnId,
-        xid: Xid,
-        frame: &[u8],
-        asked: Option<(SessionId, &Identities)>,
-        fx: &mut Effects,
-    ) {
-        let ops = decode_multi(Reader::new(&frame[8..]));
-        if ops == Err(MultiOps::NULL_ACL) {
-            return self.read_or_defer(now, conn, OpCode::Multi, xid, frame, asked, fx);
-        }
-        let Some((session, _)) = who(&self.clients, conn, asked) else { return };
-        let (header, start) = self.begin_txn(now, session, xid);
-        let outcome = match ops {
-            Ok(ops) => self.operations(conn, header.zxid, &ops, asked),
-            Err(_) => Err(ErrorCode::MarshallingError),
-        };
-        self.hint = None;
-        self.end_txn(header, start, outcome);
-        self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
-    }
-
-    /// All or nothing: the first failure takes back what the operations before it changed.
-    fn operations(
-        &mut self,
-        conn: ConnId,
-        zxid: Zxid,
-        ops: &[MultiOp<'_>],
-        asked: Option<(SessionId, &Identities)>,
-    ) -> Outcome {
-        for some in ops.chunks(FETCH) {
-            let paths = some.iter().filter_map(MultiOp::path);
-            self.ahead_hashes.clear();
-            self.ahead_hashes.extend(paths.map(|path| self.tree.key(path).hash));
-            self.tree.touch_paths(&self.ahead_hashes);
-        }
-        let who = who(&self.clients, conn, asked);
-        let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
-        let entry = self.batch.entry();
-        let begun = entry.len();
-        put_i32(entry, ops.len() as i32);
-        self.pending.begin_multi();
-        let mut failed = None;
-        for op in ops {
-            let at = entry.len();
-            put_i32(entry, 0);
-            put_i32(entry, 0);
-            let outcome = match failed {
-                Some(_) => Err(ErrorCode::RuntimeInconsistency),
-                // ACLs of `auth:` entries grow with the identities of who asks.
-                None if entry.len() - begun > TXN_BYTES_MAX => Err(ErrorCode::MarshallingError),
-                None => Preparer {
-                    tree: &self.tree,
-                    pending: &mut self.pending,
-                    auth: &self.auth,
-                    options: &self.options.prepare,
-                    session,
-                    identities,
-                    zxid,
-                    touched: &mut self.touched,
-                    hint: &mut self.hint,
-                    scratch: &mut self.scratch,
-                }
-                .sub_operation(op, entry),
-            };
-            let kind = match outcome {
-                Ok(kind) => kind,
-                Err(code) => {
-                    failed = failed.or(Some(code));
-                    entry.truncate(at + 8);
-                    put_error_txn(entry, code.code());
-                    TxnType::Error
-                }
-            };
-            let len = (entry.len() - at - 8) as i32;
-            entry[at..at + 4].copy_from_slice(&(kind as i32).to_be_bytes());
-            entry[at + 4..at + 8].copy_from_slice(&len.to_be_bytes());
-        }
-        if failed.is_some() {
-            self.pending.rollback();
-            self.touched.clear();
-        } else {
-            self.pending.keep_multi();
-            self.touched.sort_unstable();
-            self.touched.dedup();
-        }
-        match failed {
-            Some(ErrorCode::MarshallingError) => Err(ErrorCode::MarshallingError),
-            _ => Ok(TxnType::Multi),
-        }
-    }
-}
-
-/// Who asks and as whom: as noted when the request was read, or the connection as of now.
-fn who<'a>(
-    clients: &'a Clients,
-    conn: ConnId,
-    asked: Option<(SessionId, &'a Identities)>,
-) -> Option<(SessionId, &'a Identities)> {
-    asked.or_else(|| clients.get(conn).map(|client| (client.session, &client.identities)))
-}
-
-/// A write request that is no multi.
-enum WriteRequest<'a> {
-    Create(Create<'a>),
-    Delete(PathVersion<'a>),
-    SetData(SetData<'a>),
-    SetAcl(SetAcl<'a>),
-    Reconfig,
-}
-
-impl<'a> WriteRequest<'a> {
-    fn decode(op: OpCode, mut r: Reader<'a>) -> Result<WriteRequest<'a>, DecodeError> {
-        let r = &mut r;
-        Ok(match op {
-            OpCode::Delete => WriteRequest::Delete(PathVersion::decode_from(r)?),
-            OpCode::SetData => WriteRequest::SetData(SetData::decode_from(r)?),
-            OpCode::SetAcl => WriteRequest::SetAcl(SetAcl::decode_from(r)?),
-            OpCode::Reconfig => {
-                Reconfig::decode_from(r)?;
-                WriteRequest::Reconfig
-            }
-            _ => WriteRequest::Create(Create::decode_from(r, op)?),
-        })
     }
 }

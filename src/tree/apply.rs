@@ -111,20 +111,21 @@ impl Tree {
         self.log_digest(header.zxid.0, mode);
     }
 
-    /// Applies a committed setData whose node is known.
+    /// Applies a committed setData whose node is known. The sink hears of the change; the result
+    /// is returned.
     pub fn apply_set_data_at<S: ApplySink>(
         &mut self,
         header: &TxnHeader,
         txn: &SetDataTxn<'_>,
         hint: ApplyHint,
         sink: &mut S,
-    ) {
+    ) -> Stat {
         self.acls.release();
         assert!(self.is_named(hint.node, txn.path), "the hint names another node");
         let key = PathKey { path: txn.path, hash: hint.hash };
         let stat = self.set_data_of(hint.node, key, header, txn, sink);
-        sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
         self.log_digest(header.zxid.0, ApplyMode::Live);
+        stat
     }
 
     /// Applies a committed create (not part of a multi) whose parent is known and whose path is
@@ -340,14 +341,13 @@ impl Tree {
         sink: &mut S,
     ) -> Stat {
         let before = self.node(id.0).data_size() as i64;
-        self.write_data(id.0, txn.data, txn.version, header.zxid.0, header.time_ms);
-        let stat = self.persisted(id);
-        self.refresh_digest_to(id.0, txn.path, &stat);
-        let after = self.node(id.0).data_size() as i64;
-        self.count_for_quota(txn.path, 0, after - before);
+        let stat = self.write_data(id.0, txn.data, txn.version, header.zxid.0, header.time_ms);
+        self.refresh_digest_to(id.0, txn.path, txn.data.unwrap_or_default(), &stat);
+        let bytes = txn.data.map_or(0, <[u8]>::len);
+        self.count_for_quota(txn.path, 0, bytes as i64 - before);
         let node = self.node(id.0);
         let (acl, parent_acl) = (node.acl, self.node(node.parent).acl);
-        let (kind, bytes) = (ChangeKind::DataChanged, after as usize);
+        let kind = ChangeKind::DataChanged;
         sink.change(&self.acls, Change { kind, key, acl, parent_acl, bytes });
         self.shown(id, &stat)
     }

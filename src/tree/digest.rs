@@ -11,6 +11,9 @@ pub const DIGEST_LOG_SIZE: usize = 1024;
 const TAIL: usize = 60;
 /// Up to this size the input is gathered first: one pass over 200 bytes is faster than three.
 const GATHER_MAX: usize = 256;
+/// The processor takes whole steps of this size, from [`STEPS_LEAST`] on; the rest goes byte by byte.
+const STEP: usize = 16;
+const STEPS_LEAST: usize = 128;
 
 /// Whether the node at `path` counts: everything except what is below `/zookeeper`.
 pub fn is_digested(path: &str) -> bool {
@@ -19,7 +22,12 @@ pub fn is_digested(path: &str) -> bool {
 
 /// Digest of one node; `"/"` and `""` are the root.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &PersistedStat) -> u64 {
-    u64::from(node_crc(&crc32fast::Hasher::new(), path, data.unwrap_or_default(), stat))
+    u64::from(node_crc(&zero_crc(), path, data.unwrap_or_default(), stat))
+}
+
+/// A hasher whose register is zero: making one looks at the CPU's features each time.
+pub(super) fn zero_crc() -> crc32fast::Hasher {
+    crc32fast::Hasher::new_with_initial(!0)
 }
 
 fn tail(stat: &PersistedStat) -> [u8; TAIL] {
@@ -36,25 +44,32 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
     b
 }
 
-/// `fresh` is a hasher that has seen nothing: making one looks at the CPU's features each time.
+/// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and its
+/// usual start of all ones is the same as the first four bytes inverted: so the input is filled up in
+/// front to whole steps.
 pub(super) fn node_crc(
-    fresh: &crc32fast::Hasher,
+    zero: &crc32fast::Hasher,
     path: &str,
     data: &[u8],
     stat: &PersistedStat,
 ) -> u32 {
     let path = if path == "/" { &[] } else { path.as_bytes() };
-    let head = path.len() + data.len();
-    if head + TAIL <= GATHER_MAX {
-        let mut b = [0; GATHER_MAX];
-        b[..path.len()].copy_from_slice(path);
-        b[path.len()..head].copy_from_slice(data);
-        b[head..head + TAIL].copy_from_slice(&tail(stat));
-        let mut crc = fresh.clone();
-        crc.update(&b[..head + TAIL]);
-        return crc.finalize();
+    let len = path.len() + data.len() + TAIL;
+    if len > GATHER_MAX {
+        return finish_crc(prefix_crc(path, data), stat);
     }
-    finish_crc(prefix_crc(path, data), stat)
+    let mut b = [0; GATHER_MAX];
+    let (head, end) = b.split_at_mut(GATHER_MAX - TAIL);
+    end.copy_from_slice(&tail(stat));
+    let (head, room) = head.split_at_mut(GATHER_MAX - TAIL - data.len());
+    room.copy_from_slice(data);
+    head[GATHER_MAX - len..].copy_from_slice(path);
+    for byte in &mut b[GATHER_MAX - len..][..4] {
+        *byte = !*byte;
+    }
+    let mut crc = zero.clone();
+    crc.update(&b[GATHER_MAX - len.next_multiple_of(STEP).max(STEPS_LEAST)..]);
+    crc.finalize()
 }
 
 /// CRC of path and data alone; the root's path is empty here.
@@ -70,4 +85,29 @@ pub(super) fn finish_crc(prefix: u32, stat: &PersistedStat) -> u32 {
     let mut crc = crc32fast::Hasher::new_with_initial(prefix);
     crc.update(&tail(stat));
     crc.finalize()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_of_any_size_has_the_crc_of_its_parts() {
+        let stat = PersistedStat { czxid: -2, mzxid: 3, version: 4, ..PersistedStat::default() };
+        let path = "/0123456789".repeat(12);
+        let data: Vec<u8> = (0..=255).rev().collect();
+        for (path_len, data_len) in
+            (0..path.len()).flat_map(|p| (0..data.len()).map(move |d| (p, d)))
+        {
+            let (path, data) = (&path[..path_len], &data[..data_len]);
+            let plain =
+                [if path == "/" { "" } else { path }.as_bytes(), data, &tail(&stat)].concat();
+            let crc = crc32fast::hash(&plain);
+            assert_eq!(
+                node_digest(path, Some(data), &stat),
+                u64::from(crc),
+                "{path_len} {data_len}"
+            );
+        }
+    }
 }

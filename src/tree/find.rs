@@ -78,7 +78,7 @@ impl Tree {
     }
 
     /// As [`Tree::touch`], for path hashes that will be looked up next.
-    pub fn touch_paths(&self, hashes: &[u64]) {
+    pub fn touch_paths(&mut self, hashes: &[u64]) {
         let mut ids = [NodeId::ROOT; 16];
         let mut count = 0;
         for (slot, &hash) in ids.iter_mut().zip(hashes) {

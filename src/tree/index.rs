@@ -13,10 +13,26 @@ struct Entry {
     node: u32,
 }
 
+/// Look-ups that are remembered; a power of two, twice what is fetched together.
+const RECENT: usize = 32;
+
 /// Sharded hash table.
 #[derive(Debug)]
 pub(super) struct PathIndex {
     shards: Vec<HashTable<Entry>>,
+    /// What [`PathIndex::candidate`] found, by hash, so that the look-up that follows need not search
+    /// again. Invariant: each is in the table.
+    recent: [(u64, u32); RECENT],
+}
+
+/// What stands at a place where nothing is remembered: a hash that would be remembered elsewhere.
+fn no_lookup(at: usize) -> (u64, u32) {
+    (!(at as u64), 0)
+}
+
+#[inline]
+fn recent_of(hash: u64) -> usize {
+    hash as usize % RECENT
 }
 
 /// Spreads the stored 32 bits over the 64 that the table wants (position below, tag on top).
@@ -38,12 +54,22 @@ fn shard_of(hash: u64) -> usize {
 
 impl PathIndex {
     pub(super) fn new() -> PathIndex {
-        PathIndex { shards: (0..1 << SHARD_BITS).map(|_| HashTable::new()).collect() }
+        let shards = (0..1 << SHARD_BITS).map(|_| HashTable::new()).collect();
+        PathIndex { shards, recent: std::array::from_fn(no_lookup) }
     }
 
     /// The node filed under `hash` that `is_it` accepts.
     #[inline]
     pub(super) fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        let (recent, node) = self.recent[recent_of(hash)];
+        if recent == hash && is_it(node) {
+            return Some(node);
+        }
+        self.search(hash, is_it)
+    }
+
+    #[inline]
+    fn search(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         let short = hash as u32;
         self.shards[shard_of(hash)]
             .find(spread(short), |e| e.hash == short && is_it(e.node))
@@ -52,8 +78,10 @@ impl PathIndex {
 
     /// A node filed under `hash`, not verified: what [`PathIndex::find`] will most likely look at.
     #[inline]
-    pub(super) fn candidate(&self, hash: u64) -> Option<u32> {
-        self.find(hash, |_| true)
+    pub(super) fn candidate(&mut self, hash: u64) -> Option<u32> {
+        let node = self.search(hash, |_| true)?;
+        self.recent[recent_of(hash)] = (hash, node);
+        Some(node)
     }
 
     pub(super) fn insert(&mut self, hash: u64, node: u32) {
@@ -66,6 +94,7 @@ impl PathIndex {
     }
 
     pub(super) fn remove(&mut self, hash: u64, node: u32) {
+        self.recent[recent_of(hash)] = no_lookup(recent_of(hash));
         let shard = &mut self.shards[shard_of(hash)];
         if let Ok(entry) = shard.find_entry(spread(hash as u32), |e| e.node == node) {
             entry.remove();

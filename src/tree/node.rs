@@ -12,6 +12,11 @@ pub struct NodeId(pub(super) u32);
 impl NodeId {
     /// The root, which always exists.
     pub const ROOT: NodeId = NodeId(0);
+
+    /// A small number that tells nodes apart, for tables. Reused after the node was deleted.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
 }
 
 /// Longest node name in bytes; frames are far smaller.
@@ -21,6 +26,10 @@ pub(super) const NAME_MAX: usize = (1 << 24) - 1;
 pub(super) const DIGESTED: u32 = 1 << 24;
 /// Flag: ctime and mtime do not fit 48 bits and are in the extension record.
 pub(super) const TIMES_IN_EXT: u32 = 1 << 25;
+
+fn is_short(time: i64) -> bool {
+    (0..1 << 48).contains(&time)
+}
 
 /// One node. Times are 48-bit; name and data are `blob[..name_len]` and `blob[name_len..]`.
 #[derive(Debug)]
@@ -112,13 +121,21 @@ impl Node {
 
     /// Stores the times if both fit 48 bits; otherwise changes nothing and says so.
     pub(super) fn set_short_times(&mut self, ctime: i64, mtime: i64) -> bool {
-        let fits = |t: i64| (0..1 << 48).contains(&t);
-        if !fits(ctime) || !fits(mtime) {
+        if !is_short(ctime) || !self.set_mtime(mtime) {
             return false;
         }
         (self.ctime_low, self.ctime_high) = (ctime as u32, (ctime >> 32) as u16);
-        (self.mtime_low, self.mtime_high) = (mtime as u32, (mtime >> 32) as u16);
         true
+    }
+
+    /// Stores the time of the last change if it fits 48 bits; otherwise changes nothing and says
+    /// so.
+    #[inline]
+    pub(super) fn set_mtime(&mut self, mtime: i64) -> bool {
+        if is_short(mtime) {
+            (self.mtime_low, self.mtime_high) = (mtime as u32, (mtime >> 32) as u16);
+        }
+        is_short(mtime)
     }
 }
 

@@ -15,7 +15,7 @@ pub(super) const NONE: u32 = u32::MAX;
 /// Chunked slab; slots are numbered from 0.
 #[derive(Debug)]
 pub(super) struct Slab<T, const CHUNK: usize> {
-    chunks: Vec<Box<[T]>>,
+    chunks: Vec<Box<[T; CHUNK]>>,
     /// Slots ever handed out. Invariant: `used <= chunks.len() * CHUNK`.
     used: u32,
     free: u32,
@@ -35,7 +35,7 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
         let id = if self.free == NONE {
             assert!(self.used < NONE, "slab is full at 2^32 - 1 slots");
             if self.used as usize == self.chunks.len() * CHUNK {
-                self.chunks.push((0..CHUNK).map(|_| T::default()).collect());
+                self.chunks.push(Self::chunk());
             }
             self.used += 1;
             self.used - 1
@@ -46,6 +46,12 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
         };
         *self.get_mut(id) = value;
         id
+    }
+
+    /// Made in place: on the stack it would not fit everywhere.
+    fn chunk() -> Box<[T; CHUNK]> {
+        let slots: Box<[T]> = (0..CHUNK).map(|_| T::default()).collect();
+        slots.try_into().unwrap_or_else(|_| unreachable!("a chunk has {CHUNK} slots"))
     }
 
     #[inline]
@@ -66,6 +72,6 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
-        self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * 16
+        self.chunks.len() * CHUNK * size_of::<T>() + self.chunks.capacity() * size_of::<usize>()
     }
 }

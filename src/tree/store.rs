@@ -13,7 +13,7 @@ use crate::wire::{Acl, AclBytes, Perms, PersistedStat, Stat, put_i32};
 use super::acl_table::{AclId, AclTable};
 use super::blob::BlobArena;
 use super::children::ChildList;
-use super::digest::{finish_crc, is_digested, node_crc, prefix_crc};
+use super::digest::{finish_crc, is_digested, node_crc, prefix_crc, zero_crc};
 use super::index::PathIndex;
 use super::node::{DIGESTED, Ext, NAME_MAX, Node, NodeId, TIMES_IN_EXT};
 use super::owner::OwnerKind;
@@ -97,7 +97,7 @@ pub struct Tree {
     data_size: u64,
     children_bytes: usize,
     digest: u64,
-    fresh_crc: crc32fast::Hasher,
+    zero_crc: crc32fast::Hasher,
     pub(super) digest_log: VecDeque<(Zxid, u64)>,
     /// Reused path buffer.
     pub(super) scratch: String,
@@ -134,7 +134,7 @@ impl Tree {
             data_size: 0,
             children_bytes: 0,
             digest: 0,
-            fresh_crc: crc32fast::Hasher::new(),
+            zero_crc: zero_crc(),
             digest_log: VecDeque::new(),
             scratch: String::new(),
         };
@@ -248,10 +248,14 @@ impl Tree {
 
     /// Stored fields as clients see them.
     pub(super) fn shown(&self, id: NodeId, stat: &PersistedStat) -> Stat {
-        let num_children = self.num_children(id) as i32;
-        let owner = match self.owner_kind(stat.ephemeral_owner) {
-            OwnerKind::Ephemeral(session) => session.0,
-            OwnerKind::Persistent | OwnerKind::Container | OwnerKind::Ttl(_) => 0,
+        let node = self.node(id.0);
+        let num_children = self.ext(node).map_or(0, |ext| ext.children.len() as i32);
+        let owner = match stat.ephemeral_owner {
+            0 => 0,
+            owner => match self.owner_kind(owner) {
+                OwnerKind::Ephemeral(session) => session.0,
+                OwnerKind::Persistent | OwnerKind::Container | OwnerKind::Ttl(_) => 0,
+            },
         };
         Stat {
             czxid: stat.czxid,
@@ -262,7 +266,7 @@ impl Tree {
             cversion: stat.cversion.wrapping_mul(2).wrapping_sub(num_children),
             aversion: stat.aversion,
             ephemeral_owner: owner,
-            data_length: self.node(id.0).data_len.max(0),
+            data_length: node.data_len.max(0),
             num_children,
             pzxid: stat.pzxid,
         }
@@ -509,7 +513,7 @@ impl Tree {
         self.node_count += 1;
         self.data_size += (key.path.len() + bytes.len()) as u64;
         if self.options.digest && digested != 0 {
-            let crc = node_crc(&self.fresh_crc, key.path, bytes, stat);
+            let crc = node_crc(&self.zero_crc, key.path, bytes, stat);
             self.node_mut(id).crc = crc;
             self.digest = self.digest.wrapping_add(u64::from(crc));
         }
@@ -598,7 +602,7 @@ impl Tree {
         }
     }
 
-    /// setData without its digest.
+    /// setData without its digest. Returns the stored fields after it.
     pub(super) fn write_data(
         &mut self,
         id: u32,
@@ -606,43 +610,44 @@ impl Tree {
         version: i32,
         zxid: i64,
         time_ms: i64,
-    ) {
+    ) -> PersistedStat {
         self.replace_data(id, data);
-        let ctime = self.times(self.node(id)).0;
-        let node = self.node_mut(id);
+        let node = self.nodes.get_mut(id);
         node.version = version;
         node.mzxid = zxid;
-        self.set_times(id, ctime, time_ms);
+        if node.has(TIMES_IN_EXT) || !node.set_mtime(time_ms) {
+            let ctime = self.times(self.node(id)).0;
+            self.set_times(id, ctime, time_ms);
+        }
+        self.persisted(NodeId(id))
     }
 
     /// Brings a node's share of the digest up to date; `path` is its path.
     pub(super) fn refresh_digest(&mut self, id: u32, path: &str) {
-        self.refresh_digest_to(id, path, &self.persisted(NodeId(id)));
+        let stat = self.persisted(NodeId(id));
+        let node = self.nodes.get_mut(id);
+        if self.options.digest && node.has(DIGESTED) {
+            let data = &self.blobs.get(node.blob, node.blob_len())[node.name_len()..];
+            let ext = (node.ext != NONE).then(|| self.exts.get_mut(node.ext));
+            let crc = share(&self.zero_crc, ext, path, data, &stat);
+            replace_share(&mut self.digest, &mut node.crc, crc);
+        }
     }
 
-    /// As [`Tree::refresh_digest`], where the stored fields are at hand.
-    pub(super) fn refresh_digest_to(&mut self, id: u32, path: &str, stat: &PersistedStat) {
-        let node = self.node(id);
-        if !self.options.digest || !node.has(DIGESTED) {
-            return;
+    /// As [`Tree::refresh_digest`], where data and stored fields are at hand.
+    pub(super) fn refresh_digest_to(
+        &mut self,
+        id: u32,
+        path: &str,
+        data: &[u8],
+        stat: &PersistedStat,
+    ) {
+        let node = self.nodes.get_mut(id);
+        if self.options.digest && node.has(DIGESTED) {
+            let ext = (node.ext != NONE).then(|| self.exts.get_mut(node.ext));
+            let crc = share(&self.zero_crc, ext, path, data, stat);
+            replace_share(&mut self.digest, &mut node.crc, crc);
         }
-        let old = node.crc;
-        let data = self.data(NodeId(id)).unwrap_or_default();
-        let cached = self.ext(node).and_then(|ext| ext.prefix_crc);
-        let crc = match cached {
-            Some(prefix) => finish_crc(prefix, stat),
-            None if self.num_children(NodeId(id)) == 0 => {
-                node_crc(&self.fresh_crc, path, data, stat)
-            }
-            None => {
-                let path = if path == "/" { "" } else { path };
-                let prefix = prefix_crc(path.as_bytes(), data);
-                self.ext_mut(id).prefix_crc = Some(prefix);
-                finish_crc(prefix, stat)
-            }
-        };
-        self.node_mut(id).crc = crc;
-        self.digest = self.digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(crc));
     }
 
     /// Removes a node and, should there be any, everything below it. Below there can only be
@@ -718,4 +723,29 @@ impl Tree {
         let after = list.heap_bytes();
         self.children_bytes = self.children_bytes + after - before;
     }
+}
+
+/// A node's share of the digest. That of a node with children changes with each of them, so the part
+/// that does not is kept.
+#[inline]
+fn share(
+    zero: &crc32fast::Hasher,
+    ext: Option<&mut Ext>,
+    path: &str,
+    data: &[u8],
+    stat: &PersistedStat,
+) -> u32 {
+    match ext {
+        Some(ext) if ext.prefix_crc.is_some() || ext.children.len() != 0 => {
+            let path = if path == "/" { "" } else { path };
+            let prefix = ext.prefix_crc.get_or_insert_with(|| prefix_crc(path.as_bytes(), data));
+            finish_crc(*prefix, stat)
+        }
+        _ => node_crc(zero, path, data, stat),
+    }
+}
+
+fn replace_share(digest: &mut u64, share: &mut u32, new: u32) {
+    let old = std::mem::replace(share, new);
+    *digest = digest.wrapping_sub(u64::from(old)).wrapping_add(u64::from(new));
 }

@@ -21,6 +21,9 @@ pub struct RequestHeader {
 }
 
 impl RequestHeader {
+    /// Encoded size in bytes.
+    pub const SIZE: usize = 8;
+
     /// Reads the header.
     pub fn decode_from(r: &mut Reader<'_>) -> Result<RequestHeader, DecodeError> {
         Ok(RequestHeader { xid: Xid(r.i32("xid")?), op: r.i32("opcode")? })
