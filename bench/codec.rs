@@ -427,7 +427,7 @@ mod tests {
         let mut r = Reader::new(&t.bytes[4..]);
         assert_eq!(RequestHeader::decode_from(&mut r).unwrap().op, 5);
         let set = SetData::decode_from(&mut r).unwrap();
-        assert_eq!(set.path.as_deref(), Some(&*key_path("/bench", 12_345)));
+        assert_eq!(set.path, Some(key_path("/bench", 12_345).as_bytes()));
         assert_eq!(set.data.map(<[u8]>::len), Some(20));
         assert_eq!((set.version, r.remaining()), (-1, 0));
     }

@@ -227,7 +227,7 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
 fn quotas(out: &mut String, tree: &Tree) {
     let mut sums: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for prefix in tree.quota_prefixes() {
-        let Some(quota) = tree.quota(&tree.key(prefix)) else { continue };
+        let Some(quota) = tree.quota(prefix) else { continue };
         let namespace = prefix.trim_start_matches('/').split('/').next().unwrap_or_default();
         let limit = |soft: i64, hard: i64| if hard > -1 { hard } else { soft };
         let (limits, usage) = (&quota.limits, quota.usage.unwrap_or(QuotaValues::UNSET));

@@ -5,13 +5,11 @@
 //! last transaction that touched it has been applied.
 //!
 //! A record is filed under its node in the tree, which is the common and the cheap case, unless an
-//! outstanding transaction creates or deletes the node: then it is filed under the path, because the
-//! node is not there yet or will not be for long, and the path is asked first.
+//! outstanding transaction creates or deletes the node: then it is filed under the path, because
+//! the node is not there yet or will not be for long, and the path is asked first.
 //!
 //! As in Apache, a pending setACL does not change which ACL later writes are checked against until
 //! it is applied; the ACL of a pending create does.
-
-use hashbrown::HashTable;
 
 use crate::base::{FixedMap, PathKey, SessionId, Zxid};
 use crate::tree::{AclId, NodeId, NodeView, Tree};
@@ -43,16 +41,26 @@ pub struct Place {
 
 #[derive(Clone, Debug)]
 struct Record {
+    /// Of the path.
     hash: u64,
-    path: String,
     /// The newest transaction that touched the node.
     zxid: Zxid,
     exists: bool,
     /// What it is filed under: the node in the tree, or the path for `None`.
     node: Option<NodeId>,
+    /// The next one that is filed at the same place.
+    next: Slot,
     view: NodeView,
+    /// Kept only where it is filed under it.
+    path: String,
     /// Encoded ACL of a node whose create is pending.
     acl: Vec<u8>,
+}
+
+impl Record {
+    fn filed_at(&self) -> u64 {
+        self.node.map_or(self.hash, node_hash)
+    }
 }
 
 /// What to restore when a multi fails.
@@ -64,11 +72,20 @@ enum Undo {
     Changed(Slot, Box<Record>),
 }
 
+/// End of a chain.
+const END: Slot = Slot::MAX;
+/// Chains to begin with.
+const CHAINS: usize = 64;
+
 /// See the module's introduction.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct PendingView {
-    by_node: HashTable<Slot>,
-    by_path: HashTable<Slot>,
+    /// Where the chains of records begin; their number is a power of two.
+    heads: Vec<Slot>,
+    /// How many are filed.
+    filed: usize,
+    /// How many of them under their path.
+    on_paths: usize,
     records: Vec<Record>,
     free: Vec<Slot>,
     /// Records that are pending creates of a session's ephemerals.
@@ -79,59 +96,85 @@ pub struct PendingView {
 impl PendingView {
     /// A view without pending changes.
     pub fn new() -> PendingView {
-        PendingView::default()
+        PendingView {
+            heads: vec![END; CHAINS],
+            filed: 0,
+            on_paths: 0,
+            records: Vec::new(),
+            free: Vec::new(),
+            ephemerals: FixedMap::default(),
+            undo: None,
+        }
     }
 
     /// Number of records.
     pub fn len(&self) -> usize {
-        self.by_node.len() + self.by_path.len()
+        self.filed
     }
 
     /// Whether the view equals the tree.
     pub fn is_empty(&self) -> bool {
-        self.by_node.is_empty() && self.by_path.is_empty()
+        self.filed == 0
     }
 
+    fn chain_of(&self, hash: u64) -> usize {
+        hash as usize & (self.heads.len() - 1)
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, is_it: impl Fn(&Record) -> bool) -> Option<Slot> {
+        let mut at = self.heads[self.chain_of(hash)];
+        while at != END {
+            let record = &self.records[at as usize];
+            if is_it(record) {
+                return Some(at);
+            }
+            at = record.next;
+        }
+        None
+    }
+
+    #[inline]
     fn find_node(&self, node: NodeId) -> Option<Slot> {
-        let is_it = |&slot: &Slot| self.records[slot as usize].node == Some(node);
-        self.by_node.find(node_hash(node), is_it).copied()
+        self.find(node_hash(node), |record| record.node == Some(node))
     }
 
-    fn find_path(&self, hash: u64, path: &str) -> Option<Slot> {
-        if self.by_path.is_empty() {
+    #[inline]
+    fn find_path(&self, hash: u64, path: &[u8]) -> Option<Slot> {
+        if self.on_paths == 0 {
             return None;
         }
-        let is_it = |&slot: &Slot| {
-            let record = &self.records[slot as usize];
-            record.hash == hash && record.path == path
-        };
-        self.by_path.find(hash, is_it).copied()
+        self.find(hash, |record| {
+            record.hash == hash && record.node.is_none() && record.path.as_bytes() == path
+        })
     }
 
-    /// The path of a record that a transaction not yet released has touched.
-    pub fn path(&self, slot: Slot) -> &str {
-        self.records.get(slot as usize).map_or("", |record| &record.path)
-    }
-
-    /// The hash of such a record's path.
+    /// The hash of the path of a record that a transaction not yet released has touched.
     pub fn hash(&self, slot: Slot) -> u64 {
         self.records.get(slot as usize).map_or(0, |record| record.hash)
     }
 
     /// The node at `key`, if it will exist.
     pub fn get<'a>(&'a self, tree: &'a Tree, key: &PathKey<'_>) -> Option<Pending<'a>> {
-        if let Some(slot) = self.find_path(key.hash, canonical(key.path)) {
+        self.get_at(tree, key.hash, key.path.as_bytes())
+    }
+
+    /// As [`PendingView::get`], for bytes that may be no text: then they lead to no node.
+    pub fn get_at<'a>(&'a self, tree: &'a Tree, hash: u64, path: &[u8]) -> Option<Pending<'a>> {
+        let path = if path.is_empty() { b"/" } else { path };
+        if let Some(slot) = self.find_path(hash, path) {
             let record = &self.records[slot as usize];
             let acl = AclBytes::parse(&record.acl).unwrap_or(AclBytes::NOTHING);
             let place = Place { slot: Some(slot), node: None };
             return record.exists.then_some(Pending { view: record.view, acl, place });
         }
-        let node = tree.find(key)?;
+        let node = tree.find_at(hash, path)?;
         let slot = self.find_node(node);
         let view = match slot {
             Some(slot) => {
-                debug_assert_eq!(self.path(slot), canonical(key.path), "record of another node");
-                self.records[slot as usize].view
+                let record = &self.records[slot as usize];
+                debug_assert_eq!(record.hash, hash, "record of another node");
+                record.view
             }
             None => tree.view(node),
         };
@@ -140,11 +183,12 @@ impl PendingView {
         Some(Pending { view, acl, place: Place { slot, node: Some(node) } })
     }
 
-    /// Records that transaction `zxid` leaves the node that was found at `place` as `view`.
-    pub fn change(&mut self, place: Place, key: &PathKey<'_>, zxid: Zxid, view: NodeView) -> Slot {
+    /// Records that transaction `zxid` leaves the node that was found at `place` as `view`. `hash`
+    /// is that of its path.
+    pub fn change(&mut self, place: Place, hash: u64, zxid: Zxid, view: NodeView) -> Slot {
         let slot = match place.slot {
             Some(slot) => self.touch(slot),
-            None => self.add(key, place.node),
+            None => self.add(hash, place.node, ""),
         };
         let record = &mut self.records[slot as usize];
         record.zxid = zxid;
@@ -161,9 +205,14 @@ impl PendingView {
         view: NodeView,
         acl: AclBytes<'_>,
     ) -> Slot {
-        let place = Place { slot: self.find_path(key.hash, canonical(key.path)), node: None };
-        let slot = self.change(place, key, zxid, view);
+        let slot = match self.find_path(key.hash, key.path.as_bytes()) {
+            Some(slot) => self.touch(slot),
+            None => self.add(key.hash, None, key.path),
+        };
         let record = &mut self.records[slot as usize];
+        record.zxid = zxid;
+        record.exists = true;
+        record.view = view;
         record.acl.clear();
         record.acl.extend_from_slice(acl.bytes());
         slot
@@ -173,11 +222,14 @@ impl PendingView {
     pub fn delete(&mut self, place: Place, key: &PathKey<'_>, zxid: Zxid) -> Slot {
         let slot = match place.slot {
             Some(slot) => self.touch(slot),
-            None => self.add(key, None),
+            None => self.add(key.hash, None, key.path),
         };
         if self.records[slot as usize].node.is_some() {
             self.unlink(slot);
-            self.records[slot as usize].node = None;
+            let record = &mut self.records[slot as usize];
+            record.node = None;
+            record.path.clear();
+            record.path.push_str(key.path);
             self.link(slot);
         }
         let record = &mut self.records[slot as usize];
@@ -194,28 +246,31 @@ impl PendingView {
         slot
     }
 
-    fn add(&mut self, key: &PathKey<'_>, node: Option<NodeId>) -> Slot {
+    fn add(&mut self, hash: u64, node: Option<NodeId>, path: &str) -> Slot {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
                 self.records.push(Record {
                     hash: 0,
-                    path: String::new(),
                     zxid: Zxid::ZERO,
                     exists: false,
                     node: None,
+                    next: END,
                     view: fresh_view(0, -1),
+                    path: String::new(),
                     acl: Vec::new(),
                 });
                 u32::try_from(self.records.len() - 1).expect("fewer than 2^32 pending changes")
             }
         };
         let record = &mut self.records[slot as usize];
-        record.hash = key.hash;
-        record.path.clear();
-        record.path.push_str(canonical(key.path));
+        record.hash = hash;
         record.node = node;
-        record.acl.clear();
+        if node.is_none() {
+            record.path.clear();
+            record.path.push_str(path);
+            record.acl.clear();
+        }
         self.link(slot);
         if let Some(undo) = &mut self.undo {
             undo.push(Undo::Added(slot));
@@ -224,28 +279,52 @@ impl PendingView {
     }
 
     /// Files a record.
+    #[inline]
     fn link(&mut self, slot: Slot) {
-        let records = &self.records;
-        match records[slot as usize].node {
-            Some(node) => {
-                let hash_of = |&slot: &Slot| records[slot as usize].node.map_or(0, node_hash);
-                self.by_node.insert_unique(node_hash(node), slot, hash_of);
-            }
-            None => {
-                let hash_of = |&slot: &Slot| records[slot as usize].hash;
-                self.by_path.insert_unique(hash_of(&slot), slot, hash_of);
+        if self.filed == self.heads.len() {
+            self.add_chains();
+        }
+        self.filed += 1;
+        self.on_paths += usize::from(self.records[slot as usize].node.is_none());
+        self.chain(slot);
+    }
+
+    #[inline]
+    fn chain(&mut self, slot: Slot) {
+        let record = &mut self.records[slot as usize];
+        let at = record.filed_at() as usize & (self.heads.len() - 1);
+        record.next = std::mem::replace(&mut self.heads[at], slot);
+    }
+
+    fn add_chains(&mut self) {
+        let more = self.heads.len() * 2;
+        for head in std::mem::replace(&mut self.heads, vec![END; more]) {
+            let mut at = head;
+            while at != END {
+                let next = self.records[at as usize].next;
+                self.chain(at);
+                at = next;
             }
         }
     }
 
     /// Takes a record out of where it is filed. Returns whether it was there.
     fn unlink(&mut self, slot: Slot) -> bool {
-        let record = &self.records[slot as usize];
-        let found = match record.node {
-            Some(node) => self.by_node.find_entry(node_hash(node), |&other| other == slot),
-            None => self.by_path.find_entry(record.hash, |&other| other == slot),
-        };
-        found.map(|entry| entry.remove()).is_ok()
+        let Record { next, node, .. } = self.records[slot as usize];
+        let head = self.chain_of(self.records[slot as usize].filed_at());
+        let mut at = self.heads[head];
+        if at == slot {
+            self.heads[head] = next;
+        } else {
+            while at != END && self.records[at as usize].next != slot {
+                at = self.records[at as usize].next;
+            }
+            let Some(before) = self.records.get_mut(at as usize) else { return false };
+            before.next = next;
+        }
+        self.filed -= 1;
+        self.on_paths -= usize::from(node.is_none());
+        true
     }
 
     /// Notes that the record at `slot` is a pending ephemeral create of `session`.
@@ -338,11 +417,6 @@ pub(super) fn fresh_view(owner: i64, data_len: i32) -> NodeView {
         acl: AclId::OPEN,
         data_len,
     }
-}
-
-/// The root's alias is the empty string; records know it as `/`.
-fn canonical(path: &str) -> &str {
-    if path.is_empty() { "/" } else { path }
 }
 
 /// Node numbers are dense, so that spreading them is enough.

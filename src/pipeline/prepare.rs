@@ -11,8 +11,7 @@ use crate::base::{PathKey, SessionId, Zxid, validate_path};
 use crate::tree::{ApplyHint, NodeView, Tree};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
-    PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_buffer, put_create_txn, put_i32,
-    put_str,
+    PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_create_txn, put_i32, put_str,
 };
 
 use super::pending::{PendingView, Place, Slot, fresh_view};
@@ -120,8 +119,8 @@ impl Preparer<'_> {
         if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
-    fn change(&mut self, place: Place, key: &PathKey<'_>, view: NodeView) {
-        let slot = self.pending.change(place, key, self.zxid, view);
+    fn change(&mut self, place: Place, hash: u64, view: NodeView) {
+        let slot = self.pending.change(place, hash, self.zxid, view);
         self.touched.push(slot);
     }
 
@@ -182,7 +181,7 @@ impl Preparer<'_> {
         if self.options.is_session_owner(parent.owner) {
             return Err(ErrorCode::NoChildrenForEphemerals);
         }
-        self.check_quota(&key, 1, request.data.map_or(0, <[u8]>::len) as i64)?;
+        self.check_quota(path.as_bytes(), 1, request.data.map_or(0, <[u8]>::len) as i64)?;
         if path.starts_with("/zookeeper/quota/zookeeper_") {
             // A quota on the root kills Apache servers.
             return Err(ErrorCode::BadArguments);
@@ -206,7 +205,7 @@ impl Preparer<'_> {
             ttl: if kind == TxnType::CreateTtl { request.ttl } else { 0 },
         };
         put_create_txn(body, kind, &txn);
-        self.change(parent_place, &parent_key, parent);
+        self.change(parent_place, parent_key.hash, parent);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         let slot = self.pending.create(&key, self.zxid, fresh_view(owner, data_len), acl);
         self.touched.push(slot);
@@ -222,13 +221,14 @@ impl Preparer<'_> {
         Ok(kind)
     }
 
-    /// Refuses what leaves more in use than a hard limit of the deepest quota above `key` allows,
+    /// Refuses what leaves more in use than a hard limit of the deepest quota above `path` allows,
     /// even if it makes it less. A limit of which nothing is known to be used is not enforced.
-    fn check_quota(&self, key: &PathKey<'_>, count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    fn check_quota(&self, path: &[u8], count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.options.enforce_quota || (count == 0 && bytes == 0) {
             return Ok(());
         }
-        let Some(quota) = self.tree.quota(key) else { return Ok(()) };
+        let path = str::from_utf8(path).map_err(|_| ErrorCode::BadArguments)?;
+        let Some(quota) = self.tree.quota(path) else { return Ok(()) };
         let Some(usage) = quota.usage else { return Ok(()) };
         let over = |limit: i64, used: i64, more: i64| {
             limit > -1 && more != 0 && used.saturating_add(more) > limit
@@ -240,7 +240,7 @@ impl Preparer<'_> {
             return Err(ErrorCode::QuotaExceeded);
         }
         if over(limits.count, usage.count, count) || over(limits.bytes, usage.bytes, bytes) {
-            log::warn!("soft quota of {} exceeded by {}", quota.prefix, key.path);
+            log::warn!("soft quota of {} exceeded by {path}", quota.prefix);
         }
         Ok(())
     }
@@ -265,7 +265,7 @@ impl Preparer<'_> {
         }
         put_str(body, path);
         parent.num_children -= 1;
-        self.change(parent_place, &parent_key, parent);
+        self.change(parent_place, parent_key.hash, parent);
         self.remove(place, &key);
         Ok(TxnType::Delete)
     }
@@ -286,7 +286,7 @@ impl Preparer<'_> {
         let (mut parent, parent_place) = (parent.view, parent.place);
         put_str(body, path);
         parent.num_children -= 1;
-        self.change(parent_place, &parent_key, parent);
+        self.change(parent_place, parent_key.hash, parent);
         self.remove(place, &key);
         Ok(TxnType::DeleteContainer)
     }
@@ -294,28 +294,28 @@ impl Preparer<'_> {
     /// setData.
     pub fn set_data(&mut self, request: &SetData<'_>, body: &mut Vec<u8>) -> Outcome {
         // Unlike elsewhere, a null path is only one more invalid path here.
-        let path = request.path.as_deref().unwrap_or_default();
+        let path = request.path.unwrap_or_default();
         if path.is_empty() {
             return Err(ErrorCode::BadArguments);
         }
-        let key = self.key(path);
+        let hash = self.tree.hasher().path_bytes(path);
         // Any other path that leads to a node is valid, so only a miss needs the closer look.
-        let Some(node) = self.pending.get(self.tree, &key) else {
-            validate_path(path).map_err(|_| ErrorCode::BadArguments)?;
+        let Some(node) = self.pending.get_at(self.tree, hash, path) else {
+            let path = String::from_utf8_lossy(path);
+            validate_path(&path).map_err(|_| ErrorCode::BadArguments)?;
             return Err(ErrorCode::NoNode);
         };
         self.require(node.acl, Perms::WRITE)?;
         let (mut view, place) = (node.view, node.place);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
-        self.check_quota(&key, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
+        self.check_quota(path, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
         view.version = check_version(request.version, view.version)?;
         view.data_len = data_len;
-        put_str(body, path);
-        put_buffer(body, request.data);
+        body.extend_from_slice(request.encoded);
         put_i32(body, view.version);
-        self.change(place, &key, view);
+        self.change(place, hash, view);
         if let Some(node) = place.node {
-            *self.hint = Some(ApplyHint { hash: key.hash, node });
+            *self.hint = Some(ApplyHint { hash, node });
         }
         Ok(TxnType::SetData)
     }
@@ -346,7 +346,7 @@ impl Preparer<'_> {
         put_str(body, path);
         body.extend_from_slice(acl.bytes());
         put_i32(body, view.aversion);
-        self.change(place, &key, view);
+        self.change(place, key.hash, view);
         Ok(TxnType::SetAcl)
     }
 
@@ -413,7 +413,7 @@ impl Preparer<'_> {
             if let Some(parent) = self.pending.get(self.tree, &parent_key) {
                 let (mut view, place) = (parent.view, parent.place);
                 view.num_children -= 1;
-                self.change(place, &parent_key, view);
+                self.change(place, parent_key.hash, view);
             }
             if let Some(place) = self.pending.get(self.tree, &key).map(|node| node.place) {
                 self.remove(place, &key);

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
-use crate::base::{Now, PathHasher, SessionId, Zxid};
+use crate::base::{Now, PathHasher, PathKey, SessionId, Zxid};
 use crate::pipeline::Slot;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
     EventType, Perms, Reader, SetDataTxn, Stat, Txn, TxnHeader, TxnType, begin_reply, end_frame,
-    put_multi_end, put_multi_error, put_multi_header, put_notification, put_str,
+    put_multi_end, put_multi_error, put_multi_header, put_notification, put_stat_reply, put_str,
 };
 
 use super::client::{Client, Clients};
@@ -49,13 +49,15 @@ impl ApplySink for Deliver<'_> {
             ChangeKind::Deleted => watch::Change::Deleted,
             ChangeKind::DataChanged => watch::Change::DataChanged,
         };
-        let written = change.key.path.len() + change.bytes;
-        stats.bytes_written.record(change.key.path.as_bytes(), written as u64);
+        let written = change.path.len() + change.bytes;
+        stats.bytes_written.record(change.path, written as u64);
         if self.watches.is_empty() {
             return;
         }
+        let Ok(path) = str::from_utf8(change.path) else { return };
+        let key = PathKey { path, hash: change.hash };
         let mut fired = [0; 4];
-        self.watches.fire(kind, &change.key, &self.hasher, &mut |conn, event, path| {
+        self.watches.fire(kind, &key, &self.hasher, &mut |conn, event, path| {
             let Some(client) = clients.get_mut(conn) else { return };
             fired[event as usize - 1] += 1;
             let acl = match event {
@@ -200,9 +202,7 @@ impl Replica {
         };
         let applied = match (proposal.hint, header.kind) {
             (Some(hint), TxnType::SetData) => {
-                // The pending record has the path already checked to be text.
-                let path = self.pending.path(proposal.touched[0]);
-                let set = SetDataTxn::decode_known(path, &mut r).map_err(|e| e.to_string())?;
+                let set = SetDataTxn::decode_known(&mut r).map_err(|e| e.to_string())?;
                 Applied::SetData(self.tree.apply_set_data_at(&header, &set, hint, &mut sink))
             }
             (hint, kind) => {
@@ -224,15 +224,15 @@ impl Replica {
                 self.session_created(now, header.session, timeout_ms, &proposal, fx)
             }
             Applied::CloseSession => self.session_closed(now, header.session, &proposal, fx),
-            Applied::SetData(stat) => {
-                self.answer(now, 0, &proposal, fx, |out| stat.encode_into(out))
-            }
+            Applied::SetData(stat) => self.answer(now, 0, &proposal, fx, |out| {
+                put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
+            }),
             Applied::Done => self.answer_result(now, &proposal, fx),
             Applied::Multi => {
                 put_multi_end(&mut self.result);
                 self.answer_result(now, &proposal, fx)
             }
-            Applied::Error(err) => self.answer(now, err, &proposal, fx, |_| {}),
+            Applied::Error(err) => self.answer_empty(now, err, &proposal, fx),
         };
         if is_owed_more && let Some(conn) = proposal.conn {
             self.drain_deferred(now, conn, fx);
@@ -290,7 +290,7 @@ impl Replica {
         self.sessions.remove(session);
         let asker = proposal.conn.filter(|&conn| self.clients.get(conn).is_some());
         let bound = self.session_conns.get(&session).copied();
-        let is_owed_more = self.answer(now, 0, proposal, fx, |_| {});
+        let is_owed_more = self.answer_empty(now, 0, proposal, fx);
         if let Some(conn) = asker.or(bound) {
             self.close(conn, CloseHow::AfterFlush, fx);
         }
@@ -301,13 +301,26 @@ impl Replica {
     /// connection waits for more.
     fn answer_result(&mut self, now: Now, proposal: &Proposal, fx: &mut Effects) -> bool {
         let result = std::mem::take(&mut self.result);
-        let is_owed_more = self.answer(now, 0, proposal, fx, |out| out.extend_from_slice(&result));
+        let is_owed_more = self.answer(now, 0, proposal, fx, |out| {
+            let start = begin_reply(out, proposal.xid, proposal.zxid, 0);
+            out.extend_from_slice(&result);
+            end_frame(out, start);
+        });
         self.result = result;
         is_owed_more
     }
 
-    /// Replies to whoever asked for the transaction with what `body` writes. Returns whether the
+    /// Replies to whoever asked for the transaction with nothing but `err`. Returns whether the
     /// connection waits for more.
+    fn answer_empty(&mut self, now: Now, err: i32, proposal: &Proposal, fx: &mut Effects) -> bool {
+        self.answer(now, err, proposal, fx, |out| {
+            let start = begin_reply(out, proposal.xid, proposal.zxid, err);
+            end_frame(out, start);
+        })
+    }
+
+    /// Replies to whoever asked for the transaction with the frame that `write` appends. Returns
+    /// whether the connection waits for more.
     #[inline]
     fn answer(
         &mut self,
@@ -315,16 +328,12 @@ impl Replica {
         err: i32,
         proposal: &Proposal,
         fx: &mut Effects,
-        body: impl FnOnce(&mut Vec<u8>),
+        write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         let Some(conn) = proposal.conn else { return false };
         let Some(client) = self.clients.get_mut(conn) else { return false };
         let before = fx.bytes.len();
-        fx.send(conn, |out| {
-            let start = begin_reply(out, proposal.xid, proposal.zxid, err);
-            body(out);
-            end_frame(out, start);
-        });
+        fx.send(conn, write);
         self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;
         client.stats.sent += 1;

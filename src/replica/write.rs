@@ -28,15 +28,14 @@ impl Replica {
         let r = &mut Reader::new(request.body());
         let decoded = match request.op {
             OpCode::SetData => SetData::decode_from(r).map(|set| {
-                let path = set.path.as_deref();
-                self.transact(request, path, fx, |p, entry| p.set_data(&set, entry));
+                self.transact(request, set.path, fx, |p, entry| p.set_data(&set, entry));
             }),
             OpCode::Delete => PathVersion::decode_from(r).map(|delete| {
-                let path = delete.path.as_deref();
+                let path = delete.path.as_deref().map(str::as_bytes);
                 self.transact(request, path, fx, |p, entry| p.delete(&delete, entry));
             }),
             OpCode::SetAcl => SetAcl::decode_from(r).map(|set| {
-                let path = set.path.as_deref();
+                let path = set.path.as_deref().map(str::as_bytes);
                 self.transact(request, path, fx, |p, entry| p.set_acl(&set, entry));
             }),
             OpCode::Multi => self.multi(request, r),
@@ -48,7 +47,7 @@ impl Replica {
                 self.transact(request, None, fx, |_, _| Err(code));
             }),
             op => Create::decode_from(r, op).map(|create| {
-                let path = create.path.as_deref();
+                let path = create.path.as_deref().map(str::as_bytes);
                 self.transact(request, path, fx, |p, entry| p.create(op, &create, entry));
             }),
         };
@@ -65,7 +64,7 @@ impl Replica {
     fn transact(
         &mut self,
         request: &Request<'_>,
-        path: Option<&str>,
+        path: Option<&[u8]>,
         fx: &mut Effects,
         prepare: impl FnOnce(&mut Preparer<'_>, &mut Vec<u8>) -> Outcome,
     ) {
@@ -176,7 +175,7 @@ impl Replica {
         for some in ops.chunks(FETCH) {
             let paths = some.iter().filter_map(MultiOp::path);
             self.ahead_hashes.clear();
-            self.ahead_hashes.extend(paths.map(|path| self.tree.key(path).hash));
+            self.ahead_hashes.extend(paths.map(|path| self.tree.hasher().path_bytes(path)));
             self.tree.touch_paths(&self.ahead_hashes);
         }
         let client = self.clients.get(conn).map(|client| (client.session, &client.identities));
@@ -272,10 +271,10 @@ fn allows(
     auth: &Auth,
     tree: &Tree,
     op: OpCode,
-    path: Option<&str>,
+    path: Option<&[u8]>,
     identities: &Identities,
 ) -> bool {
-    let Some(path) = path else { return true };
+    let Some(Ok(path)) = path.map(str::from_utf8) else { return true };
     let parent = match path.rsplit_once('/') {
         Some(("", _)) => "/",
         Some((parent, _)) => parent,

@@ -59,8 +59,10 @@ pub enum ChangeKind {
 pub struct Change<'a> {
     /// What happened.
     pub kind: ChangeKind,
-    /// Where.
-    pub key: PathKey<'a>,
+    /// Where; text.
+    pub path: &'a [u8],
+    /// Hash of the path.
+    pub hash: u64,
     /// ACL of the node; of a deleted one, its last.
     pub acl: AclId,
     /// ACL of its parent; the root counts as its own parent.
@@ -76,7 +78,7 @@ pub struct OpResult<'a> {
     pub kind: TxnType,
     /// 0 or the error code.
     pub err: i32,
-    /// Path it was about; empty for session and error transactions.
+    /// Path it was about; empty for setData, session and error transactions.
     pub path: &'a str,
     /// Stat right after the operation, for create, setData and setACL.
     pub stat: Option<Stat>,
@@ -122,8 +124,7 @@ impl Tree {
     ) -> Stat {
         self.acls.release();
         assert!(self.is_named(hint.node, txn.path), "the hint names another node");
-        let key = PathKey { path: txn.path, hash: hint.hash };
-        let stat = self.set_data_of(hint.node, key, header, txn, sink);
+        let stat = self.set_data_of(hint.node, hint.hash, header, txn, sink);
         self.log_digest(header.zxid.0, ApplyMode::Live);
         stat
     }
@@ -139,7 +140,10 @@ impl Tree {
     ) {
         self.acls.release();
         let key = PathKey { path: txn.path, hash: hint.hash };
-        assert!(self.is_named(hint.node, key.parent_path()), "the hint names another parent");
+        assert!(
+            self.is_named(hint.node, key.parent_path().as_bytes()),
+            "the hint names another parent"
+        );
         let stat = self.create_below(hint.node, key, header, header.kind, txn, sink);
         sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });
         self.log_digest(header.zxid.0, ApplyMode::Live);
@@ -191,7 +195,7 @@ impl Tree {
                 let key = self.hasher.key(path);
                 (*path, self.apply_delete(header.zxid.0, &key, sink))
             }
-            Txn::SetData(set) => (set.path, self.apply_set_data(header, set, sink)),
+            Txn::SetData(set) => ("", self.apply_set_data(header, set, sink)),
             Txn::SetAcl(set) => (set.path, self.apply_set_acl(set)),
             Txn::Check { path, .. } => (*path, Ok(None)),
             Txn::CreateSession { .. } => ("", Ok(None)),
@@ -269,11 +273,12 @@ impl Tree {
         self.note_child_created(parent, key.parent_path(), txn.parent_cversion, zxid);
         self.quota_node_created(&key);
         let len = txn.data.map_or(0, <[u8]>::len) as i64;
-        self.count_for_quota(txn.path, 1, len);
+        self.count_for_quota(txn.path.as_bytes(), 1, len);
         let stat = self.stat(id);
         let parent_acl = self.acl(parent);
         let (kind, bytes) = (ChangeKind::Created, len as usize);
-        sink.change(&self.acls, Change { kind, key, acl, parent_acl, bytes });
+        let (path, hash) = (key.path.as_bytes(), key.hash);
+        sink.change(&self.acls, Change { kind, path, hash, acl, parent_acl, bytes });
         stat
     }
 
@@ -314,10 +319,10 @@ impl Tree {
         let len = self.data(id).map_or(0, <[u8]>::len) as i64;
         self.remove(key, id.0);
         self.quota_node_deleted(key.path);
-        self.count_for_quota(key.path, -1, -len);
+        self.count_for_quota(key.path.as_bytes(), -1, -len);
         let parent_acl = self.acl(parent);
-        let kind = ChangeKind::Deleted;
-        sink.change(&self.acls, Change { kind, key: *key, acl, parent_acl, bytes: 0 });
+        let (kind, path, hash) = (ChangeKind::Deleted, key.path.as_bytes(), key.hash);
+        sink.change(&self.acls, Change { kind, path, hash, acl, parent_acl, bytes: 0 });
         Ok(None)
     }
 
@@ -327,15 +332,15 @@ impl Tree {
         txn: &SetDataTxn<'_>,
         sink: &mut S,
     ) -> Outcome {
-        let key = self.hasher.key(txn.path);
-        let id = self.find(&key).ok_or(ErrorCode::NoNode)?;
-        Ok(Some(self.set_data_of(id, key, header, txn, sink)))
+        let hash = self.hasher.path_bytes(txn.path);
+        let id = self.find_at(hash, txn.path).ok_or(ErrorCode::NoNode)?;
+        Ok(Some(self.set_data_of(id, hash, header, txn, sink)))
     }
 
     fn set_data_of<S: ApplySink>(
         &mut self,
         id: NodeId,
-        key: PathKey<'_>,
+        hash: u64,
         header: &TxnHeader,
         txn: &SetDataTxn<'_>,
         sink: &mut S,
@@ -347,8 +352,8 @@ impl Tree {
         self.count_for_quota(txn.path, 0, bytes as i64 - before);
         let node = self.node(id.0);
         let (acl, parent_acl) = (node.acl, self.node(node.parent).acl);
-        let kind = ChangeKind::DataChanged;
-        sink.change(&self.acls, Change { kind, key, acl, parent_acl, bytes });
+        let (kind, path) = (ChangeKind::DataChanged, txn.path);
+        sink.change(&self.acls, Change { kind, path, hash, acl, parent_acl, bytes });
         self.shown(id, &stat)
     }
 

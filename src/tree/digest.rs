@@ -22,7 +22,7 @@ pub fn is_digested(path: &str) -> bool {
 
 /// Digest of one node; `"/"` and `""` are the root.
 pub fn node_digest(path: &str, data: Option<&[u8]>, stat: &PersistedStat) -> u64 {
-    u64::from(node_crc(&zero_crc(), path, data.unwrap_or_default(), stat))
+    u64::from(node_crc(&zero_crc(), path.as_bytes(), data.unwrap_or_default(), stat))
 }
 
 /// A hasher whose register is zero: making one looks at the CPU's features each time.
@@ -49,11 +49,11 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
 /// front to whole steps.
 pub(super) fn node_crc(
     zero: &crc32fast::Hasher,
-    path: &str,
+    path: &[u8],
     data: &[u8],
     stat: &PersistedStat,
 ) -> u32 {
-    let path = if path == "/" { &[] } else { path.as_bytes() };
+    let path = if path == b"/" { &[] } else { path };
     let len = path.len() + data.len() + TAIL;
     if len > GATHER_MAX {
         return finish_crc(prefix_crc(path, data), stat);

@@ -44,8 +44,9 @@ impl Tree {
         }
     }
 
+    /// As [`Tree::find_bytes`], where the hash is at hand.
     #[inline]
-    fn find_at(&self, hash: u64, path: &[u8]) -> Option<NodeId> {
+    pub fn find_at(&self, hash: u64, path: &[u8]) -> Option<NodeId> {
         if matches!(path, b"" | b"/") {
             return Some(NodeId::ROOT);
         }
@@ -53,11 +54,11 @@ impl Tree {
     }
 
     /// Whether the node's own name is the last component of `path`.
-    pub(super) fn is_named(&self, id: NodeId, path: &str) -> bool {
+    pub(super) fn is_named(&self, id: NodeId, path: &[u8]) -> bool {
         let node = self.nodes.get(id.0);
         let name = &self.blobs.get(node.blob, node.blob_len())[..node.name_len()];
         let at = path.len().checked_sub(name.len());
-        at.is_some_and(|at| is_same(&path.as_bytes()[at..], name))
+        at.is_some_and(|at| is_same(&path[at..], name))
     }
 
     /// Brings what a coming apply or read of these nodes needs nearer. All the nodes are asked for

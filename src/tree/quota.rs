@@ -104,9 +104,9 @@ fn is_counted(path: &str) -> bool {
 }
 
 impl Tree {
-    /// The quota of the deepest prefix of `key` that has one.
-    pub fn quota(&self, key: &PathKey<'_>) -> Option<Quota<'_>> {
-        let (prefix, paths) = self.governing(key.path)?;
+    /// The quota of the deepest prefix of `path` that has one.
+    pub fn quota(&self, path: &str) -> Option<Quota<'_>> {
+        let (prefix, paths) = self.governing(path)?;
         let read = |path: &str| {
             let node = self.find(&self.key(path))?;
             Some(self.data(node).map_or(QuotaValues::UNSET, QuotaValues::parse))
@@ -174,11 +174,13 @@ impl Tree {
 
     /// Adds to the usage of the quota that governs `path`. Silent: no stat field changes.
     #[inline]
-    pub(super) fn count_for_quota(&mut self, path: &str, count: i64, bytes: i64) {
+    pub(super) fn count_for_quota(&mut self, path: &[u8], count: i64, bytes: i64) {
         if self.quotas.prefixes.is_empty() || (count == 0 && bytes == 0) {
             return;
         }
-        self.add_usage(path, count, bytes);
+        if let Ok(path) = str::from_utf8(path) {
+            self.add_usage(path, count, bytes);
+        }
     }
 
     fn add_usage(&mut self, path: &str, count: i64, bytes: i64) {

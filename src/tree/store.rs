@@ -513,7 +513,7 @@ impl Tree {
         self.node_count += 1;
         self.data_size += (key.path.len() + bytes.len()) as u64;
         if self.options.digest && digested != 0 {
-            let crc = node_crc(&self.zero_crc, key.path, bytes, stat);
+            let crc = node_crc(&self.zero_crc, key.path.as_bytes(), bytes, stat);
             self.node_mut(id).crc = crc;
             self.digest = self.digest.wrapping_add(u64::from(crc));
         }
@@ -629,7 +629,7 @@ impl Tree {
         if self.options.digest && node.has(DIGESTED) {
             let data = &self.blobs.get(node.blob, node.blob_len())[node.name_len()..];
             let ext = (node.ext != NONE).then(|| self.exts.get_mut(node.ext));
-            let crc = share(&self.zero_crc, ext, path, data, &stat);
+            let crc = share(&self.zero_crc, ext, path.as_bytes(), data, &stat);
             replace_share(&mut self.digest, &mut node.crc, crc);
         }
     }
@@ -638,7 +638,7 @@ impl Tree {
     pub(super) fn refresh_digest_to(
         &mut self,
         id: u32,
-        path: &str,
+        path: &[u8],
         data: &[u8],
         stat: &PersistedStat,
     ) {
@@ -664,7 +664,7 @@ impl Tree {
             let len = self.node(leaf).data_size() as i64;
             self.remove_leaf(&self.hasher.key(&path), leaf);
             self.quota_node_deleted(&path);
-            self.count_for_quota(&path, -1, -len);
+            self.count_for_quota(path.as_bytes(), -1, -len);
         }
         self.remove_leaf(key, id);
     }
@@ -731,14 +731,14 @@ impl Tree {
 fn share(
     zero: &crc32fast::Hasher,
     ext: Option<&mut Ext>,
-    path: &str,
+    path: &[u8],
     data: &[u8],
     stat: &PersistedStat,
 ) -> u32 {
     match ext {
         Some(ext) if ext.prefix_crc.is_some() || ext.children.len() != 0 => {
-            let path = if path == "/" { "" } else { path };
-            let prefix = ext.prefix_crc.get_or_insert_with(|| prefix_crc(path.as_bytes(), data));
+            let path = if path == b"/" { b"" } else { path };
+            let prefix = ext.prefix_crc.get_or_insert_with(|| prefix_crc(path, data));
             finish_crc(*prefix, stat)
         }
         _ => node_crc(zero, path, data, stat),

@@ -22,7 +22,7 @@ pub use jute::{DecodeError, Reader, put_bool, put_buffer, put_i32, put_i64, put_
 pub use op::{CreateMode, OpCode, XID_AUTH, XID_NOTIFICATION, XID_PING, XID_SET_WATCHES};
 pub use reply::{
     EventType, FrameStart, begin_frame, begin_reply, end_frame, put_error_reply, put_multi_end,
-    put_multi_error, put_multi_header, put_notification,
+    put_multi_error, put_multi_header, put_notification, put_stat_reply,
 };
 pub use request::{
     AddWatch, Auth, CheckVersion, Create, MultiOp, MultiOps, PathVersion, PathWatch, Reconfig,

@@ -2,7 +2,7 @@
 
 use crate::base::{Xid, Zxid};
 
-use super::{ErrorCode, XID_NOTIFICATION, put_bool, put_i32, put_i64, put_str};
+use super::{ErrorCode, Stat, XID_NOTIFICATION, put_bool, put_i32, put_i64, put_str};
 
 /// Where a frame under construction began; see [`begin_frame`].
 #[derive(Clone, Copy, Debug)]
@@ -41,6 +41,18 @@ pub fn begin_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: i32) -> FrameSt
 pub fn put_error_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode) {
     let start = begin_reply(out, xid, zxid, err.code());
     end_frame(out, start);
+}
+
+/// Appends a whole reply frame of a success that returns a stat.
+#[inline]
+pub fn put_stat_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, stat: &Stat) {
+    const HEAD: usize = 20;
+    let mut b = [0u8; HEAD + Stat::SIZE];
+    b[0..4].copy_from_slice(&((HEAD - 4 + Stat::SIZE) as u32).to_be_bytes());
+    b[4..8].copy_from_slice(&xid.0.to_be_bytes());
+    b[8..16].copy_from_slice(&zxid.0.to_be_bytes());
+    b[HEAD..].copy_from_slice(&stat.to_bytes());
+    out.extend_from_slice(&b);
 }
 
 /// Watch event types that travel (`Watcher.Event.EventType`); the others are made inside clients.

@@ -61,20 +61,26 @@ impl<'a> Create<'a> {
     }
 }
 
-/// setData.
+/// setData. What leads to a node is text, so the path is left as it came.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
 pub struct SetData<'a> {
-    pub path: Option<Cow<'a, str>>,
+    pub path: Option<&'a [u8]>,
     pub data: Option<&'a [u8]>,
     /// Expected data version; -1 for any.
     pub version: i32,
+    /// Path and data as they are encoded, which is how the transaction begins too.
+    pub encoded: &'a [u8],
 }
 
 impl<'a> SetData<'a> {
     /// Reads the record.
+    #[inline]
     pub fn decode_from(r: &mut Reader<'a>) -> Result<SetData<'a>, DecodeError> {
-        Ok(SetData { path: r.text("path")?, data: r.buffer("data")?, version: r.i32("version")? })
+        let from = r.rest();
+        let (path, data) = (r.buffer("path")?, r.buffer("data")?);
+        let encoded = &from[..from.len() - r.remaining()];
+        Ok(SetData { path, data, version: r.i32("version")?, encoded })
     }
 }
 
@@ -249,15 +255,15 @@ impl MultiOp<'_> {
         matches!(self, MultiOp::GetData(_) | MultiOp::GetChildren(_))
     }
 
-    /// The path; `None` if it is null.
-    pub fn path(&self) -> Option<&str> {
+    /// The path, which may be no text; `None` if it is null.
+    pub fn path(&self) -> Option<&[u8]> {
         let path = match self {
+            MultiOp::SetData(set) => return set.path,
             MultiOp::Create(_, create) => &create.path,
             MultiOp::Delete(request) | MultiOp::Check(request) => &request.path,
-            MultiOp::SetData(set) => &set.path,
             MultiOp::GetData(path) | MultiOp::GetChildren(path) => path,
         };
-        path.as_deref()
+        path.as_deref().map(str::as_bytes)
     }
 }
 

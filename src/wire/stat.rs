@@ -29,6 +29,12 @@ impl Stat {
 
     /// Appends the record.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_bytes());
+    }
+
+    /// The record.
+    #[inline]
+    pub fn to_bytes(&self) -> [u8; Stat::SIZE] {
         let mut b = [0u8; Stat::SIZE];
         b[0..8].copy_from_slice(&self.czxid.to_be_bytes());
         b[8..16].copy_from_slice(&self.mzxid.to_be_bytes());
@@ -41,7 +47,7 @@ impl Stat {
         b[52..56].copy_from_slice(&self.data_length.to_be_bytes());
         b[56..60].copy_from_slice(&self.num_children.to_be_bytes());
         b[60..68].copy_from_slice(&self.pzxid.to_be_bytes());
-        out.extend_from_slice(&b);
+        b
     }
 
     /// Reads the record.

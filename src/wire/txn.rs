@@ -125,17 +125,18 @@ pub struct CreateTxn<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
 pub struct SetDataTxn<'a> {
-    pub path: &'a str,
+    /// Text.
+    pub path: &'a [u8],
     pub data: Option<&'a [u8]>,
     /// The new version.
     pub version: i32,
 }
 
 impl<'a> SetDataTxn<'a> {
-    /// Reads the body of a transaction whose path is known to be `path`.
-    pub fn decode_known(path: &'a str, r: &mut Reader<'a>) -> Result<SetDataTxn<'a>, DecodeError> {
-        let stored = r.buffer("path")?;
-        debug_assert_eq!(stored, Some(path.as_bytes()));
+    /// Reads the body of a transaction whose path is known to be text.
+    #[inline]
+    pub fn decode_known(r: &mut Reader<'a>) -> Result<SetDataTxn<'a>, DecodeError> {
+        let path = r.buffer("txn path")?.ok_or(DecodeError::Null("txn path"))?;
         Ok(SetDataTxn { path, data: r.buffer("data")?, version: r.i32("version")? })
     }
 }
@@ -283,7 +284,7 @@ impl<'a> Txn<'a> {
             }
             TxnType::Delete | TxnType::DeleteContainer => Txn::Delete { path: path(r)? },
             TxnType::SetData | TxnType::Reconfig => Txn::SetData(SetDataTxn {
-                path: path(r)?,
+                path: path(r)?.as_bytes(),
                 data: r.buffer("data")?,
                 version: r.i32("version")?,
             }),

@@ -91,7 +91,7 @@ fn writes_again(rng: &mut Rng) {
     match op {
         OpCode::SetData => {
             let Ok(set) = SetData::decode_from(&mut r) else { return };
-            put_text(&mut out, set.path.as_deref());
+            put_buffer(&mut out, set.path);
             put_buffer(&mut out, set.data);
             put_i32(&mut out, set.version);
             assert_eq!(SetData::decode_from(&mut Reader::new(&out)), Ok(set));
@@ -269,7 +269,7 @@ fn encode_txn(kind: TxnType, txn: &Txn<'_>, out: &mut Vec<u8>) {
         Txn::Create(create) => put_create_txn(out, kind, create),
         Txn::Delete { path } => put_str(out, path),
         Txn::SetData(set) => {
-            put_str(out, set.path);
+            put_buffer(out, Some(set.path));
             put_buffer(out, set.data);
             put_i32(out, set.version);
         }

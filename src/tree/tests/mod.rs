@@ -128,7 +128,8 @@ fn data_moves_between_size_classes() {
     let sizes = [0usize, 1, 13, 14, 15, 30, 2045, 2046, 2047, 2048, 5000, 5000, 10, 0, 70_000];
     for (n, size) in sizes.into_iter().enumerate() {
         let data = vec![n as u8; size];
-        let txn = Txn::SetData(SetDataTxn { path: "/a", data: Some(&data), version: n as i32 + 1 });
+        let txn =
+            Txn::SetData(SetDataTxn { path: b"/a", data: Some(&data), version: n as i32 + 1 });
         let head = header(n as i64 + 2, TxnType::SetData, 0);
         tree.apply(&head, &txn, ApplyMode::Live, &mut NoSink);
         let id = tree.find(&tree.key("/a")).unwrap();
@@ -157,7 +158,7 @@ fn quotas_count_their_subtree_and_survive_garbage() {
     let id = tree.find(&tree.key(stats)).unwrap();
     assert_eq!((tree.stat(id).mzxid, tree.stat(id).version), (5, 0));
     for path in ["/p", "/p/c", "/p/not/there"] {
-        let quota = tree.quota(&tree.key(path)).unwrap();
+        let quota = tree.quota(path).unwrap();
         assert_eq!(quota.prefix, "/p");
         let usage = quota.usage.unwrap();
         assert_eq!((usage.count, usage.bytes), (3, 11));
@@ -165,15 +166,15 @@ fn quotas_count_their_subtree_and_survive_garbage() {
         assert_eq!(quota.limits, expect);
         assert_eq!(expect.text().as_bytes(), limits);
     }
-    assert!(tree.quota(&tree.key("/pp")).is_none());
+    assert!(tree.quota("/pp").is_none());
     create(&mut tree, 8, "/zookeeper/quota/pp", b"");
     create(&mut tree, 9, "/zookeeper/quota/pp/zookeeper_limits", limits);
-    assert_eq!(tree.quota(&tree.key("/pp")).unwrap().usage, None);
+    assert_eq!(tree.quota("/pp").unwrap().usage, None);
     // A quota on the root would govern everything; Apache dies of it.
     create(&mut tree, 10, "/zookeeper/quota/zookeeper_limits", b"count=1");
     create(&mut tree, 11, "/zookeeper/quota/zookeeper_stats", b"mine");
     create(&mut tree, 12, "/q", b"");
-    assert!(tree.quota(&tree.key("/q")).is_none());
+    assert!(tree.quota("/q").is_none());
     assert_eq!(text(&tree, "/zookeeper/quota/zookeeper_stats"), "mine");
     for garbage in
         [&b""[..], b"=", b"count=x,,;bytes", b"\xff\xfe=1", b"count=99999999999999999999"]
@@ -219,7 +220,7 @@ fn the_reaper_sees_idle_containers_and_expired_ttls() {
 fn the_digest_log_keeps_every_128th_zxid_of_live_transactions() {
     let mut tree = Tree::new(OPTIONS);
     for zxid in 1..=128 * 1030 {
-        let txn = Txn::SetData(SetDataTxn { path: "/", data: None, version: 1 });
+        let txn = Txn::SetData(SetDataTxn { path: b"/", data: None, version: 1 });
         let mode = if zxid < 300 { ApplyMode::Replay } else { ApplyMode::Live };
         tree.apply(&header(zxid, TxnType::SetData, 0), &txn, mode, &mut NoSink);
         if zxid == 400 {
@@ -232,7 +233,7 @@ fn the_digest_log_keeps_every_128th_zxid_of_live_transactions() {
 
 fn tree_digest_at(zxid: i64) -> u64 {
     let mut tree = Tree::new(OPTIONS);
-    let txn = Txn::SetData(SetDataTxn { path: "/", data: None, version: 1 });
+    let txn = Txn::SetData(SetDataTxn { path: b"/", data: None, version: 1 });
     tree.apply(&header(zxid, TxnType::SetData, 0), &txn, ApplyMode::Live, &mut NoSink);
     tree.digest()
 }
@@ -241,7 +242,7 @@ fn tree_digest_at(zxid: i64) -> u64 {
 fn odd_times_and_large_families_hold() {
     let mut tree = Tree::new(OPTIONS);
     for time_ms in [-1, i64::MIN, i64::MAX, 0, (1 << 48) - 1, 1 << 48] {
-        let txn = Txn::SetData(SetDataTxn { path: "/", data: Some(b"x"), version: 1 });
+        let txn = Txn::SetData(SetDataTxn { path: b"/", data: Some(b"x"), version: 1 });
         let header = TxnHeader { time_ms, ..header(1, TxnType::SetData, 0) };
         tree.apply(&header, &txn, ApplyMode::Live, &mut NoSink);
         assert_eq!((tree.stat(NodeId::ROOT).ctime, tree.stat(NodeId::ROOT).mtime), (0, time_ms));
