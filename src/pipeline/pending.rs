@@ -93,9 +93,8 @@ pub struct PendingView {
     undo: Option<Vec<Undo>>,
 }
 
-impl PendingView {
-    /// A view without pending changes.
-    pub fn new() -> PendingView {
+impl Default for PendingView {
+    fn default() -> PendingView {
         PendingView {
             heads: vec![END; CHAINS],
             filed: 0,
@@ -105,6 +104,13 @@ impl PendingView {
             ephemerals: FixedMap::default(),
             undo: None,
         }
+    }
+}
+
+impl PendingView {
+    /// A view without pending changes.
+    pub fn new() -> PendingView {
+        PendingView::default()
     }
 
     /// Number of records.

@@ -187,13 +187,7 @@ impl Preparer<'_> {
             return Err(ErrorCode::BadArguments);
         }
         let kind = TxnType::of_create(op);
-        let owner = match kind {
-            // Also for a createContainer, which is a container only once it is applied.
-            _ if mode.is_ephemeral() => self.session.0,
-            TxnType::CreateContainer => OWNER_CONTAINER,
-            TxnType::CreateTtl => (0xff_u64 << 56) as i64 | request.ttl,
-            _ => 0,
-        };
+        let owner = self.owner_of(kind, mode, request.ttl);
         parent.cversion = parent.cversion.wrapping_add(1);
         parent.num_children += 1;
         let txn = CreateTxn {
@@ -219,6 +213,17 @@ impl Preparer<'_> {
             *self.hint = Some(ApplyHint { hash: key.hash, node });
         }
         Ok(kind)
+    }
+
+    /// The owner of a node that is to be created.
+    fn owner_of(&self, kind: TxnType, mode: CreateMode, ttl: i64) -> i64 {
+        match kind {
+            // Also for a createContainer, which is a container only once it is applied.
+            _ if mode.is_ephemeral() => self.session.0,
+            TxnType::CreateContainer => OWNER_CONTAINER,
+            TxnType::CreateTtl => (0xff_u64 << 56) as i64 | ttl,
+            _ => 0,
+        }
     }
 
     /// Refuses what leaves more in use than a hard limit of the deepest quota above `path` allows,

@@ -20,7 +20,7 @@ fn create(path: &str, parent_cversion: i32) -> Txn<'_> {
 }
 
 fn set(path: &str, version: i32) -> Txn<'_> {
-    Txn::SetData(SetDataTxn { path, data: Some(b"x"), version })
+    Txn::SetData(SetDataTxn { path: path.as_bytes(), data: Some(b"x"), version })
 }
 
 /// Transactions 1 to 6 of a server.

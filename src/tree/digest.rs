@@ -11,7 +11,7 @@ pub const DIGEST_LOG_SIZE: usize = 1024;
 const TAIL: usize = 60;
 /// Up to this size the input is gathered first: one pass over 200 bytes is faster than three.
 const GATHER_MAX: usize = 256;
-/// The processor takes whole steps of this size, from [`STEPS_LEAST`] on; the rest goes byte by byte.
+/// The processor takes whole steps of this size, from [`STEPS_LEAST`] on, the rest byte by byte.
 const STEP: usize = 16;
 const STEPS_LEAST: usize = 128;
 
@@ -44,9 +44,9 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
     b
 }
 
-/// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and its
-/// usual start of all ones is the same as the first four bytes inverted: so the input is filled up in
-/// front to whole steps.
+/// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and
+/// its usual start of all ones is the same as the first four bytes inverted: so the input is filled
+/// up in front to whole steps.
 pub(super) fn node_crc(
     zero: &crc32fast::Hasher,
     path: &[u8],

@@ -20,8 +20,8 @@ const RECENT: usize = 32;
 #[derive(Debug)]
 pub(super) struct PathIndex {
     shards: Vec<HashTable<Entry>>,
-    /// What [`PathIndex::candidate`] found, by hash, so that the look-up that follows need not search
-    /// again. Invariant: each is in the table.
+    /// What [`PathIndex::candidate`] found, by hash, so that the look-up that follows need not
+    /// search again. Invariant: each is in the table.
     recent: [(u64, u32); RECENT],
 }
 
