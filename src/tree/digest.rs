@@ -14,6 +14,8 @@ const GATHER_MAX: usize = 256;
 /// The processor takes whole steps of this size, from [`STEPS_LEAST`] on, the rest byte by byte.
 const STEP: usize = 16;
 const STEPS_LEAST: usize = 128;
+/// Takes a register that is zero to the all ones that a CRC-32 starts with.
+const ALL_ONES: [u8; 4] = 0x9226f562_u32.to_le_bytes();
 
 /// Whether the node at `path` counts: everything except what is below `/zookeeper`.
 pub fn is_digested(path: &str) -> bool {
@@ -45,8 +47,8 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
 }
 
 /// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and
-/// its usual start of all ones is the same as the first four bytes inverted: so the input is filled
-/// up in front to whole steps.
+/// after [`ALL_ONES`] it is what it usually starts with: so the input is filled up in front to whole
+/// steps.
 pub(super) fn node_crc(
     zero: &crc32fast::Hasher,
     path: &[u8],
@@ -55,7 +57,7 @@ pub(super) fn node_crc(
 ) -> u32 {
     let path = if path == b"/" { &[] } else { path };
     let len = path.len() + data.len() + TAIL;
-    if len > GATHER_MAX {
+    if len + 4 > GATHER_MAX {
         return finish_crc(prefix_crc(path, data), stat);
     }
     let mut b = [0; GATHER_MAX];
@@ -63,12 +65,11 @@ pub(super) fn node_crc(
     end.copy_from_slice(&tail(stat));
     let (head, room) = head.split_at_mut(GATHER_MAX - TAIL - data.len());
     room.copy_from_slice(data);
-    head[GATHER_MAX - len..].copy_from_slice(path);
-    for byte in &mut b[GATHER_MAX - len..][..4] {
-        *byte = !*byte;
-    }
+    let (head, room) = head.split_at_mut(GATHER_MAX - len);
+    room.copy_from_slice(path);
+    head[GATHER_MAX - len - 4..].copy_from_slice(&ALL_ONES);
     let mut crc = zero.clone();
-    crc.update(&b[GATHER_MAX - len.next_multiple_of(STEP).max(STEPS_LEAST)..]);
+    crc.update(&b[GATHER_MAX - (4 + len).next_multiple_of(STEP).max(STEPS_LEAST)..]);
     crc.finalize()
 }
 

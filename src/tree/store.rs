@@ -611,15 +611,17 @@ impl Tree {
         zxid: i64,
         time_ms: i64,
     ) -> PersistedStat {
+        // Reading back what was just written, in other pieces, would wait for it.
+        let before = self.persisted(NodeId(id));
+        let stat = PersistedStat { version, mzxid: zxid, mtime: time_ms, ..before };
         self.replace_data(id, data);
         let node = self.nodes.get_mut(id);
         node.version = version;
         node.mzxid = zxid;
         if node.has(TIMES_IN_EXT) || !node.set_mtime(time_ms) {
-            let ctime = self.times(self.node(id)).0;
-            self.set_times(id, ctime, time_ms);
+            self.set_times(id, stat.ctime, stat.mtime);
         }
-        self.persisted(NodeId(id))
+        stat
     }
 
     /// Brings a node's share of the digest up to date; `path` is its path.
