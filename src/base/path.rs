@@ -27,7 +27,7 @@ impl<'a> PathKey<'a> {
 
     /// Path of the parent: the text before the last `/`, `"/"` for children of the root.
     pub fn parent_path(&self) -> &'a str {
-        match self.path.rfind('/') {
+        match last_slash(self.path) {
             None | Some(0) => "/",
             Some(at) => &self.path[..at],
         }
@@ -35,11 +35,17 @@ impl<'a> PathKey<'a> {
 
     /// The last component; empty for the root.
     pub fn name(&self) -> &'a str {
-        match self.path.rfind('/') {
+        match last_slash(self.path) {
             None => "",
             Some(at) => &self.path[at + 1..],
         }
     }
+}
+
+/// Names are short, so that looking byte by byte from the end is done before a search has begun.
+#[inline]
+fn last_slash(path: &str) -> Option<usize> {
+    path.as_bytes().iter().rposition(|&byte| byte == b'/')
 }
 
 const K: u64 = 0x9e37_79b9_7f4a_7c15;

@@ -34,14 +34,10 @@ impl Tree {
     /// The node at the text before the last `/`; that of the root is the root.
     #[inline]
     pub fn find_parent(&self, key: &PathKey<'_>) -> Option<NodeId> {
-        match key.path.rfind('/') {
-            None => key.path.is_empty().then_some(NodeId::ROOT),
-            Some(0) => Some(NodeId::ROOT),
-            Some(at) => {
-                let parent = self.hasher.key(&key.path[..at]);
-                self.find_at(parent.hash, parent.path.as_bytes())
-            }
+        if !key.path.is_empty() && !key.path.contains('/') {
+            return None;
         }
+        self.find(&self.hasher.parent(key))
     }
 
     /// As [`Tree::find_bytes`], where the hash is at hand.
