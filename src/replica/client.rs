@@ -96,14 +96,15 @@ pub enum Stage {
 /// Work that must wait for the connection's own writes before it.
 #[derive(Debug)]
 pub enum Deferred {
-    /// A request to execute then, as the identities it was read under.
+    /// A request to execute then, as the identities it was read under. Its frame, without the
+    /// length, is the next of [`Client::frames`].
     Request {
-        /// The frame without its length.
-        frame: Box<[u8]>,
+        /// Bytes of the frame.
+        len: usize,
         /// When it arrived.
         received: Instant,
-        /// Identities at the time of reading.
-        identities: Identities,
+        /// Identities at the time of reading, if they are not the connection's.
+        identities: Option<Identities>,
     },
     /// A reply that is ready but must keep its place.
     Reply(Box<[u8]>),
@@ -117,7 +118,7 @@ impl Deferred {
     /// Bytes that it takes, about.
     pub fn size(&self) -> usize {
         let extra = match self {
-            Deferred::Request { frame, .. } => frame.len(),
+            Deferred::Request { len, .. } => *len,
             Deferred::Reply(reply) => reply.len(),
             Deferred::Throttled(_) | Deferred::Close => 0,
         };
@@ -127,8 +128,44 @@ impl Deferred {
     /// Length of the request; 0 for anything else.
     pub fn request_len(&self) -> usize {
         match self {
-            Deferred::Request { frame, .. } => frame.len(),
+            Deferred::Request { len, .. } => *len,
             _ => 0,
+        }
+    }
+}
+
+/// Frames one behind the other, first in, first out. Its memory serves again once it is empty.
+#[derive(Debug, Default)]
+pub struct Frames {
+    bytes: Vec<u8>,
+    /// Where the first one begins.
+    at: usize,
+}
+
+impl Frames {
+    /// What an empty one keeps, in bytes: ten thousand idle connections have one each.
+    const KEPT_MAX: usize = 4096;
+
+    /// Adds a frame behind the others.
+    pub fn push(&mut self, frame: &[u8]) {
+        self.bytes.extend_from_slice(frame);
+    }
+
+    /// Takes the first frame, which has `len` bytes.
+    pub fn pop(&mut self, len: usize) -> &[u8] {
+        let begin = self.at;
+        self.at += len;
+        &self.bytes[begin..self.at]
+    }
+
+    /// Forgets what was taken once it is at least half of all, so that each byte moves but once.
+    pub fn tidy(&mut self) {
+        if self.at * 2 >= self.bytes.len() {
+            self.bytes.drain(..self.at);
+            self.at = 0;
+            if self.bytes.is_empty() {
+                self.bytes.shrink_to(Frames::KEPT_MAX);
+            }
         }
     }
 }
@@ -160,6 +197,8 @@ pub struct Client {
     pub writes_applied: u64,
     /// What waits, each with the number of writes that must be applied first.
     pub deferred: VecDeque<(u64, Deferred)>,
+    /// Frames of the requests in `deferred`.
+    pub frames: Frames,
     /// Bytes of what waits, about.
     pub waiting_bytes: usize,
     /// Requests that wait for room in the pipeline.
@@ -195,6 +234,16 @@ impl Client {
     /// Whether anything waits for its writes.
     pub fn is_owed_more(&self) -> bool {
         !self.deferred.is_empty() || !self.held.is_empty()
+    }
+
+    /// From here on it acts as `identities`; what waits was asked for under those before.
+    pub fn identify(&mut self, identities: Identities) {
+        let before = std::mem::replace(&mut self.identities, identities);
+        for (_, deferred) in &mut self.deferred {
+            if let Deferred::Request { identities: as_whom @ None, .. } = deferred {
+                *as_whom = Some(before.clone());
+            }
+        }
     }
 
     /// Whether a frame that comes now must be kept for later.
@@ -297,5 +346,40 @@ impl Clients {
     /// All connections, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
         self.fronts.iter_mut().flatten().filter_map(|client| client.as_deref_mut())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_as_they_went_in_and_leave_nothing_behind() {
+        let mut frames = Frames::default();
+        let mut lens = VecDeque::new();
+        let (mut next_in, mut next_out) = (0u8, 0u8);
+        for round in 0..1000 {
+            for _ in 0..round % 7 {
+                let len = usize::from(next_in) % 50;
+                frames.push(&vec![next_in; len]);
+                lens.push_back(len);
+                next_in = next_in.wrapping_add(1);
+            }
+            for _ in 0..(round % 5).min(lens.len()) {
+                let len = lens.pop_front().unwrap();
+                assert_eq!(frames.pop(len), vec![next_out; len]);
+                next_out = next_out.wrapping_add(1);
+            }
+            frames.tidy();
+            let waiting: usize = lens.iter().sum();
+            assert!(frames.bytes.len() <= 2 * waiting, "{} for {waiting}", frames.bytes.len());
+        }
+        frames.push(&[1; 100_000]);
+        for len in lens {
+            frames.pop(len);
+        }
+        frames.pop(100_000);
+        frames.tidy();
+        assert!(frames.bytes.capacity() <= Frames::KEPT_MAX);
     }
 }

@@ -32,6 +32,7 @@ impl Replica {
             writes_prepared: 0,
             writes_applied: 0,
             deferred: Default::default(),
+            frames: Default::default(),
             waiting_bytes: 0,
             in_line: 0,
             turn_bytes: 0,

@@ -92,7 +92,26 @@ struct Waiting {
     conn: ConnId,
     session: SessionId,
     timeout_ms: i32,
-    what: Deferred,
+    what: InLine,
+}
+
+/// What stands in line for the pipeline.
+#[derive(Debug)]
+pub(super) enum InLine {
+    /// A request, with the identities it was read under.
+    Request { frame: Box<[u8]>, received: Instant, identities: Identities },
+    /// Anything that must stay behind it.
+    Other(Deferred),
+}
+
+impl InLine {
+    /// Bytes that it takes, about, and how many of them are a request's.
+    fn sizes(&self) -> (usize, usize) {
+        match self {
+            InLine::Request { frame, .. } => (frame.len() + size_of::<Waiting>(), frame.len()),
+            InLine::Other(what) => (what.size(), what.request_len()),
+        }
+    }
 }
 
 /// What the limits remember.
@@ -175,14 +194,17 @@ impl Replica {
         }
     }
 
-    /// Counts something that begins to wait.
-    fn hold(&mut self, conn: ConnId, what: &Deferred) {
-        let size = what.size();
-        if self.is_large(what.request_len()) {
-            self.limits.large_bytes += what.request_len();
+    /// Counts a request that begins to wait if it is large.
+    fn hold_large(&mut self, len: usize) {
+        if self.is_large(len) {
+            self.limits.large_bytes += len;
         }
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.waiting_bytes += size;
+    }
+
+    /// Counts a request that waits no longer if it is large.
+    pub(super) fn release_large(&mut self, len: usize) {
+        if self.is_large(len) {
+            self.limits.large_bytes -= len;
         }
     }
 
@@ -218,33 +240,33 @@ impl Replica {
         }
     }
 
-    /// Counts something that waits no longer.
-    pub(super) fn unhold(&mut self, conn: ConnId, what: &Deferred) {
-        if self.is_large(what.request_len()) {
-            self.limits.large_bytes -= what.request_len();
-        }
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.waiting_bytes -= what.size();
-        }
-    }
-
     /// The connection is gone: what waited for its writes does not take memory any more.
     pub(super) fn forget_deferred(&mut self, client: &Client) {
         self.deferred_total -= (client.deferred.len() + client.held.len()) as u64;
         if self.limits.large_bytes > 0 {
             for (_, what) in &client.deferred {
-                self.unhold(client.conn, what);
+                self.release_large(what.request_len());
             }
         }
     }
 
     /// Has something wait for the writes of its connection.
     pub(super) fn defer(&mut self, conn: ConnId, what: Deferred) {
-        self.hold(conn, &what);
+        self.hold_large(what.request_len());
         if let Some(client) = self.clients.get_mut(conn) {
+            client.waiting_bytes += what.size();
             client.deferred.push_back((client.writes_prepared, what));
             self.deferred_total += 1;
         }
+    }
+
+    /// As [`Replica::defer`], for a request.
+    pub(super) fn defer_request(&mut self, request: &Request<'_>) {
+        let Some(client) = self.clients.get_mut(request.conn) else { return };
+        client.frames.push(request.frame);
+        let (len, received) = (request.frame.len(), request.now.mono);
+        let identities = request.asked.map(|(_, as_whom)| as_whom.clone());
+        self.defer(request.conn, Deferred::Request { len, received, identities });
     }
 
     /// Whether a request has to line up. Only with a limit on requests.
@@ -254,11 +276,13 @@ impl Replica {
     }
 
     /// Has something line up for the pipeline.
-    pub(super) fn line_up(&mut self, conn: ConnId, what: Deferred) {
-        self.hold(conn, &what);
+    pub(super) fn line_up(&mut self, conn: ConnId, what: InLine) {
+        let (size, request_len) = what.sizes();
+        self.hold_large(request_len);
         let Some(client) = self.clients.get_mut(conn) else { return };
+        client.waiting_bytes += size;
         client.in_line += 1;
-        let is_request = matches!(what, Deferred::Request { .. });
+        let is_request = matches!(what, InLine::Request { .. });
         self.limits.figures.request_throttle_waits += u64::from(is_request);
         self.limits.line.push_back(Waiting {
             conn,
@@ -303,20 +327,22 @@ impl Replica {
             self.leave_line(&waiting);
             self.limits.figures.stale_requests += u64::from(is_stale);
             match waiting.what {
-                Deferred::Request { frame, received, identities } => {
+                InLine::Request { frame, received, identities } => {
                     let queued = now.mono.since(received).as_micros() as u64;
                     self.limits.figures.request_throttle_queue_us.record(queued);
                     let asked = (waiting.session, &identities);
                     self.let_request_in(now, conn, &frame, received, asked, fx);
                 }
-                what => self.pass_on(conn, what, fx),
+                InLine::Other(what) => self.pass_on(conn, what, fx),
             }
         }
     }
 
     fn leave_line(&mut self, waiting: &Waiting) {
-        self.unhold(waiting.conn, &waiting.what);
+        let (size, request_len) = waiting.what.sizes();
+        self.release_large(request_len);
         if let Some(client) = self.clients.get_mut(waiting.conn) {
+            client.waiting_bytes -= size;
             client.in_line -= 1;
         }
     }
@@ -325,7 +351,7 @@ impl Replica {
     fn is_stale(&self, now: Now, waiting: &Waiting) -> bool {
         let limits = &self.options.limits;
         let is_gone = self.clients.get(waiting.conn).is_none();
-        let Deferred::Request { frame, received, .. } = &waiting.what else { return is_gone };
+        let InLine::Request { frame, received, .. } = &waiting.what else { return is_gone };
         let header = RequestHeader::decode_from(&mut Reader::new(frame));
         if header.is_ok_and(|h| OpCode::from_code(h.op) == Some(OpCode::CloseSession)) {
             return false;

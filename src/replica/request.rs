@@ -13,9 +13,10 @@ use crate::wire::{
     put_buffer, put_error_reply,
 };
 
-use super::client::{Client, Deferred, Stage};
+use super::client::{Client, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::limits::InLine;
 
 /// Bytes of transactions after which a batch goes to the log before the turn ends.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -159,7 +160,7 @@ impl Replica {
         if self.is_pipeline_full() {
             let Some(client) = self.clients.get(conn) else { return };
             let identities = client.identities.clone();
-            let request = Deferred::Request { frame: frame.into(), received: now.mono, identities };
+            let request = InLine::Request { frame: frame.into(), received: now.mono, identities };
             return self.line_up(conn, request);
         }
         self.dispatch(&Request { now, conn, op, xid, frame, asked: None }, fx);
@@ -216,7 +217,7 @@ impl Replica {
         let must_wait = client.must_wait();
         let is_behind_line = client.in_line > 0 && !self.limits.is_letting_in();
         if is_behind_line {
-            self.line_up(conn, Deferred::Reply(reply.into()));
+            self.line_up(conn, InLine::Other(Deferred::Reply(reply.into())));
         } else if must_wait {
             self.defer(conn, Deferred::Reply(reply.into()));
         } else {
@@ -230,7 +231,7 @@ impl Replica {
         let must_wait = client.must_wait();
         let is_behind_line = client.in_line > 0 && !self.limits.is_letting_in();
         if is_behind_line {
-            self.line_up(conn, Deferred::Close);
+            self.line_up(conn, InLine::Other(Deferred::Close));
         } else if must_wait {
             self.defer(conn, Deferred::Close);
         } else {
@@ -251,7 +252,7 @@ impl Replica {
         );
         match outcome {
             AuthOutcome::Added(identities) => {
-                client.identities = identities;
+                client.identify(identities);
                 let mut reply = Vec::with_capacity(20);
                 put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::Ok);
                 self.send_in_order(conn, reply, fx);
@@ -278,7 +279,7 @@ impl Replica {
         let (code, answer) = match sasl.step(&self.auth, &identities, token, &mut nonce) {
             SaslOutcome::Continue(answer) => (ErrorCode::Ok, Some(answer)),
             SaslOutcome::Done { token, ids } => {
-                client.identities = ids;
+                client.identify(ids);
                 (ErrorCode::Ok, Some(token))
             }
             SaslOutcome::NotConfigured => (ErrorCode::Ok, None),
@@ -302,13 +303,7 @@ impl Replica {
     pub(super) fn read_or_defer(&mut self, request: &Request<'_>, fx: &mut Effects) {
         let Some(client) = self.clients.get(request.conn) else { return };
         if client.must_wait() {
-            let identities = request.asked.map_or(&client.identities, |(_, as_whom)| as_whom);
-            let deferred = Deferred::Request {
-                frame: request.frame.into(),
-                received: request.now.mono,
-                identities: identities.clone(),
-            };
-            return self.defer(request.conn, deferred);
+            return self.defer_request(request);
         }
         self.read(request, 0, fx);
     }
@@ -375,6 +370,23 @@ impl Replica {
     }
 
     fn run_deferred(&mut self, now: Now, conn: ConnId, is_urgent: bool, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let mut frames = std::mem::take(&mut client.frames);
+        self.run_frames(now, conn, is_urgent, &mut frames, fx);
+        if let Some(client) = self.clients.get_mut(conn) {
+            frames.tidy();
+            client.frames = frames;
+        }
+    }
+
+    fn run_frames(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        is_urgent: bool,
+        frames: &mut Frames,
+        fx: &mut Effects,
+    ) {
         loop {
             let Some(client) = self.clients.get_mut(conn) else { return };
             if !client.owes_earlier() || (client.choked && !is_urgent) {
@@ -386,17 +398,18 @@ impl Replica {
             }
             let session = client.session;
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
+            client.waiting_bytes -= deferred.size();
             self.deferred_total -= 1;
-            self.unhold(conn, &deferred);
+            self.release_large(deferred.request_len());
             match deferred {
-                Deferred::Request { frame, received, identities } => {
-                    let header = RequestHeader::decode_from(&mut Reader::new(&frame));
+                Deferred::Request { len, received, identities } => {
+                    let frame = frames.pop(len);
+                    let header = RequestHeader::decode_from(&mut Reader::new(frame));
                     let Ok(RequestHeader { xid, op }) = header else { continue };
                     let Some(op) = OpCode::from_code(op) else { continue };
                     let waited_us = now.mono.since(received).as_micros() as u64;
-                    let asked = Some((session, &identities));
-                    let request = Request { now, conn, op, xid, frame: &frame, asked };
-                    self.read(&request, waited_us, fx);
+                    let asked = identities.as_ref().map(|as_whom| (session, as_whom));
+                    self.read(&Request { now, conn, op, xid, frame, asked }, waited_us, fx);
                 }
                 Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
                 Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),

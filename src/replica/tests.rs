@@ -215,6 +215,13 @@ fn exists(xid: i32, path: &str) -> Vec<u8> {
     })
 }
 
+fn get_data(xid: i32, path: &str) -> Vec<u8> {
+    request(xid, OpCode::GetData, |out| {
+        put_str(out, path);
+        put_bool(out, false);
+    })
+}
+
 fn set_data(xid: i32, path: &str, size: usize) -> Vec<u8> {
     request(xid, OpCode::SetData, |out| {
         put_str(out, path);
@@ -602,6 +609,25 @@ fn writes_behind_a_set_acl_are_judged_by_a_list_that_is_in_use() {
 }
 
 #[test]
+fn what_waits_is_answered_under_the_identities_it_came_with() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let (a, b) = (scene.connect(0), scene.connect(1));
+    let auth = request(-4, OpCode::Auth, |out| {
+        put_i32(out, 0);
+        put_str(out, "digest");
+        put_buffer(out, Some(b"user:secret"));
+    });
+    let own = b"\0\0\0\x01\0\0\0\x1f\0\0\0\x04auth\0\0\0\0";
+    scene.send(b, &[auth.clone(), create_with(1, "/own", &[], own), create(2, "/n")]);
+    scene.settle();
+    scene.replies(b);
+    scene.send(a, &[set_data(1, "/n", 1), get_data(2, "/own"), auth, get_data(3, "/own")]);
+    scene.settle();
+    let codes: Vec<_> = scene.replies(a).iter().map(|r| (r.0, r.2)).collect();
+    assert_eq!(codes, [(1, 0), (2, -102), (-4, 0), (3, 0)]);
+}
+
+#[test]
 fn a_server_that_was_held_up_reads_before_it_expires() {
     let mut scene = Scene::new(1000, limits(|_| {}));
     let a = scene.connect(0);
@@ -624,12 +650,7 @@ fn what_one_turn_answers_is_bounded_and_stays_in_order() {
     scene.settle();
     scene.replies(a);
     scene.fx.clear();
-    let get = |xid| {
-        request(xid, OpCode::GetData, |out| {
-            put_str(out, "/big");
-            put_bool(out, false);
-        })
-    };
+    let get = |xid| get_data(xid, "/big");
     // Reads behind a write, a write behind them, and more of both.
     let mut frames = vec![set_data(1, "/n", 1)];
     frames.extend((2..40).map(get));
@@ -671,12 +692,7 @@ fn what_is_owed_ahead_of_a_write_is_bounded() {
     scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES), create(2, "/n")]);
     scene.settle();
     scene.fx.clear();
-    let get = |xid| {
-        request(xid, OpCode::GetData, |out| {
-            put_str(out, "/big");
-            put_bool(out, false);
-        })
-    };
+    let get = |xid| get_data(xid, "/big");
     let mut frames = vec![set_data(1, "/n", 1)];
     frames.extend((2..100).map(get));
     frames.push(set_data(100, "/n", 1));
@@ -735,12 +751,7 @@ fn a_connection_forgotten_without_an_answer_lets_others_in() {
     scene.send(a, &[create_with(1, "/big", &[7; 100_000], ACL_OPEN_BYTES)]);
     scene.settle();
     scene.fx.clear();
-    let get = |xid| {
-        request(xid, OpCode::GetData, |out| {
-            put_str(out, "/big");
-            put_bool(out, false);
-        })
-    };
+    let get = |xid| get_data(xid, "/big");
     scene.send(a, &(1..=15).map(get).collect::<Vec<_>>());
     assert!(scene.replies(a).len() < 15, "the rest waits until these are sent");
     scene.send(b, &[exists(1, "/big"), create(2, "/b"), exists(3, "/b")]);

@@ -15,7 +15,7 @@ const GATHER_MAX: usize = 256;
 const STEP: usize = 16;
 const STEPS_LEAST: usize = 128;
 /// Takes a register that is zero to the all ones that a CRC-32 starts with.
-const ALL_ONES: [u8; 4] = 0x9226f562_u32.to_le_bytes();
+const ALL_ONES: [u8; 4] = 0x9226_f562_u32.to_le_bytes();
 
 /// Whether the node at `path` counts: everything except what is below `/zookeeper`.
 pub fn is_digested(path: &str) -> bool {
@@ -47,8 +47,8 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
 }
 
 /// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and
-/// after [`ALL_ONES`] it is what it usually starts with: so the input is filled up in front to whole
-/// steps.
+/// after [`ALL_ONES`] it is what it usually starts with: so the input is filled up in front to
+/// whole steps.
 pub(super) fn node_crc(
     zero: &crc32fast::Hasher,
     path: &[u8],

@@ -14,13 +14,6 @@ fn a_minute_of_pings(scene: &mut Scene, a: ConnId) {
     }
 }
 
-fn get(xid: i32, path: &str) -> Vec<u8> {
-    request(xid, OpCode::GetData, |out| {
-        put_str(out, path);
-        put_bool(out, false);
-    })
-}
-
 fn held(scene: &Scene, conn: ConnId) -> usize {
     scene.replica.clients().find(|client| client.conn == conn).map_or(0, |c| c.held.len())
 }
@@ -32,7 +25,7 @@ fn frames_kept_for_a_choked_connection_keep_its_session() {
     scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES)]);
     scene.settle();
     scene.fx.clear();
-    scene.send(a, &(2..6).map(|xid| get(xid, "/big")).collect::<Vec<_>>());
+    scene.send(a, &(2..6).map(|xid| get_data(xid, "/big")).collect::<Vec<_>>());
     let answered = scene.replies(a).len();
     assert!(answered < 4, "the rest waits until these are sent");
     a_minute_of_pings(&mut scene, a);
@@ -49,7 +42,7 @@ fn frames_kept_for_a_choked_connection_keep_its_session() {
     let expected: Vec<i32> = (2 + answered as i32..6).chain([XID_PING; 15]).collect();
     assert_eq!(xids, expected);
     // A client that says nothing goes like any other, however much it is owed.
-    scene.send(a, &(6..10).map(|xid| get(xid, "/big")).collect::<Vec<_>>());
+    scene.send(a, &(6..10).map(|xid| get_data(xid, "/big")).collect::<Vec<_>>());
     for _ in 0..2 * TIMEOUT_MS / 1000 {
         scene.pass(1000);
         scene.handle(Input::Tick);
