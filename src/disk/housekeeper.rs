@@ -6,6 +6,7 @@
 //! server goes on. Counterparts: the snapshot thread of `SyncRequestProcessor`,
 //! `DatadirCleanupManager`.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,13 +16,14 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::base::Zxid;
-use crate::log::{Compression, FileName, PurgePolicy};
+use crate::log::{Compression, FileName, PurgePolicy, SegmentHeader};
 
 use super::datadir::DataDir;
 use super::files::LogFiles;
-use super::purge::{Purged, purge};
-use super::segments::{self, SegmentKind, Spare};
+use super::purge::{Purged, plan};
+use super::segments::{Making, SegmentKind, Spare};
 use super::snapfile::SnapshotFile;
+use super::steps::Step;
 
 /// Settings of the housekeeper.
 #[derive(Clone, Copy, Debug, Default)]
@@ -132,6 +134,9 @@ impl<F: LogFiles> Housekeeper<F> {
             reports: reports_out,
             wake,
             backlog: Arc::clone(&backlog),
+            acts: VecDeque::new(),
+            hand: None,
+            stake: Stake::Purge,
             reusable: Vec::new(),
             segments: SegmentKind::default(),
             snapshot: None,
@@ -203,7 +208,8 @@ impl<F: LogFiles> Drop for Housekeeper<F> {
     }
 }
 
-/// The housekeeper's work. A thread performs it, or whoever else owns it.
+/// The housekeeper's work: jobs, each of them a list of operations on files. The thread performs a
+/// job from end to end; a simulated event loop, operation by operation.
 pub struct Chores<F: LogFiles> {
     files: Arc<F>,
     options: HousekeeperOptions,
@@ -213,10 +219,35 @@ pub struct Chores<F: LogFiles> {
     reports: Sender<Report>,
     wake: Box<dyn Fn() + Send>,
     backlog: Arc<AtomicUsize>,
+    /// What is left of the job under way.
+    acts: VecDeque<Act>,
+    /// The file that the job under way has open.
+    hand: Option<F::File>,
+    /// What an error means to it.
+    stake: Stake,
     /// Segments free for another life.
     reusable: Vec<PathBuf>,
     segments: SegmentKind,
     snapshot: Option<(Zxid, SnapshotFile<F>)>,
+}
+
+/// Piece of a job.
+enum Act {
+    File(Step),
+    /// The file at hand is a segment for the log writer.
+    Offer(PathBuf, SegmentHeader),
+    /// The segment of that name is free for another life.
+    Keep(PathBuf),
+    Tell(Report),
+}
+
+/// What is lost when the job under way fails.
+enum Stake {
+    /// A segment ahead of need, and this file of it.
+    Segment(Option<PathBuf>),
+    /// The snapshot under this name.
+    Snapshot(Zxid, PathBuf),
+    Purge,
 }
 
 /// Old segments kept for reuse; more are removed.
@@ -225,12 +256,14 @@ const REUSABLE_MAX: usize = 2;
 impl<F: LogFiles> Chores<F> {
     /// Whether nothing is left to do.
     pub fn is_idle(&self) -> bool {
-        self.urgent.is_empty() && self.jobs.is_empty()
+        self.acts.is_empty() && self.urgent.is_empty() && self.jobs.is_empty()
     }
 
-    /// Does what comes next, if there is anything.
+    /// Performs one operation of the job under way or begins the next one.
     pub fn turn(&mut self) {
-        if let Ok(message) = self.urgent.try_recv() {
+        if let Some(act) = self.acts.pop_front() {
+            self.act(act);
+        } else if let Ok(message) = self.urgent.try_recv() {
             self.urgent(message);
         } else if let Ok(job) = self.jobs.try_recv() {
             self.job(job);
@@ -250,13 +283,59 @@ impl<F: LogFiles> Chores<F> {
                     Err(_) => break,
                 },
             }
+            self.complete();
         }
         // What was queued before the handle was dropped is still done.
         while let Ok(job) = self.jobs.try_recv() {
             self.job(job);
+            self.complete();
         }
         if let Some((_, file)) = self.snapshot.take() {
             file.abandon();
+        }
+    }
+
+    fn complete(&mut self) {
+        while let Some(act) = self.acts.pop_front() {
+            self.act(act);
+        }
+    }
+
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::File(step) => {
+                if let Err(error) = step.perform(&*self.files, &mut self.hand) {
+                    self.acts.clear();
+                    self.failed(error);
+                }
+            }
+            Act::Offer(path, header) => {
+                if let Some(file) = self.hand.take() {
+                    // Nobody wants it any more during shutdown.
+                    let _ = self.spares.send(Spare { path, file, header });
+                }
+            }
+            Act::Keep(path) => self.reusable.push(path),
+            Act::Tell(report) => self.report(report),
+        }
+        if self.acts.is_empty() {
+            self.hand = None;
+        }
+    }
+
+    fn failed(&mut self, error: io::Error) {
+        match std::mem::replace(&mut self.stake, Stake::Purge) {
+            Stake::Segment(tmp) => {
+                if let Some(tmp) = tmp {
+                    let _ = self.files.remove(&tmp);
+                }
+                self.report(Report::SegmentFailed(error));
+            }
+            Stake::Snapshot(zxid, path) => {
+                let _ = self.files.remove(&path);
+                self.report(Report::SnapshotFailed { zxid, path, error });
+            }
+            Stake::Purge => self.report(Report::PurgeFailed(error)),
         }
     }
 
@@ -270,28 +349,41 @@ impl<F: LogFiles> Chores<F> {
         match message {
             Urgent::Prepare(kind) => {
                 self.segments = kind;
-                match self.prepare(kind) {
-                    Ok(spare) => drop(self.spares.send(spare)),
-                    Err(e) => self.report(Report::SegmentFailed(e)),
+                if let Err(e) = self.prepare(kind) {
+                    self.report(Report::SegmentFailed(e));
                 }
             }
             Urgent::Adopt(files) => self.reusable.extend(files),
             Urgent::SyncLogDir => {
-                if let Err(e) = self.files.sync_dir(self.files.log_dir()) {
-                    self.report(Report::SegmentFailed(e));
-                }
+                self.stake = Stake::Segment(None);
+                self.acts.push_back(Act::File(Step::SyncDir(self.files.log_dir().to_owned())));
             }
         }
     }
 
-    fn prepare(&mut self, kind: SegmentKind) -> io::Result<Spare<F>> {
+    fn prepare(&mut self, kind: SegmentKind) -> io::Result<()> {
+        let mut again = None;
         while let Some(old) = self.reusable.pop() {
             if self.files.size(&old).is_ok_and(|size| size == kind.size) {
-                return segments::recycle(&*self.files, &old, kind.direct_io);
+                again = Some(Making::again(&*self.files, &old, kind.direct_io)?);
+                break;
             }
             let _ = self.files.remove(&old);
         }
-        segments::create(&*self.files, kind, true)
+        let making = match again {
+            Some(making) => {
+                self.stake = Stake::Segment(None);
+                making
+            }
+            None => {
+                let making = Making::fresh(&*self.files, kind, true)?;
+                self.stake = Stake::Segment(Some(making.tmp.clone()));
+                making
+            }
+        };
+        self.acts.extend(making.steps.into_iter().map(Act::File));
+        self.acts.push_back(Act::Offer(making.path, making.header));
+        Ok(())
     }
 
     fn job(&mut self, job: Job) {
@@ -307,7 +399,11 @@ impl<F: LogFiles> Chores<F> {
                     file.abandon();
                 }
             }
-            Job::Purge(policy) => self.purge(policy),
+            Job::Purge(policy) => {
+                if let Err(e) = self.purge(policy) {
+                    self.report(Report::PurgeFailed(e));
+                }
+            }
             Job::DirSizes => {
                 let snap_bytes = dir_size(&*self.files, self.files.snap_dir()).unwrap_or(0);
                 let log_bytes = dir_size(&*self.files, self.files.log_dir()).unwrap_or(0);
@@ -342,30 +438,35 @@ impl<F: LogFiles> Chores<F> {
 
     fn snapshot_finish(&mut self) {
         let Some((zxid, file)) = self.snapshot.take() else { return };
-        match file.finish() {
-            Ok((path, bytes)) => self.report(Report::SnapshotDone { zxid, path, bytes }),
-            Err((path, error)) => self.report(Report::SnapshotFailed { zxid, path, error }),
-        }
+        let ending = file.finish();
+        self.hand = Some(ending.file);
+        self.stake = Stake::Snapshot(zxid, ending.tmp);
+        self.acts.extend(ending.steps.into_iter().map(Act::File));
+        let (path, bytes) = (ending.path, ending.bytes);
+        self.acts.push_back(Act::Tell(Report::SnapshotDone { zxid, path, bytes }));
     }
 
-    fn purge(&mut self, policy: PurgePolicy) {
-        let purged = match purge(&*self.files, policy) {
-            Ok(purged) => purged,
-            Err(e) => return self.report(Report::PurgeFailed(e)),
-        };
+    fn purge(&mut self, policy: PurgePolicy) -> io::Result<()> {
+        let purged = plan(&*self.files, policy)?;
+        let remove = |path: &PathBuf| Act::File(Step::Remove(path.clone()));
+        let mut acts: VecDeque<Act> = purged.removed.iter().map(remove).collect();
+        let mut kept = self.reusable.len();
         for path in &purged.segments {
             let right_size = self.files.size(path).is_ok_and(|size| size == self.segments.size);
-            if right_size && self.reusable.len() < REUSABLE_MAX {
+            if right_size && kept < REUSABLE_MAX {
+                kept += 1;
                 // Away from its name at once: a second purge must not find it again.
-                match segments::retire(&*self.files, path) {
-                    Ok(spare) => self.reusable.push(spare),
-                    Err(e) => return self.report(Report::PurgeFailed(e)),
-                }
-            } else if let Err(e) = self.files.remove(path) {
-                return self.report(Report::PurgeFailed(e));
+                let making = Making::again(&*self.files, path, None)?;
+                acts.extend(making.steps.into_iter().map(Act::File));
+                acts.push_back(Act::Keep(making.path));
+            } else {
+                acts.push_back(remove(path));
             }
         }
-        self.report(Report::Purged(purged));
+        acts.push_back(Act::Tell(Report::Purged(purged)));
+        self.stake = Stake::Purge;
+        self.acts = acts;
+        Ok(())
     }
 }
 

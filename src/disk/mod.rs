@@ -15,6 +15,7 @@ mod listing;
 mod purge;
 mod segments;
 mod snapfile;
+mod steps;
 #[cfg(test)]
 mod tests;
 mod writer;

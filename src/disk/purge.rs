@@ -1,4 +1,4 @@
-//! Removes what no start will ever need; `log` decides what that is. Counterpart: `PurgeTxnLog`.
+//! Finds what no start will ever need; `log` decides what that is. Counterpart: `PurgeTxnLog`.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,13 +16,10 @@ pub struct Purged {
     pub segments: Vec<PathBuf>,
 }
 
-/// Removes old snapshots and Apache logs, and lists the native segments that nobody needs.
-pub(super) fn purge<F: LogFiles>(files: &F, policy: PurgePolicy) -> io::Result<Purged> {
-    let (snap_files, log_files) =
-        (files.entries(files.snap_dir())?, files.entries(files.log_dir())?);
+/// What to remove, and the native segments that nobody needs.
+pub(super) fn plan<F: LogFiles>(files: &F, policy: PurgePolicy) -> io::Result<Purged> {
+    let snap_files = files.entries(files.snap_dir())?;
+    let log_files = files.entries(files.log_dir())?;
     let plan = plan_purge(policy, snap_files, log_files, &|path| is_snapshot(files, path));
-    for path in &plan.remove {
-        files.remove(path)?;
-    }
     Ok(Purged { removed: plan.remove, segments: plan.segments })
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::log::{BLOCK, SegmentHeader};
 
-use super::files::{DURABLE, LogFiles};
+use super::files::LogFiles;
+use super::steps::Step;
 
 /// A segment that waits for its first record, durable under its `spare.` name.
 #[derive(Debug)]
@@ -37,68 +38,85 @@ pub(super) fn check_direct<F: LogFiles>(files: &F, kind: SegmentKind) -> io::Res
         .and_then(|probe| files.remove(&probe.path))
 }
 
-/// Creates a segment. With `fill` every block is written, so that appending
-/// changes no metadata later; without, it is merely reserved, which is quick.
+/// A segment that is to be made.
+pub(super) struct Making {
+    /// How; at the end the file is at hand.
+    pub steps: Vec<Step>,
+    /// Its name then.
+    pub path: PathBuf,
+    /// Its name meanwhile.
+    pub tmp: PathBuf,
+    /// What its first block will say.
+    pub header: SegmentHeader,
+}
+
+impl Making {
+    fn new<F: LogFiles>(files: &F, size: u64) -> io::Result<Making> {
+        let header = SegmentHeader { salt: files.salt()?, size };
+        let path = files.log_dir().join(format!("spare.{:016x}", header.salt));
+        let tmp = files.log_dir().join(format!("spare.{:016x}.tmp", header.salt));
+        Ok(Making { steps: Vec::new(), path, tmp, header })
+    }
+
+    /// A new segment. With `fill` every block is written, so that appending
+    /// changes no metadata later; without, it is merely reserved, which is quick.
+    pub fn fresh<F: LogFiles>(files: &F, kind: SegmentKind, fill: bool) -> io::Result<Making> {
+        let mut making = Making::new(files, kind.size.next_multiple_of(BLOCK as u64))?;
+        let (header, tmp) = (making.header, &making.tmp);
+        let mut steps = vec![
+            Step::Create(tmp.clone()),
+            Step::Reserve(header.size),
+            Step::SetLen(header.size),
+            Step::Open(tmp.clone(), kind.direct_io),
+            Step::Header(header),
+        ];
+        if fill {
+            steps.push(Step::ZeroFill(header.size));
+        }
+        steps.extend([
+            Step::Sync,
+            Step::Rename(tmp.clone(), making.path.clone()),
+            Step::SyncDir(files.log_dir().to_owned()),
+        ]);
+        making.steps = steps;
+        Ok(making)
+    }
+
+    /// Takes a segment that nobody needs out of the log: durably away from its name, and a header
+    /// with a new salt, which invalidates every record in it.
+    pub fn again<F: LogFiles>(
+        files: &F,
+        old: &Path,
+        direct_io: Option<bool>,
+    ) -> io::Result<Making> {
+        let mut making = Making::new(files, files.size(old)?)?;
+        let dir = files.log_dir();
+        making.steps = vec![
+            Step::Rename(old.to_owned(), making.tmp.clone()),
+            Step::SyncDir(dir.to_owned()),
+            Step::Open(making.tmp.clone(), direct_io),
+            Step::Header(making.header),
+            Step::Rename(making.tmp.clone(), making.path.clone()),
+            Step::SyncDir(dir.to_owned()),
+        ];
+        Ok(making)
+    }
+}
+
+/// Makes a new segment in line.
 pub(super) fn create<F: LogFiles>(
     files: &F,
     kind: SegmentKind,
     fill: bool,
 ) -> io::Result<Spare<F>> {
-    let header =
-        SegmentHeader { salt: files.salt()?, size: kind.size.next_multiple_of(BLOCK as u64) };
-    let dir = files.log_dir();
-    let path = dir.join(format!("spare.{:016x}", header.salt));
-    let tmp = dir.join(format!("spare.{:016x}.tmp", header.salt));
-    let make = || -> io::Result<F::File> {
-        let file = files.create(&tmp)?;
-        files.reserve(&file, header.size)?;
-        files.set_len(&file, header.size)?;
-        let file = files.open(&tmp, kind.direct_io)?;
-        write_header(files, &file, &header)?;
-        if fill {
-            files.zero_fill(&file, BLOCK as u64, header.size)?;
-        }
-        files.sync(&file)?;
-        files.rename(&tmp, &path)?;
-        files.sync_dir(dir)?;
-        Ok(file)
-    };
-    match make() {
-        Ok(file) => Ok(Spare { path, file, header }),
-        Err(e) => {
+    let Making { steps, path, tmp, header } = Making::fresh(files, kind, fill)?;
+    let mut hand = None;
+    let made = steps.into_iter().try_for_each(|step| step.perform(files, &mut hand));
+    match (made, hand) {
+        (Ok(()), Some(file)) => Ok(Spare { path, file, header }),
+        (made, _) => {
             let _ = files.remove(&tmp);
-            Err(e)
+            Err(made.err().unwrap_or_else(|| io::ErrorKind::NotFound.into()))
         }
     }
-}
-
-/// Takes a segment that nobody needs out of the log: durably away from its name, and a header
-/// with a new salt, which invalidates every record in it. Returns its new name.
-pub(super) fn retire<F: LogFiles>(files: &F, old: &Path) -> io::Result<PathBuf> {
-    recycle(files, old, None).map(|spare| spare.path)
-}
-
-/// The same, to be used at once.
-pub(super) fn recycle<F: LogFiles>(
-    files: &F,
-    old: &Path,
-    direct_io: Option<bool>,
-) -> io::Result<Spare<F>> {
-    let header = SegmentHeader { salt: files.salt()?, size: files.size(old)? };
-    let dir = files.log_dir();
-    let path = dir.join(format!("spare.{:016x}", header.salt));
-    let tmp = dir.join(format!("spare.{:016x}.tmp", header.salt));
-    files.rename(old, &tmp)?;
-    files.sync_dir(dir)?;
-    let file = files.open(&tmp, direct_io)?;
-    write_header(files, &file, &header)?;
-    files.rename(&tmp, &path)?;
-    files.sync_dir(dir)?;
-    Ok(Spare { path, file, header })
-}
-
-fn write_header<F: LogFiles>(files: &F, file: &F::File, header: &SegmentHeader) -> io::Result<()> {
-    let mut block = files.buffer(BLOCK)?;
-    block.copy_from_slice(&header.encode());
-    files.write_all(file, &block, 0, DURABLE)
 }

@@ -11,6 +11,7 @@ use crate::log::{Compression, Encoder, LoadedSnapshot, SnapshotVisitor, snapshot
 use crate::sys::file::MappedFile;
 
 use super::files::LogFiles;
+use super::steps::Step;
 
 /// Apache's cheap test, see [`crate::log::looks_valid`]. Anything unreadable is not valid.
 pub fn looks_valid(path: &Path) -> bool {
@@ -39,6 +40,20 @@ pub(super) struct SnapshotFile<F: LogFiles> {
     written: u64,
     /// Write-back has been started up to here.
     started: u64,
+}
+
+/// A snapshot of which all pieces are written.
+pub(super) struct Ending<F: LogFiles> {
+    /// What is left to do, with `file` at hand.
+    pub steps: Vec<Step>,
+    /// The file.
+    pub file: F::File,
+    /// Its name until then.
+    pub tmp: PathBuf,
+    /// Its name afterwards.
+    pub path: PathBuf,
+    /// Its size in bytes.
+    pub bytes: u64,
 }
 
 /// Write-back is started, and the one before awaited, every so many bytes.
@@ -83,24 +98,18 @@ impl<F: LogFiles> SnapshotFile<F> {
         Ok(())
     }
 
-    /// Completes the file and gives it its name. Returns the path and the size in bytes.
-    pub fn finish(mut self) -> Result<(PathBuf, u64), (PathBuf, io::Error)> {
-        let encoder = std::mem::replace(&mut self.encoder, Encoder::new(Compression::None));
+    /// How to complete the file and give it its name.
+    pub fn finish(self) -> Ending<F> {
         let mut end = Vec::new();
-        encoder.finish(&mut end);
-        let publish = || -> io::Result<()> {
-            self.files.append(&self.file, &end)?;
-            self.files.sync(&self.file)?;
-            self.files.rename(&self.tmp, &self.path)?;
-            self.files.sync_dir(self.files.snap_dir())
-        };
-        match publish() {
-            Ok(()) => Ok((self.path, self.written + end.len() as u64)),
-            Err(e) => {
-                let _ = self.files.remove(&self.tmp);
-                Err((self.tmp, e))
-            }
-        }
+        self.encoder.finish(&mut end);
+        let bytes = self.written + end.len() as u64;
+        let steps = vec![
+            Step::Append(end),
+            Step::Sync,
+            Step::Rename(self.tmp.clone(), self.path.clone()),
+            Step::SyncDir(self.files.snap_dir().to_owned()),
+        ];
+        Ending { steps, file: self.file, tmp: self.tmp, path: self.path, bytes }
     }
 
     /// Gives up: the temporary file goes.

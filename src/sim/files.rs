@@ -8,6 +8,7 @@ use crate::disk::{DURABLE, LogFiles};
 use crate::log::{BLOCK, DataFiles, FileName};
 
 use super::disk::{DIR, DiskError, FileId, SimDisk, name_of};
+use super::options::{Bug, SimOptions};
 
 /// The one directory of the simulated server. The mutex is for the signatures only: there is one
 /// thread.
@@ -15,6 +16,7 @@ use super::disk::{DIR, DiskError, FileId, SimDisk, name_of};
 pub struct SimFiles {
     disk: Mutex<SimDisk>,
     dir: PathBuf,
+    bug: Option<Bug>,
 }
 
 impl From<DiskError> for io::Error {
@@ -29,9 +31,10 @@ impl From<DiskError> for io::Error {
 }
 
 impl SimFiles {
-    /// An empty directory; salts come from `seed`.
-    pub fn new(seed: u64) -> SimFiles {
-        SimFiles { disk: Mutex::new(SimDisk::new(seed)), dir: PathBuf::from(DIR) }
+    /// An empty directory.
+    pub fn new(options: &SimOptions) -> SimFiles {
+        let disk = Mutex::new(SimDisk::new(options.seed ^ 0x5a17));
+        SimFiles { disk, dir: PathBuf::from(DIR), bug: options.bug }
     }
 
     /// The disk itself, for faults and for looking behind the server's back.
@@ -128,7 +131,7 @@ impl LogFiles for SimFiles {
     fn write_all(&self, file: &FileId, buf: &[u8], offset: u64, flags: i32) -> io::Result<()> {
         let mut disk = self.disk();
         disk.write(*file, offset as usize, buf)?;
-        if flags == DURABLE {
+        if flags == DURABLE && self.bug != Some(Bug::SkipWriteThrough) {
             disk.sync_range(*file, offset as usize, buf.len())?;
         }
         Ok(())
@@ -141,7 +144,10 @@ impl LogFiles for SimFiles {
     fn write_back(&self, _file: &FileId, _offset: u64, _len: u64, _wait: bool) {}
 
     fn sync(&self, file: &FileId) -> io::Result<()> {
-        Ok(self.disk().sync(*file)?)
+        match self.bug {
+            Some(Bug::SkipFileSync) => Ok(()),
+            _ => Ok(self.disk().sync(*file)?),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -153,6 +159,9 @@ impl LogFiles for SimFiles {
     }
 
     fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
-        Ok(self.disk().sync_dir()?)
+        match self.bug {
+            Some(Bug::SkipDirSync) => Ok(()),
+            _ => Ok(self.disk().sync_dir()?),
+        }
     }
 }

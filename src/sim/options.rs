@@ -31,11 +31,17 @@ pub enum Bug {
     HideError,
     /// Bit rot anywhere is taken for a torn write: what follows is lost in silence.
     TrustRot,
+    /// Names are never made durable.
+    SkipDirSync,
+    /// Whole files are never made durable.
+    SkipFileSync,
+    /// What the log writer and the housekeeper write in line is not written through.
+    SkipWriteThrough,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 13] = [
+    pub const ALL: [Bug; 16] = [
         Bug::AckBeforeSync,
         Bug::DropLastGroup,
         Bug::SkipTailBlock,
@@ -49,6 +55,9 @@ impl Bug {
         Bug::LoseEphemeral,
         Bug::HideError,
         Bug::TrustRot,
+        Bug::SkipDirSync,
+        Bug::SkipFileSync,
+        Bug::SkipWriteThrough,
     ];
 }
 

@@ -92,11 +92,11 @@ type Checked = Result<(), Violation>;
 
 impl World {
     pub fn new(options: SimOptions) -> World {
-        let seed = options.seed;
-        let mut rng = Rng::new(seed.wrapping_mul(0x9e37_79b9).wrapping_add(17));
+        let mut rng = Rng::new(options.seed.wrapping_mul(0x9e37_79b9).wrapping_add(17));
         let swarm = Swarm::draw(&mut rng);
         let clients = (0..swarm.clients).map(Client::new).collect();
         World {
+            files: Arc::new(SimFiles::new(&options)),
             budget: options.ops,
             options,
             swarm,
@@ -105,7 +105,6 @@ impl World {
             wall_ms: 1_700_000_000_000,
             queue: BTreeMap::new(),
             number: 0,
-            files: Arc::new(SimFiles::new(seed ^ 0x5a17)),
             node: None,
             life: 0,
             arrivals: Vec::new(),
@@ -282,7 +281,8 @@ impl World {
         }
         if house {
             self.house_called = true;
-            let delay = self.rng.below(4 * self.swarm.write_us * US) + US;
+            let slow = if self.rng.chance(1, 20) { 40 } else { 1 };
+            let delay = self.rng.below(4 * self.swarm.write_us * US) * slow + US;
             self.arrive(delay, Arrival::HouseTurn);
         }
         self.want_turn(deadline);
