@@ -16,7 +16,7 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::base::Zxid;
-use crate::log::{Compression, FileName, PurgePolicy, SegmentHeader};
+use crate::log::{Compression, PurgePolicy, SegmentHeader};
 
 use super::datadir::DataDir;
 use super::files::LogFiles;
@@ -61,7 +61,7 @@ pub enum Report {
     DirSizes {
         /// Snapshots and epoch files.
         snap_bytes: u64,
-        /// Logs, spare segments not counted.
+        /// Logs, spare segments included.
         log_bytes: u64,
     },
     /// No segment could be prepared; the log will try itself when it needs one.
@@ -470,12 +470,11 @@ impl<F: LogFiles> Chores<F> {
     }
 }
 
+/// Lengths of all files, preallocated ones included, as `ZooKeeperServer.getDirSize`.
 fn dir_size<F: LogFiles>(files: &F, dir: &Path) -> io::Result<u64> {
     let mut sum = 0;
-    for (kind, path) in files.entries(dir)? {
-        if kind != FileName::Spare {
-            sum += files.size(&path).unwrap_or(0);
-        }
+    for (_, path) in files.entries(dir)? {
+        sum += files.size(&path).unwrap_or(0);
     }
     Ok(sum)
 }
