@@ -79,13 +79,18 @@ pub fn run() -> Result<(), String> {
     }
 }
 
-fn help() -> Result<(), String> {
-    println!("{HELP}");
+/// Commands, options and mixes.
+pub fn usage() -> String {
     let kinds: Vec<_> = Kind::ALL.iter().filter(|k| **k != Kind::Fill).map(|k| k.name()).collect();
-    println!("kinds: {}\nnamed mixes:", kinds.join(" "));
+    let mut text = format!("{HELP}\nkinds: {}\nnamed mixes:", kinds.join(" "));
     for (name, definition, meaning) in mix::NAMED {
-        println!("  {name:<20} {definition}\n{:<23}{meaning}", "");
+        text.push_str(&format!("\n  {name:<20} {definition}\n{:<23}{meaning}", ""));
     }
+    text
+}
+
+fn help() -> Result<(), String> {
+    println!("{}", usage());
     Ok(())
 }
 

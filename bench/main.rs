@@ -25,6 +25,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     net::raise_file_limit();
+    if std::env::args_os().len() < 2 {
+        eprintln!("{}", cli::usage());
+        return ExitCode::from(2);
+    }
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(message) => {
