@@ -281,6 +281,11 @@ impl Front {
         found.output.is_empty() && found.sending == 0
     }
 
+    /// Who a connection is from; `None` if it is gone.
+    pub fn peer(&mut self, conn: ConnId) -> Option<SocketAddr> {
+        self.get(conn).map(|found| found.peer)
+    }
+
     /// Whether the connection is being closed from this side.
     pub fn is_closing(&mut self, conn: ConnId) -> bool {
         self.get(conn).is_none_or(|found| found.closing)

@@ -5,14 +5,34 @@ use std::fmt;
 /// Why a stream cannot be framed any further.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameError {
-    /// The length field is negative or above `jute.maxbuffer`.
-    BadLength(i32),
+    /// The length field is negative or above `jute.maxbuffer`, which is `max`.
+    BadLength {
+        /// What the field says.
+        len: i32,
+        /// What is allowed.
+        max: usize,
+    },
 }
 
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            FrameError::BadLength(len) => write!(f, "frame length {len} is out of bounds"),
+        let FrameError::BadLength { len, max } = *self;
+        let bytes = len.to_be_bytes();
+        let is_text = bytes.iter().all(|b| b.is_ascii_graphic() || b" \r\n\t".contains(b));
+        match bytes {
+            // A handshake record of TLS 1.x.
+            [0x16, 3, ..] => write!(f, "it speaks TLS, and this port does not"),
+            _ if is_text => write!(
+                f,
+                "it sent text, \"{}\": HTTP or an unknown four-letter word?",
+                bytes.escape_ascii()
+            ),
+            _ if len < 0 => write!(f, "a request of {len} bytes, a negative length"),
+            _ => write!(
+                f,
+                "a request of {len} bytes, above jute.maxbuffer={max}; if it is meant, raise that \
+                 property here and for the clients"
+            ),
         }
     }
 }
@@ -27,7 +47,11 @@ pub fn whole_frames(bytes: &[u8], max_frame: usize) -> Result<usize, FrameError>
         let len = i32::from_be_bytes(*head);
         let fits = usize::try_from(len).ok().filter(|&len| len <= max_frame);
         let Some(size) = fits else {
-            return if at == 0 { Err(FrameError::BadLength(len)) } else { Ok(at) };
+            return if at == 0 {
+                Err(FrameError::BadLength { len, max: max_frame })
+            } else {
+                Ok(at)
+            };
         };
         if bytes.len() - at - 4 < size {
             break;
@@ -87,13 +111,28 @@ mod tests {
 
     #[test]
     fn the_limit_is_inclusive_and_good_frames_come_first() {
+        let bad = |len| FrameError::BadLength { len, max: 8 };
         let frame = |len: i32| [&len.to_be_bytes()[..], &vec![0; len.max(0) as usize]].concat();
         assert_eq!(whole_frames(&frame(8), 8), Ok(12));
-        assert_eq!(whole_frames(&frame(9), 8), Err(FrameError::BadLength(9)));
-        assert_eq!(whole_frames(&(-1i32).to_be_bytes(), 8), Err(FrameError::BadLength(-1)));
+        assert_eq!(whole_frames(&frame(9), 8), Err(bad(9)));
+        assert_eq!(whole_frames(&(-1i32).to_be_bytes(), 8), Err(bad(-1)));
         let both = [frame(8), frame(9)].concat();
         assert_eq!(whole_frames(&both, 8), Ok(12));
-        assert_eq!(whole_frames(&both[12..], 8), Err(FrameError::BadLength(9)));
+        assert_eq!(whole_frames(&both[12..], 8), Err(bad(9)));
+    }
+
+    #[test]
+    fn a_bad_length_says_what_it_may_have_been() {
+        for (bytes, part) in [
+            (*b"lsnp", "text, \"lsnp\": HTTP or an unknown four-letter word?"),
+            (*b"G\r\n\"", "text, \"G\\r\\n\\\"\": HTTP"),
+            ([0x16, 3, 1, 2], "it speaks TLS"),
+            ([0xff; 4], "-1 bytes, a negative length"),
+            (1_100_052i32.to_be_bytes(), "1100052 bytes, above jute.maxbuffer=1048575; if"),
+        ] {
+            let error = whole_frames(&bytes, 0xf_ffff).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

@@ -405,12 +405,13 @@ impl Server {
         Ok(Server { threads, mailboxes, ended, settled, started })
     }
 
-    /// Waits for SIGTERM or SIGINT, or for the server to fail. Returns the exit code.
+    /// Waits for SIGTERM, SIGINT or SIGHUP, or for the server to fail. Returns the exit code.
     pub fn run_until_terminated(self) -> u8 {
         let (mailboxes, settled) = (self.mailboxes.clone(), self.settled.clone());
         let waiter = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
             if let Ok(signal) = signal::wait_for_termination() {
-                log::info!("signal {signal}: finishing what is under way, then ending");
+                let name = signal::name(signal);
+                log::info!("{name}: finishing what is under way, then ending");
                 drain(&mailboxes, &settled);
             }
         });
@@ -443,9 +444,16 @@ impl Server {
                 code = 1;
             }
         }
-        let is_unsaved = |ended| matches!(ended, Ended::Unsaved);
-        if code == 0 && first.into_iter().chain(self.ended.try_iter()).any(is_unsaved) {
-            code = UNSAVED;
+        let mut last_processed = None;
+        for ended in first.into_iter().chain(self.ended.try_iter()) {
+            match ended {
+                Ended::Unsaved if code == 0 => code = UNSAVED,
+                Ended::Stopped { at } => last_processed = last_processed.or(at),
+                Ended::Unsaved | Ended::Fatal(_) => {}
+            }
+        }
+        if let Some(zxid) = last_processed.filter(|_| code == 0) {
+            log::info!("ended cleanly at zxid 0x{zxid}");
         }
         code
     }

@@ -13,6 +13,7 @@ use crate::sys::net::{self, Direction};
 use crate::sys::ring::{Bytes, OpId, Ring, may_receive_again};
 
 use super::census::Census;
+use super::ration::Ration;
 
 /// Tokens carry what they belong to in the top byte and the connection's slot and generation
 /// below. The front's index is not needed there.
@@ -72,6 +73,7 @@ pub struct Edge {
     next_sweep: Instant,
     idle: Vec<ConnId>,
     accepting: bool,
+    refusals: Ration,
     /// Accepts to arm again later: the process ran out of something.
     accept_later: Vec<(Instant, u64)>,
 }
@@ -109,6 +111,7 @@ impl Edge {
             next_sweep: Instant(0),
             idle: Vec::new(),
             accepting: true,
+            refusals: Ration::default(),
             accept_later: Vec::new(),
         }
     }
@@ -175,7 +178,9 @@ impl Edge {
         peer: SocketAddr,
     ) -> io::Result<Option<ConnId>> {
         if let Err(too_many) = self.census.enter(peer.ip()) {
-            log::warn!("refusing {peer}: {too_many}");
+            if let Some(more) = self.refusals.take(now.mono) {
+                log::warn!("refusing {peer}: {too_many}{more}");
+            }
             net::set_reset_on_close(&fd)?;
             return Ok(None);
         }
@@ -264,7 +269,9 @@ impl Edge {
                 Ok(Gone::No)
             }
             Verdict::Close(error) => {
-                log::warn!("closing connection {:x}: {error}", conn.0);
+                if let Some(peer) = self.front.peer(conn) {
+                    log::warn!("closing the connection of {peer}: {error}");
+                }
                 Ok(self.lost(conn))
             }
         }
@@ -472,7 +479,9 @@ impl Edge {
         idle.clear();
         self.front.idle(now.mono, &mut idle);
         for conn in idle.drain(..) {
-            log::info!("closing idle connection {:x}", conn.0);
+            if let Some(peer) = self.front.peer(conn) {
+                log::info!("closing the connection of {peer}: nothing came from it for too long");
+            }
             if let Gone::Yes(conn) = self.lost(conn) {
                 gone.push(conn);
             }

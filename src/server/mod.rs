@@ -12,6 +12,7 @@ mod listen;
 mod logging;
 mod look;
 mod outbox;
+mod ration;
 mod sink;
 mod timed;
 mod topology;

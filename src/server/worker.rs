@@ -27,6 +27,7 @@ use super::host;
 use super::housekeeping::Housekeeping;
 use super::links::{FrontEvent, FrontTurn, Message};
 use super::outbox::{Outbox, Routes};
+use super::ration::Ration;
 use super::sink::Sink;
 
 /// The replica and what only it talks to.
@@ -105,7 +106,10 @@ pub struct WorkerParts {
 #[derive(Debug)]
 pub enum Ended {
     /// It was asked to.
-    Stopped,
+    Stopped {
+        /// What the replica had processed, from the worker that ran it.
+        at: Option<Zxid>,
+    },
     /// It was asked to, and everything is in the log, but the final snapshot failed.
     Unsaved,
     /// The process cannot go on.
@@ -122,6 +126,7 @@ pub struct Worker {
     /// Ends when everything is sent, or at this time.
     stopping: Option<Instant>,
     next_front: usize,
+    accept_failures: Ration,
     gone: Vec<ConnId>,
 }
 
@@ -188,6 +193,7 @@ impl Worker {
             draining: false,
             stopping: None,
             next_front: 0,
+            accept_failures: Ration::default(),
             gone: Vec::new(),
             parts,
         })
@@ -204,7 +210,9 @@ impl Worker {
             Ok(()) if self.parts.brain.as_ref().is_some_and(|b| b.house.is_unsaved()) => {
                 Ended::Unsaved
             }
-            Ok(()) => Ended::Stopped,
+            Ok(()) => Ended::Stopped {
+                at: self.parts.brain.as_ref().map(|brain| brain.replica.last_processed()),
+            },
             Err(reason) => Ended::Fatal(reason),
         }
     }
@@ -336,8 +344,10 @@ impl Worker {
         let fd = match result {
             Ok(fd) => fd,
             Err(e) => {
-                if !self.draining {
-                    log::warn!("cannot accept a connection: {e}");
+                if !self.draining
+                    && let Some(more) = self.accept_failures.take(self.now.mono)
+                {
+                    log::warn!("cannot accept a connection: {e}{}{more}", net::accept_advice(&e));
                 }
                 return Ok(());
             }

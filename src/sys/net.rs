@@ -5,6 +5,8 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
+use super::cpu::open_files_max;
+
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }
@@ -178,6 +180,20 @@ pub fn set_reset_on_close(fd: &impl AsRawFd) -> io::Result<()> {
         libc::setsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_LINGER, pointer, len)
     };
     check(result).map(|_| ())
+}
+
+/// What to do about an accept that failed, for the end of a message; empty if there is no advice.
+pub fn accept_advice(error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => format!(
+            "; this process may have {} files open: raise LimitNOFILE of its unit, or `ulimit -n`",
+            open_files_max().unwrap_or(0)
+        ),
+        Some(libc::ENFILE) => {
+            "; the machine may not have more files open: raise fs.file-max".into()
+        }
+        _ => String::new(),
+    }
 }
 
 /// Which directions [`shutdown`] ends.

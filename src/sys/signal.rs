@@ -32,8 +32,8 @@ impl AsRawFd for EventFd {
     }
 }
 
-/// Blocks SIGTERM and SIGINT for the calling thread and all it starts later, and ignores SIGPIPE;
-/// [`wait_for_termination`] then receives them.
+/// Blocks SIGTERM, SIGINT and SIGHUP for the calling thread and all it starts later, and ignores
+/// SIGPIPE; [`wait_for_termination`] then receives them.
 pub fn block_termination() -> io::Result<()> {
     let set = termination_set();
     // SAFETY: the pointers describe an initialised set and null.
@@ -56,14 +56,38 @@ fn termination_set() -> libc::sigset_t {
     unsafe { libc::sigaddset(&raw mut set, libc::SIGTERM) };
     // SAFETY: the pointer describes the set above and the number is a signal.
     unsafe { libc::sigaddset(&raw mut set, libc::SIGINT) };
+    if !is_ignored(libc::SIGHUP) {
+        // SAFETY: the pointer describes the set above and the number is a signal.
+        unsafe { libc::sigaddset(&raw mut set, libc::SIGHUP) };
+    }
     set
 }
 
+fn is_ignored(signal: i32) -> bool {
+    // SAFETY: all zeros is a valid sigaction.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: only asks: no new action is passed, and the pointer describes the struct above.
+    let result = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) };
+    result == 0 && action.sa_sigaction == libc::SIG_IGN
+}
+
 /// Waits until the process is asked to end; returns the signal's number.
+///
+/// SIGHUP, from a terminal that closes, counts like the others unless whoever started the process
+/// has it ignored (`nohup`), as with Java: what is blocked would arrive here all the same.
 pub fn wait_for_termination() -> io::Result<i32> {
     let set = termination_set();
     let mut signal = 0;
     // SAFETY: the pointers describe an initialised set and an int.
     let result = unsafe { libc::sigwait(&raw const set, &raw mut signal) };
     if result == 0 { Ok(signal) } else { Err(io::Error::from_raw_os_error(result)) }
+}
+
+/// Name of a signal that [`wait_for_termination`] returns.
+pub fn name(signal: i32) -> &'static str {
+    match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        _ => "SIGTERM",
+    }
 }

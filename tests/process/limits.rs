@@ -37,6 +37,20 @@ fn a_connection_too_many_is_reset() {
 }
 
 #[test]
+fn a_server_out_of_files_says_so_once_and_what_to_raise() {
+    let wrapper = ["prlimit", "--nofile=48", "--"].map(str::to_owned).to_vec();
+    let mut server = Server::start(Options { wrapper, ..Options::default() });
+    let links: Vec<_> = (0..100).map(|_| raw_connect(server.address()).expect("connect")).collect();
+    server.wait_for_output(0, "cannot accept a connection: Too many open files");
+    let told = "this process may have 48 files open: raise LimitNOFILE";
+    assert!(server.stderr().contains(told), "{}", server.stderr());
+    drop(links);
+    server.connect().ping();
+    server.stop();
+    assert!(server.stderr().matches("cannot accept").count() <= 2, "{}", server.stderr());
+}
+
+#[test]
 fn what_cannot_be_framed_ends_the_connection_and_nothing_else() {
     let server = with(&["nio.sessionlessCnxnTimeout=10000"]);
     let mut witness = server.connect();
@@ -69,6 +83,14 @@ fn what_cannot_be_framed_ends_the_connection_and_nothing_else() {
     let _ = client.try_receive();
     client.assert_closed();
     eventually("/before", || witness.exists("/before", false));
+    for part in [
+        "closing the connection of 127.0.0.1:",
+        "it sent text, \"GET \": HTTP or an unknown four-letter word?",
+        "it speaks TLS, and this port does not",
+        "a request of 1048576 bytes, above jute.maxbuffer=1048575",
+    ] {
+        assert!(server.stderr().contains(part), "{part:?} in:\n{}", server.stderr());
+    }
 }
 
 #[test]

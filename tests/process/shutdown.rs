@@ -1,7 +1,7 @@
 //! SIGTERM: what was acknowledged is safe, a final snapshot is there, the port is free.
 
 use super::load::Load;
-use crate::util::Server;
+use crate::util::{Options, Server};
 use std::fs;
 
 fn snapshots(server: &Server) -> Vec<String> {
@@ -60,15 +60,29 @@ fn a_clean_end_saves_what_a_killed_server_left_although_nothing_is_written() {
 }
 
 #[test]
-fn an_idle_server_ends_at_once_with_either_signal() {
-    for signal in ["TERM", "INT"] {
+fn an_idle_server_ends_at_once_with_each_signal() {
+    for signal in ["TERM", "INT", "HUP"] {
         let mut server = Server::ringkeeper();
         let client = server.connect();
         server.signal(signal);
         assert_eq!(server.wait().code(), Some(0), "{}", server.stderr());
         client.assert_closed();
+        let text = server.stderr();
+        let last = text.lines().last().unwrap_or("");
+        assert!(last.contains("ended cleanly at zxid 0x"), "{text}");
+        assert!(text.contains(&format!("SIG{signal}: finishing what is under way")), "{text}");
         server.run();
     }
+}
+
+#[test]
+fn a_server_that_was_told_to_outlive_its_terminal_does() {
+    let wrapper = vec!["nohup".to_owned()];
+    let mut server = Server::start(Options { wrapper, ..Options::default() });
+    server.signal("HUP");
+    server.connect().ping();
+    assert_eq!(server.stop().code(), Some(0), "{}", server.stderr());
+    assert!(!server.stderr().contains("SIGHUP"), "{}", server.stderr());
 }
 
 #[test]
