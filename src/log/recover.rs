@@ -225,8 +225,8 @@ fn find_snapshots(dir: &impl DataFiles) -> Result<Vec<(Zxid, PathBuf)>, RecoverE
 }
 
 fn advice_restore() -> String {
-    "If other servers of the ensemble have the data, empty this server's version-2 directories and \
-     let it fetch everything from the leader; otherwise restore the directory from a backup"
+    "Restore the version-2 directories from a backup. Emptying them would lose everything, unless \
+     other servers of an ensemble have it, from which this one would fetch it"
         .into()
 }
 

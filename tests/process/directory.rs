@@ -225,6 +225,8 @@ fn a_corrupt_only_snapshot_is_refused() {
     flip_a_byte(&newest);
     let name = newest.display().to_string();
     refuses(&mut server, &[&name, "no snapshot in this directory can be loaded", "backup"]);
+    // Nobody else has the data of a standalone server.
+    refuses(&mut server, &["Emptying them would lose everything"]);
     flip_a_byte(&newest);
     server.run();
     load.verify(&server);
