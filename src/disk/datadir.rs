@@ -6,7 +6,7 @@ use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::log::FileName;
-use crate::sys::file::sync_dir;
+use crate::sys::file::{reserve, sync_dir};
 
 use super::error::DirError;
 use super::files::{LogFiles, is_snapshot};
@@ -106,6 +106,28 @@ impl DataDir {
             Ok(content) => Ok(Some(content)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(e) => Err(io_error(&path, "read")(e)),
+        }
+    }
+
+    /// Fails unless a segment of `size` bytes fits or one of `spares` will do. Not even a session
+    /// begins without a write, so a start without it serves nobody.
+    pub fn check_room(&self, size: u64, spares: &[PathBuf]) -> Result<(), DirError> {
+        if spares.iter().any(|spare| fs::metadata(spare).is_ok_and(|found| found.len() == size)) {
+            return Ok(());
+        }
+        let probe = self.log_dir.join("spare.probe.tmp");
+        let reserved = File::create(&probe).and_then(|file| reserve(&file, size));
+        let removed = fs::remove_file(&probe);
+        match reserved {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                Err(DirError::NoRoom { path: self.log_dir.clone(), size, error })
+            }
+            tried => tried.and(removed).map_err(io_error(&probe, "reserve space with")),
         }
     }
 

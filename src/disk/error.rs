@@ -30,6 +30,15 @@ pub enum DirError {
         /// Its process id, if it could be read.
         pid: Option<u32>,
     },
+    /// There is no room for the first log segment.
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Size of a segment in bytes.
+        size: u64,
+        /// The system's answer.
+        error: io::Error,
+    },
     /// Snapshots in the log directory or logs in the snapshot directory.
     Misplaced {
         /// The file.
@@ -65,6 +74,13 @@ impl fmt::Display for DirError {
                     None => write!(f, "; stop it, or use another dataDir"),
                 }
             }
+            DirError::NoRoom { path, size, error } => write!(
+                f,
+                "{} has no room for a log segment of {size} bytes: {error}; without one the first \
+                 client would end this server. Free that much there (older snapshots and logs, \
+                 say), or set ringkeeper.log.segmentSizeInKb lower, then start again",
+                path.display()
+            ),
             DirError::Misplaced { file, belongs } => write!(
                 f,
                 "{} does not belong there: dataDir and dataLogDir differ, and such files belong \

@@ -232,6 +232,8 @@ impl Server {
         for note in &recovered.notes {
             log::warn!("{note}");
         }
+        dir.check_room(segment_size(settings), &recovered.repair.spares)
+            .map_err(|e| dir_error(&e))?;
         let measures = Arc::new(Measures::default());
         let restore = restore.finish(&recovered, &measures);
         let mismatches = restore.mismatches();

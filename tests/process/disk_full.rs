@@ -133,6 +133,38 @@ fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
 }
 
 #[test]
+fn a_disk_without_room_for_a_segment_is_refused_at_the_start() {
+    let mut server = Server::prepare(Options::default());
+    let data = server.data_dir();
+    let mounts = Mounts::new(&format!("mount -t tmpfs -o size=20m tmpfs '{}'", data.display()));
+    server.options_mut().wrapper = mounts.wrapper();
+    let (code, text) = server.run_to_end();
+    assert_eq!(code, Some(3), "{text}");
+    let dir = data.join("version-2").display().to_string();
+    for part in [&*dir, "67108864 bytes", "No space left", "Free that much", "segmentSizeInKb"] {
+        assert!(text.contains(part), "no {part:?} in: {text}");
+    }
+    assert!(!text.contains("listening"), "{text}");
+    let names = fs::read_dir(mounts.path(&data.join("version-2"))).expect("directory");
+    let names: Vec<_> = names.map(|entry| entry.expect("entry").file_name()).collect();
+    assert_eq!(names, ["ringkeeper.lock"]);
+    server.options_mut().config = small(&[]);
+    server.rewrite_config();
+    server.run();
+    // The segment that the server made is enough, however full the disk is.
+    server.wait_for_output(0, "is complete");
+    eventually("a spare segment", || {
+        let names = fs::read_dir(mounts.path(&data.join("version-2"))).expect("directory");
+        let mut names = names.map(|entry| entry.expect("entry").file_name().display().to_string());
+        names.find(|name| name.starts_with("spare.") && !name.ends_with(".tmp"))
+    });
+    server.kill();
+    fill(&mounts.path(&data));
+    server.run();
+    server.connect().ping();
+}
+
+#[test]
 fn a_clean_end_without_its_final_snapshot_has_a_code_of_its_own() {
     let mut server = Server::prepare(Options { config: small(&[]), ..Options::default() });
     let log_dir = server.home().join("log");
