@@ -51,6 +51,9 @@ impl DataDir {
         for dir in [&snap_dir, &log_dir] {
             ensure(dir, options.autocreate)?;
         }
+        if let Some(pid) = running_apache(&data_dir) {
+            return Err(DirError::Apache { path: data_dir, pid });
+        }
         let same = same_dir(&snap_dir, &log_dir)?;
         let mut locks = vec![lock(&snap_dir)?];
         if !same {
@@ -184,6 +187,18 @@ fn ensure(dir: &Path, autocreate: bool) -> Result<(), DirError> {
 fn same_dir(a: &Path, b: &Path) -> Result<bool, DirError> {
     let canonical = |p: &Path| fs::canonicalize(p).map_err(io_error(p, "resolve"));
     Ok(canonical(a)? == canonical(b)?)
+}
+
+/// The process of an Apache ZooKeeper that `zkServer.sh start` has started here. Apache takes no
+/// lock, so one that was started in another way goes unnoticed.
+fn running_apache(data_dir: &Path) -> Option<u32> {
+    let text = fs::read_to_string(data_dir.join("zookeeper_server.pid")).ok()?;
+    let pid: u32 = text.trim().parse().ok()?;
+    // A number from before a crash may be anybody's by now.
+    let command = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let command = String::from_utf8_lossy(&command);
+    let mains = ["QuorumPeerMain", "ZooKeeperServerMain"];
+    mains.iter().any(|main| command.contains(main)).then_some(pid)
 }
 
 /// Takes the lock file and writes the process id into it. The lock goes with the process, so a

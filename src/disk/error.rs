@@ -30,6 +30,13 @@ pub enum DirError {
         /// Its process id, if it could be read.
         pid: Option<u32>,
     },
+    /// An Apache ZooKeeper, which takes no lock, uses it.
+    Apache {
+        /// `dataDir`.
+        path: PathBuf,
+        /// Its process id, from `zookeeper_server.pid`.
+        pid: u32,
+    },
     /// There is no room for the first log segment.
     NoRoom {
         /// The directory.
@@ -74,6 +81,12 @@ impl fmt::Display for DirError {
                     None => write!(f, "; stop it, or use another dataDir"),
                 }
             }
+            DirError::Apache { path, pid } => write!(
+                f,
+                "{} is in use by Apache ZooKeeper (process {pid}, as zookeeper_server.pid says); \
+                 stop it, or use another dataDir",
+                path.display()
+            ),
             DirError::NoRoom { path, size, error } => write!(
                 f,
                 "{} has no room for a log segment of {size} bytes: {error}; without one the first \

@@ -1,7 +1,7 @@
 //! What a start makes of a data directory: exit code and message for each state.
 
 use super::load::Load;
-use crate::util::{Options, Server};
+use crate::util::{Options, Server, eventually};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -64,6 +64,43 @@ fn a_second_server_on_the_same_directory_is_refused_with_the_first_ones_id() {
     first.connect().ping();
     first.kill();
     second.run();
+}
+
+/// A process, ended with this.
+struct Process(std::process::Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_directory_of_a_running_apache_is_refused() {
+    let mut server = Server::prepare(Options::default());
+    let note =
+        |pid: u32| fs::write(server.data_dir().join("zookeeper_server.pid"), pid.to_string());
+    // What its command line looks like to others.
+    let script = "exec -a org.apache.zookeeper.server.quorum.QuorumPeerMain sleep 1000";
+    let process = std::process::Command::new("bash").args(["-c", script]).spawn().expect("bash");
+    let process = Process(process);
+    let pid = process.0.id();
+    eventually("the name", || {
+        let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("command line");
+        command.starts_with("org").then_some(())
+    });
+    note(pid).expect("file");
+    let says = format!("Apache ZooKeeper (process {pid}");
+    let dir = server.data_dir().display().to_string();
+    refuses(&mut server, &[&dir, "in use by", &says, "zookeeper_server.pid", "stop it"]);
+    assert!(files(&server, "snapshot.").is_empty());
+    // What a killed one left, and whose number another process has now.
+    drop(process);
+    server.run();
+    server.stop();
+    fs::write(server.data_dir().join("zookeeper_server.pid"), "1\n").expect("file");
+    server.run();
 }
 
 #[test]
