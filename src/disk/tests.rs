@@ -640,6 +640,47 @@ fn two_histories_are_refused_whatever_snapshots_say() {
     assert_eq!(dirs.recover().unwrap_err().kind, RecoverErrorKind::Overlap);
 }
 
+/// A snapshot with a node of transaction 9, as of `time_ms`.
+fn snapshot_of_9(path: &str, time_ms: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut writer = SnapshotWriter::begin(std::iter::empty(), Vec::new().into_iter(), &mut out);
+    writer.node("", Some(b""), -1, &PersistedStat::default(), &mut out);
+    let stat = PersistedStat { mzxid: 9, mtime: time_ms, ..PersistedStat::default() };
+    writer.node(path, Some(b""), -1, &stat, &mut out);
+    writer.finish(None, None, &mut out);
+    out
+}
+
+/// Apache has purged the logs that show it, or somebody has moved them and not the snapshot.
+#[test]
+fn a_snapshot_of_another_history_is_refused_without_its_logs() {
+    for name in ["snapshot.9", "snapshot.28"] {
+        let dirs = stale();
+        if name == "snapshot.28" {
+            dirs.put("log.20", &apache_log(32..=41));
+        }
+        dirs.put(name, &snapshot_of_9("/theirs", 6));
+        let error = dirs.recover().map(|(r, _)| r).expect_err(name);
+        assert_eq!(error.kind, RecoverErrorKind::Overlap, "{error}");
+        let text = error.to_string();
+        for part in [name, "/theirs", "0x9", "/wal.7", "keep Apache's, move wal.7 "] {
+            assert!(text.contains(part), "no {part:?} in {text}");
+        }
+        // Ours, or a node that Apache writes at each start.
+        for (path, time_ms) in [("/ours", 5), ("/zookeeper/config", 6)] {
+            dirs.put(name, &snapshot_of_9(path, time_ms));
+            let last = if name == "snapshot.28" { 41 } else { 10 };
+            assert_eq!(dirs.recover().unwrap().0.last_zxid, Zxid(last));
+        }
+    }
+    // Damage is no history.
+    let dirs = stale();
+    let mut bytes = snapshot_of_9("/theirs", 6);
+    bytes[60] ^= 1;
+    dirs.put("snapshot.9", &bytes);
+    assert_eq!(dirs.recover().unwrap().1.snapshot, Some(Zxid(4)));
+}
+
 #[test]
 fn one_history_goes_to_and_fro() {
     // Apache was started on a stale state and wrote nothing: its first act is the snapshot again.

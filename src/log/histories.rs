@@ -8,21 +8,31 @@
 //! changes their ranges touch and never overlap. What the two say about the same zxid is not
 //! compared: even if it were alike, nobody writes it twice.
 //!
-//! The snapshot that recovery loads has no say: it may be Apache's, cover everything, and so hide
-//! that our segments below it hold something else. Therefore also files that are not needed are
-//! looked at, but only where the kind changes: within a run of one kind each file begins behind
-//! the one before.
+//! The snapshot that recovery loads has no say in that: it may be Apache's, cover everything, and
+//! so hide that our segments below it hold something else. Therefore also files that are not
+//! needed are looked at, but only where the kind changes: within a run of one kind each file
+//! begins behind the one before.
+//!
+//! Apache purges its logs, and somebody who sorts files by hand may leave a snapshot of the wrong
+//! history behind. Hence a second rule: **a transaction has one time.** Nodes carry the zxid and
+//! the time of the transactions that created and last changed them; where our newest segment that
+//! begins at or below the snapshot holds such a zxid, it must have that time. (Digests would say
+//! more, but our entries have none, and those of Apache's snapshots are empty after a start
+//! without replay.)
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::base::Zxid;
+use crate::base::{SessionId, Zxid};
+use crate::wire::{AclBytes, Reader, TxnHeader};
 
 use super::files::DataFiles;
 use super::recover::{LogFile, Source, plain_error, read};
 use super::recover_error::{RecoverError, RecoverErrorKind};
-use super::{Damage, EntryAt, Expect, ScanStop, scan_apache, scan_segment};
+use super::{
+    Damage, EntryAt, Expect, ScanStop, SnapshotNode, SnapshotVisitor, scan_apache, scan_segment,
+};
 
 /// The transactions of a file.
 #[derive(Clone, Copy)]
@@ -123,4 +133,101 @@ fn two_histories((other, end): (&LogFile, Span), (file, span): (&LogFile, Span))
          snapshot.{from} on; to keep Apache's, move {own} and all later wal.*",
     );
     plain_error(RecoverErrorKind::Overlap, &file.path, what, advice)
+}
+
+/// When the transactions of one of our segments were, in ms since 1970.
+pub(super) struct Times {
+    path: PathBuf,
+    /// Ascending.
+    times: Vec<(Zxid, i64)>,
+}
+
+impl Times {
+    /// Those of our newest segment that begins at or below a snapshot.
+    pub(super) fn below(
+        dir: &impl DataFiles,
+        logs: &[LogFile],
+        snapshot: Zxid,
+    ) -> Result<Times, RecoverError> {
+        let is_below = |file: &&LogFile| file.source == Source::Native && file.first <= snapshot;
+        let Some(file) = logs.iter().rev().find(is_below) else {
+            return Ok(Times { path: PathBuf::new(), times: Vec::new() });
+        };
+        let mut times = Vec::new();
+        // What is damaged says nothing; whether that matters is decided by whoever needs it.
+        let _ = scan_segment(&read(dir, &file.path)?, Expect::default(), &mut |at, entry| {
+            if let Ok(header) = TxnHeader::decode_from(&mut Reader::new(entry)) {
+                times.push((at.zxid, header.time_ms));
+            }
+            Ok::<(), ()>(())
+        });
+        Ok(Times { path: file.path.clone(), times })
+    }
+
+    fn differs(&self, zxid: Zxid, time_ms: i64) -> bool {
+        let within = |last: &(Zxid, i64)| zxid <= last.0;
+        self.times.last().is_some_and(within)
+            && self
+                .times
+                .binary_search_by_key(&zxid, |&(zxid, _)| zxid)
+                .is_ok_and(|index| self.times[index].1 != time_ms)
+    }
+}
+
+/// Passes a snapshot on, and compares its nodes with our log.
+pub(super) struct Witness<'a> {
+    target: &'a mut dyn SnapshotVisitor,
+    times: &'a Times,
+    /// The first node that is of another history, and the transaction.
+    found: Option<(String, Zxid)>,
+}
+
+impl<'a> Witness<'a> {
+    pub(super) fn new(target: &'a mut dyn SnapshotVisitor, times: &'a Times) -> Witness<'a> {
+        Witness { target, times, found: None }
+    }
+
+    /// Refuses a snapshot of another history; call when its checksums have proved to be right.
+    pub(super) fn verdict(self, snapshot: &Path) -> Result<(), RecoverError> {
+        let Some((node, zxid)) = self.found else { return Ok(()) };
+        let own = &self.times.path;
+        let what = format!(
+            "{node} in it was written by transaction 0x{zxid}, which in {} is another one, of \
+             another time: this snapshot does not continue Ringkeeper's log, as when Apache is \
+             started on what a killed Ringkeeper left",
+            own.display()
+        );
+        let own = own.file_name().map(|name| name.display().to_string()).unwrap_or_default();
+        let advice = format!(
+            "The directory mixes two histories. Decide for one, and move the files of the other \
+             elsewhere. To keep Ringkeeper's, move this snapshot and the log.* and snapshot.* that \
+             Apache wrote with it; to keep Apache's, move {own} and all later wal.*",
+        );
+        Err(plain_error(RecoverErrorKind::Overlap, snapshot, what, advice))
+    }
+}
+
+impl SnapshotVisitor for Witness<'_> {
+    fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), String> {
+        self.target.session(id, timeout_ms)
+    }
+
+    fn acl(&mut self, id: i64, acl: AclBytes<'_>) -> Result<(), String> {
+        self.target.acl(id, acl)
+    }
+
+    fn node(&mut self, node: &SnapshotNode<'_>) -> Result<(), String> {
+        let stat = &node.stat;
+        for (zxid, time_ms) in [(stat.czxid, stat.ctime), (stat.mzxid, stat.mtime)] {
+            let zxid = Zxid(zxid);
+            // Apache writes the membership here at a start, at the time of the start.
+            if self.found.is_none()
+                && self.times.differs(zxid, time_ms)
+                && node.path != "/zookeeper/config"
+            {
+                self.found = Some((node.path.to_owned(), zxid));
+            }
+        }
+        self.target.node(node)
+    }
 }

@@ -7,8 +7,9 @@
 //!
 //! Invariant: a transaction that may have been acknowledged is either handed to the target or
 //! makes the recovery fail with the file, the offset and what to do. Hence a directory that holds
-//! two histories is refused before anything is loaded: no transaction may stand both in one of
-//! Apache's logs and in one of ours, needed or not; see `histories`, which also says why.
+//! two histories is refused before anything is changed: no transaction may stand both in one of
+//! Apache's logs and in one of ours, needed or not, and no node of the snapshot may say that one
+//! of ours was at another time; see `histories`, which also says why.
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
 
@@ -18,7 +19,7 @@ use crate::base::Zxid;
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::files::DataFiles;
-use super::histories::check_one_history;
+use super::histories::{Times, Witness, check_one_history};
 use super::names::FileName;
 use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::snapload::{load_snapshot, looks_valid};
@@ -128,7 +129,7 @@ pub fn recover(
     let logs = find_logs(dir, &mut repair)?;
     check_one_history(dir, &logs)?;
     let snaps = find_snapshots(dir)?;
-    let (loaded, bad) = load_newest(dir, &snaps, target, &mut notes);
+    let (loaded, bad) = load_newest(dir, (&snaps, &logs), target, &mut notes)?;
     let empty = match loaded {
         Some(_) => {
             take_initialize(dir)?;
@@ -290,26 +291,32 @@ fn explain_fallback(mut e: RecoverError, bad: &[BadSnapshot]) -> RecoverError {
 type BadSnapshot = (Zxid, PathBuf, String);
 
 /// Tries the snapshots, newest first. Returns the position of the loaded one and those that
-/// failed before it.
+/// failed before it. One of another history than our logs is an error.
 fn load_newest(
     dir: &impl DataFiles,
-    snaps: &[(Zxid, PathBuf)],
+    (snaps, logs): (&[(Zxid, PathBuf)], &[LogFile]),
     target: &mut dyn RecoveryTarget,
     notes: &mut Vec<String>,
-) -> (Option<Zxid>, Vec<BadSnapshot>) {
+) -> Result<(Option<Zxid>, Vec<BadSnapshot>), RecoverError> {
     let mut bad: Vec<BadSnapshot> = Vec::new();
     target.reset();
     for (zxid, path) in snaps.iter().take(100) {
         let attempt = match dir.read(path) {
             Ok(Some(content)) if looks_valid(path, &content) => {
-                load_snapshot(path, &content, target)
+                let times = Times::below(dir, logs, *zxid)?;
+                let mut witness = Witness::new(target, &times);
+                let loaded = load_snapshot(path, &content, &mut witness);
+                if loaded.is_ok() {
+                    witness.verdict(path)?;
+                }
+                loaded
             }
             Ok(_) => Err("it is incomplete".into()),
             Err(error) => Err(format!("it cannot be read: {error}")),
         };
         let attempt = attempt.and_then(|loaded| target.snapshot_done(*zxid, loaded.digest));
         match attempt {
-            Ok(()) => return (Some(*zxid), bad),
+            Ok(()) => return Ok((Some(*zxid), bad)),
             Err(why) => {
                 notes.push(format!("snapshot {} cannot be used: {why}", path.display()));
                 bad.push((*zxid, path.clone(), why));
@@ -317,7 +324,7 @@ fn load_newest(
             }
         }
     }
-    (None, bad)
+    Ok((None, bad))
 }
 
 /// All log files in the order of their first transaction.
