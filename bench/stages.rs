@@ -81,13 +81,7 @@ impl Bench {
             digest: true,
             hash_seed: 42,
         });
-        let restored = Restored {
-            tree,
-            sessions: Vec::new(),
-            last_zxid: Zxid::ZERO,
-            wants_snapshot: false,
-            snapshot_zxid: Some(Zxid::ZERO),
-        };
+        let restored = Restored::fresh(tree);
         let auth = Auth::new(AuthOptions::default())?;
         let options = ReplicaOptions {
             outstanding_limit: u64::MAX,

@@ -107,6 +107,14 @@ pub struct Restored {
     pub snapshot_zxid: Option<Zxid>,
 }
 
+impl Restored {
+    /// A tree without sessions at zxid 0, of which there is a snapshot.
+    pub fn fresh(tree: Tree) -> Restored {
+        let (last_zxid, snapshot_zxid) = (Zxid::ZERO, Some(Zxid::ZERO));
+        Restored { tree, sessions: Vec::new(), last_zxid, wants_snapshot: false, snapshot_zxid }
+    }
+}
+
 /// A transaction on its way to stable storage.
 #[derive(Debug)]
 pub(super) struct Proposal {

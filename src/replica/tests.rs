@@ -64,13 +64,7 @@ impl Scene {
             digest: false,
             hash_seed: 1,
         });
-        let restored = Restored {
-            tree,
-            sessions: Vec::new(),
-            last_zxid: Zxid(0),
-            wants_snapshot: false,
-            snapshot_zxid: Some(Zxid(0)),
-        };
+        let restored = Restored::fresh(tree);
         let auth = Auth::new(AuthOptions::default()).unwrap();
         let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
         Scene { replica, now, logged: Zxid(0), fx: Effects::default() }

@@ -53,13 +53,7 @@ impl Scene {
             ..LimitOptions::default()
         };
         let options = ReplicaOptions { prepare, limits, seed, ..ReplicaOptions::default() };
-        let restored = Restored {
-            tree: Tree::new(TREE),
-            sessions: Vec::new(),
-            last_zxid: Zxid(0),
-            wants_snapshot: false,
-            snapshot_zxid: Some(Zxid(0)),
-        };
+        let restored = Restored::fresh(Tree::new(TREE));
         let auth = Auth::new(AuthOptions::default()).unwrap();
         let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
         let (fx, log, conns) = (Effects::default(), Vec::new(), Vec::new());

@@ -57,13 +57,7 @@ fn replica(now: Now) -> Replica {
         digest: true,
         hash_seed: 1,
     });
-    let restored = Restored {
-        tree,
-        sessions: Vec::new(),
-        last_zxid: Zxid(0),
-        wants_snapshot: false,
-        snapshot_zxid: Some(Zxid(0)),
-    };
+    let restored = Restored::fresh(tree);
     let auth = Auth::new(AuthOptions::default()).unwrap();
     Replica::new(now, options, auth, restored, SessionId(FIRST_SESSION))
 }
