@@ -179,7 +179,7 @@ impl ReadContext<'_> {
     fn put_children(&self, node: NodeId, out: &mut Vec<u8>) {
         put_i32(out, self.tree.num_children(node) as i32);
         for name in self.tree.children(node) {
-            put_str(out, name);
+            put_buffer(out, Some(name));
         }
     }
 

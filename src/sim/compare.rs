@@ -16,7 +16,7 @@ pub(super) fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
         let Some(id) = tree.find(&tree.key(&path)) else { continue };
         for name in tree.children(id) {
             let slash = if path == "/" { "" } else { "/" };
-            todo.push(format!("{path}{slash}{name}"));
+            todo.push(format!("{path}{slash}{}", String::from_utf8_lossy(name)));
         }
         let acl: AclBytes<'_> = tree.acls().bytes(tree.acl(id));
         let node = ModelNode {

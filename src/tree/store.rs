@@ -205,9 +205,13 @@ impl Tree {
     }
 
     pub(super) fn name(&self, id: u32) -> &str {
+        std::str::from_utf8(self.name_bytes(id)).unwrap_or_default()
+    }
+
+    #[inline]
+    fn name_bytes(&self, id: u32) -> &[u8] {
         let node = self.node(id);
-        let blob = self.blobs.get(node.blob, node.blob_len());
-        std::str::from_utf8(&blob[..node.name_len()]).unwrap_or_default()
+        &self.blobs.get(node.blob, node.blob_len())[..node.name_len()]
     }
 
     fn times(&self, node: &Node) -> (i64, i64) {
@@ -325,11 +329,12 @@ impl Tree {
         self.child_list(id.0).map_or(0, ChildList::len)
     }
 
-    /// Names of the children, in no particular order.
-    pub fn children(&self, id: NodeId) -> impl ExactSizeIterator<Item = &str> {
+    /// Names of the children, in no particular order. They are text; checking that again would
+    /// cost more than all else that a list of children takes.
+    pub fn children(&self, id: NodeId) -> impl ExactSizeIterator<Item = &[u8]> {
         let list = self.child_list(id.0);
         (0..self.num_children(id) as usize)
-            .map(move |at| list.map_or("", |list| self.name(list.get(at as u32))))
+            .map(move |at| list.map_or(&[][..], |list| self.name_bytes(list.get(at as u32))))
     }
 
     /// Number of nodes below `id`, without it.

@@ -44,9 +44,9 @@ fn a_fresh_tree_is_apaches() {
     assert_eq!((root.cversion, root.num_children), (-1, 1));
     let zookeeper = tree.find(&tree.key("/zookeeper")).unwrap();
     assert_eq!(tree.stat(zookeeper).cversion, -2);
-    let mut names: Vec<&str> = tree.children(zookeeper).collect();
+    let mut names: Vec<&[u8]> = tree.children(zookeeper).collect();
     names.sort_unstable();
-    assert_eq!(names, ["config", "quota"]);
+    assert_eq!(names, [&b"config"[..], b"quota"]);
     let config = tree.find(&tree.key("/zookeeper/config")).unwrap();
     assert_eq!(tree.stat(config).aversion, -1);
     let acl: Vec<_> = tree.acls().bytes(tree.acl(config)).iter().collect();
@@ -259,7 +259,7 @@ fn odd_times_and_large_families_hold() {
         let found = tree.find(&tree.key(&format!("/child{n}"))).is_some();
         assert_eq!(found, n % 2 == 1, "{n}");
     }
-    let mut names: Vec<&str> = tree.children(NodeId::ROOT).collect();
+    let mut names: Vec<&[u8]> = tree.children(NodeId::ROOT).collect();
     names.sort_unstable();
     names.dedup();
     assert_eq!(names.len(), 2501);

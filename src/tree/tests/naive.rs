@@ -42,6 +42,7 @@ impl Naive {
         while let Some(path) = todo.pop() {
             let id = tree.find(&tree.key(&path)).expect("listed children exist");
             for name in tree.children(id) {
+                let name = str::from_utf8(name).unwrap();
                 todo.push(if path == "/" { format!("/{name}") } else { format!("{path}/{name}") });
             }
             let mut back = String::new();
