@@ -161,8 +161,8 @@ impl ReadContext<'_> {
         self.bytes_read.record(path, (path.len() + bytes + STAT_BYTES) as u64);
     }
 
-    #[inline(always)]
     /// Does not ask whether the path is text: what leads to a node is.
+    #[inline(always)]
     fn get_data(&mut self, path: &[u8], watch: bool, out: &mut Vec<u8>) -> ReadResult {
         let node = self.tree.find_bytes(path).ok_or(ErrorCode::NoNode)?;
         self.require(node, Perms::READ)?;

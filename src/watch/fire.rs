@@ -49,9 +49,6 @@ impl Watches {
         hasher: &PathHasher,
         emit: &mut impl FnMut(ConnId, EventType, &str),
     ) {
-        if self.is_empty() {
-            return;
-        }
         match change {
             Change::DataChanged => self.fire_data(EventType::NodeDataChanged, key, hasher, emit),
             Change::Created => {
