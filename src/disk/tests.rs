@@ -120,6 +120,21 @@ impl Dirs {
         fs::write(self.version_2().join(name), bytes).unwrap();
     }
 
+    /// Damages the first record of a segment; what the file was before is returned.
+    fn damage(&self, name: &str) -> Vec<u8> {
+        let good = fs::read(self.version_2().join(name)).unwrap();
+        let mut bad = good.clone();
+        bad[4096 + 20] ^= 1;
+        self.put(name, &bad);
+        good
+    }
+
+    /// Recovery refuses to go on because of damage.
+    fn expect_damage(&self) {
+        let error = self.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
+        assert_eq!(error.kind, RecoverErrorKind::Damage, "{error}");
+    }
+
     fn names(&self, prefix: &str) -> Vec<String> {
         let mut names: Vec<String> = fs::read_dir(self.version_2())
             .unwrap()
@@ -278,12 +293,8 @@ fn damage_in_the_first_of_two_writes_is_no_torn_write() {
             // Makes the earlier segment superfluous, but it is still there.
             dirs.put(&format!("snapshot.{}", first - 1), &snapshot_bytes(1));
         }
-        let path = dirs.version_2().join(format!("wal.{first}"));
-        let mut bytes = fs::read(&path).unwrap();
-        bytes[4096 + 20] ^= 1;
-        fs::write(&path, &bytes).unwrap();
-        let error = dirs.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
-        assert_eq!(error.kind, RecoverErrorKind::Damage, "{error}");
+        dirs.damage(&format!("wal.{first}"));
+        dirs.expect_damage();
     }
 }
 
@@ -292,10 +303,7 @@ fn a_log_without_a_snapshot_begins_with_its_first_transaction() {
     let dirs = Dirs::new();
     dirs.run(|writer, _, _| write_all(writer, 1..=1));
     dirs.run(|writer, _, _| write_all(writer, 2..=2));
-    let path = dirs.version_2().join("wal.1");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[4096 + 20] ^= 1;
-    fs::write(&path, &bytes).unwrap();
+    dirs.damage("wal.1");
     let error = dirs.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
     assert_eq!(error.kind, RecoverErrorKind::Gap, "{error}");
 }
@@ -706,10 +714,30 @@ fn one_history_goes_to_and_fro() {
     let dirs = stale();
     dirs.put("snapshot.a", &snapshot_bytes(2));
     dirs.run(|writer, _, _| write_all(writer, 11..=11));
-    let path = dirs.version_2().join("wal.b");
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[4096 + 20] ^= 1;
-    fs::write(&path, &bytes).unwrap();
+    dirs.damage("wal.b");
     dirs.put("log.b", &apache_log(11..=12));
     assert_eq!(dirs.recover().unwrap().1.txns, [11, 12]);
+}
+
+#[test]
+fn numbers_go_on_behind_a_damaged_segment_that_is_not_needed() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        write_all(writer, 1..=3);
+        writer.ask_roll();
+        write_all(writer, 4..=4);
+    });
+    dirs.put("snapshot.3", &snapshot_bytes(2));
+    // The write of 4 was torn, and wal.1, which the snapshot makes superfluous, is damaged.
+    dirs.put("wal.4", &fs::read(dirs.version_2().join("wal.4")).unwrap()[..4096]);
+    let good = dirs.damage("wal.1");
+    dirs.run(|writer, _, _| {
+        write_all(writer, 4..=4);
+        write_all(writer, 5..=5);
+    });
+    // The operator puts the good copy back; later the first of the two writes is damaged.
+    dirs.put("wal.1", &good);
+    dirs.damage("wal.4");
+    dirs.expect_damage();
 }

@@ -424,8 +424,10 @@ impl<F: DataFiles> Replay<'_, F> {
     fn group_after(&self, skipped: &[LogFile]) -> Result<u64, RecoverError> {
         let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
         let Some(file) = newest else { return Ok(1) };
-        // Damage there does not matter now; a number far ahead is as good as the next one.
-        Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(1))
+        // Damage there does not matter now, but a good copy may come back. Each group commit has a
+        // transaction, so no number is above the last zxid.
+        let behind_all = self.applied.map_or(0, |zxid| zxid.0.unsigned_abs()) + 1;
+        Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(behind_all))
     }
 
     /// What a segment that others follow holds, for its numbers only; `None` if it is damaged.

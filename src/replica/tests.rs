@@ -2,6 +2,7 @@
 //! before a test says so.
 
 mod regress;
+mod waiting;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -548,27 +549,6 @@ fn a_paused_connection_may_go_away() {
 }
 
 #[test]
-fn reads_that_wait_for_a_write_take_bounded_memory() {
-    let mut scene = Scene::new(u64::MAX, limits(|limits| limits.waiting_bytes_max = 10_000));
-    let (a, b) = (scene.connect(0), scene.connect(1));
-    scene.send(a, &[create(1, "/1")]);
-    let mut sent = 0;
-    while scene.pauses().is_empty() {
-        sent += 1;
-        assert!(sent < 10_000);
-        scene.send(a, &[exists(2, "/1")]);
-    }
-    assert!(sent > 10, "{sent}");
-    // Only the one with too much waiting is paused.
-    scene.send(b, &[create(1, "/2"), exists(2, "/2")]);
-    assert_eq!(scene.pauses(), []);
-    scene.sync();
-    assert_eq!(scene.pauses(), [(a, false)]);
-    assert_eq!(scene.xids(a).len(), sent + 1);
-    assert!(scene.replica.clients().all(|client| client.waiting_bytes == 0));
-}
-
-#[test]
 fn writes_behind_a_set_acl_are_judged_by_a_list_that_is_in_use() {
     let mut scene = Scene::new(1000, limits(|_| {}));
     let a = scene.connect(0);
@@ -603,25 +583,6 @@ fn writes_behind_a_set_acl_are_judged_by_a_list_that_is_in_use() {
 }
 
 #[test]
-fn what_waits_is_answered_under_the_identities_it_came_with() {
-    let mut scene = Scene::new(1000, limits(|_| {}));
-    let (a, b) = (scene.connect(0), scene.connect(1));
-    let auth = request(-4, OpCode::Auth, |out| {
-        put_i32(out, 0);
-        put_str(out, "digest");
-        put_buffer(out, Some(b"user:secret"));
-    });
-    let own = b"\0\0\0\x01\0\0\0\x1f\0\0\0\x04auth\0\0\0\0";
-    scene.send(b, &[auth.clone(), create_with(1, "/own", &[], own), create(2, "/n")]);
-    scene.settle();
-    scene.replies(b);
-    scene.send(a, &[set_data(1, "/n", 1), get_data(2, "/own"), auth, get_data(3, "/own")]);
-    scene.settle();
-    let codes: Vec<_> = scene.replies(a).iter().map(|r| (r.0, r.2)).collect();
-    assert_eq!(codes, [(1, 0), (2, -102), (-4, 0), (3, 0)]);
-}
-
-#[test]
 fn a_server_that_was_held_up_reads_before_it_expires() {
     let mut scene = Scene::new(1000, limits(|_| {}));
     let a = scene.connect(0);
@@ -634,66 +595,6 @@ fn a_server_that_was_held_up_reads_before_it_expires() {
     scene.settle();
     assert!(!scene.is_closed(a, CloseHow::AfterFlush), "its ping was waiting");
     assert!(scene.is_closed(b, CloseHow::AfterFlush), "it was silent for a minute");
-}
-
-#[test]
-fn what_one_turn_answers_is_bounded_and_stays_in_order() {
-    let mut scene = Scene::new(1_000_000, limits(|_| {}));
-    let a = scene.connect(0);
-    scene.send(a, &[create_with(1, "/big", &[7; 100_000], ACL_OPEN_BYTES), create(2, "/n")]);
-    scene.settle();
-    scene.replies(a);
-    scene.fx.clear();
-    let get = |xid| get_data(xid, "/big");
-    // Reads behind a write, a write behind them, and more of both.
-    let mut frames = vec![set_data(1, "/n", 1)];
-    frames.extend((2..40).map(get));
-    frames.push(set_data(40, "/n", 1));
-    frames.extend((41..80).map(get));
-    frames.push(set_data(80, "/n", 1));
-    frames.extend((81..200).map(get));
-    scene.send(a, &frames);
-    let mut seen = Vec::new();
-    while seen.len() < 199 {
-        scene.sync();
-        assert!(scene.fx.bytes.len() < 10 << 20, "{} bytes at once", scene.fx.bytes.len());
-        seen.extend(scene.replies(a));
-        let awaited = |e: &Effect| matches!(e, Effect::AwaitDrain { .. });
-        let choked = scene.fx.list.iter().any(awaited);
-        scene.fx.clear();
-        if choked {
-            scene.handle(Input::Drained { conn: a });
-            assert!(scene.fx.bytes.len() < 10 << 20, "{} bytes at once", scene.fx.bytes.len());
-            seen.extend(scene.replies(a));
-            if !scene.fx.list.iter().any(awaited) {
-                scene.fx.clear();
-            }
-        }
-    }
-    assert_eq!(seen.iter().map(|reply| reply.0).collect::<Vec<_>>(), Vec::from_iter(1..200));
-    // What was sent before a write must not see it.
-    for (xids, write) in [(1..40usize, 0), (40..80, 39), (80..200, 79)] {
-        for xid in xids {
-            assert_eq!(seen[xid - 1].1, seen[write].1, "{xid}");
-        }
-    }
-}
-
-#[test]
-fn what_is_owed_ahead_of_a_write_is_bounded() {
-    let mut scene = Scene::new(1_000_000, limits(|_| {}));
-    let a = scene.connect(0);
-    scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES), create(2, "/n")]);
-    scene.settle();
-    scene.fx.clear();
-    let get = |xid| get_data(xid, "/big");
-    let mut frames = vec![set_data(1, "/n", 1)];
-    frames.extend((2..100).map(get));
-    frames.push(set_data(100, "/n", 1));
-    scene.send(a, &frames);
-    scene.sync();
-    assert!(scene.fx.bytes.len() < 70 << 20, "{} bytes at once", scene.fx.bytes.len());
-    assert!(scene.is_closed(a, CloseHow::Now));
 }
 
 /// What is asked for as an ephemeral container is an ephemeral until it is applied, a container
@@ -733,66 +634,5 @@ fn a_container_made_as_an_ephemeral_outlives_a_close_that_lists_nothing() {
         scene.send(b, &[exists(5, "/p/d"), delete(6, "/p/c"), delete(7, "/p/d"), delete(8, "/p")]);
         scene.settle();
         assert_eq!(codes(scene.replies(b)), [0, 0, 0, 0], "lists: {lists}");
-    }
-}
-
-/// A choked connection holds the pipeline's only place; its client comes back on another one, and
-/// what it held is forgotten without anything being applied or sent.
-#[test]
-fn a_connection_forgotten_without_an_answer_lets_others_in() {
-    let mut scene = Scene::new(1000, limits(|limits| limits.requests_max = 1));
-    let (a, b) = (scene.connect(0), scene.connect(1));
-    scene.send(a, &[create_with(1, "/big", &[7; 100_000], ACL_OPEN_BYTES)]);
-    scene.settle();
-    scene.fx.clear();
-    let get = |xid| get_data(xid, "/big");
-    scene.send(a, &(1..=15).map(get).collect::<Vec<_>>());
-    assert!(scene.replies(a).len() < 15, "the rest waits until these are sent");
-    scene.send(b, &[exists(1, "/big"), create(2, "/b"), exists(3, "/b")]);
-    assert_eq!(scene.replies(b), [], "there is no room");
-    let session = scene.replica.session_of(a);
-    let c = scene.connect_as(2, session);
-    assert!(scene.is_closed(a, CloseHow::Now));
-    assert_eq!(scene.xids(b), [1], "there is room");
-    scene.settle();
-    assert_eq!(scene.xids(b), [2, 3]);
-    assert_eq!((scene.replica.session_of(c), scene.replica.outstanding()), (session, 0));
-}
-
-/// What waits in line is done for its session or not at all, whatever became of its connection
-/// and whoever has its slot, and nothing stays counted.
-#[test]
-fn what_waits_for_a_closed_connection_is_counted_no_longer_than_it_waits() {
-    for drops in [true, false] {
-        let mut scene = Scene::new(
-            1000,
-            limits(|limits| {
-                limits.requests_max = 1;
-                limits.drop_stale = drops;
-                limits.large_request_threshold = 100;
-            }),
-        );
-        let (a, b) = (scene.connect(0), scene.connect(1));
-        scene.send(b, &[create(1, "/b")]);
-        scene.send(a, &[set_data(1, "/b", 200), exists(2, "/b"), create(3, "/a")]);
-        assert!(scene.replica.large_request_bytes() > 200);
-        // Its session ends with the line still full; another connection gets its slot.
-        scene.handle(Input::Closed { conn: a });
-        scene.pass(2 * TIMEOUT_MS as u64);
-        scene.handle(Input::Tick);
-        scene.pass(2000);
-        scene.handle(Input::Tick);
-        let again = ConnId::new(0, 2);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
-        scene.handle(Input::Opened { conn: again, peer });
-        scene.settle();
-        assert_eq!(scene.replica.session_count(), 0, "drops: {drops}");
-        let tree = scene.replica.tree();
-        assert_eq!(tree.find(&tree.key("/a")), None, "drops: {drops}: its session had ended");
-        assert_eq!(scene.replica.large_request_bytes(), 0, "drops: {drops}");
-        assert_eq!(scene.replica.outstanding(), 0, "drops: {drops}");
-        let client = scene.replica.clients().next().unwrap();
-        assert_eq!((client.conn, client.in_line, client.waiting_bytes), (again, 0, 0));
-        assert_eq!(scene.replies(again), []);
     }
 }
