@@ -134,9 +134,12 @@ pub(super) fn le_u64(bytes: &[u8], at: usize) -> u64 {
 /// reads the entry where it comes from: what was just copied is not quite there yet.
 #[inline]
 pub(super) fn write_record(room: &mut [u8], entry: &[u8], end: bool, group: u64, seed: u32) {
+    let tag = entry.len() as u32 | if end { END } else { 0 };
+    // Stored in the pieces in which the CRC reads it: a load of what lies in two stores waits until
+    // both have left the processor.
     let mut covered = [0; RECORD_HEAD - 4];
-    covered[..4].copy_from_slice(&(entry.len() as u32 | if end { END } else { 0 }).to_le_bytes());
-    covered[4..].copy_from_slice(&group.to_le_bytes());
+    covered[..8].copy_from_slice(&(u64::from(tag) | group << 32).to_le_bytes());
+    covered[8..].copy_from_slice(&((group >> 32) as u32).to_le_bytes());
     let crc = crc32c::crc32c_append(crc32c::crc32c_append(seed, &covered), entry);
     let (head, body) = room.split_at_mut(RECORD_HEAD);
     head[..4].copy_from_slice(&crc.to_le_bytes());

@@ -32,11 +32,11 @@ pub struct Pending<'a> {
 /// Where the pending view found a node. Void after the next change of that node.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    /// Its record, if it has one.
-    slot: Option<Slot>,
+    /// Its record, if it has one, or [`END`].
+    slot: Slot,
     /// The node in the tree, if it is there now and no outstanding transaction creates or deletes
     /// it: then it still is when a transaction prepared now is applied.
-    pub node: Option<NodeId>,
+    pub node: NodeId,
 }
 
 #[derive(Clone, Debug)]
@@ -46,8 +46,8 @@ struct Record {
     /// The newest transaction that touched the node.
     zxid: Zxid,
     exists: bool,
-    /// What it is filed under: the node in the tree, or the path for `None`.
-    node: Option<NodeId>,
+    /// What it is filed under: the node in the tree, or the path for [`NodeId::NONE`].
+    node: NodeId,
     /// The next one that is filed at the same place.
     next: Slot,
     view: NodeView,
@@ -59,7 +59,7 @@ struct Record {
 
 impl Record {
     fn filed_at(&self) -> u64 {
-        self.node.map_or(self.hash, node_hash)
+        if self.node == NodeId::NONE { self.hash } else { node_hash(self.node) }
     }
 }
 
@@ -128,30 +128,30 @@ impl PendingView {
     }
 
     #[inline]
-    fn find(&self, hash: u64, is_it: impl Fn(&Record) -> bool) -> Option<Slot> {
+    fn find(&self, hash: u64, is_it: impl Fn(&Record) -> bool) -> Slot {
         let mut at = self.heads[self.chain_of(hash)];
         while at != END {
             let record = &self.records[at as usize];
             if is_it(record) {
-                return Some(at);
+                break;
             }
             at = record.next;
         }
-        None
+        at
     }
 
     #[inline]
-    fn find_node(&self, node: NodeId) -> Option<Slot> {
-        self.find(node_hash(node), |record| record.node == Some(node))
+    fn find_node(&self, node: NodeId) -> Slot {
+        self.find(node_hash(node), |record| record.node == node)
     }
 
     #[inline]
-    fn find_path(&self, hash: u64, path: &[u8]) -> Option<Slot> {
+    fn find_path(&self, hash: u64, path: &[u8]) -> Slot {
         if self.on_paths == 0 {
-            return None;
+            return END;
         }
         self.find(hash, |record| {
-            record.hash == hash && record.node.is_none() && record.path.as_bytes() == path
+            record.hash == hash && record.node == NodeId::NONE && record.path.as_bytes() == path
         })
     }
 
@@ -166,19 +166,20 @@ impl PendingView {
     }
 
     /// As [`PendingView::get`], for bytes that may be no text: then they lead to no node.
+    #[inline(always)]
     pub fn get_at<'a>(&'a self, tree: &'a Tree, hash: u64, path: &[u8]) -> Option<Pending<'a>> {
         let path = if path.is_empty() { b"/" } else { path };
-        if let Some(slot) = self.find_path(hash, path) {
+        let slot = self.find_path(hash, path);
+        if slot != END {
             let record = &self.records[slot as usize];
             let acl = AclBytes::parse(&record.acl).unwrap_or(AclBytes::NOTHING);
-            let place = Place { slot: Some(slot), node: None };
+            let place = Place { slot, node: NodeId::NONE };
             return record.exists.then_some(Pending { view: record.view, acl, place });
         }
         let node = tree.find_at(hash, path)?;
         let slot = self.find_node(node);
-        let view = match slot {
-            Some(slot) => {
-                let record = &self.records[slot as usize];
+        let view = match self.records.get(slot as usize) {
+            Some(record) => {
                 debug_assert_eq!(record.hash, hash, "record of another node");
                 record.view
             }
@@ -186,15 +187,15 @@ impl PendingView {
         };
         // The ACL as it is now: a record does not keep one that is not in use yet.
         let acl = tree.acls().bytes(tree.acl(node));
-        Some(Pending { view, acl, place: Place { slot, node: Some(node) } })
+        Some(Pending { view, acl, place: Place { slot, node } })
     }
 
     /// Records that transaction `zxid` leaves the node that was found at `place` as `view`. `hash`
     /// is that of its path.
     pub fn change(&mut self, place: Place, hash: u64, zxid: Zxid, view: NodeView) -> Slot {
         let slot = match place.slot {
-            Some(slot) => self.touch(slot),
-            None => self.add(hash, place.node, ""),
+            END => self.add(hash, place.node, ""),
+            slot => self.touch(slot),
         };
         let record = &mut self.records[slot as usize];
         record.zxid = zxid;
@@ -212,8 +213,8 @@ impl PendingView {
         acl: AclBytes<'_>,
     ) -> Slot {
         let slot = match self.find_path(key.hash, key.path.as_bytes()) {
-            Some(slot) => self.touch(slot),
-            None => self.add(key.hash, None, key.path),
+            END => self.add(key.hash, NodeId::NONE, key.path),
+            slot => self.touch(slot),
         };
         let record = &mut self.records[slot as usize];
         record.zxid = zxid;
@@ -227,13 +228,13 @@ impl PendingView {
     /// Records that transaction `zxid` deletes the node that was found at `place`.
     pub fn delete(&mut self, place: Place, key: &PathKey<'_>, zxid: Zxid) -> Slot {
         let slot = match place.slot {
-            Some(slot) => self.touch(slot),
-            None => self.add(key.hash, None, key.path),
+            END => self.add(key.hash, NodeId::NONE, key.path),
+            slot => self.touch(slot),
         };
-        if self.records[slot as usize].node.is_some() {
+        if self.records[slot as usize].node != NodeId::NONE {
             self.unlink(slot);
             let record = &mut self.records[slot as usize];
-            record.node = None;
+            record.node = NodeId::NONE;
             record.path.clear();
             record.path.push_str(key.path);
             self.link(slot);
@@ -252,7 +253,7 @@ impl PendingView {
         slot
     }
 
-    fn add(&mut self, hash: u64, node: Option<NodeId>, path: &str) -> Slot {
+    fn add(&mut self, hash: u64, node: NodeId, path: &str) -> Slot {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
@@ -260,7 +261,7 @@ impl PendingView {
                     hash: 0,
                     zxid: Zxid::ZERO,
                     exists: false,
-                    node: None,
+                    node: NodeId::NONE,
                     next: END,
                     view: fresh_view(0, -1),
                     path: String::new(),
@@ -272,7 +273,7 @@ impl PendingView {
         let record = &mut self.records[slot as usize];
         record.hash = hash;
         record.node = node;
-        if node.is_none() {
+        if node == NodeId::NONE {
             record.path.clear();
             record.path.push_str(path);
             record.acl.clear();
@@ -291,7 +292,7 @@ impl PendingView {
             self.add_chains();
         }
         self.filed += 1;
-        self.on_paths += usize::from(self.records[slot as usize].node.is_none());
+        self.on_paths += usize::from(self.records[slot as usize].node == NodeId::NONE);
         self.chain(slot);
     }
 
@@ -329,7 +330,7 @@ impl PendingView {
             before.next = next;
         }
         self.filed -= 1;
-        self.on_paths -= usize::from(node.is_none());
+        self.on_paths -= usize::from(node == NodeId::NONE);
         true
     }
 

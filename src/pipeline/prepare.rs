@@ -77,7 +77,7 @@ pub struct Preparer<'a> {
     /// Records it touches, for [`PendingView::release`].
     pub touched: &'a mut Vec<Slot>,
     /// Set if applying can do without a look-up; meaningless for a multi.
-    pub hint: &'a mut Option<ApplyHint>,
+    pub hint: &'a mut ApplyHint,
     /// Reused buffer for ACL fix-up.
     pub scratch: &'a mut Vec<u8>,
 }
@@ -209,9 +209,7 @@ impl Preparer<'_> {
         if closing_deletes {
             self.pending.note_ephemeral(self.session, slot);
         }
-        if let Some(node) = parent_place.node {
-            *self.hint = Some(ApplyHint { hash: key.hash, node });
-        }
+        *self.hint = ApplyHint { hash: key.hash, node: parent_place.node };
         Ok(kind)
     }
 
@@ -319,9 +317,7 @@ impl Preparer<'_> {
         body.extend_from_slice(request.encoded);
         put_i32(body, view.version);
         self.change(place, hash, view);
-        if let Some(node) = place.node {
-            *self.hint = Some(ApplyHint { hash, node });
-        }
+        *self.hint = ApplyHint { hash, node: place.node };
         Ok(TxnType::SetData)
     }
 

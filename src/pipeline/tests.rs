@@ -2,7 +2,7 @@
 
 use crate::auth::{Auth, AuthOptions, Identities};
 use crate::base::{SessionId, Xid, Zxid};
-use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
+use crate::tree::{ApplyHint, ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{AclBytes, Create, CreateTxn, OpCode, PathVersion, Txn, TxnHeader, TxnType};
 
 use super::{PendingView, PrepareOptions, Preparer};
@@ -41,7 +41,7 @@ fn closing_a_session_spares_what_others_made_in_place_of_its_ephemerals() {
             zxid: Zxid(zxid),
             touched: &mut Vec::new(),
             scratch: &mut Vec::new(),
-            hint: &mut None,
+            hint: &mut { ApplyHint::NONE },
         });
     };
     as_session(2, 2, &mut |preparer| {

@@ -11,7 +11,7 @@ use crate::pipeline::Slot;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
-    EventType, Perms, Reader, SetDataTxn, Stat, Txn, TxnHeader, TxnType, begin_reply, end_frame,
+    EventType, Perms, Reader, SetDataTxn, Txn, TxnHeader, TxnType, begin_reply, end_frame,
     put_multi_end, put_multi_error, put_multi_header, put_notification, put_stat_reply, put_str,
 };
 
@@ -154,7 +154,8 @@ impl Replica {
     fn look_ahead(&mut self) {
         self.ahead.clear();
         let next = self.proposals.iter().take(AHEAD);
-        self.ahead.extend(next.filter_map(|proposal| proposal.hint.map(|hint| hint.node)));
+        let hinted = next.filter(|proposal| proposal.hint.is_some());
+        self.ahead.extend(hinted.map(|proposal| proposal.hint.node));
         self.tree.touch(&self.ahead);
     }
 
@@ -200,44 +201,60 @@ impl Replica {
             in_multi: header.kind == TxnType::Multi,
             reply: &mut self.result,
         };
-        let applied = match (proposal.hint, header.kind) {
-            (Some(hint), TxnType::SetData) => {
-                let set = SetDataTxn::decode_known(&mut r).map_err(|e| e.to_string())?;
-                Applied::SetData(self.tree.apply_set_data_at(&header, &set, hint, &mut sink))
-            }
-            (hint, kind) => {
-                let txn = Txn::decode_from(kind, &mut r).map_err(|e| e.to_string())?;
-                match (&txn, hint) {
-                    (Txn::Create(create), Some(hint)) => {
-                        self.tree.apply_create_at(&header, create, hint, &mut sink);
-                    }
-                    _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
-                }
-                Applied::from(&txn)
-            }
-        };
-        self.applied = zxid;
-        self.snapshot.logged(entry.len() as u64);
-        self.release(&proposal);
-        let is_owed_more = match applied {
-            Applied::CreateSession { timeout_ms } => {
-                self.session_created(now, header.session, timeout_ms, &proposal, fx)
-            }
-            Applied::CloseSession => self.session_closed(now, header.session, &proposal, fx),
-            Applied::SetData(stat) => self.answer(now, 0, &proposal, fx, |out| {
+        let is_owed_more = if header.kind == TxnType::SetData && proposal.hint.is_some() {
+            let set = SetDataTxn::decode_known(&mut r).map_err(|e| e.to_string())?;
+            // The stat is not made part of anything: moved, it would be read in other pieces than
+            // it was stored in, and waited for.
+            let stat = self.tree.apply_set_data_at(&header, &set, proposal.hint, &mut sink);
+            self.settle(entry.len(), &proposal);
+            self.answer(now, 0, &proposal, fx, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
-            }),
-            Applied::Done => self.answer_result(now, &proposal, fx),
-            Applied::Multi => {
-                put_multi_end(&mut self.result);
-                self.answer_result(now, &proposal, fx)
+            })
+        } else {
+            let txn = Txn::decode_from(header.kind, &mut r).map_err(|e| e.to_string())?;
+            match &txn {
+                Txn::Create(create) if proposal.hint.is_some() => {
+                    self.tree.apply_create_at(&header, create, proposal.hint, &mut sink);
+                }
+                _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
             }
-            Applied::Error(err) => self.answer_empty(now, err, &proposal, fx),
+            self.settle(entry.len(), &proposal);
+            self.answer_other(now, header.session, &txn, &proposal, fx)
         };
         if is_owed_more && let Some(conn) = proposal.conn {
             self.drain_deferred(now, conn, fx);
         }
         Ok(())
+    }
+
+    /// A transaction, of `len` bytes in the log, is applied: nothing is owed to it but its answer.
+    fn settle(&mut self, len: usize, proposal: &Proposal) {
+        self.applied = proposal.zxid;
+        self.snapshot.logged(len as u64);
+        self.release(proposal);
+    }
+
+    /// Answers a transaction other than a setData. Returns whether the connection waits for more.
+    fn answer_other(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        txn: &Txn<'_>,
+        proposal: &Proposal,
+        fx: &mut Effects,
+    ) -> bool {
+        match *txn {
+            Txn::CreateSession { timeout_ms } => {
+                self.session_created(now, session, timeout_ms, proposal, fx)
+            }
+            Txn::CloseSession(_) => self.session_closed(now, session, proposal, fx),
+            Txn::Error { err } => self.answer_empty(now, err, proposal, fx),
+            Txn::Multi(_) => {
+                put_multi_end(&mut self.result);
+                self.answer_result(now, proposal, fx)
+            }
+            _ => self.answer_result(now, proposal, fx),
+        }
     }
 
     fn release(&mut self, proposal: &Proposal) {
@@ -357,30 +374,5 @@ fn count_answer(
     client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
     if err != 0 {
         client.stats.last_op = None;
-    }
-}
-
-/// What was applied, as far as answering it depends on that.
-enum Applied {
-    CreateSession {
-        timeout_ms: i32,
-    },
-    CloseSession,
-    Error(i32),
-    Multi,
-    /// The fields after it, as clients see them.
-    SetData(Stat),
-    Done,
-}
-
-impl From<&Txn<'_>> for Applied {
-    fn from(txn: &Txn<'_>) -> Applied {
-        match *txn {
-            Txn::CreateSession { timeout_ms } => Applied::CreateSession { timeout_ms },
-            Txn::CloseSession(_) => Applied::CloseSession,
-            Txn::Error { err } => Applied::Error(err),
-            Txn::Multi(_) => Applied::Multi,
-            _ => Applied::Done,
-        }
     }
 }

@@ -127,7 +127,7 @@ pub(super) struct Proposal {
     /// Pending records it touched; `Slot::MAX` for none.
     pub touched: [Slot; 2],
     pub more_touched: Option<Box<[Slot]>>,
-    pub hint: Option<ApplyHint>,
+    pub hint: ApplyHint,
 }
 
 /// See the module [`crate::replica`].
@@ -166,7 +166,7 @@ pub struct Replica {
     pub(super) rng: Rng,
     pub(super) touched: Vec<Slot>,
     /// What preparing the current transaction found, see [`ApplyHint`].
-    pub(super) hint: Option<ApplyHint>,
+    pub(super) hint: ApplyHint,
     pub(super) ahead: Vec<NodeId>,
     /// Number of the current turn.
     pub(super) turn: u64,
@@ -222,7 +222,7 @@ impl Replica {
             snapshot,
             rng,
             touched: Vec::new(),
-            hint: None,
+            hint: ApplyHint::NONE,
             ahead: Vec::new(),
             turn: 1,
             expiry_postponed: None,

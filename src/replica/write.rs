@@ -7,7 +7,7 @@ use crate::auth::{Auth, Identities};
 use crate::base::{ConnId, Now, SessionId, Xid, Zxid, validate_path};
 use crate::log::Batch;
 use crate::pipeline::{Outcome, Preparer, Slot, decode_multi};
-use crate::tree::Tree;
+use crate::tree::{ApplyHint, Tree};
 use crate::wire::{
     Create, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode, PathVersion, Perms, Reader,
     Reconfig, SetAcl, SetData, TxnHeader, TxnType, put_error_reply, put_error_txn, put_i32,
@@ -140,7 +140,8 @@ impl Replica {
             ref all => ([Slot::MAX; 2], Some(all.into())),
         };
         self.touched.clear();
-        let (received, hint) = (now.mono, self.hint.take());
+        let received = now.mono;
+        let hint = std::mem::replace(&mut self.hint, ApplyHint::NONE);
         let proposal = Proposal { zxid, conn, xid, op, received, touched, more_touched, hint };
         self.proposals.push_back(proposal);
     }
@@ -158,7 +159,7 @@ impl Replica {
             Ok(ops) => self.operations(conn, header.zxid, &ops, asked),
             Err(_) => Err(ErrorCode::MarshallingError),
         };
-        self.hint = None;
+        self.hint = ApplyHint::NONE;
         self.end_txn(header, start, outcome);
         self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
         Ok(())

@@ -96,6 +96,18 @@ pub struct ApplyHint {
     pub node: NodeId,
 }
 
+impl ApplyHint {
+    /// Nothing was found out. Not an `Option`: its tag and the node would be stored apart, read as
+    /// one, and waited for.
+    pub const NONE: ApplyHint = ApplyHint { hash: 0, node: NodeId::NONE };
+
+    /// Whether there is anything in it.
+    #[inline]
+    pub fn is_some(&self) -> bool {
+        self.node != NodeId::NONE
+    }
+}
+
 impl Tree {
     /// Applies one committed transaction.
     pub fn apply<S: ApplySink>(

@@ -34,6 +34,12 @@ pub(super) fn zero_crc() -> crc32fast::Hasher {
 
 fn tail(stat: &PersistedStat) -> [u8; TAIL] {
     let mut b = [0; TAIL];
+    write_tail(stat, &mut b);
+    b
+}
+
+#[inline(always)]
+fn write_tail(stat: &PersistedStat, b: &mut [u8; TAIL]) {
     b[0..8].copy_from_slice(&stat.czxid.to_be_bytes());
     b[8..16].copy_from_slice(&stat.mzxid.to_be_bytes());
     b[16..24].copy_from_slice(&stat.pzxid.to_be_bytes());
@@ -43,7 +49,6 @@ fn tail(stat: &PersistedStat) -> [u8; TAIL] {
     b[44..48].copy_from_slice(&stat.cversion.to_be_bytes());
     b[48..52].copy_from_slice(&stat.aversion.to_be_bytes());
     b[52..60].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
-    b
 }
 
 /// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and
@@ -62,7 +67,9 @@ pub(super) fn node_crc(
     }
     let mut b = [0; GATHER_MAX];
     let (head, end) = b.split_at_mut(GATHER_MAX - TAIL);
-    end.copy_from_slice(&tail(stat));
+    if let Some(end) = end.first_chunk_mut() {
+        write_tail(stat, end);
+    }
     let (head, room) = head.split_at_mut(GATHER_MAX - TAIL - data.len());
     room.copy_from_slice(data);
     let (head, room) = head.split_at_mut(GATHER_MAX - len);

@@ -12,6 +12,8 @@ pub struct NodeId(pub(super) u32);
 impl NodeId {
     /// The root, which always exists.
     pub const ROOT: NodeId = NodeId(0);
+    /// No node.
+    pub const NONE: NodeId = NodeId(NONE);
 
     /// A small number that tells nodes apart, for tables. Reused after the node was deleted.
     pub fn index(self) -> usize {

@@ -222,6 +222,7 @@ impl Tree {
     }
 
     /// The stored fields.
+    #[inline(always)]
     pub fn persisted(&self, id: NodeId) -> PersistedStat {
         let node = self.node(id.0);
         let (ctime, mtime) = self.times(node);
@@ -251,6 +252,7 @@ impl Tree {
     }
 
     /// Stored fields as clients see them.
+    #[inline(always)]
     pub(super) fn shown(&self, id: NodeId, stat: &PersistedStat) -> Stat {
         let node = self.node(id.0);
         let num_children = self.ext(node).map_or(0, |ext| ext.children.len() as i32);
@@ -608,6 +610,7 @@ impl Tree {
     }
 
     /// setData without its digest. Returns the stored fields after it.
+    #[inline(always)]
     pub(super) fn write_data(
         &mut self,
         id: u32,

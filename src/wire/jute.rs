@@ -120,6 +120,15 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Room for `N` more bytes. A record of several fields is written into it in place: gathered on the
+/// stack first, it would be read back in other pieces than it was stored in, and wait for that.
+#[inline]
+pub(super) fn grow<const N: usize>(out: &mut Vec<u8>) -> &mut [u8; N] {
+    let start = out.len();
+    out.resize(start + N, 0);
+    out[start..].first_chunk_mut().unwrap_or_else(|| unreachable!("{N} bytes were added"))
+}
+
 /// Appends a boolean.
 #[inline]
 pub fn put_bool(out: &mut Vec<u8>, v: bool) {

@@ -2,6 +2,7 @@
 
 use crate::base::{Xid, Zxid};
 
+use super::jute::grow;
 use super::{ErrorCode, Stat, XID_NOTIFICATION, put_bool, put_i32, put_i64, put_str};
 
 /// Where a frame under construction began; see [`begin_frame`].
@@ -28,11 +29,10 @@ pub fn end_frame(out: &mut [u8], start: FrameStart) {
 /// Begins a reply frame: length placeholder and `ReplyHeader`.
 pub fn begin_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: i32) -> FrameStart {
     let start = out.len();
-    let mut b = [0u8; 20];
+    let b: &mut [u8; 20] = grow(out);
     b[4..8].copy_from_slice(&xid.0.to_be_bytes());
     b[8..16].copy_from_slice(&zxid.0.to_be_bytes());
     b[16..20].copy_from_slice(&err.to_be_bytes());
-    out.extend_from_slice(&b);
     FrameStart(start)
 }
 
@@ -47,12 +47,14 @@ pub fn put_error_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: ErrorCode) 
 #[inline]
 pub fn put_stat_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, stat: &Stat) {
     const HEAD: usize = 20;
-    let mut b = [0u8; HEAD + Stat::SIZE];
-    b[0..4].copy_from_slice(&((HEAD - 4 + Stat::SIZE) as u32).to_be_bytes());
-    b[4..8].copy_from_slice(&xid.0.to_be_bytes());
-    b[8..16].copy_from_slice(&zxid.0.to_be_bytes());
-    b[HEAD..].copy_from_slice(&stat.to_bytes());
-    out.extend_from_slice(&b);
+    let b: &mut [u8; HEAD + Stat::SIZE] = grow(out);
+    let (head, body) = b.split_at_mut(HEAD);
+    head[0..4].copy_from_slice(&((HEAD - 4 + Stat::SIZE) as u32).to_be_bytes());
+    head[4..8].copy_from_slice(&xid.0.to_be_bytes());
+    head[8..16].copy_from_slice(&zxid.0.to_be_bytes());
+    if let Some(body) = body.first_chunk_mut() {
+        stat.write_to(body);
+    }
 }
 
 /// Watch event types that travel (`Watcher.Event.EventType`); the others are made inside clients.

@@ -1,5 +1,6 @@
 //! `Stat` as clients see it and `StatPersisted` as snapshots store it.
 
+use super::jute::grow;
 use super::{DecodeError, Reader, put_i32, put_i64};
 
 /// What a client sees of a node (68 bytes).
@@ -29,13 +30,12 @@ impl Stat {
 
     /// Appends the record.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_bytes());
+        self.write_to(grow(out));
     }
 
-    /// The record.
+    /// Writes the record over `b`.
     #[inline]
-    pub fn to_bytes(&self) -> [u8; Stat::SIZE] {
-        let mut b = [0u8; Stat::SIZE];
+    pub(super) fn write_to(&self, b: &mut [u8; Stat::SIZE]) {
         b[0..8].copy_from_slice(&self.czxid.to_be_bytes());
         b[8..16].copy_from_slice(&self.mzxid.to_be_bytes());
         b[16..24].copy_from_slice(&self.ctime.to_be_bytes());
@@ -47,7 +47,6 @@ impl Stat {
         b[52..56].copy_from_slice(&self.data_length.to_be_bytes());
         b[56..60].copy_from_slice(&self.num_children.to_be_bytes());
         b[60..68].copy_from_slice(&self.pzxid.to_be_bytes());
-        b
     }
 
     /// Reads the record.

@@ -4,6 +4,7 @@
 
 use crate::base::{SessionId, Xid, Zxid};
 
+use super::jute::grow;
 use super::{
     AclBytes, DecodeError, OpCode, Reader, put_bool, put_buffer, put_i32, put_i64, put_str,
 };
@@ -83,13 +84,12 @@ impl TxnHeader {
 
     /// Appends the record.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let mut b = [0u8; TxnHeader::SIZE];
+        let b: &mut [u8; TxnHeader::SIZE] = grow(out);
         b[0..8].copy_from_slice(&self.session.0.to_be_bytes());
         b[8..12].copy_from_slice(&self.cxid.0.to_be_bytes());
         b[12..20].copy_from_slice(&self.zxid.0.to_be_bytes());
         b[20..28].copy_from_slice(&self.time_ms.to_be_bytes());
         b[28..32].copy_from_slice(&(self.kind as i32).to_be_bytes());
-        out.extend_from_slice(&b);
     }
 
     /// Reads the record.
