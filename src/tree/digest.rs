@@ -51,33 +51,67 @@ fn write_tail(stat: &PersistedStat, b: &mut [u8; TAIL]) {
     b[52..60].copy_from_slice(&stat.ephemeral_owner.to_be_bytes());
 }
 
-/// `zero` is what [`zero_crc`] made. To a register that is zero, zeros in front mean nothing, and
-/// after [`ALL_ONES`] it is what it usually starts with: so the input is filled up in front to
-/// whole steps.
+/// `zero` is what [`zero_crc`] made.
 pub(super) fn node_crc(
     zero: &crc32fast::Hasher,
     path: &[u8],
     data: &[u8],
     stat: &PersistedStat,
 ) -> u32 {
+    let mut gathered = Gathered::default();
+    if gathered.fill(path, data, stat) {
+        return gathered.crc(zero);
+    }
     let path = if path == b"/" { &[] } else { path };
-    let len = path.len() + data.len() + TAIL;
-    if len + 4 > GATHER_MAX {
-        return finish_crc(prefix_crc(path, data), stat);
+    finish_crc(prefix_crc(path, data), stat)
+}
+
+/// What a CRC is to be taken of, in one piece. To a register that is zero, zeros in front mean
+/// nothing, and after [`ALL_ONES`] it is what it usually starts with: so the input is filled up in
+/// front to whole steps.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    bytes: [u8; GATHER_MAX],
+    from: usize,
+}
+
+impl Default for Gathered {
+    fn default() -> Gathered {
+        Gathered { bytes: [0; GATHER_MAX], from: GATHER_MAX }
     }
-    let mut b = [0; GATHER_MAX];
-    let (head, end) = b.split_at_mut(GATHER_MAX - TAIL);
-    if let Some(end) = end.first_chunk_mut() {
-        write_tail(stat, end);
+}
+
+impl Gathered {
+    /// Gathers a node's input. Returns whether there is room for it.
+    #[inline]
+    pub(super) fn fill(&mut self, path: &[u8], data: &[u8], stat: &PersistedStat) -> bool {
+        let path = if path == b"/" { &[] } else { path };
+        let len = ALL_ONES.len() + path.len() + data.len() + TAIL;
+        if len > GATHER_MAX {
+            return false;
+        }
+        let (head, tail) = self.bytes.split_at_mut(GATHER_MAX - TAIL);
+        if let Some(tail) = tail.first_chunk_mut() {
+            write_tail(stat, tail);
+        }
+        let (head, room) = head.split_at_mut(head.len() - data.len());
+        room.copy_from_slice(data);
+        let (head, room) = head.split_at_mut(head.len() - path.len());
+        room.copy_from_slice(path);
+        let (head, room) = head.split_at_mut(head.len() - ALL_ONES.len());
+        room.copy_from_slice(&ALL_ONES);
+        self.from = GATHER_MAX - len.next_multiple_of(STEP).max(STEPS_LEAST);
+        head[self.from..].fill(0);
+        true
     }
-    let (head, room) = head.split_at_mut(GATHER_MAX - TAIL - data.len());
-    room.copy_from_slice(data);
-    let (head, room) = head.split_at_mut(GATHER_MAX - len);
-    room.copy_from_slice(path);
-    head[GATHER_MAX - len - 4..].copy_from_slice(&ALL_ONES);
-    let mut crc = zero.clone();
-    crc.update(&b[GATHER_MAX - (4 + len).next_multiple_of(STEP).max(STEPS_LEAST)..]);
-    crc.finalize()
+
+    /// The CRC of what was gathered.
+    #[inline]
+    pub(super) fn crc(&self, zero: &crc32fast::Hasher) -> u32 {
+        let mut crc = zero.clone();
+        crc.update(&self.bytes[self.from..]);
+        crc.finalize()
+    }
 }
 
 /// CRC of path and data alone; the root's path is empty here.

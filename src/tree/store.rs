@@ -13,7 +13,7 @@ use crate::wire::{Acl, AclBytes, Perms, PersistedStat, Stat, put_i32};
 use super::acl_table::{AclId, AclTable};
 use super::blob::BlobArena;
 use super::children::ChildList;
-use super::digest::{finish_crc, is_digested, node_crc, prefix_crc, zero_crc};
+use super::digest::{Gathered, finish_crc, is_digested, node_crc, prefix_crc, zero_crc};
 use super::index::PathIndex;
 use super::node::{DIGESTED, Ext, NAME_MAX, Node, NodeId, TIMES_IN_EXT};
 use super::owner::OwnerKind;
@@ -98,6 +98,11 @@ pub struct Tree {
     children_bytes: usize,
     digest: u64,
     zero_crc: crc32fast::Hasher,
+    /// The node, if any, whose `crc` and share of `digest` are those before its last setData; they
+    /// become what `gathered` says. A CRC waits until its input, just stored, has left the
+    /// processor; that of the next setData is not the first to need it.
+    overdue: u32,
+    gathered: Gathered,
     pub(super) digest_log: VecDeque<(Zxid, u64)>,
     /// Reused path buffer.
     pub(super) scratch: String,
@@ -135,6 +140,8 @@ impl Tree {
             children_bytes: 0,
             digest: 0,
             zero_crc: zero_crc(),
+            overdue: NONE,
+            gathered: Gathered::default(),
             digest_log: VecDeque::new(),
             scratch: String::new(),
         };
@@ -423,7 +430,22 @@ impl Tree {
 
     /// Digest of the whole tree, version 2; 0 if digests are off.
     pub fn digest(&self) -> u64 {
-        self.digest
+        if self.overdue == NONE {
+            return self.digest;
+        }
+        let (mut digest, mut share) = (self.digest, self.node(self.overdue).crc);
+        replace_share(&mut digest, &mut share, self.gathered.crc(&self.zero_crc));
+        digest
+    }
+
+    /// Catches up with [`Tree::overdue`].
+    fn settle_digest(&mut self) {
+        if self.overdue != NONE {
+            let crc = self.gathered.crc(&self.zero_crc);
+            let node = self.nodes.get_mut(self.overdue);
+            replace_share(&mut self.digest, &mut node.crc, crc);
+            self.overdue = NONE;
+        }
     }
 
     /// Digests after the last transactions whose zxid is divisible by 128, oldest first.
@@ -634,6 +656,7 @@ impl Tree {
 
     /// Brings a node's share of the digest up to date; `path` is its path.
     pub(super) fn refresh_digest(&mut self, id: u32, path: &str) {
+        self.settle_digest();
         let stat = self.persisted(NodeId(id));
         let node = self.nodes.get_mut(id);
         if self.options.digest && node.has(DIGESTED) {
@@ -652,8 +675,13 @@ impl Tree {
         data: &[u8],
         stat: &PersistedStat,
     ) {
+        self.settle_digest();
         let node = self.nodes.get_mut(id);
         if self.options.digest && node.has(DIGESTED) {
+            if node.ext == NONE && self.gathered.fill(path, data, stat) {
+                self.overdue = id;
+                return;
+            }
             let ext = (node.ext != NONE).then(|| self.exts.get_mut(node.ext));
             let crc = share(&self.zero_crc, ext, path, data, stat);
             replace_share(&mut self.digest, &mut node.crc, crc);
@@ -680,6 +708,7 @@ impl Tree {
     }
 
     fn remove_leaf(&mut self, key: &PathKey<'_>, id: u32) {
+        self.settle_digest();
         let node = self.node(id);
         let (parent, pos, crc, acl, ext) = (node.parent, node.pos, node.crc, node.acl, node.ext);
         let (blob, blob_len, data_size) = (node.blob, node.blob_len(), node.data_size());
