@@ -2,8 +2,7 @@
 //!
 //! What measures a part that this server does not have (thread pools of the commit processor,
 //! caches, Netty, roles of an ensemble) is there with 0, so that dashboards find every key.
-//! Figures by namespace exist only once there is something in them;
-//! `quota_exceeded_error_per_namespace` is left out.
+//! Figures by namespace exist only once there is something in them.
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write};
@@ -179,6 +178,10 @@ pub(super) fn mntr(context: &AdminContext, replica: &Replica, now: Now) -> Strin
         for (namespace, summary) in all.iter() {
             put_summary(&mut out, &format!("{namespace}_{key}"), summary, 1);
         }
+    }
+    for (namespace, refused) in stats.quota_exceeded.iter() {
+        let key = format!("{namespace}_quota_exceeded_error_per_namespace");
+        line(&mut out, &key, refused.count);
     }
     out
 }

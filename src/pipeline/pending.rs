@@ -426,7 +426,7 @@ pub(super) fn fresh_view(owner: i64, data_len: i32) -> NodeView {
     }
 }
 
-/// Node numbers are dense, so that spreading them is enough.
+/// Depends on all of the number, lest writes to every thousandth node share a chain.
 fn node_hash(node: NodeId) -> u64 {
-    (node.index() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    (node.index() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
 }

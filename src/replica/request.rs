@@ -13,7 +13,7 @@ use crate::wire::{
     put_buffer, put_error_reply,
 };
 
-use super::client::{Client, Deferred, Frames, Stage};
+use super::client::{Client, Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::limits::InLine;
@@ -44,6 +44,12 @@ impl Request<'_> {
     /// What follows the header.
     pub fn body(&self) -> &[u8] {
         &self.frame[RequestHeader::SIZE..]
+    }
+
+    /// Who asks and as whom: as noted when the request was read, or the connection as of now.
+    pub fn who<'a>(&'a self, clients: &'a Clients) -> Option<(SessionId, &'a Identities)> {
+        let client = clients.get(self.conn);
+        self.asked.or_else(|| client.map(|client| (client.session, &client.identities)))
     }
 }
 
@@ -180,9 +186,7 @@ impl Replica {
             | OpCode::Multi
             | OpCode::Reconfig => self.write(request, fx),
             OpCode::CloseSession => {
-                let client = self.clients.get(request.conn);
-                let session = request.asked.map(|(session, _)| session);
-                if let Some(session) = session.or(client.map(|client| client.session)) {
+                if let Some((session, _)) = request.who(&self.clients) {
                     self.propose_close(request.now, session, Some(request.conn), request.xid);
                 }
             }

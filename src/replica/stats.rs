@@ -29,6 +29,8 @@ pub struct ServerStats {
     pub bytes_read: Namespaces,
     /// `write_per_namespace`: bytes of paths and data.
     pub bytes_written: Namespaces,
+    /// `quota_exceeded_error_per_namespace`: writes that a hard limit refused.
+    pub quota_exceeded: Namespaces,
     /// Watches that one change fired, by event type in the order of its numbers.
     pub fired: [Summary; 4],
     /// Size of the last reply in bytes; -1 before the first.
@@ -66,6 +68,7 @@ impl ServerStats {
             watch_bytes: 0,
             bytes_read: Namespaces::default(),
             bytes_written: Namespaces::default(),
+            quota_exceeded: Namespaces::default(),
             fired: [Summary::default(); 4],
             last_response_size: -1,
             min_response_size: -1,
@@ -82,14 +85,16 @@ impl ServerStats {
     /// `srst`: everything goes back to the beginning but the start time and the count of refused
     /// auth packets, which `ServerStats.reset` leaves alone too.
     pub fn reset(&mut self) {
-        let (mut bytes_read, mut bytes_written) =
-            (std::mem::take(&mut self.bytes_read), std::mem::take(&mut self.bytes_written));
-        bytes_read.reset();
-        bytes_written.reset();
+        let [bytes_read, bytes_written, quota_exceeded] =
+            [&mut self.bytes_read, &mut self.bytes_written, &mut self.quota_exceeded].map(|all| {
+                all.reset();
+                std::mem::take(all)
+            });
         *self = ServerStats {
             auth_failed: self.auth_failed,
             bytes_read,
             bytes_written,
+            quota_exceeded,
             ..ServerStats::new(self.started)
         };
     }

@@ -94,6 +94,9 @@ impl Replica {
             scratch: &mut self.scratch,
         };
         let outcome = prepare(&mut preparer, self.batch.entry());
+        if outcome == Err(ErrorCode::QuotaExceeded) {
+            self.stats.quota_exceeded.record(path.unwrap_or_default(), 1);
+        }
         end_txn(&mut self.batch, header, start, outcome);
         if let Some(client) = client {
             client.writes_prepared += 1;
@@ -151,12 +154,11 @@ impl Replica {
         if ops == Err(MultiOps::NULL_ACL) {
             return Err(MultiOps::NULL_ACL);
         }
-        let Request { now, conn, xid, asked, .. } = *request;
-        let client = self.clients.get(conn).map(|client| client.session);
-        let Some(session) = asked.map(|(session, _)| session).or(client) else { return Ok(()) };
+        let Request { now, conn, xid, .. } = *request;
+        let Some((session, _)) = request.who(&self.clients) else { return Ok(()) };
         let (header, start) = self.begin_txn(now, session, xid);
         let outcome = match ops {
-            Ok(ops) => self.operations(conn, header.zxid, &ops, asked),
+            Ok(ops) => self.operations(request, header.zxid, &ops),
             Err(_) => Err(ErrorCode::MarshallingError),
         };
         self.hint = ApplyHint::NONE;
@@ -166,21 +168,15 @@ impl Replica {
     }
 
     /// All or nothing: the first failure takes back what the operations before it changed.
-    fn operations(
-        &mut self,
-        conn: ConnId,
-        zxid: Zxid,
-        ops: &[MultiOp<'_>],
-        asked: Option<(SessionId, &Identities)>,
-    ) -> Outcome {
+    fn operations(&mut self, request: &Request<'_>, zxid: Zxid, ops: &[MultiOp<'_>]) -> Outcome {
         for some in ops.chunks(FETCH) {
             let paths = some.iter().filter_map(MultiOp::path);
             self.ahead_hashes.clear();
             self.ahead_hashes.extend(paths.map(|path| self.tree.hasher().path_bytes(path)));
             self.tree.touch_paths(&self.ahead_hashes);
         }
-        let client = self.clients.get(conn).map(|client| (client.session, &client.identities));
-        let (session, identities) = asked.or(client).ok_or(ErrorCode::SessionExpired)?;
+        let who = request.who(&self.clients);
+        let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
         let entry = self.batch.entry();
         let begun = entry.len();
         put_i32(entry, ops.len() as i32);
@@ -211,6 +207,9 @@ impl Replica {
             let kind = match outcome {
                 Ok(kind) => kind,
                 Err(code) => {
+                    if code == ErrorCode::QuotaExceeded {
+                        self.stats.quota_exceeded.record(op.path().unwrap_or_default(), 1);
+                    }
                     failed = failed.or(Some(code));
                     entry.truncate(at + 8);
                     put_error_txn(entry, code.code());

@@ -36,7 +36,7 @@ fn replica(now: Now) -> Replica {
         tick_ms: 2000,
         min_session_timeout_ms: 4000,
         max_session_timeout_ms: 40_000,
-        prepare: PrepareOptions::default(),
+        prepare: PrepareOptions { enforce_quota: true, ..PrepareOptions::default() },
         reconfig_enabled: false,
         outstanding_limit: 1000,
         snap_count: 100_000,
@@ -550,6 +550,9 @@ fn quotas_are_summed_by_namespace() {
     assert_eq!(scene.metric("q_quota_bytes_limit_per_namespace"), "17");
     assert_eq!(scene.metric("q_quota_count_usage_per_namespace"), "2");
     assert_eq!(scene.metric("q_quota_bytes_usage_per_namespace"), "6");
+    assert!(!scene.word(b"mntr", b"").contains("quota_exceeded"));
+    scene.create(a, "/q/y/z", b"12345", 0);
+    assert_eq!(scene.metric("q_quota_exceeded_error_per_namespace"), "1");
 }
 
 /// As an Apache 3.9.5 counts such requests.
