@@ -425,8 +425,9 @@ impl<F: DataFiles> Replay<'_, F> {
         let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
         let Some(file) = newest else { return Ok(1) };
         // Damage there does not matter now, but a good copy may come back. Each group commit has a
-        // transaction, so no number is above the last zxid.
-        let behind_all = self.applied.map_or(0, |zxid| zxid.0.unsigned_abs()) + 1;
+        // transaction, so no number is above the last zxid; nor will there be 2^39 of them, and a
+        // scan does not look for numbers much farther ahead.
+        let behind_all = self.applied.map_or(0, |zxid| zxid.0.unsigned_abs()).min(1 << 39) + 1;
         Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(behind_all))
     }
 

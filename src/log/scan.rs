@@ -110,7 +110,7 @@ fn find_later(bytes: &[u8], from: usize, seed: u32, min_group: u64) -> Option<(u
     // fail the comparison of that one word.
     let words = bytes.get(from + 8..)?;
     let (words, _) = words.as_chunks::<8>();
-    let max_group = min_group.saturating_add(1 << 56);
+    let max_group = min_group.saturating_add(1 << 40);
     for (index, word) in words.iter().enumerate() {
         let group = u64::from_le_bytes(*word);
         if group < min_group || group > max_group {

@@ -51,8 +51,10 @@ struct Record {
     /// The next one that is filed at the same place.
     next: Slot,
     view: NodeView,
-    /// Kept only where it is filed under it.
+    /// Empty unless it is filed under it.
     path: String,
+    /// The session in whose list of pending ephemerals it stands; 0 for none.
+    noted: SessionId,
     /// Encoded ACL of a node whose create is pending.
     acl: Vec<u8>,
 }
@@ -88,7 +90,7 @@ pub struct PendingView {
     on_paths: usize,
     records: Vec<Record>,
     free: Vec<Slot>,
-    /// Records that are pending creates of a session's ephemerals.
+    /// Records that were at some time pending creates of a session's ephemerals.
     ephemerals: FixedMap<SessionId, Vec<Slot>>,
     undo: Option<Vec<Undo>>,
 }
@@ -265,6 +267,7 @@ impl PendingView {
                     next: END,
                     view: fresh_view(0, -1),
                     path: String::new(),
+                    noted: SessionId(0),
                     acl: Vec::new(),
                 });
                 u32::try_from(self.records.len() - 1).expect("fewer than 2^32 pending changes")
@@ -273,8 +276,8 @@ impl PendingView {
         let record = &mut self.records[slot as usize];
         record.hash = hash;
         record.node = node;
+        record.path.clear();
         if node == NodeId::NONE {
-            record.path.clear();
             record.path.push_str(path);
             record.acl.clear();
         }
@@ -336,14 +339,18 @@ impl PendingView {
 
     /// Notes that the record at `slot` is a pending ephemeral create of `session`.
     pub fn note_ephemeral(&mut self, session: SessionId, slot: Slot) {
-        self.ephemerals.entry(session).or_default().push(slot);
+        let noted = std::mem::replace(&mut self.records[slot as usize].noted, session);
+        if noted != session {
+            self.forget_ephemeral(noted, slot);
+            self.ephemerals.entry(session).or_default().push(slot);
+        }
     }
 
     /// Calls `f` with every path that is a pending, not yet applied ephemeral of `session`.
     pub fn ephemerals_of(&self, session: SessionId, mut f: impl FnMut(&str)) {
         for &slot in self.ephemerals.get(&session).into_iter().flatten() {
             let record = &self.records[slot as usize];
-            if record.exists && record.view.owner == session.0 {
+            if record.exists && record.view.owner == session.0 && record.node == NodeId::NONE {
                 f(&record.path);
             }
         }
@@ -356,30 +363,30 @@ impl PendingView {
 
     /// Transaction `zxid`, which touched `slot`, has been applied.
     pub fn release(&mut self, slot: Slot, zxid: Zxid) {
-        let record = &self.records[slot as usize];
-        if record.zxid != zxid {
-            return;
-        }
-        let owner = SessionId(record.view.owner);
-        self.remove(slot);
-        if owner.0 != 0 && !self.ephemerals.is_empty() {
-            self.forget_ephemeral(owner, slot);
+        if self.records[slot as usize].zxid == zxid {
+            self.remove(slot);
         }
     }
 
-    fn forget_ephemeral(&mut self, owner: SessionId, slot: Slot) {
-        if let Some(slots) = self.ephemerals.get_mut(&owner) {
+    fn forget_ephemeral(&mut self, session: SessionId, slot: Slot) {
+        if let Some(slots) = self.ephemerals.get_mut(&session) {
             slots.retain(|&other| other != slot);
             if slots.is_empty() {
-                self.ephemerals.remove(&owner);
+                self.ephemerals.remove(&session);
             }
         }
     }
 
     fn remove(&mut self, slot: Slot) {
         if self.unlink(slot) {
+            let record = &mut self.records[slot as usize];
             // Never equal to a later transaction's zxid, so a second release does nothing.
-            self.records[slot as usize].zxid = Zxid(-1);
+            record.zxid = Zxid(-1);
+            // Whoever owns the node by now: the slot will be another's.
+            let noted = std::mem::replace(&mut record.noted, SessionId(0));
+            if noted.0 != 0 {
+                self.forget_ephemeral(noted, slot);
+            }
             self.free.push(slot);
         }
     }
@@ -398,15 +405,18 @@ impl PendingView {
     pub fn rollback(&mut self) {
         for undo in self.undo.take().into_iter().flatten().rev() {
             match undo {
-                Undo::Added(slot) => {
-                    let owner = SessionId(self.records[slot as usize].view.owner);
-                    self.forget_ephemeral(owner, slot);
-                    self.remove(slot);
-                }
+                Undo::Added(slot) => self.remove(slot),
                 Undo::Changed(slot, record) => {
                     self.unlink(slot);
-                    self.records[slot as usize] = *record;
+                    let now = std::mem::replace(&mut self.records[slot as usize], *record);
                     self.link(slot);
+                    let noted = self.records[slot as usize].noted;
+                    if now.noted != noted {
+                        self.forget_ephemeral(now.noted, slot);
+                        if noted.0 != 0 {
+                            self.ephemerals.entry(noted).or_default().push(slot);
+                        }
+                    }
                 }
             }
         }

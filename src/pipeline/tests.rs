@@ -3,61 +3,146 @@
 use crate::auth::{Auth, AuthOptions, Identities};
 use crate::base::{SessionId, Xid, Zxid};
 use crate::tree::{ApplyHint, ApplyMode, NoSink, Tree, TreeOptions};
-use crate::wire::{AclBytes, Create, CreateTxn, OpCode, PathVersion, Txn, TxnHeader, TxnType};
+use crate::wire::{
+    AclBytes, Create, CreateTxn, OpCode, PathVersion, SetData, Txn, TxnHeader, TxnType,
+};
 
-use super::{PendingView, PrepareOptions, Preparer};
+use super::{PendingView, PrepareOptions, Preparer, Slot};
 
 /// Found by the simulator: a client deletes another's ephemeral and makes a node of its own there;
 /// before that is applied, the first owner's session ends.
 #[test]
 fn closing_a_session_spares_what_others_made_in_place_of_its_ephemerals() {
-    let options =
-        TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 3 };
-    let mut tree = Tree::new(options);
-    let header = TxnHeader {
-        session: SessionId(1),
-        cxid: Xid(1),
-        zxid: Zxid(1),
-        time_ms: 0,
-        kind: TxnType::Create,
-    };
-    let create = |path| {
-        let (data, acl) = (None, AclBytes::OPEN);
-        Txn::Create(CreateTxn { path, data, acl, ephemeral: true, parent_cversion: 1, ttl: 0 })
-    };
-    for path in ["/taken", "/kept"] {
-        tree.apply(&header, &create(path), ApplyMode::Live, &mut NoSink);
+    let mut scene = Scene::new(&["/taken", "/kept"]);
+    let (first, other) = (SessionId(1), SessionId(2));
+    scene.delete(2, other, "/taken");
+    scene.create(3, other, "/taken", 1);
+    let mut paths = Vec::new();
+    scene.act(4, first, |preparer| preparer.close_session(&mut paths));
+    assert_eq!(paths, ["/kept"]);
+    paths.clear();
+    scene.act(5, other, |preparer| preparer.close_session(&mut paths));
+    assert_eq!(paths, ["/taken"]);
+}
+
+/// A node that was a session's ephemeral and is another's by now leaves nothing behind in the
+/// session's list, where its record would stand for whatever it serves next.
+#[test]
+fn closing_a_session_spares_what_its_records_once_stood_for() {
+    for in_multi in [false, true] {
+        let mut scene = Scene::new(&["/mine"]);
+        let me = SessionId(1);
+        let mut slots = Vec::new();
+        slots.push(scene.create(2, me, "/e", 1));
+        slots.push(scene.delete(3, me, "/e"));
+        if in_multi {
+            // Somebody else's ephemeral there, taken back.
+            scene.pending.begin_multi();
+            scene.create(4, SessionId(2), "/e", 1);
+            scene.pending.rollback();
+        }
+        slots.push(scene.create(5, me, "/e", 0));
+        for (zxid, touched) in [2, 3, 5].into_iter().zip(slots) {
+            for slot in touched {
+                scene.pending.release(slot, Zxid(zxid));
+            }
+        }
+        assert!(scene.pending.is_empty());
+        let set = SetData { path: Some(b"/mine"), data: None, version: -1, encoded: b"" };
+        scene.act(6, me, |preparer| {
+            assert_eq!(preparer.set_data(&set, &mut Vec::new()), Ok(TxnType::SetData));
+        });
+        let mut paths = Vec::new();
+        scene.act(7, me, |preparer| preparer.close_session(&mut paths));
+        assert_eq!(paths, ["/mine"], "in a multi: {in_multi}");
     }
-    let auth = Auth::new(AuthOptions::default()).unwrap();
-    let mut pending = PendingView::new();
-    let mut as_session = |session, zxid, act: &mut dyn FnMut(&mut Preparer<'_>)| {
+}
+
+/// What a multi did to the lists of ephemerals is taken back with it.
+#[test]
+fn a_failed_multi_leaves_the_ephemerals_to_their_sessions() {
+    let mut scene = Scene::new(&[]);
+    let (me, other) = (SessionId(1), SessionId(2));
+    scene.create(2, me, "/e", 1);
+    scene.pending.begin_multi();
+    scene.delete(3, other, "/e");
+    scene.create(3, other, "/e", 1);
+    scene.pending.rollback();
+    let mut paths = Vec::new();
+    scene.act(4, other, |preparer| preparer.close_session(&mut paths));
+    assert!(paths.is_empty(), "{paths:?}");
+    scene.act(5, me, |preparer| preparer.close_session(&mut paths));
+    assert_eq!(paths, ["/e"]);
+}
+
+/// A tree in which session 1 has ephemerals, and what is prepared on top of it.
+struct Scene {
+    tree: Tree,
+    pending: PendingView,
+    auth: Auth,
+}
+
+impl Scene {
+    fn new(ephemerals: &[&str]) -> Scene {
+        let options = TreeOptions {
+            extended_types: true,
+            emulate_353_ttl: false,
+            digest: true,
+            hash_seed: 3,
+        };
+        let mut tree = Tree::new(options);
+        for path in ephemerals {
+            let (data, acl) = (None, AclBytes::OPEN);
+            let txn = CreateTxn { path, data, acl, ephemeral: true, parent_cversion: 1, ttl: 0 };
+            let header = TxnHeader {
+                session: SessionId(1),
+                cxid: Xid(1),
+                zxid: Zxid(1),
+                time_ms: 0,
+                kind: TxnType::Create,
+            };
+            tree.apply(&header, &Txn::Create(txn), ApplyMode::Live, &mut NoSink);
+        }
+        let auth = Auth::new(AuthOptions::default()).unwrap();
+        Scene { tree, pending: PendingView::new(), auth }
+    }
+
+    /// Prepares something; the records it touched are returned.
+    fn act(
+        &mut self,
+        zxid: i64,
+        session: SessionId,
+        act: impl FnOnce(&mut Preparer<'_>),
+    ) -> Vec<Slot> {
+        let mut touched = Vec::new();
         act(&mut Preparer {
-            tree: &tree,
-            pending: &mut pending,
-            auth: &auth,
+            tree: &self.tree,
+            pending: &mut self.pending,
+            auth: &self.auth,
             options: &PrepareOptions::default(),
-            session: SessionId(session),
+            session,
             identities: &Identities::none(),
             zxid: Zxid(zxid),
-            touched: &mut Vec::new(),
+            touched: &mut touched,
             scratch: &mut Vec::new(),
             hint: &mut { ApplyHint::NONE },
         });
-    };
-    as_session(2, 2, &mut |preparer| {
-        let delete = PathVersion { path: Some("/taken".into()), version: -1 };
-        assert_eq!(preparer.delete(&delete, &mut Vec::new()), Ok(TxnType::Delete));
-    });
-    as_session(2, 3, &mut |preparer| {
+        touched
+    }
+
+    fn create(&mut self, zxid: i64, session: SessionId, path: &str, flags: i32) -> Vec<Slot> {
         let (data, acl) = (None, AclBytes::OPEN);
-        let create = Create { path: Some("/taken".into()), data, acl, flags: 1, ttl: -1 };
-        let outcome = preparer.create(OpCode::Create, &create, &mut Vec::new());
-        assert_eq!(outcome, Ok(TxnType::Create));
-    });
-    let mut paths = Vec::new();
-    as_session(1, 4, &mut |preparer| preparer.close_session(&mut paths));
-    assert_eq!(paths, ["/kept"]);
-    paths.clear();
-    as_session(2, 5, &mut |preparer| preparer.close_session(&mut paths));
-    assert_eq!(paths, ["/taken"]);
+        let create = Create { path: Some(path.into()), data, acl, flags, ttl: -1 };
+        self.act(zxid, session, |preparer| {
+            let outcome = preparer.create(OpCode::Create, &create, &mut Vec::new());
+            assert_eq!(outcome, Ok(TxnType::Create));
+        })
+    }
+
+    fn delete(&mut self, zxid: i64, session: SessionId, path: &str) -> Vec<Slot> {
+        let delete = PathVersion { path: Some(path.into()), version: -1 };
+        self.act(zxid, session, |preparer| {
+            assert_eq!(preparer.delete(&delete, &mut Vec::new()), Ok(TxnType::Delete));
+        })
+    }
 }

@@ -179,7 +179,8 @@ impl RecoveryTarget for Restore {
         // A fuzzy snapshot holds effects of later transactions: comparing starts again where the
         // digest section was written.
         self.snapshot = zxid;
-        self.digest = digest.filter(|d| d.version == TxnDigest::VERSION && d.zxid.0 != 0);
+        let is_comparable = |d: &SnapshotDigest| d.version == TxnDigest::VERSION && d.zxid.0 != 0;
+        self.digest = digest.filter(|d| self.options.digest && is_comparable(d));
         self.comparing = self.digest.is_some_and(|digest| digest.zxid == zxid);
         if let Some(digest) = self.digest
             && self.comparing
