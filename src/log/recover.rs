@@ -7,7 +7,7 @@
 //!
 //! Invariant: a transaction that may have been acknowledged is either handed to the target or
 //! makes the recovery fail with the file, the offset and what to do. Hence a directory that holds
-//! two histories is refused before anything is changed: no transaction may stand both in one of
+//! two histories is refused before any data is changed: no transaction may stand both in one of
 //! Apache's logs and in one of ours, needed or not, and no node of the snapshot may say that one
 //! of ours was at another time; see `histories`, which also says why.
 

@@ -1,5 +1,5 @@
-//! Path hash to node. The path itself is not stored: a candidate is verified against the names
-//! along its parent chain.
+//! Path hash to node. The path itself is not stored: a candidate is verified against its own name
+//! and its parent's path.
 
 use hashbrown::HashTable;
 
