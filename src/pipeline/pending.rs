@@ -39,30 +39,52 @@ pub struct Place {
     pub node: NodeId,
 }
 
-#[derive(Clone, Debug)]
+/// As small as a line of the processor's caches: a setData needs nothing else.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
 struct Record {
     /// Of the path.
     hash: u64,
     /// The newest transaction that touched the node.
     zxid: Zxid,
-    exists: bool,
+    view: NodeView,
     /// What it is filed under: the node in the tree, or the path for [`NodeId::NONE`].
     node: NodeId,
     /// The next one that is filed at the same place.
     next: Slot,
-    view: NodeView,
-    /// Empty unless it is filed under it.
+    /// Its [`Named`]. Invariant: it has one if, and only if, it is filed under its path.
+    named: Slot,
+    exists: bool,
+}
+
+const _: () = assert!(size_of::<Record>() == 64);
+
+impl Record {
+    /// One that is filed nowhere.
+    const NEW: Record = Record {
+        hash: 0,
+        // Never equal to a transaction's, so that a second release does nothing.
+        zxid: Zxid(-1),
+        view: fresh_view(0, -1),
+        node: NodeId::NONE,
+        next: END,
+        named: END,
+        exists: false,
+    };
+
+    fn filed_at(&self) -> u64 {
+        if self.node == NodeId::NONE { self.hash } else { node_hash(self.node) }
+    }
+}
+
+/// What belongs to a record that is filed under its path.
+#[derive(Clone, Debug, Default)]
+struct Named {
     path: String,
     /// The session in whose list of pending ephemerals it stands; 0 for none.
     noted: SessionId,
     /// Encoded ACL of a node whose create is pending.
     acl: Vec<u8>,
-}
-
-impl Record {
-    fn filed_at(&self) -> u64 {
-        if self.node == NodeId::NONE { self.hash } else { node_hash(self.node) }
-    }
 }
 
 /// What to restore when a multi fails.
@@ -71,7 +93,7 @@ enum Undo {
     /// The record did not exist.
     Added(Slot),
     /// The record was this.
-    Changed(Slot, Box<Record>),
+    Changed(Slot, Record, Option<Named>),
 }
 
 /// End of a chain.
@@ -90,6 +112,8 @@ pub struct PendingView {
     on_paths: usize,
     records: Vec<Record>,
     free: Vec<Slot>,
+    named: Vec<Named>,
+    named_free: Vec<Slot>,
     /// Records that were at some time pending creates of a session's ephemerals.
     ephemerals: FixedMap<SessionId, Vec<Slot>>,
     undo: Option<Vec<Undo>>,
@@ -103,6 +127,8 @@ impl Default for PendingView {
             on_paths: 0,
             records: Vec::new(),
             free: Vec::new(),
+            named: Vec::new(),
+            named_free: Vec::new(),
             ephemerals: FixedMap::default(),
             undo: None,
         }
@@ -153,8 +179,14 @@ impl PendingView {
             return END;
         }
         self.find(hash, |record| {
-            record.hash == hash && record.node == NodeId::NONE && record.path.as_bytes() == path
+            record.hash == hash
+                && record.node == NodeId::NONE
+                && self.named(record).path.as_bytes() == path
         })
+    }
+
+    fn named(&self, record: &Record) -> &Named {
+        &self.named[record.named as usize]
     }
 
     /// The hash of the path of a record that a transaction not yet released has touched.
@@ -174,7 +206,7 @@ impl PendingView {
         let slot = self.find_path(hash, path);
         if slot != END {
             let record = &self.records[slot as usize];
-            let acl = AclBytes::parse(&record.acl).unwrap_or(AclBytes::NOTHING);
+            let acl = AclBytes::parse(&self.named(record).acl).unwrap_or(AclBytes::NOTHING);
             let place = Place { slot, node: NodeId::NONE };
             return record.exists.then_some(Pending { view: record.view, acl, place });
         }
@@ -222,8 +254,9 @@ impl PendingView {
         record.zxid = zxid;
         record.exists = true;
         record.view = view;
-        record.acl.clear();
-        record.acl.extend_from_slice(acl.bytes());
+        let named = &mut self.named[record.named as usize];
+        named.acl.clear();
+        named.acl.extend_from_slice(acl.bytes());
         slot
     }
 
@@ -235,10 +268,9 @@ impl PendingView {
         };
         if self.records[slot as usize].node != NodeId::NONE {
             self.unlink(slot);
+            let named = self.name(key.path);
             let record = &mut self.records[slot as usize];
-            record.node = NodeId::NONE;
-            record.path.clear();
-            record.path.push_str(key.path);
+            (record.node, record.named) = (NodeId::NONE, named);
             self.link(slot);
         }
         let record = &mut self.records[slot as usize];
@@ -250,7 +282,9 @@ impl PendingView {
     /// A record is about to be changed.
     fn touch(&mut self, slot: Slot) -> Slot {
         if let Some(undo) = &mut self.undo {
-            undo.push(Undo::Changed(slot, Box::new(self.records[slot as usize].clone())));
+            let record = self.records[slot as usize];
+            let named = self.named.get(record.named as usize).cloned();
+            undo.push(Undo::Changed(slot, record, named));
         }
         slot
     }
@@ -258,34 +292,42 @@ impl PendingView {
     fn add(&mut self, hash: u64, node: NodeId, path: &str) -> Slot {
         let slot = match self.free.pop() {
             Some(slot) => slot,
-            None => {
-                self.records.push(Record {
-                    hash: 0,
-                    zxid: Zxid::ZERO,
-                    exists: false,
-                    node: NodeId::NONE,
-                    next: END,
-                    view: fresh_view(0, -1),
-                    path: String::new(),
-                    noted: SessionId(0),
-                    acl: Vec::new(),
-                });
-                u32::try_from(self.records.len() - 1).expect("fewer than 2^32 pending changes")
-            }
+            None => add_slot(&mut self.records, Record::NEW),
         };
+        let named = if node == NodeId::NONE { self.name(path) } else { END };
         let record = &mut self.records[slot as usize];
-        record.hash = hash;
-        record.node = node;
-        record.path.clear();
-        if node == NodeId::NONE {
-            record.path.push_str(path);
-            record.acl.clear();
-        }
+        (record.hash, record.node, record.named) = (hash, node, named);
         self.link(slot);
         if let Some(undo) = &mut self.undo {
             undo.push(Undo::Added(slot));
         }
         slot
+    }
+
+    /// A [`Named`] of a record at `path`.
+    fn name(&mut self, path: &str) -> Slot {
+        let slot = match self.named_free.pop() {
+            Some(slot) => slot,
+            None => add_slot(&mut self.named, Named::default()),
+        };
+        let named = &mut self.named[slot as usize];
+        named.path.clear();
+        named.path.push_str(path);
+        named.acl.clear();
+        slot
+    }
+
+    /// A record is not filed under its path any more.
+    fn unname(&mut self, record_slot: Slot) {
+        let record = &mut self.records[record_slot as usize];
+        let slot = std::mem::replace(&mut record.named, END);
+        let Some(named) = self.named.get_mut(slot as usize) else { return };
+        // Whoever owns the node by now: both slots will be others'.
+        let noted = std::mem::replace(&mut named.noted, SessionId(0));
+        if noted.0 != 0 {
+            self.forget_ephemeral(noted, record_slot);
+        }
+        self.named_free.push(slot);
     }
 
     /// Files a record.
@@ -339,7 +381,9 @@ impl PendingView {
 
     /// Notes that the record at `slot` is a pending ephemeral create of `session`.
     pub fn note_ephemeral(&mut self, session: SessionId, slot: Slot) {
-        let noted = std::mem::replace(&mut self.records[slot as usize].noted, session);
+        let record = &self.records[slot as usize];
+        let named = &mut self.named[record.named as usize];
+        let noted = std::mem::replace(&mut named.noted, session);
         if noted != session {
             self.forget_ephemeral(noted, slot);
             self.ephemerals.entry(session).or_default().push(slot);
@@ -350,8 +394,8 @@ impl PendingView {
     pub fn ephemerals_of(&self, session: SessionId, mut f: impl FnMut(&str)) {
         for &slot in self.ephemerals.get(&session).into_iter().flatten() {
             let record = &self.records[slot as usize];
-            if record.exists && record.view.owner == session.0 && record.node == NodeId::NONE {
-                f(&record.path);
+            if record.exists && record.view.owner == session.0 {
+                f(&self.named(record).path);
             }
         }
     }
@@ -379,14 +423,8 @@ impl PendingView {
 
     fn remove(&mut self, slot: Slot) {
         if self.unlink(slot) {
-            let record = &mut self.records[slot as usize];
-            // Never equal to a later transaction's zxid, so a second release does nothing.
-            record.zxid = Zxid(-1);
-            // Whoever owns the node by now: the slot will be another's.
-            let noted = std::mem::replace(&mut record.noted, SessionId(0));
-            if noted.0 != 0 {
-                self.forget_ephemeral(noted, slot);
-            }
+            self.unname(slot);
+            self.records[slot as usize].zxid = Record::NEW.zxid;
             self.free.push(slot);
         }
     }
@@ -406,25 +444,40 @@ impl PendingView {
         for undo in self.undo.take().into_iter().flatten().rev() {
             match undo {
                 Undo::Added(slot) => self.remove(slot),
-                Undo::Changed(slot, record) => {
-                    self.unlink(slot);
-                    let now = std::mem::replace(&mut self.records[slot as usize], *record);
-                    self.link(slot);
-                    let noted = self.records[slot as usize].noted;
-                    if now.noted != noted {
-                        self.forget_ephemeral(now.noted, slot);
-                        if noted.0 != 0 {
-                            self.ephemerals.entry(noted).or_default().push(slot);
-                        }
+                Undo::Changed(slot, record, named) => self.restore(slot, record, named),
+            }
+        }
+    }
+
+    fn restore(&mut self, slot: Slot, record: Record, named: Option<Named>) {
+        self.unlink(slot);
+        match named {
+            None => self.unname(slot),
+            Some(named) => {
+                // What is filed under its path stays there.
+                let place = record.named as usize;
+                let noted = named.noted;
+                let now = std::mem::replace(&mut self.named[place], named).noted;
+                if now != noted {
+                    self.forget_ephemeral(now, slot);
+                    if noted.0 != 0 {
+                        self.ephemerals.entry(noted).or_default().push(slot);
                     }
                 }
             }
         }
+        self.records[slot as usize] = record;
+        self.link(slot);
     }
 }
 
+fn add_slot<T>(slots: &mut Vec<T>, new: T) -> Slot {
+    slots.push(new);
+    u32::try_from(slots.len() - 1).expect("fewer than 2^32 pending changes")
+}
+
 /// The view of a node that was just created.
-pub(super) fn fresh_view(owner: i64, data_len: i32) -> NodeView {
+pub(super) const fn fresh_view(owner: i64, data_len: i32) -> NodeView {
     NodeView {
         version: 0,
         cversion: 0,

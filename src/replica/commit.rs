@@ -3,12 +3,15 @@
 //! Corresponds to `FinalRequestProcessor` for writes. Events caused by a transaction are queued
 //! before its reply, and before anything that later reads it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::base::{Now, PathHasher, PathKey, SessionId, Zxid};
 use crate::pipeline::Slot;
-use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, OpResult};
+use crate::tree::{
+    AclTable, ApplyHint, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult,
+};
 use crate::watch::{self, Watches};
 use crate::wire::{
     EventType, Perms, Reader, SetDataTxn, Txn, TxnHeader, TxnType, begin_reply, end_frame,
@@ -18,14 +21,14 @@ use crate::wire::{
 use super::client::{Client, Clients};
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
-use super::request::FETCH;
+use super::request::{AHEAD, FETCH};
 use super::stats::ServerStats;
-
-/// Transactions whose nodes are fetched together.
-const AHEAD: usize = 8;
 
 /// Larger batches give their memory back.
 const SPARE_BYTES_MAX: usize = 1 << 20;
+
+/// As many batches as a group commit mostly consists of, and those that gather behind it.
+const SPARES_MAX: usize = 8;
 
 /// Turns what a transaction changed into notifications and a reply body.
 struct Deliver<'a> {
@@ -122,15 +125,18 @@ fn put_stat(out: &mut Vec<u8>, result: &OpResult<'_>) {
 
 impl Replica {
     pub(super) fn synced(&mut self, now: Now, zxid: Zxid, fx: &mut Effects) {
+        self.begin_look_ahead();
+        let mut applied = 0_usize;
         while let Some(batch) = self.unsynced.front() {
             let batch = Arc::clone(batch);
             for (at, entry) in batch.iter().skip(self.applied_in_front) {
                 if at > zxid {
                     return self.make_room(now, fx);
                 }
-                if self.applied_in_front.is_multiple_of(AHEAD) {
+                if applied.is_multiple_of(AHEAD) {
                     self.look_ahead();
                 }
+                applied += 1;
                 self.applied_in_front += 1;
                 if let Err(reason) = self.apply(now, at, entry, fx) {
                     fx.list.push(Effect::Fatal(format!("applying {at:?}: {reason}")));
@@ -142,21 +148,42 @@ impl Replica {
             // The log has copied it by now, so its memory serves again.
             if let Some(mut batch) = self.unsynced.pop_front().and_then(Arc::into_inner)
                 && batch.capacity() <= SPARE_BYTES_MAX
+                && self.spare_batches.len() < SPARES_MAX
             {
                 batch.clear();
-                self.spare_batch = batch;
+                self.spare_batches.push(batch);
             }
         }
         self.make_room(now, fx);
     }
 
-    /// Asks for the nodes of the next transactions at once instead of one after the other.
-    fn look_ahead(&mut self) {
-        self.ahead.clear();
-        let next = self.proposals.iter().take(AHEAD);
-        let hinted = next.filter(|proposal| proposal.hint.is_some());
-        self.ahead.extend(hinted.map(|proposal| proposal.hint.node));
-        self.tree.touch(&self.ahead);
+    /// Asks for the nodes of the next transactions, for [`Replica::look_ahead`] to go on from.
+    fn begin_look_ahead(&self) {
+        self.prefetch_nodes(0..2 * AHEAD);
+        self.prefetch_data(0..AHEAD);
+    }
+
+    /// Asks for what coming transactions will need: names and data of the nodes that were asked for
+    /// a while ago, and the nodes of the transactions behind those.
+    fn look_ahead(&self) {
+        self.prefetch_data(AHEAD..2 * AHEAD);
+        self.prefetch_nodes(2 * AHEAD..3 * AHEAD);
+    }
+
+    fn prefetch_nodes(&self, places: Range<usize>) {
+        self.hinted(places).for_each(|node| self.tree.prefetch_node(node));
+    }
+
+    fn prefetch_data(&self, places: Range<usize>) {
+        self.tree.prefetch_data(self.hinted(places));
+    }
+
+    /// The nodes that proposals at these places of the queue are about, as far as they are known.
+    fn hinted(&self, places: Range<usize>) -> impl Iterator<Item = NodeId> {
+        let count = self.proposals.len();
+        let range = places.start.min(count)..places.end.min(count);
+        let hints = self.proposals.range(range).map(|proposal| proposal.hint);
+        hints.filter(ApplyHint::is_some).map(|hint| hint.node)
     }
 
     /// Asks for all nodes of a multi at once.

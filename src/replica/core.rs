@@ -142,8 +142,8 @@ pub struct Replica {
     pub(super) proposals: VecDeque<Proposal>,
     /// Being filled in this turn.
     pub(super) batch: Batch,
-    /// Empty, with the memory of one that is done with.
-    pub(super) spare_batch: Batch,
+    /// Empty, with the memory of those that are done with.
+    pub(super) spare_batches: Vec<Batch>,
     /// Handed to the log, not wholly applied.
     pub(super) unsynced: VecDeque<Arc<Batch>>,
     /// Entries of the first unsynced batch that are applied already.
@@ -208,7 +208,7 @@ impl Replica {
             pending: PendingView::new(),
             proposals: VecDeque::new(),
             batch: Batch::new(),
-            spare_batch: Batch::new(),
+            spare_batches: Vec::new(),
             unsynced: VecDeque::new(),
             applied_in_front: 0,
             prepared: restored.last_zxid,
@@ -270,7 +270,7 @@ impl Replica {
         if self.batch.is_empty() {
             return;
         }
-        let spare = std::mem::take(&mut self.spare_batch);
+        let spare = self.spare_batches.pop().unwrap_or_default();
         let batch = Arc::new(std::mem::replace(&mut self.batch, spare));
         self.unsynced.push_back(Arc::clone(&batch));
         fx.list.push(Effect::Append(batch));

@@ -24,7 +24,10 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 /// Bytes of replies to one connection in one turn that are owed ahead of its write.
 const URGENT_BYTES_MAX: usize = 64 << 20;
 
-/// Requests whose nodes are fetched together.
+/// Requests whose nodes are asked for together, once while as many are handled.
+pub(super) const AHEAD: usize = 16;
+
+/// Operations of a multi whose nodes are asked for together.
 pub(super) const FETCH: usize = 16;
 
 /// A request that may go ahead: what it is and who asks.
@@ -68,17 +71,21 @@ impl Replica {
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
         let mut rest = bytes;
-        let mut fetched = 0;
+        let mut ahead = bytes;
+        let mut until_next = 0;
+        self.ahead.clear();
+        self.look_ahead_in(&mut ahead);
         while let Some((len, tail)) = rest.split_first_chunk::<4>() {
             let len = u32::from_be_bytes(*len) as usize;
             let Some((frame, tail)) = tail.split_at_checked(len) else {
                 // The front hands over whole frames only.
                 return self.close(conn, CloseHow::Now, fx);
             };
-            if fetched == 0 {
-                fetched = self.fetch_ahead(rest);
+            if until_next == 0 {
+                self.look_ahead_in(&mut ahead);
+                until_next = AHEAD;
             }
-            fetched -= 1;
+            until_next -= 1;
             rest = tail;
             let Some(client) = self.clients.get_mut(conn) else { return };
             client.stats.received += 1;
@@ -103,25 +110,27 @@ impl Replica {
         self.apply_pressure(conn, fx);
     }
 
-    /// Asks for the nodes of the next requests at once instead of one after the other. Returns for
-    /// how many frames that was done, at least one.
-    fn fetch_ahead(&mut self, frames: &[u8]) -> usize {
+    /// Asks for what coming requests will need: names and data of the nodes that were asked for the
+    /// last time, and the nodes of the requests behind those.
+    fn look_ahead_in(&mut self, frames: &mut &[u8]) {
+        self.tree.prefetch_data(self.ahead.drain(..));
         self.ahead_hashes.clear();
-        let (mut rest, mut count) = (frames, 0);
-        while count < FETCH
-            && let Some((len, tail)) = rest.split_first_chunk::<4>()
-            && let Some((frame, tail)) = tail.split_at_checked(u32::from_be_bytes(*len) as usize)
-        {
-            rest = tail;
-            count += 1;
+        for _ in 0..AHEAD {
+            let Some((len, tail)) = frames.split_first_chunk::<4>() else { break };
+            let len = u32::from_be_bytes(*len) as usize;
+            let Some((frame, tail)) = tail.split_at_checked(len) else { break };
+            *frames = tail;
             if let Some(path) = path_of(frame) {
                 self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
             }
         }
-        if count > 1 {
-            self.tree.touch_paths(&self.ahead_hashes);
+        // In a loop of its own, so short that the processor waits for several at a time.
+        for &hash in &self.ahead_hashes {
+            self.ahead.extend(self.tree.candidate(hash));
         }
-        count.max(1)
+        for &node in &self.ahead {
+            self.tree.prefetch_node(node);
+        }
     }
 
     #[inline(always)]

@@ -218,11 +218,10 @@ impl Worker {
     }
 
     fn serve(&mut self) -> Result<(), String> {
-        let io = |e: io::Error| format!("event loop: {e}");
         let bell = self.parts.routes.mailboxes[self.parts.index].bell().fd();
-        self.ring.read_eventfd(bell, TOKEN_BELL).map_err(io)?;
+        self.ring.read_eventfd(bell, TOKEN_BELL).map_err(event_loop)?;
         if let Some(edge) = &mut self.parts.edge {
-            edge.start(&mut self.ring).map_err(io)?;
+            edge.start(&mut self.ring).map_err(event_loop)?;
         }
         let mut last_work = cpu::now().mono;
         loop {
@@ -254,7 +253,7 @@ impl Worker {
                     return Ok(());
                 }
             }
-            self.wait(last_work).map_err(io)?;
+            self.wait(last_work).map_err(event_loop)?;
         }
     }
 
@@ -273,14 +272,14 @@ impl Worker {
     }
 
     fn complete(&mut self, completion: Completion) -> Result<(), String> {
-        let io = |e: io::Error| format!("event loop: {e}");
         match completion {
             Completion::Accepted { token, result, more } => self.accepted(token, result, more),
             Completion::Received { token, result, more } => {
                 let now = self.now;
                 let (edge, ring, mut sink) = self.edge_and_sink();
                 let Some(edge) = edge else { return Ok(()) };
-                let gone = edge.received(now, ring, token, result, more, &mut sink).map_err(io)?;
+                let gone =
+                    edge.received(now, ring, token, result, more, &mut sink).map_err(event_loop)?;
                 if let Gone::Yes(conn) = gone {
                     sink.closed(conn);
                     self.parts.measures.connections_dropped.add(1);
@@ -291,7 +290,8 @@ impl Worker {
                 let now = self.now;
                 let (edge, ring, mut sink) = self.edge_and_sink();
                 let Some(edge) = edge else { return Ok(()) };
-                let gone = edge.sent(now, ring, token, buf, result, &mut sink).map_err(io)?;
+                let gone =
+                    edge.sent(now, ring, token, buf, result, &mut sink).map_err(event_loop)?;
                 if let Gone::Yes(conn) = gone {
                     sink.closed(conn);
                 }
@@ -309,12 +309,11 @@ impl Worker {
                 measures.log_batch.record(plan.records as u64);
                 log.took(measures, self.now.mono.since(began).as_micros() as u64);
                 let zxid = log.writer.finish_write(write, result).map_err(fatal)?;
-                self.durable(zxid);
-                Ok(())
+                self.durable(zxid)
             }
             Completion::Woken { .. } => {
                 let bell = self.parts.routes.mailboxes[self.parts.index].bell().fd();
-                self.ring.read_eventfd(bell, TOKEN_BELL).map_err(io)?;
+                self.ring.read_eventfd(bell, TOKEN_BELL).map_err(event_loop)?;
                 Ok(())
             }
         }
@@ -334,10 +333,9 @@ impl Worker {
         result: io::Result<RawFd>,
         more: bool,
     ) -> Result<(), String> {
-        let io = |e: io::Error| format!("event loop: {e}");
         if !more && let Some(edge) = &mut self.parts.edge {
             match result {
-                Ok(_) => edge.rearm_accept(&mut self.ring, token).map_err(io)?,
+                Ok(_) => edge.rearm_accept(&mut self.ring, token).map_err(event_loop)?,
                 Err(_) => edge.rearm_accept_later(self.now, token),
             }
         }
@@ -377,7 +375,7 @@ impl Worker {
         match edge.adopt(now, ring, socket, peer) {
             Ok(Some(conn)) => sink.opened(conn, peer),
             Ok(None) => self.parts.measures.connections_rejected.add(1),
-            Err(e) => return Err(format!("event loop: {e}")),
+            Err(e) => return Err(event_loop(e)),
         }
         Ok(())
     }
@@ -407,7 +405,7 @@ impl Worker {
                         }
                     }
                 }
-                Message::Synced(zxid) => self.durable(zxid),
+                Message::Synced(zxid) => self.durable(zxid)?,
                 Message::Drain => self.drain(),
                 Message::Stop => return Ok(Received::Stop),
             }
@@ -422,21 +420,27 @@ impl Worker {
         }
     }
 
-    fn durable(&mut self, zxid: Zxid) {
+    /// Has everything up to `zxid` applied, while the disk goes on with what is prepared.
+    fn durable(&mut self, zxid: Zxid) -> Result<(), String> {
+        if self.parts.brain.is_some() {
+            self.carry_out()?;
+            self.hand_on()?;
+            self.ring.submit().map_err(event_loop)?;
+        }
         match &mut self.parts.brain {
             Some(brain) => {
                 brain.replica.handle(self.now, Input::Synced { zxid }, &mut brain.fx);
             }
             None => self.outbox.synced = Some(zxid),
         }
+        Ok(())
     }
 
     fn finish_turn(&mut self) -> Result<(), String> {
-        let io = |e: io::Error| format!("event loop: {e}");
         let now = self.now;
         if let Some(edge) = &mut self.parts.edge {
             edge.sweep(now, &mut self.gone);
-            edge.rearm_due(now, &mut self.ring).map_err(io)?;
+            edge.rearm_due(now, &mut self.ring).map_err(event_loop)?;
         }
         let mut gone = std::mem::take(&mut self.gone);
         if !gone.is_empty() {
@@ -448,12 +452,7 @@ impl Worker {
         }
         self.gone = gone;
         self.run_brain()?;
-        self.run_log()?;
-        if let Some(edge) = &mut self.parts.edge {
-            edge.send_ready(&mut self.ring).map_err(io)?;
-        }
-        self.outbox.publish(&self.parts.routes);
-        Ok(())
+        self.hand_on()
     }
 
     fn run_brain(&mut self) -> Result<(), String> {
@@ -465,21 +464,36 @@ impl Worker {
         if self.draining {
             brain.house.final_snapshot(&mut brain.replica);
         }
-        brain.replica.flush(&mut brain.fx);
-        if brain.fx.list.is_empty() {
-            return Ok(());
-        }
-        let fx = std::mem::take(&mut brain.fx);
-        let mut fx = self.apply(fx)?;
-        fx.clear();
-        if let Some(brain) = &mut self.parts.brain {
-            // Resumed connections may have been served while these were carried out.
+        self.carry_out()
+    }
+
+    /// Carries out what the replica wishes, until that leads to no more.
+    fn carry_out(&mut self) -> Result<(), String> {
+        while let Some(brain) = &mut self.parts.brain {
+            brain.replica.flush(&mut brain.fx);
             if brain.fx.list.is_empty() {
+                break;
+            }
+            let fx = std::mem::take(&mut brain.fx);
+            let mut fx = self.apply(fx)?;
+            fx.clear();
+            // Resumed connections may have been served meanwhile.
+            if let Some(brain) = &mut self.parts.brain
+                && brain.fx.list.is_empty()
+            {
                 brain.fx = fx;
-            } else {
-                return self.run_brain();
             }
         }
+        Ok(())
+    }
+
+    /// Hands what has gathered to the disk, the sockets and the other workers.
+    fn hand_on(&mut self) -> Result<(), String> {
+        self.run_log()?;
+        if let Some(edge) = &mut self.parts.edge {
+            edge.send_ready(&mut self.ring).map_err(event_loop)?;
+        }
+        self.outbox.publish(&self.parts.routes);
         Ok(())
     }
 
@@ -489,8 +503,8 @@ impl Worker {
 
     /// Carries out wishes: here what belongs to this worker, the rest goes to the outbox.
     fn apply(&mut self, mut fx: Effects) -> Result<Effects, String> {
-        let list = std::mem::take(&mut fx.list);
-        for effect in list {
+        let mut list = std::mem::take(&mut fx.list);
+        for effect in list.drain(..) {
             match effect {
                 Effect::Send { conn, start, end } => match self.local_edge(conn) {
                     Some(edge) => edge.queue(conn, &fx.bytes[start..end]),
@@ -531,6 +545,7 @@ impl Worker {
                 Effect::Fatal(reason) => return Err(reason),
             }
         }
+        fx.list = list;
         Ok(fx)
     }
 
@@ -541,7 +556,7 @@ impl Worker {
         }
         let (edge, ring, mut sink) = self.edge_and_sink();
         let Some(edge) = edge else { return Ok(()) };
-        let gone = edge.resume(conn, ring, &mut sink).map_err(|e| format!("event loop: {e}"))?;
+        let gone = edge.resume(conn, ring, &mut sink).map_err(event_loop)?;
         if let Gone::Yes(conn) = gone {
             sink.closed(conn);
         }
@@ -582,7 +597,7 @@ impl Worker {
                 durable = Some(zxid);
             }
             if let Some(zxid) = durable {
-                self.durable(zxid);
+                self.outbox.synced = Some(zxid);
             }
             return Ok(());
         }
@@ -591,9 +606,7 @@ impl Worker {
         }
         if let Some(write) = log.writer.begin_write().map_err(fatal)? {
             let PendingWrite { fd, offset, len, rw_flags, buf, plan } = write;
-            self.ring
-                .write(fd, buf, len, offset, rw_flags, TOKEN_LOG)
-                .map_err(|e| format!("event loop: {e}"))?;
+            self.ring.write(fd, buf, len, offset, rw_flags, TOKEN_LOG).map_err(event_loop)?;
             let began = self.now.mono;
             log.in_flight = Some(InFlight { fd, offset, len, rw_flags, plan, began });
         }
@@ -637,6 +650,10 @@ impl Worker {
         bell.awake();
         result
     }
+}
+
+fn event_loop(error: io::Error) -> String {
+    format!("event loop: {error}")
 }
 
 fn fatal(error: FatalLogError) -> String {

@@ -335,6 +335,16 @@ impl Ring {
         Ok(())
     }
 
+    /// Hands the operations begun so far to the kernel, without waiting and without looking at what
+    /// it has completed. What it does not take now goes with the next call.
+    pub fn submit(&mut self) -> io::Result<()> {
+        if self.uring.submission().is_empty() {
+            return Ok(());
+        }
+        let submitted = self.uring.submit();
+        self.after_submit(submitted, &mut 0)
+    }
+
     fn start(&mut self, op: Op, entry: squeue::Entry) -> io::Result<OpId> {
         let id = self.ops.insert(op) as u64;
         self.push(&entry.user_data(id))?;

@@ -3,6 +3,8 @@
 //! A blob is addressed by its length (which its owner knows anyway) and a slot number, so no size
 //! is stored here. Blobs above 2 KiB are boxes of their own.
 
+use prefetch_index::prefetch_index;
+
 use super::slab::{NONE, Slab, Slot};
 
 const STEP: usize = 8;
@@ -11,6 +13,10 @@ const CLASSES: usize = 256;
 const SMALL_MAX: usize = STEP * CLASSES;
 /// Chunks hold as many blobs as fit here: a size that allocators keep, so that nothing is lost.
 const CHUNK_BYTES: usize = 32 * 1024;
+/// Bytes to a line of the processor's caches.
+const CACHE_LINE: usize = 64;
+/// What lies farther behind is streamed by the processor.
+const PREFETCH_MAX: usize = 4 * CACHE_LINE;
 
 #[derive(Debug)]
 struct SizeClass {
@@ -136,6 +142,18 @@ impl BlobArena {
         } else {
             &self.large.get(slot).bytes
         }
+    }
+
+    /// Asks for a blob, or the start of a long one, without waiting for it.
+    #[inline]
+    pub(super) fn prefetch(&self, slot: u32, len: usize) {
+        let blob = self.get(slot, len);
+        let wanted = blob.len().min(PREFETCH_MAX);
+        for at in (0..wanted).step_by(CACHE_LINE) {
+            prefetch_index(blob, at);
+        }
+        // It need not begin where a line does.
+        prefetch_index(blob, wanted.saturating_sub(1));
     }
 
     #[inline(always)]

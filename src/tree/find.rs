@@ -57,32 +57,41 @@ impl Tree {
         at.is_some_and(|at| is_same(&path[at..], name))
     }
 
-    /// Brings what a coming apply or read of these nodes needs nearer. All the nodes are asked for
-    /// before any answer is waited for, and then all their names and data.
-    pub fn touch(&self, ids: &[NodeId]) {
-        let mut sum = 0;
-        for id in ids {
-            sum ^= self.nodes.get(id.0).data_len;
-        }
-        for id in ids {
-            let node = self.nodes.get(id.0);
-            let blob = self.blobs.get(node.blob, node.blob_len());
-            // Longer data is streamed by the processor; its first lines matter.
-            let [first, second, last] = [blob.first(), blob.get(64), blob.get(127).or(blob.last())];
-            sum ^= i32::from(*first.unwrap_or(&0) ^ *second.unwrap_or(&0) ^ *last.unwrap_or(&0));
-        }
-        std::hint::black_box(sum);
+    /// Asks for a node without waiting for it: the first of two steps, each of which takes as long
+    /// as memory does, so that there is time for other work in between.
+    #[inline]
+    pub fn prefetch_node(&self, id: NodeId) {
+        self.nodes.prefetch(id.0);
     }
 
-    /// As [`Tree::touch`], for path hashes that will be looked up next.
+    /// Asks for names and data of these nodes without waiting for them: the second step. The nodes
+    /// themselves are waited for.
+    #[inline]
+    pub fn prefetch_data(&self, ids: impl IntoIterator<Item = NodeId>) {
+        for id in ids {
+            let node = self.nodes.get(id.0);
+            self.blobs.prefetch(node.blob, node.blob_len());
+        }
+    }
+
+    /// The node, if any, that a look-up under a hash will most likely find. The look-up that
+    /// follows does not search again, unless too many others came between.
+    #[inline]
+    pub fn candidate(&mut self, hash: u64) -> Option<NodeId> {
+        self.index.candidate(hash).map(NodeId)
+    }
+
+    /// Asks for all that look-ups under these hashes, 16 at most, will need, one step behind the
+    /// other.
     pub fn touch_paths(&mut self, hashes: &[u64]) {
         let mut ids = [NodeId::ROOT; 16];
         let mut count = 0;
         for (slot, &hash) in ids.iter_mut().zip(hashes) {
-            *slot = NodeId(self.index.candidate(hash).unwrap_or(0));
+            *slot = self.candidate(hash).unwrap_or(NodeId::ROOT);
+            self.prefetch_node(*slot);
             count += 1;
         }
-        self.touch(&ids[..count]);
+        self.prefetch_data(ids[..count].iter().copied());
     }
 
     /// Compares the last component with the node's name and what is before it with its parent's

@@ -13,8 +13,9 @@ struct Entry {
     node: u32,
 }
 
-/// Look-ups that are remembered; a power of two, twice what is fetched together.
-const RECENT: usize = 32;
+/// Look-ups that are remembered; a power of two, so many more than are under way at a time that few
+/// are displaced by others.
+const RECENT: usize = 128;
 
 /// Sharded hash table.
 #[derive(Debug)]

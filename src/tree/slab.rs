@@ -1,6 +1,8 @@
 //! A slab in chunks: adding never moves what is there, and freed slots are chained through
 //! themselves, so neither growth nor mass deletion costs more than one chunk at a time.
 
+use prefetch_index::prefetch_index;
+
 /// What a slab can hold.
 pub(super) trait Slot: Default {
     /// Link to the next free slot; meaningful in free slots only.
@@ -57,6 +59,12 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
     #[inline]
     pub(super) fn get(&self, id: u32) -> &T {
         &self.chunks[id as usize / CHUNK][id as usize % CHUNK]
+    }
+
+    /// Asks for the first cache line of a slot, without waiting for it.
+    #[inline]
+    pub(super) fn prefetch(&self, id: u32) {
+        prefetch_index(&self.chunks[id as usize / CHUNK][..], id as usize % CHUNK);
     }
 
     #[inline]

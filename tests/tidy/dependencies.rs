@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::source::{Problem, Source, Token, package, paths, read, report};
+use super::source::{CodePath, Problem, Source, Token, package, paths, read, report};
 
 /// A package, who may name it, and why it is here.
 struct Dependency {
@@ -49,6 +49,11 @@ const DEPENDENCIES: &[Dependency] = &[
     Dependency { package: "md-5", users: &["auth"], why: "SASL DIGEST-MD5" },
     Dependency { package: "memmap2", users: &["sys"], why: "segments mapped for reading" },
     Dependency { package: "mimalloc", users: &["src/main.rs"], why: "the allocator" },
+    Dependency {
+        package: "prefetch-index",
+        users: &["tree"],
+        why: "the processor's prefetch instruction behind a safe function; nothing else",
+    },
     Dependency { package: "rustix", users: &["bench/"], why: "epoll and sockets of the generator" },
     Dependency { package: "serde_json", users: &["admin", "bench/"], why: "JSON of the pages" },
     Dependency { package: "sha1", users: &["auth"], why: "digest ACLs" },
@@ -156,8 +161,12 @@ fn used<'a>(tokens: &[Token<'a>]) -> Vec<(&'a str, usize)> {
         .collect();
     let modules = tokens.windows(2).filter(|pair| pair[0].text == "mod");
     local.extend(modules.map(|pair| pair[1].text));
-    let heads = paths.iter().map(|path| (path.segments[0], path.line));
-    heads.filter(|(head, _)| !local.contains(head)).collect()
+    // Unless that import is from it.
+    let names_it = |path: &&CodePath<'_>| {
+        let (head, last) = (path.segments[0], path.segments.last());
+        !local.contains(head) || (path.is_use && path.segments.len() > 1 && last == Some(&head))
+    };
+    paths.iter().filter(names_it).map(|path| (path.segments[0], path.line)).collect()
 }
 
 fn misplaced(source: &Source) -> Vec<Problem> {
@@ -226,5 +235,6 @@ fn placement_rule_notices() {
     assert_eq!(lines("src/sys/x.rs", text), [0; 0]);
     assert_eq!(lines("src/system/x.rs", text), [1, 3]);
     assert_eq!(lines("src/tree/mod.rs", "mod slab;\npub use slab::Slab;"), [0; 0]);
+    assert_eq!(lines("src/auth/x.rs", "use prefetch_index::prefetch_index;"), [1]);
     assert_eq!(lines("src/tree/x.rs", "use super::slab;\nfn f() { slab::g() }"), [0; 0]);
 }
