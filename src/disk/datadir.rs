@@ -29,7 +29,6 @@ pub struct DirOptions {
 /// The directories of one server, locked for as long as this lives.
 #[derive(Debug)]
 pub struct DataDir {
-    data_dir: PathBuf,
     log_root: PathBuf,
     snap_dir: PathBuf,
     log_dir: PathBuf,
@@ -59,17 +58,12 @@ impl DataDir {
         if !same {
             locks.push(lock(&log_dir)?);
         }
-        let dir = DataDir { data_dir, log_root, snap_dir, log_dir, _locks: locks };
+        let dir = DataDir { log_root, snap_dir, log_dir, _locks: locks };
         if !same {
             dir.check_misplaced()?;
         }
         tidy(&dir)?;
         Ok(dir)
-    }
-
-    /// `dataDir` itself: `myid`, `zookeeper_server.pid`.
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
     }
 
     /// `dataLogDir` itself: `initialize`.
@@ -85,31 +79,6 @@ impl DataDir {
     /// `dataLogDir/version-2`: logs.
     pub fn log_dir(&self) -> &Path {
         &self.log_dir
-    }
-
-    /// Replaces a small file in the snapshot directory (epoch files): written under a temporary
-    /// name, synced, renamed, directory synced.
-    pub fn write_atomic(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
-        let path = self.snap_dir.join(name);
-        let tmp = self.snap_dir.join(format!("{name}.tmp"));
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&tmp)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&tmp, &path)?;
-            sync_dir(&self.snap_dir)
-        };
-        write().map_err(io_error(&path, "write"))
-    }
-
-    /// Reads a small file of the snapshot directory; `None` if there is none.
-    pub fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, DirError> {
-        let path = self.snap_dir.join(name);
-        match fs::read(&path) {
-            Ok(content) => Ok(Some(content)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(io_error(&path, "read")(e)),
-        }
     }
 
     /// Fails unless a segment of `size` bytes fits or one of `spares` will do. Not even a session

@@ -85,7 +85,6 @@ enum Job {
     SnapshotBegin(Zxid),
     SnapshotChunk(Vec<u8>),
     SnapshotFinish,
-    SnapshotAbort,
     Purge(PurgePolicy),
     DirSizes,
 }
@@ -160,11 +159,6 @@ impl<F: LogFiles> Housekeeper<F> {
     /// All pieces are there: sync, rename, report.
     pub fn snapshot_finish(&self) {
         self.send(Job::SnapshotFinish);
-    }
-
-    /// Gives the snapshot up without a report.
-    pub fn snapshot_abort(&self) {
-        self.send(Job::SnapshotAbort);
     }
 
     /// Bytes of pieces not written yet.
@@ -394,11 +388,6 @@ impl<F: LogFiles> Chores<F> {
                 self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
             }
             Job::SnapshotFinish => self.snapshot_finish(),
-            Job::SnapshotAbort => {
-                if let Some((_, file)) = self.snapshot.take() {
-                    file.abandon();
-                }
-            }
             Job::Purge(policy) => {
                 if let Err(e) = self.purge(policy) {
                     self.report(Report::PurgeFailed(e));
