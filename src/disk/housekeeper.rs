@@ -298,9 +298,15 @@ impl<F: LogFiles> Chores<F> {
     fn act(&mut self, act: Act) {
         match act {
             Act::File(step) => {
+                let is_rename = matches!(step, Step::Rename(..));
                 if let Err(error) = step.perform(&*self.files, &mut self.hand) {
-                    self.acts.clear();
-                    self.failed(error);
+                    let is_gone = is_rename && error.kind() == io::ErrorKind::NotFound;
+                    if is_gone && matches!(self.stake, Stake::Purge) {
+                        self.skip_segment();
+                    } else {
+                        self.acts.clear();
+                        self.failed(error);
+                    }
                 }
             }
             Act::Offer(path, header) => {
@@ -314,6 +320,16 @@ impl<F: LogFiles> Chores<F> {
         }
         if self.acts.is_empty() {
             self.hand = None;
+        }
+    }
+
+    /// Somebody has removed the segment that a purge was about to keep for another life: it goes on
+    /// behind it.
+    fn skip_segment(&mut self) {
+        while let Some(act) = self.acts.pop_front() {
+            if matches!(act, Act::Keep(_)) {
+                break;
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Real directories: append and recover, fall back, refuse, lock, purge.
 
+mod regress;
+
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;

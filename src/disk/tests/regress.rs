@@ -1,0 +1,48 @@
+//! What was wrong once.
+
+use std::fs;
+use std::sync::Arc;
+
+use super::*;
+
+/// Somebody tidies up by hand while a purge is under way.
+#[test]
+fn a_purge_goes_on_behind_files_that_are_gone() {
+    let dirs = Dirs::new();
+    dirs.run(|writer, _, _| {
+        for first in (1..=51).step_by(10) {
+            write_all(writer, first..=first + 9);
+            writer.ask_roll();
+        }
+    });
+    for zxid in [0, 10, 30, 40, 50] {
+        dirs.put(&format!("snapshot.{zxid:x}"), &snapshot_bytes(1));
+    }
+    for name in dirs.names("spare.") {
+        fs::remove_file(dirs.version_2().join(name)).unwrap();
+    }
+    let dir = dirs.open();
+    let recovered = recover(&dir, &RecoverOptions::default(), &mut State::default()).unwrap();
+    let options = HousekeeperOptions::default();
+    let (house, mut chores, reports) =
+        Housekeeper::without_thread(Arc::clone(&dir), options, Box::new(|| {}));
+    let _writer = LogWriter::open(dir, &recovered, dirs.options, &house).unwrap();
+    while !chores.is_idle() {
+        chores.turn();
+    }
+    let spares = dirs.names("spare.").len();
+    house.purge(PurgePolicy { snapshots: Some(3), segments_back_to: 3 });
+    chores.turn();
+    // One to remove, one to use again.
+    for name in ["snapshot.0", "wal.1"] {
+        fs::remove_file(dirs.version_2().join(name)).unwrap();
+    }
+    while !chores.is_idle() {
+        chores.turn();
+    }
+    let report = reports.try_recv().unwrap();
+    assert!(matches!(report, Report::Purged(_)), "{report:?}");
+    assert_eq!(dirs.names("snapshot."), ["snapshot.1e", "snapshot.28", "snapshot.32"]);
+    assert_eq!(dirs.names("wal."), ["wal.15", "wal.1f", "wal.29", "wal.33"]);
+    assert_eq!(dirs.names("spare.").len(), spares + 1);
+}
