@@ -46,3 +46,20 @@ fn a_purge_goes_on_behind_files_that_are_gone() {
     assert_eq!(dirs.names("wal."), ["wal.15", "wal.1f", "wal.29", "wal.33"]);
     assert_eq!(dirs.names("spare.").len(), spares + 1);
 }
+
+#[test]
+fn only_a_start_that_succeeds_removes_unfinished_files() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| write_all(writer, 1..=2));
+    let good = dirs.damage("wal.1");
+    dirs.put("snapshot.2.tmp", &snapshot_bytes(1)[..100]);
+    dirs.put("spare.12.tmp", b"");
+    let before = dirs.names("");
+    dirs.expect_damage();
+    assert_eq!(dirs.names(""), before);
+    dirs.put("wal.1", &good);
+    dirs.run(|_, _, _| {});
+    assert_eq!(dirs.names("snapshot."), ["snapshot.0"]);
+    assert!(dirs.names("spare.").iter().all(|name| !name.ends_with(".tmp")));
+}
