@@ -3,6 +3,8 @@
 use std::fs;
 use std::sync::Arc;
 
+use crate::log::record_size;
+
 use super::*;
 
 /// Somebody tidies up by hand while a purge is under way.
@@ -62,4 +64,37 @@ fn only_a_start_that_succeeds_removes_unfinished_files() {
     dirs.run(|_, _, _| {});
     assert_eq!(dirs.names("snapshot."), ["snapshot.0"]);
     assert!(dirs.names("spare.").iter().all(|name| !name.ends_with(".tmp")));
+}
+
+/// The number that follows a damaged segment is only known to be higher. Put back good, with the
+/// snapshot that hid the damage broken, nothing is missing.
+#[test]
+fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        writer.submit(batch(1..=5));
+        writer.write_sync().unwrap();
+        write_all(writer, 6..=6);
+        writer.ask_roll();
+        write_all(writer, 7..=7);
+    });
+    dirs.put("snapshot.6", &snapshot_bytes(2));
+    // The write of 7 was torn, and wal.1, which the snapshot makes superfluous, is damaged.
+    dirs.put("wal.7", &fs::read(dirs.version_2().join("wal.7")).unwrap()[..4096]);
+    let whole = dirs.damage("wal.1");
+    dirs.run(|writer, _, _| write_all(writer, 7..=8));
+    dirs.put("snapshot.6", b"broken");
+    dirs.expect_damage();
+    dirs.put("wal.1", &whole);
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=8).collect::<Vec<_>>());
+    // A last group commit that is gone is missed all the same.
+    let mut cut = whole.clone();
+    cut[4096 + 5 * record_size(entry(6, 6).len())..].fill(0);
+    dirs.put("wal.1", &cut);
+    dirs.expect_damage();
+    // So is a first one behind it.
+    dirs.put("wal.1", &whole);
+    dirs.damage("wal.7");
+    dirs.expect_damage();
 }
