@@ -664,8 +664,8 @@ impl Node {
                         self.half_close(conn);
                     }
                 }
-                Effect::Established { conn, timeout_ms } => {
-                    self.front.established(now.mono, conn, timeout_ms);
+                Effect::Established { conn, session, timeout_ms } => {
+                    self.front.established(now.mono, conn, session, timeout_ms);
                     note_touch(&self.replica, conn, &mut self.actions);
                 }
                 Effect::Pause { conn } => self.front.pause(conn),
