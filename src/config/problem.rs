@@ -88,7 +88,7 @@ pub struct Problem {
     pub hint: String,
 }
 
-/// What a look at the machine found wrong with the value of one key: the server would not start.
+/// What a look at the machine found wrong with the value of one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// Name of the key, without prefix.
@@ -97,8 +97,8 @@ pub struct Finding {
     pub what: String,
     /// What to do.
     pub hint: String,
-    /// What the server ends with: 2 configuration, 3 data directory.
-    pub exit_code: u8,
+    /// What the server ends with: 2 configuration, 3 data directory; `None`: it starts.
+    pub exit_code: Option<u8>,
 }
 
 impl Problem {

@@ -44,12 +44,16 @@ impl Check {
             if self.errors().any(short) {
                 continue;
             }
-            if was_ok && self.is_ok() {
+            if let Some(exit_code) = exit_code
+                && was_ok
+                && self.is_ok()
+            {
                 self.exit_code = exit_code;
             }
+            let severity = exit_code.map_or(Severity::Warning, |_| Severity::Error);
             let set = self.effective.iter().find(|effective| effective.name == key);
             self.problems.push(Problem {
-                severity: Severity::Error,
+                severity,
                 topic: Topic::Value,
                 origin: set.map_or(Origin::Default, |set| set.origin.clone()),
                 key: key.to_string(),

@@ -586,7 +586,7 @@ fn report_shows_values_with_their_origin() {
 }
 
 #[test]
-fn findings_are_errors_with_the_place_of_their_key() {
+fn findings_have_the_place_of_their_key() {
     let find = |key, exit_code| Finding {
         key,
         what: "unusable".to_string(),
@@ -596,7 +596,7 @@ fn findings_are_errors_with_the_place_of_their_key() {
     let mut found = checked(&with("dataLogDir=/l"));
     found.add_findings(|settings| {
         assert_eq!(settings.storage.data_log_dir.to_str(), Some("/l"));
-        vec![find("dataLogDir", 3), find("clientPortAddress", 2)]
+        vec![find("dataLogDir", Some(3)), find("clientPortAddress", Some(2))]
     });
     let errors = ["zoo.cfg:2: error: dataLogDir=/l: unusable; mend it", "error: clientPortAddress"];
     for (text, begin) in texts(found.errors()).iter().zip(errors) {
@@ -605,8 +605,14 @@ fn findings_are_errors_with_the_place_of_their_key() {
     assert_eq!((found.errors().count(), found.exit_code()), (2, 3));
     // What is wrong by itself is said once, and decides the exit code.
     let mut found = checked(&file("clientPort=1\nsnapCount=x"));
-    found.add_findings(|_| vec![find("dataDir", 3), find("dataLogDir", 3)]);
+    found.add_findings(|_| vec![find("dataDir", Some(3)), find("dataLogDir", Some(3))]);
     assert_eq!((found.errors().count(), found.exit_code()), (3, 2));
+    // What does not keep it from starting is a warning.
+    let mut found = checked(&with("dataLogDir=/l"));
+    found.add_findings(|_| vec![find("dataLogDir", None)]);
+    let warnings = texts(found.warnings());
+    assert_eq!(warnings, ["zoo.cfg:2: warning: dataLogDir=/l: unusable; mend it"]);
+    assert_eq!(found.exit_code(), 0);
 }
 
 #[test]

@@ -9,8 +9,7 @@ use crate::log::FileName;
 use crate::sys::file::{reserve, sync_dir};
 
 use super::error::DirError;
-use super::files::{LogFiles, is_snapshot};
-use super::listing::list;
+use super::listing::{list, tidy};
 
 const VERSION_DIR: &str = "version-2";
 const LOCK_FILE: &str = "ringkeeper.lock";
@@ -29,7 +28,6 @@ pub struct DirOptions {
 /// The directories of one server, locked for as long as this lives.
 #[derive(Debug)]
 pub struct DataDir {
-    data_dir: PathBuf,
     log_root: PathBuf,
     snap_dir: PathBuf,
     log_dir: PathBuf,
@@ -41,8 +39,8 @@ fn io_error(path: &Path, doing: &'static str) -> impl FnOnce(io::Error) -> DirEr
 }
 
 impl DataDir {
-    /// Creates (if allowed), locks and checks the directories, and removes temporary files of an
-    /// earlier run. The lock comes first: nothing is changed while another server runs.
+    /// Creates (if allowed), locks and checks the directories. The lock comes first: nothing is
+    /// changed while another server runs.
     pub fn open(options: &DirOptions) -> Result<DataDir, DirError> {
         let data_dir = options.data_dir.clone();
         let log_root = options.log_dir.clone().unwrap_or_else(|| data_dir.clone());
@@ -59,17 +57,11 @@ impl DataDir {
         if !same {
             locks.push(lock(&log_dir)?);
         }
-        let dir = DataDir { data_dir, log_root, snap_dir, log_dir, _locks: locks };
+        let dir = DataDir { log_root, snap_dir, log_dir, _locks: locks };
         if !same {
             dir.check_misplaced()?;
         }
-        tidy(&dir)?;
         Ok(dir)
-    }
-
-    /// `dataDir` itself: `myid`, `zookeeper_server.pid`.
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
     }
 
     /// `dataLogDir` itself: `initialize`.
@@ -87,37 +79,22 @@ impl DataDir {
         &self.log_dir
     }
 
-    /// Replaces a small file in the snapshot directory (epoch files): written under a temporary
-    /// name, synced, renamed, directory synced.
-    pub fn write_atomic(&self, name: &str, content: &[u8]) -> Result<(), DirError> {
-        let path = self.snap_dir.join(name);
-        let tmp = self.snap_dir.join(format!("{name}.tmp"));
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&tmp)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            fs::rename(&tmp, &path)?;
-            sync_dir(&self.snap_dir)
-        };
-        write().map_err(io_error(&path, "write"))
-    }
-
-    /// Reads a small file of the snapshot directory; `None` if there is none.
-    pub fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>, DirError> {
-        let path = self.snap_dir.join(name);
-        match fs::read(&path) {
-            Ok(content) => Ok(Some(content)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(io_error(&path, "read")(e)),
-        }
-    }
-
     /// Fails unless a segment of `size` bytes fits or one of `spares` will do. Not even a session
-    /// begins without a write, so a start without it serves nobody.
+    /// begins without a write, so a start without it serves nobody. Call it when recovery has
+    /// succeeded: for want of room, unfinished files go already here.
     pub fn check_room(&self, size: u64, spares: &[PathBuf]) -> Result<(), DirError> {
         if spares.iter().any(|spare| fs::metadata(spare).is_ok_and(|found| found.len() == size)) {
             return Ok(());
         }
+        let room = self.try_room(size);
+        if !matches!(room, Err(DirError::NoRoom { .. })) {
+            return room;
+        }
+        tidy(self).map_err(|(path, error)| io_error(&path, "tidy")(error))?;
+        self.try_room(size)
+    }
+
+    fn try_room(&self, size: u64) -> Result<(), DirError> {
         let probe = self.log_dir.join("spare.probe.tmp");
         let reserved = File::create(&probe).and_then(|file| reserve(&file, size));
         let removed = fs::remove_file(&probe);
@@ -147,27 +124,6 @@ impl DataDir {
         }
         Ok(())
     }
-}
-
-/// Removes unfinished files of ours. A temporary snapshot stays
-/// if there is no proper one: it may be all that is left for an operator to look at.
-pub fn tidy<F: LogFiles>(files: &F) -> Result<(), DirError> {
-    let (snap_dir, log_dir) = (files.snap_dir(), files.log_dir());
-    let snaps = files.entries(snap_dir).map_err(io_error(snap_dir, "list"))?;
-    let proper =
-        snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && is_snapshot(files, p));
-    for (kind, path) in snaps {
-        if kind == FileName::Temporary && proper {
-            files.remove(&path).map_err(io_error(&path, "remove"))?;
-        }
-    }
-    for (kind, path) in files.entries(log_dir).map_err(io_error(log_dir, "list"))? {
-        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
-        if kind == FileName::Temporary && name.starts_with("spare.") {
-            files.remove(&path).map_err(io_error(&path, "remove"))?;
-        }
-    }
-    Ok(())
 }
 
 fn ensure(dir: &Path, autocreate: bool) -> Result<(), DirError> {

@@ -85,7 +85,6 @@ enum Job {
     SnapshotBegin(Zxid),
     SnapshotChunk(Vec<u8>),
     SnapshotFinish,
-    SnapshotAbort,
     Purge(PurgePolicy),
     DirSizes,
 }
@@ -160,11 +159,6 @@ impl<F: LogFiles> Housekeeper<F> {
     /// All pieces are there: sync, rename, report.
     pub fn snapshot_finish(&self) {
         self.send(Job::SnapshotFinish);
-    }
-
-    /// Gives the snapshot up without a report.
-    pub fn snapshot_abort(&self) {
-        self.send(Job::SnapshotAbort);
     }
 
     /// Bytes of pieces not written yet.
@@ -304,9 +298,15 @@ impl<F: LogFiles> Chores<F> {
     fn act(&mut self, act: Act) {
         match act {
             Act::File(step) => {
+                let is_rename = matches!(step, Step::Rename(..));
                 if let Err(error) = step.perform(&*self.files, &mut self.hand) {
-                    self.acts.clear();
-                    self.failed(error);
+                    let is_gone = is_rename && error.kind() == io::ErrorKind::NotFound;
+                    if is_gone && matches!(self.stake, Stake::Purge) {
+                        self.skip_segment();
+                    } else {
+                        self.acts.clear();
+                        self.failed(error);
+                    }
                 }
             }
             Act::Offer(path, header) => {
@@ -320,6 +320,16 @@ impl<F: LogFiles> Chores<F> {
         }
         if self.acts.is_empty() {
             self.hand = None;
+        }
+    }
+
+    /// Somebody has removed the segment that a purge was about to keep for another life: it goes on
+    /// behind it.
+    fn skip_segment(&mut self) {
+        while let Some(act) = self.acts.pop_front() {
+            if matches!(act, Act::Keep(_)) {
+                break;
+            }
         }
     }
 
@@ -394,11 +404,6 @@ impl<F: LogFiles> Chores<F> {
                 self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
             }
             Job::SnapshotFinish => self.snapshot_finish(),
-            Job::SnapshotAbort => {
-                if let Some((_, file)) = self.snapshot.take() {
-                    file.abandon();
-                }
-            }
             Job::Purge(policy) => {
                 if let Err(e) = self.purge(policy) {
                     self.report(Report::PurgeFailed(e));

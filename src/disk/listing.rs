@@ -10,7 +10,7 @@ use crate::log::{
 use crate::sys::file::MappedFile;
 
 use super::datadir::DataDir;
-use super::files::LogFiles;
+use super::files::{LogFiles, is_snapshot};
 
 /// Files of a directory with what their names say; names that are not UTF-8 are passed over.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
@@ -69,15 +69,39 @@ pub fn recover(
     log::recover(dir, options, target)
 }
 
-/// Makes the log fit for appending as recovery said, durably.
+/// Removes unfinished files of ours. A temporary snapshot stays if there is no proper one: it may
+/// be all that is left for an operator to look at.
+pub(super) fn tidy<F: LogFiles>(files: &F) -> Result<(), (PathBuf, io::Error)> {
+    let (snap_dir, log_dir) = (files.snap_dir(), files.log_dir());
+    let snaps = files.entries(snap_dir).map_err(at(snap_dir))?;
+    let proper =
+        snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && is_snapshot(files, p));
+    for (kind, path) in snaps {
+        if kind == FileName::Temporary && proper {
+            files.remove(&path).map_err(at(&path))?;
+        }
+    }
+    for (kind, path) in files.entries(log_dir).map_err(at(log_dir))? {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+        if kind == FileName::Temporary && name.starts_with("spare.") {
+            files.remove(&path).map_err(at(&path))?;
+        }
+    }
+    Ok(())
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, io::Error) {
+    move |error| (path.to_owned(), error)
+}
+
+/// Makes the directories fit for going on, durably: the log as recovery said, and without what an
+/// earlier run has left unfinished. Not before recovery has succeeded: a start that is refused
+/// changes nothing.
 pub(super) fn repair<F: LogFiles>(
     repair: &LogRepair,
     files: &F,
 ) -> Result<(), (PathBuf, io::Error)> {
-    let at = |path: &Path| {
-        let path = path.to_owned();
-        move |e| (path, e)
-    };
+    tidy(files)?;
     for path in &repair.remove {
         files.remove(path).map_err(at(path))?;
     }

@@ -22,14 +22,13 @@ mod writer;
 
 pub use crate::log::PurgePolicy;
 pub use crate::log::{
-    EmptyStart, FileName, LoadedSnapshot, LogRepair, RecoverError, RecoverErrorKind,
-    RecoverOptions, Recovered, RecoveryTarget, snapshot_name,
+    EmptyStart, FileName, LogRepair, RecoverError, RecoverErrorKind, RecoverOptions, Recovered,
+    RecoveryTarget,
 };
-pub use datadir::{DataDir, DirOptions, tidy};
+pub use datadir::{DataDir, DirOptions};
 pub use error::{DirError, FatalLogError};
 pub use files::{DURABLE, LogFiles};
 pub use housekeeper::{Chores, Housekeeper, HousekeeperOptions, Report, Reports};
 pub use listing::recover;
 pub use purge::Purged;
-pub use snapfile::{load_snapshot, looks_valid};
 pub use writer::{LogWriter, LogWriterOptions, PendingWrite};

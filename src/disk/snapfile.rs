@@ -1,33 +1,14 @@
-//! Snapshot files: tested and loaded from their mappings, written under a temporary name.
-//! Counterpart: `FileSnap`, `SnapStream`.
+//! Snapshot files: written under a temporary name. Counterpart: `FileSnap`, `SnapStream`.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::Zxid;
-use crate::log::{Compression, Encoder, LoadedSnapshot, SnapshotVisitor, snapshot_name};
-use crate::sys::file::MappedFile;
+use crate::log::{Compression, Encoder, snapshot_name};
 
 use super::files::LogFiles;
 use super::steps::Step;
-
-/// Apache's cheap test, see [`crate::log::looks_valid`]. Anything unreadable is not valid.
-pub fn looks_valid(path: &Path) -> bool {
-    let map = File::open(path).and_then(|file| MappedFile::new(&file));
-    map.is_ok_and(|map| crate::log::looks_valid(path, &map))
-}
-
-/// Loads a whole snapshot file, all seals checked. The error says what is wrong with it.
-pub fn load_snapshot(
-    path: &Path,
-    visitor: &mut dyn SnapshotVisitor,
-) -> Result<LoadedSnapshot, String> {
-    let file = File::open(path).map_err(|e| format!("it cannot be opened: {e}"))?;
-    let map = MappedFile::new(&file).map_err(|e| format!("it cannot be read: {e}"))?;
-    crate::log::load_snapshot(path, &map, visitor)
-}
 
 /// A snapshot being written.
 pub(super) struct SnapshotFile<F: LogFiles> {

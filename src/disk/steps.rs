@@ -45,7 +45,11 @@ impl Step {
             Step::Sync => files.sync(at_hand()?)?,
             Step::Rename(from, to) => files.rename(&from, &to)?,
             Step::SyncDir(dir) => files.sync_dir(&dir)?,
-            Step::Remove(path) => files.remove(&path)?,
+            Step::Remove(path) => match files.remove(&path) {
+                // Somebody else has done it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                removed => removed?,
+            },
         }
         Ok(())
     }

@@ -1,9 +1,10 @@
 //! The connections of one network thread.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant};
+use crate::base::{ConnId, Instant, SessionId};
 
 use super::framing::{First, FrameError, classify, whole_frames};
 
@@ -56,10 +57,27 @@ pub enum Verdict {
     Close(FrameError),
 }
 
+/// The other end of a connection, as messages name it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Who {
+    peer: SocketAddr,
+    /// 0: none yet.
+    session: SessionId,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.session {
+            SessionId(0) => write!(f, "{}", self.peer),
+            session => write!(f, "{} ({session:?})", self.peer),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Conn {
     id: ConnId,
-    peer: SocketAddr,
+    who: Who,
     /// Nothing has been handed on yet, so a four-letter word may come.
     first: bool,
     /// Requests are not taken for now.
@@ -137,7 +155,7 @@ impl Front {
         let id = ConnId::new(slot, u32::from(options.id) << 24 | self.generation);
         self.conns[slot as usize] = Some(Conn {
             id,
-            peer,
+            who: Who { peer, session: SessionId(0) },
             first: true,
             paused: false,
             closing: false,
@@ -213,8 +231,9 @@ impl Front {
     }
 
     /// The handshake is through: idleness is measured by the session's timeout.
-    pub fn established(&mut self, now: Instant, conn: ConnId, timeout_ms: i32) {
+    pub fn established(&mut self, now: Instant, conn: ConnId, session: SessionId, timeout_ms: i32) {
         if let Some(found) = self.get(conn) {
+            found.who.session = session;
             found.timeout_ms = u64::try_from(timeout_ms).unwrap_or(0);
             found.idle_at = now + Duration::from_millis(found.timeout_ms);
         }
@@ -281,9 +300,9 @@ impl Front {
         found.output.is_empty() && found.sending == 0
     }
 
-    /// Who a connection is from; `None` if it is gone.
-    pub fn peer(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        self.get(conn).map(|found| found.peer)
+    /// Who a connection is from, for messages; `None` if it is gone.
+    pub fn who(&mut self, conn: ConnId) -> Option<Who> {
+        self.get(conn).map(|found| found.who)
     }
 
     /// Whether the connection is being closed from this side.
@@ -293,7 +312,7 @@ impl Front {
 
     /// The connection is gone; returns who it was, unless that was known.
     pub fn remove(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        let peer = self.get(conn)?.peer;
+        let peer = self.get(conn)?.who.peer;
         self.conns[slot_of(conn)] = None;
         self.free.push(slot_of(conn) as u32);
         self.count -= 1;
@@ -354,7 +373,7 @@ impl Conn {
     fn cut_off(&mut self, waiting: usize) -> Queued {
         log::warn!(
             "closing the connection of {}: it has {waiting} bytes to read and does not read them",
-            self.peer
+            self.who
         );
         self.cut_off = true;
         self.input = Vec::new();

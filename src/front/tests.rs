@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
-use crate::base::{ConnId, Instant};
+use crate::base::{ConnId, Instant, SessionId};
 
 const NOW: Instant = Instant(0);
 
@@ -119,4 +119,13 @@ fn who_does_not_read_is_cut_off() {
     assert_eq!(idle, [conn]);
     front.remove(conn);
     assert_eq!(front.queue(conn, &[0; 1]), Queued::Waiting);
+}
+
+#[test]
+fn a_connection_is_named_with_its_session_once_it_has_one() {
+    let (mut front, conn) = front();
+    let who = |front: &mut Front| front.who(conn).unwrap().to_string();
+    assert_eq!(who(&mut front), "127.0.0.1:1");
+    front.established(NOW, conn, SessionId(0x1_000f), 10_000);
+    assert_eq!(who(&mut front), "127.0.0.1:1 (session 0x1000f)");
 }

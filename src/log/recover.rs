@@ -180,6 +180,13 @@ fn group_behind(scan: &SegmentScan) -> Option<u64> {
     scan.last_group.map(|group| group.saturating_add(1))
 }
 
+/// A number above those of all group commits up to a transaction. Each has one, so no number
+/// is above its zxid; nor will there be 2^39 of them, and a scan does not look for numbers much
+/// farther ahead.
+fn group_above(zxid: Zxid) -> u64 {
+    zxid.0.unsigned_abs().min(1 << 39) + 1
+}
+
 /// Whether the logs begin with our own log's very first transaction.
 fn is_complete(logs: &[LogFile]) -> bool {
     logs.first().is_some_and(|file| file.source == Source::Native && file.first == Zxid(1))
@@ -424,11 +431,35 @@ impl<F: DataFiles> Replay<'_, F> {
     fn group_after(&self, skipped: &[LogFile]) -> Result<u64, RecoverError> {
         let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
         let Some(file) = newest else { return Ok(1) };
-        // Damage there does not matter now, but a good copy may come back. Each group commit has a
-        // transaction, so no number is above the last zxid; nor will there be 2^39 of them, and a
-        // scan does not look for numbers much farther ahead.
-        let behind_all = self.applied.map_or(0, |zxid| zxid.0.unsigned_abs()).min(1 << 39) + 1;
-        Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(behind_all))
+        // Damage there does not matter now, but a good copy may come back.
+        let above = group_above(self.applied.unwrap_or(Zxid::ZERO));
+        Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(above))
+    }
+
+    /// The number of a segment's first group commit if it was given while the segment before was
+    /// damaged (see [`Replay::group_after`]), and that is whole again: it ends with the transaction
+    /// before the first here, and that one's group commit is whole, so that nothing is missing
+    /// between the two, although numbers are.
+    fn group_given(
+        &self,
+        file: &LogFile,
+        map: &[u8],
+        expect: Expect,
+        before: &[LogFile],
+    ) -> Result<Option<u64>, RecoverError> {
+        let given = Some(group_above(Zxid(file.first.0.saturating_sub(1))));
+        if expect.group.is_none()
+            || expect.group == given
+            || self.first_group(file, before)? != expect.group
+        {
+            return Ok(None);
+        }
+        let mut is_first = false;
+        let _ = scan_segment(map, Expect { group: given, ..expect }, &mut |at, _| {
+            is_first = at.offset == BLOCK as u64 && at.zxid == file.first;
+            Err(())
+        });
+        Ok(given.filter(|_| is_first))
     }
 
     /// What a segment that others follow holds, for its numbers only; `None` if it is damaged.
@@ -474,7 +505,17 @@ impl<F: DataFiles> Replay<'_, F> {
         before: &[LogFile],
     ) -> Result<Option<u64>, RecoverError> {
         let map = read(self.dir, &file.path)?;
-        let mut scan = self.scan(file, &map, expect)?;
+        let mut scan = match self.scan(file, &map, expect) {
+            Ok(scan) => scan,
+            // With a first number that is not the expected one, nothing was handed out.
+            Err(error) => match self.group_given(file, &map, expect, before)? {
+                None => return Err(error),
+                given => {
+                    expect.group = given;
+                    self.scan(file, &map, expect)?
+                }
+            },
+        };
         if scan.tail == Tail::Torn && scan.records == 0 && expect.group.is_none() {
             // A torn first write, or a damaged one with a single one behind it: that depends on
             // the number of the one that can be read.

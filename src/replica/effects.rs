@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::{ConnId, Zxid};
+use crate::base::{ConnId, SessionId, Zxid};
 use crate::log::Batch;
 
 /// Something that happened. A handler runs to completion and leaves its wishes in [`Effects`].
@@ -81,6 +81,8 @@ pub enum Effect {
     Established {
         /// The connection.
         conn: ConnId,
+        /// Whose it is now.
+        session: SessionId,
         /// Negotiated session timeout in ms.
         timeout_ms: i32,
     },

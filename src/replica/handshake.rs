@@ -157,7 +157,8 @@ impl Replica {
             read_only: client.wants_read_only.then_some(false),
         };
         fx.send(conn, |out| response.encode_frame_into(out));
-        fx.list.push(Effect::Established { conn, timeout_ms: response.timeout_ms });
+        let ConnectResponse { session, timeout_ms, .. } = response;
+        fx.list.push(Effect::Established { conn, session, timeout_ms });
     }
 
     /// Prepares the end of a session, asked for by its client or by the clock.

@@ -269,8 +269,8 @@ impl Edge {
                 Ok(Gone::No)
             }
             Verdict::Close(error) => {
-                if let Some(peer) = self.front.peer(conn) {
-                    log::warn!("closing the connection of {peer}: {error}");
+                if let Some(who) = self.front.who(conn) {
+                    log::warn!("closing the connection of {who}: {error}");
                 }
                 Ok(self.lost(conn))
             }
@@ -479,8 +479,8 @@ impl Edge {
         idle.clear();
         self.front.idle(now.mono, &mut idle);
         for conn in idle.drain(..) {
-            if let Some(peer) = self.front.peer(conn) {
-                log::info!("closing the connection of {peer}: nothing came from it for too long");
+            if let Some(who) = self.front.who(conn) {
+                log::info!("closing the connection of {who}: nothing came from it for too long");
             }
             if let Gone::Yes(conn) = self.lost(conn) {
                 gone.push(conn);

@@ -25,6 +25,8 @@ pub struct Housekeeping {
     /// The final snapshot could not be written.
     failed: bool,
     finishing: bool,
+    /// The last one that began did so when everything was applied and a final one was due.
+    is_final: bool,
     done: bool,
     measures: Arc<Measures>,
     /// When [`Housekeeping::poll`] was last called: within the same turn as everything else.
@@ -58,6 +60,7 @@ impl Housekeeping {
             dir_sizes: (0, 0),
             failed: false,
             finishing: false,
+            is_final: false,
             done: false,
             measures,
             polled: Instant(0),
@@ -71,6 +74,7 @@ impl Housekeeping {
         match effect {
             Effect::SnapshotBegin(zxid) => {
                 self.snapshot_began = self.polled;
+                self.is_final = self.finishing;
                 self.house.snapshot_begin(zxid);
             }
             Effect::SnapshotChunk(chunk) => {
@@ -101,7 +105,8 @@ impl Housekeeping {
                     self.purge_segments();
                 }
                 Report::SnapshotFailed { zxid, path, error } => {
-                    self.failed = true;
+                    // One that was under way when the end was asked for is tried again.
+                    self.failed = self.is_final;
                     log::error!(
                         "snapshot at {zxid:?} failed at {}: {error}; the log still holds \
                          everything, the next snapshot will be tried as usual",
@@ -149,16 +154,13 @@ impl Housekeeping {
 
     /// During shutdown: when everything is applied, one last snapshot, which is also what an Apache
     /// server needs to take over. It must hold every transaction, so one that was under way
-    /// already, or was overtaken by requests still in the queues, is followed by another.
+    /// already, or was overtaken by requests still in the queues, is followed by another. Only the
+    /// failure of one that began here is final.
     pub fn final_snapshot(&mut self, replica: &mut Replica) {
         if self.done || !replica.is_settled() {
             return;
         }
-        if !self.finishing {
-            // What failed earlier is tried again.
-            self.finishing = true;
-            self.failed = false;
-        }
+        self.finishing = true;
         if !self.failed && replica.request_snapshot() {
             return;
         }
@@ -188,5 +190,116 @@ impl Housekeeping {
             Some(_) => self.next_purge.min(self.next_sizes),
             None => self.next_sizes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use crossbeam_channel::bounded;
+
+    use crate::auth::{Auth, AuthOptions};
+    use crate::base::SessionId;
+    use crate::disk::{Chores, DataDir, DirOptions, HousekeeperOptions};
+    use crate::replica::{ReplicaOptions, Restored};
+    use crate::tree::{Tree, TreeOptions};
+
+    use super::*;
+
+    /// A replica without a snapshot on disk, and what the disk's thread would do, done on demand.
+    struct Scene {
+        home: tempfile::TempDir,
+        replica: Replica,
+        fx: Effects,
+        house: Housekeeping,
+        chores: Chores<DataDir>,
+    }
+
+    impl Scene {
+        fn new() -> Scene {
+            let home = tempfile::tempdir().unwrap();
+            let data_dir = home.path().to_owned();
+            let dir = DataDir::open(&DirOptions { data_dir, log_dir: None, autocreate: true });
+            let (options, wake) = (HousekeeperOptions::default(), Box::new(|| {}));
+            let (house, chores, reports) =
+                Housekeeper::without_thread(Arc::new(dir.unwrap()), options, wake);
+            let measures = Arc::new(Measures::default());
+            let house = Housekeeping::new(house, reports, None, 3, measures, bounded(1).0);
+            let tree = Tree::new(TreeOptions {
+                extended_types: false,
+                emulate_353_ttl: false,
+                digest: false,
+                hash_seed: 1,
+            });
+            let restored = Restored { snapshot_zxid: None, ..Restored::fresh(tree) };
+            let auth = Auth::new(AuthOptions::default()).unwrap();
+            let options = ReplicaOptions::default();
+            let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
+            Scene { home, replica, fx: Effects::default(), house, chores }
+        }
+
+        /// What is in the way of the snapshot's file.
+        fn obstacle(&self) -> PathBuf {
+            self.home.path().join("version-2/snapshot.0.tmp")
+        }
+
+        /// A turn of the replica's worker.
+        fn turn(&mut self, draining: bool) {
+            self.house.poll(now(), &mut self.replica, &mut self.fx);
+            self.replica.handle(now(), Input::Tick, &mut self.fx);
+            if draining {
+                self.house.final_snapshot(&mut self.replica);
+            }
+            for effect in self.fx.list.drain(..) {
+                self.house.snapshot(effect);
+            }
+        }
+
+        fn disk(&mut self) {
+            while !self.chores.is_idle() {
+                self.chores.turn();
+            }
+        }
+
+        /// Drains to the end; returns whether a snapshot holds everything.
+        fn end(&mut self) -> bool {
+            for _ in 0..20 {
+                self.turn(true);
+                if self.house.is_done() {
+                    return !self.house.is_unsaved();
+                }
+                self.disk();
+            }
+            panic!("the drain does not end");
+        }
+    }
+
+    fn now() -> Now {
+        Now { mono: Instant::from_ms(1_000_000), wall_ms: 1_000 }
+    }
+
+    #[test]
+    fn a_snapshot_that_was_under_way_and_fails_is_not_the_last_one() {
+        let mut scene = Scene::new();
+        fs::create_dir(scene.obstacle()).unwrap();
+        scene.replica.request_snapshot();
+        scene.turn(false);
+        // The end is asked for while it is being written.
+        scene.turn(true);
+        scene.disk();
+        fs::remove_dir(scene.obstacle()).unwrap();
+        assert!(scene.end());
+        assert!(scene.home.path().join("version-2/snapshot.0").exists());
+    }
+
+    #[test]
+    fn a_last_snapshot_that_fails_is_not_tried_for_ever() {
+        let mut scene = Scene::new();
+        fs::create_dir(scene.obstacle()).unwrap();
+        scene.replica.request_snapshot();
+        scene.turn(false);
+        assert!(!scene.end());
     }
 }

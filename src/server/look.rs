@@ -14,8 +14,8 @@ use crate::sys::file::{is_of_kernel, may_write};
 
 use super::listen;
 
-/// What keeps a server with these settings from starting. An empty directory name is passed over:
-/// that it is missing was said before.
+/// What keeps a server with these settings from starting, or from doing what they ask for. An empty
+/// directory name is passed over: that it is missing was said before.
 pub fn look(settings: &Settings) -> Vec<Finding> {
     let storage = &settings.storage;
     let mut found = Vec::new();
@@ -24,10 +24,7 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
                     to listen on all addresses";
         found.push(finding("clientPortAddress", 2, what, hint));
     }
-    if let Some(Err(what)) = settings.auth.jaas_file.as_deref().map(read_jaas) {
-        let hint = "correct the file or its name, or remove the property to do without SASL";
-        found.push(finding("java.security.auth.login.config", 2, what, hint));
-    }
+    found.extend(jaas_file(settings));
     let autocreate = storage.is_datadir_autocreate;
     found.extend(directory("dataDir", &storage.data_dir, autocreate));
     if storage.data_log_dir != storage.data_dir {
@@ -37,7 +34,30 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
 }
 
 fn finding(key: &'static str, exit_code: u8, what: String, hint: &str) -> Finding {
-    Finding { key, what, hint: hint.to_owned(), exit_code }
+    Finding { key, what, hint: hint.to_owned(), exit_code: Some(exit_code) }
+}
+
+fn jaas_file(settings: &Settings) -> Option<Finding> {
+    let path = settings.auth.jaas_file.as_deref()?;
+    let section = &settings.auth.jaas_section;
+    let (what, hint, exit_code) = match read_jaas(path) {
+        Ok(jaas) if jaas.section(section).is_some() => return None,
+        // COMPAT(3.9): it starts, and without a word. Nobody who sets the property means that.
+        Ok(_) => (
+            format!(
+                "{} has no section {section} with a login module, so nobody can log in with SASL",
+                path.display()
+            ),
+            "add it, or name the section that is meant with zookeeper.sasl.serverconfig",
+            None,
+        ),
+        Err(what) => (
+            what,
+            "correct the file or its name, or remove the property to do without SASL",
+            Some(2),
+        ),
+    };
+    Some(Finding { key: "java.security.auth.login.config", what, hint: hint.to_owned(), exit_code })
 }
 
 /// Reads a JAAS file; the error names it.

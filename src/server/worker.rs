@@ -520,10 +520,10 @@ impl Worker {
                         None => self.outbox.to(conn).close(conn, how),
                     }
                 }
-                Effect::Established { conn, timeout_ms } => {
+                Effect::Established { conn, session, timeout_ms } => {
                     let now = self.now.mono;
                     match self.local_edge(conn) {
-                        Some(edge) => edge.front.established(now, conn, timeout_ms),
+                        Some(edge) => edge.front.established(now, conn, session, timeout_ms),
                         None => self.outbox.to(conn).list.push(effect),
                     }
                 }

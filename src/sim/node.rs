@@ -10,7 +10,7 @@ use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, FixedMap, Instant, Now, Rng, ServerId, SessionId, Zxid};
 use crate::disk::{
     Chores, DURABLE, FatalLogError, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
-    PendingWrite, Report, Reports, tidy,
+    PendingWrite, Report, Reports,
 };
 use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 use crate::log::{BLOCK, FileName, PurgePolicy, RecoverError, RecoverOptions, Recovered, recover};
@@ -261,7 +261,6 @@ impl Node {
         bug: Option<Bug>,
     ) -> Result<Result<Started, String>, Ended> {
         files.disk().has_failed = false;
-        tidy(&**files).map_err(|e| ended(files, &e))?;
         if bug == Some(Bug::DropLastGroup) {
             drop_last_group(&mut files.disk());
         }
@@ -665,8 +664,8 @@ impl Node {
                         self.half_close(conn);
                     }
                 }
-                Effect::Established { conn, timeout_ms } => {
-                    self.front.established(now.mono, conn, timeout_ms);
+                Effect::Established { conn, session, timeout_ms } => {
+                    self.front.established(now.mono, conn, session, timeout_ms);
                     note_touch(&self.replica, conn, &mut self.actions);
                 }
                 Effect::Pause { conn } => self.front.pause(conn),

@@ -130,6 +130,28 @@ fn check_finds_what_would_keep_the_server_from_starting() {
     assert!(!fs::exists(&dir).expect("home"), "check created {dir}");
 }
 
+/// Apache starts without SASL then, too, and does not say so.
+#[test]
+fn a_jaas_file_without_the_section_that_is_asked_for_is_warned_about() {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let users = home.path().join("users");
+    let module = "org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"x\";";
+    fs::write(&users, format!("Server {{ {module} }}; Empty {{ }};")).expect("file");
+    let users = users.display().to_string();
+    let (_files, file) = config(&["clientPort=2181", "dataDir=/tmp"]);
+    for section in ["Server", "Mine", "Empty"] {
+        let properties = [
+            format!("-Djava.security.auth.login.config={users}"),
+            format!("-Dzookeeper.sasl.serverconfig={section}"),
+        ];
+        let output = run(&["check", &properties[0], &properties[1], &file]);
+        assert_eq!(output.status.code(), Some(0));
+        let text = stdout(&output);
+        let warning = format!("{users} has no section {section} with a login module, so nobody");
+        assert_eq!(text.contains(&warning), section != "Server", "{text}");
+    }
+}
+
 #[test]
 fn a_log_level_that_is_none_is_complained_about() {
     let output = ringkeeper().arg("check").env("RUST_LOG", "chatty").output();

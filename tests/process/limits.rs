@@ -72,8 +72,10 @@ fn what_cannot_be_framed_ends_the_connection_and_nothing_else() {
         let mut client = server.connect();
         client.ping();
         client.send_raw(&length.to_be_bytes());
+        let session = client.session.id;
         client.assert_closed();
         witness.ping();
+        assert!(server.stderr().contains(&format!(" (session 0x{session:x}): ")));
     }
     // Requests before the bad frame are served.
     let mut client = server.connect();

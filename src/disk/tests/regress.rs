@@ -1,0 +1,100 @@
+//! What was wrong once.
+
+use std::fs;
+use std::sync::Arc;
+
+use crate::log::record_size;
+
+use super::*;
+
+/// Somebody tidies up by hand while a purge is under way.
+#[test]
+fn a_purge_goes_on_behind_files_that_are_gone() {
+    let dirs = Dirs::new();
+    dirs.run(|writer, _, _| {
+        for first in (1..=51).step_by(10) {
+            write_all(writer, first..=first + 9);
+            writer.ask_roll();
+        }
+    });
+    for zxid in [0, 10, 30, 40, 50] {
+        dirs.put(&format!("snapshot.{zxid:x}"), &snapshot_bytes(1));
+    }
+    for name in dirs.names("spare.") {
+        fs::remove_file(dirs.version_2().join(name)).unwrap();
+    }
+    let dir = dirs.open();
+    let recovered = recover(&dir, &RecoverOptions::default(), &mut State::default()).unwrap();
+    let options = HousekeeperOptions::default();
+    let (house, mut chores, reports) =
+        Housekeeper::without_thread(Arc::clone(&dir), options, Box::new(|| {}));
+    let _writer = LogWriter::open(dir, &recovered, dirs.options, &house).unwrap();
+    while !chores.is_idle() {
+        chores.turn();
+    }
+    let spares = dirs.names("spare.").len();
+    house.purge(PurgePolicy { snapshots: Some(3), segments_back_to: 3 });
+    chores.turn();
+    // One to remove, one to use again.
+    for name in ["snapshot.0", "wal.1"] {
+        fs::remove_file(dirs.version_2().join(name)).unwrap();
+    }
+    while !chores.is_idle() {
+        chores.turn();
+    }
+    let report = reports.try_recv().unwrap();
+    assert!(matches!(report, Report::Purged(_)), "{report:?}");
+    assert_eq!(dirs.names("snapshot."), ["snapshot.1e", "snapshot.28", "snapshot.32"]);
+    assert_eq!(dirs.names("wal."), ["wal.15", "wal.1f", "wal.29", "wal.33"]);
+    assert_eq!(dirs.names("spare.").len(), spares + 1);
+}
+
+#[test]
+fn only_a_start_that_succeeds_removes_unfinished_files() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| write_all(writer, 1..=2));
+    let good = dirs.damage("wal.1");
+    dirs.put("snapshot.2.tmp", &snapshot_bytes(1)[..100]);
+    dirs.put("spare.12.tmp", b"");
+    let before = dirs.names("");
+    dirs.expect_damage();
+    assert_eq!(dirs.names(""), before);
+    dirs.put("wal.1", &good);
+    dirs.run(|_, _, _| {});
+    assert_eq!(dirs.names("snapshot."), ["snapshot.0"]);
+    assert!(dirs.names("spare.").iter().all(|name| !name.ends_with(".tmp")));
+}
+
+/// The number that follows a damaged segment is only known to be higher. Put back good, with the
+/// snapshot that hid the damage broken, nothing is missing.
+#[test]
+fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        writer.submit(batch(1..=5));
+        writer.write_sync().unwrap();
+        write_all(writer, 6..=6);
+        writer.ask_roll();
+        write_all(writer, 7..=7);
+    });
+    dirs.put("snapshot.6", &snapshot_bytes(2));
+    // The write of 7 was torn, and wal.1, which the snapshot makes superfluous, is damaged.
+    dirs.put("wal.7", &fs::read(dirs.version_2().join("wal.7")).unwrap()[..4096]);
+    let whole = dirs.damage("wal.1");
+    dirs.run(|writer, _, _| write_all(writer, 7..=8));
+    dirs.put("snapshot.6", b"broken");
+    dirs.expect_damage();
+    dirs.put("wal.1", &whole);
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=8).collect::<Vec<_>>());
+    // A last group commit that is gone is missed all the same.
+    let mut cut = whole.clone();
+    cut[4096 + 5 * record_size(entry(6, 6).len())..].fill(0);
+    dirs.put("wal.1", &cut);
+    dirs.expect_damage();
+    // So is a first one behind it.
+    dirs.put("wal.1", &whole);
+    dirs.damage("wal.7");
+    dirs.expect_damage();
+}
