@@ -21,8 +21,8 @@ use crate::stats::{median, round3};
 const HELP: &str = "\
 rk-bench compare [options]
 
-Each round starts every server afresh, warms it up, runs all scenarios and stops it; the order of
-the servers changes from round to round.
+Each round starts all servers afresh, warms them up, and runs each scenario on one after the other,
+so that they are compared within seconds; the order of the servers changes from round to round.
 
   --rounds N               (3)
   --seconds S              measured time per load (3); --warmup S before each (1)
@@ -77,6 +77,19 @@ impl Line {
             rounds.iter().filter_map(|r| r.pointer(pointer).and_then(Json::as_f64)).collect();
         median(&values)
     }
+
+    /// Median over the rounds of the figure at `pointer` divided by that of another server in the
+    /// same round: what the machine was like in a round is the same for both.
+    pub fn ratio(&self, who: Contestant, to: Contestant, pointer: &str) -> Option<f64> {
+        let figure =
+            |round: &Json| Some((round["round"].as_u64()?, round.pointer(pointer)?.as_f64()?));
+        let base: BTreeMap<u64, f64> = self.rounds.get(&to)?.iter().filter_map(figure).collect();
+        let rounds = self.rounds.get(&who)?.iter().filter_map(figure);
+        let pairs = rounds.filter_map(|(round, value)| Some((value, *base.get(&round)?)));
+        let ratios: Vec<f64> =
+            pairs.filter(|(_, base)| *base != 0.0).map(|(value, base)| value / base).collect();
+        if who == to { None } else { median(&ratios) }
+    }
 }
 
 /// Runs `rk-bench compare`.
@@ -89,13 +102,12 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     let say = |e| format!("{}: {e}", compare.programs.dir.display());
     let mut disk = Disk::new(&compare.programs.dir).map_err(say)?;
     for round in 0..compare.rounds {
-        for turn in 0..compare.servers.len() {
-            let who = compare.servers[(turn + round) % compare.servers.len()];
-            eprintln!("round {} of {}: {}", round + 1, compare.rounds, who.name());
-            if let Err(e) = compare.one(who, &mut disk, &mut lines, &mut failures) {
-                eprintln!("  {e}");
-                failures.push(format!("round {}, {}: {e}", round + 1, who.name()));
-            }
+        eprintln!("round {} of {}", round + 1, compare.rounds);
+        let mut order = compare.servers.clone();
+        order.rotate_left(round % compare.servers.len());
+        let mut notes = Notes { round, lines: &mut lines, failures: &mut failures };
+        if let Err(e) = compare.round(&order, &mut disk, &mut notes) {
+            notes.fail(&e);
         }
     }
     let order = |line: &Line| {
@@ -215,49 +227,81 @@ fn choose_scenarios(only: Option<&str>) -> Result<Vec<(usize, Scenario)>, String
 }
 
 impl Compare {
-    /// One round of one server.
-    fn one(
+    /// One round of all servers.
+    fn round(
         &self,
-        who: Contestant,
+        order: &[Contestant],
         disk: &mut Disk,
-        lines: &mut Vec<Line>,
-        failures: &mut Vec<String>,
+        notes: &mut Notes<'_>,
     ) -> Result<(), String> {
         let (loads, alone): (Vec<_>, Vec<_>) =
             self.scenarios.iter().partition(|(_, s)| s.is_load());
         if !loads.is_empty() {
-            let home = self.programs.home(who, "load")?;
-            let server = self.programs.start(who, &home)?;
-            scenario::warm_up(&self.settings, &server)?;
+            let mut running = Vec::new();
+            for &who in order {
+                let home = self.programs.home(who, "load")?;
+                let server = self.programs.start(who, &home)?;
+                scenario::warm_up(&self.settings, &server)?;
+                running.push((who, server, home));
+            }
             for (index, one) in loads {
-                let found = self.measure(disk, &server, one, *index);
-                let found = Self::keep_figures(who, one, found, lines, failures);
-                if !found && !scenario::reachable(&server) {
-                    return Err("the server no longer answers".into());
+                for (who, server, _) in &running {
+                    let found = self.measure(disk, server, one, *index);
+                    notes.keep(*who, one, found);
                 }
             }
-            server.stop();
-            self.clear(&home);
+            for (_, server, home) in running {
+                server.stop();
+                self.clear(&home);
+            }
         }
         for (index, one) in alone {
-            let Method::Storm(config) = one.method else { continue };
-            let mut programs = self.programs.clone();
-            programs.config.extend(config.iter().map(|line| (*line).to_owned()));
-            let home = programs.home(who, one.name)?;
-            let server = programs.start(who, &home)?;
-            let found = self.measure(disk, &server, one, *index);
-            Self::keep_figures(who, one, found, lines, failures);
-            server.stop();
-            self.clear(&home);
-        }
-        let big = self.scenarios.iter().find(|(_, s)| matches!(s.method, Method::Big));
-        if let (Some((_, one)), true) = (big, who != Contestant::Ceiling) {
-            disk.settle(self.patience).map_err(|e| format!("disk: {e}"))?;
-            let figures = scenario::big(&self.settings, &self.programs, who)?;
-            let title = format!("{} znodes: memory, start", self.settings.znodes);
-            add(lines, who, Measured { name: one.name.to_owned(), title, figures });
+            for &who in order {
+                match one.method {
+                    Method::Storm(config) => {
+                        let found = self.storm(who, config, one, *index, disk);
+                        notes.keep(who, one, found);
+                    }
+                    Method::Big if who != Contestant::Ceiling => {
+                        notes.keep(who, one, self.big(who, one, disk));
+                    }
+                    _ => {}
+                }
+            }
         }
         Ok(())
+    }
+
+    /// A storm of sessions on a server of its own, with these lines in its configuration.
+    fn storm(
+        &self,
+        who: Contestant,
+        config: &[&str],
+        one: &Scenario,
+        index: usize,
+        disk: &mut Disk,
+    ) -> Result<Vec<Measured>, String> {
+        let mut programs = self.programs.clone();
+        programs.config.extend(config.iter().map(|line| (*line).to_owned()));
+        let home = programs.home(who, one.name)?;
+        let server = programs.start(who, &home)?;
+        let found = self.measure(disk, &server, one, index);
+        server.stop();
+        self.clear(&home);
+        found
+    }
+
+    /// A tree of many znodes on a server of its own.
+    fn big(
+        &self,
+        who: Contestant,
+        one: &Scenario,
+        disk: &mut Disk,
+    ) -> Result<Vec<Measured>, String> {
+        disk.settle(self.patience).map_err(|e| format!("disk: {e}"))?;
+        let figures = scenario::big(&self.settings, &self.programs, who)?;
+        let title = format!("{} znodes: memory, start", self.settings.znodes);
+        Ok(vec![Measured { name: one.name.to_owned(), title, figures }])
     }
 
     /// Runs a scenario when the disk is quiet, and notes how quiet it was.
@@ -278,27 +322,6 @@ impl Compare {
             measured.figures["disturbed"] = json!(disturbed);
         }
         Ok(found)
-    }
-
-    /// Adds what was measured, or notes why nothing was.
-    fn keep_figures(
-        who: Contestant,
-        scenario: &Scenario,
-        found: Result<Vec<Measured>, String>,
-        lines: &mut Vec<Line>,
-        failures: &mut Vec<String>,
-    ) -> bool {
-        match found {
-            Ok(measured) => {
-                measured.into_iter().for_each(|m| add(lines, who, m));
-                true
-            }
-            Err(e) => {
-                eprintln!("  {}: {e}", scenario.name);
-                failures.push(format!("{} on {}: {e}", scenario.name, who.name()));
-                false
-            }
-        }
     }
 
     fn clear(&self, home: &std::path::Path) {
@@ -344,21 +367,44 @@ impl Compare {
     }
 }
 
-fn add(lines: &mut Vec<Line>, who: Contestant, measured: Measured) {
-    let rate = measured.figures.get("ops_per_s").and_then(Json::as_f64);
-    let total = measured.figures.get("total_ms").and_then(Json::as_f64);
-    match (rate, total) {
-        (_, Some(ms)) => eprintln!("  {:<20} {ms:>12.1} ms", measured.name),
-        (Some(rate), None) => eprintln!("  {:<20} {rate:>12.0} /s", measured.name),
-        _ => eprintln!("  {:<20} {}", measured.name, measured.figures),
+/// Where what a round finds is written down.
+struct Notes<'a> {
+    round: usize,
+    lines: &'a mut Vec<Line>,
+    failures: &'a mut Vec<String>,
+}
+
+impl Notes<'_> {
+    /// Adds what was measured, or notes why nothing was.
+    fn keep(&mut self, who: Contestant, scenario: &Scenario, found: Result<Vec<Measured>, String>) {
+        match found {
+            Ok(measured) => measured.into_iter().for_each(|m| self.add(who, m)),
+            Err(e) => self.fail(&format!("{} on {}: {e}", scenario.name, who.name())),
+        }
     }
-    let line = lines.iter_mut().find(|line| line.name == measured.name);
-    match line {
-        Some(line) => line.rounds.entry(who).or_default().push(measured.figures),
-        None => lines.push(Line {
-            name: measured.name,
-            title: measured.title,
-            rounds: BTreeMap::from([(who, vec![measured.figures])]),
-        }),
+
+    fn fail(&mut self, what: &str) {
+        eprintln!("  {what}");
+        self.failures.push(format!("round {}: {what}", self.round + 1));
+    }
+
+    fn add(&mut self, who: Contestant, mut measured: Measured) {
+        let rate = measured.figures.get("ops_per_s").and_then(Json::as_f64);
+        let total = measured.figures.get("total_ms").and_then(Json::as_f64);
+        let (name, server) = (&measured.name, who.name());
+        match (rate, total) {
+            (_, Some(ms)) => eprintln!("  {name:<20} {server:<11} {ms:>12.1} ms"),
+            (Some(rate), None) => eprintln!("  {name:<20} {server:<11} {rate:>12.0} /s"),
+            _ => eprintln!("  {name:<20} {server:<11} {}", measured.figures),
+        }
+        measured.figures["round"] = json!(self.round + 1);
+        match self.lines.iter_mut().find(|line| line.name == measured.name) {
+            Some(line) => line.rounds.entry(who).or_default().push(measured.figures),
+            None => self.lines.push(Line {
+                name: measured.name,
+                title: measured.title,
+                rounds: BTreeMap::from([(who, vec![measured.figures])]),
+            }),
+        }
     }
 }

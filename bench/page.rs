@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use crate::compare::Line;
-use crate::report::{BIG, disturbed, failed, is_big, number, ratio};
+use crate::report::{BIG, disturbed, failed, is_big, number};
 use crate::servers::Contestant;
 
 const WIDTH: f64 = 330.0;
@@ -142,7 +142,7 @@ fn tiles(out: &mut String, lines: &[Line]) {
     for goal in &GOALS {
         let Some(line) = lines.iter().find(|line| line.name == goal.line) else { continue };
         let found = match goal.to {
-            Some(to) => ratio(line, goal.pointer, Contestant::Ringkeeper, to),
+            Some(to) => line.ratio(Contestant::Ringkeeper, to, goal.pointer),
             None => line.median(Contestant::Ringkeeper, goal.pointer),
         };
         let Some(value) = found else { continue };
@@ -223,7 +223,8 @@ fn bars(line: &Line, pointer: &str, unit: &str, higher: bool) -> String {
                 number(round)
             );
         }
-        let times = ratio(line, pointer, *who, Contestant::Apache)
+        let times = line
+            .ratio(*who, Contestant::Apache, pointer)
             .filter(|_| *who == Contestant::Ringkeeper)
             .map(|r| format!(" ({}×)", number(if higher { r } else { 1.0 / r.max(1e-9) })));
         let _ = write!(
@@ -314,7 +315,7 @@ fn table(out: &mut String, lines: &[Line]) {
             let share = line.median(*who, "/client_share").map(|s| format!("{:.0} %", s * 100.0));
             let _ = write!(out, "<td>{}", share.unwrap_or_default());
             for to in [Contestant::Ceiling, Contestant::Apache] {
-                let cell = ratio(line, RATE, *who, to).map(|r| format!("{}×", number(r)));
+                let cell = line.ratio(*who, to, RATE).map(|r| format!("{}×", number(r)));
                 let _ = write!(out, "<td>{}", cell.unwrap_or_default());
             }
             let rounds = line.rounds.get(who).map_or(0, Vec::len);

@@ -27,12 +27,6 @@ pub fn number(value: f64) -> String {
     }
 }
 
-/// What a figure is divided by to compare servers.
-pub fn ratio(line: &Line, pointer: &str, who: Contestant, to: Contestant) -> Option<f64> {
-    let base = line.median(to, pointer)?;
-    if who == to || base == 0.0 { None } else { Some(line.median(who, pointer)? / base) }
-}
-
 const COLUMNS: [(&str, &str); 6] = [
     ("req/s", "/ops_per_s"),
     ("p50 µs", "/latency/p50_us"),
@@ -77,7 +71,7 @@ fn rate_rows(out: &mut String, line: &Line) {
             let _ = write!(out, "{:>11}", cell.unwrap_or_else(|| "-".into()));
         }
         for to in [Contestant::Ceiling, Contestant::Apache] {
-            let cell = ratio(line, "/ops_per_s", *who, to).map(number);
+            let cell = line.ratio(*who, to, "/ops_per_s").map(number);
             let _ = write!(out, "{:>10}", cell.unwrap_or_else(|| "-".into()));
         }
         if let Some(lost) = line.median(*who, "/lost").filter(|lost| *lost > 0.0) {
@@ -151,20 +145,21 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_of_medians() {
-        let rate = |v: u64| json!({ "ops_per_s": v });
+    fn ratios_are_medians_of_those_of_each_round() {
+        let round = |n: u64, rate: u64| json!({ "round": n, "ops_per_s": rate });
         let line = Line {
             name: "set".into(),
             title: "set".into(),
             rounds: BTreeMap::from([
-                (Contestant::Ringkeeper, vec![rate(100), rate(900), rate(300)]),
-                (Contestant::Apache, vec![rate(10), rate(20)]),
+                (Contestant::Ringkeeper, vec![round(1, 100), round(2, 900), round(3, 300)]),
+                // It failed in the second round, and the machine was slow in the third.
+                (Contestant::Apache, vec![round(1, 10), round(3, 20)]),
             ]),
         };
-        let to_apache = ratio(&line, "/ops_per_s", Contestant::Ringkeeper, Contestant::Apache);
-        assert_eq!(to_apache, Some(20.0));
-        assert_eq!(ratio(&line, "/ops_per_s", Contestant::Apache, Contestant::Apache), None);
-        assert_eq!(ratio(&line, "/ops_per_s", Contestant::Apache, Contestant::Ceiling), None);
+        let ratio = |who, to| line.ratio(who, to, "/ops_per_s");
+        assert_eq!(ratio(Contestant::Ringkeeper, Contestant::Apache), Some(12.5));
+        assert_eq!(ratio(Contestant::Apache, Contestant::Apache), None);
+        assert_eq!(ratio(Contestant::Apache, Contestant::Ceiling), None);
         assert!(text(&[line], &["x".into()]).contains("FAILED x"));
     }
 }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use ringkeeper::wire::OpCode;
 use serde_json::{Map, Value, json};
 
-use crate::admin::Admin;
 use crate::codec;
 use crate::load::{self, Load, Pace};
 use crate::mix::Mix;
@@ -299,9 +298,4 @@ pub fn big(settings: &Settings, programs: &Programs, who: Contestant) -> Result<
 /// Removes a home directory; what is left behind is only disk space.
 pub fn remove(home: &std::path::Path) {
     let _ = std::fs::remove_dir_all(home);
-}
-
-/// Whether a server answers at all; for messages.
-pub fn reachable(server: &Server) -> bool {
-    Admin::connect(server.addr).is_ok()
 }
