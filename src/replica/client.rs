@@ -158,6 +158,11 @@ impl Frames {
         &self.bytes[begin..self.at]
     }
 
+    /// The bytes of all frames that were not taken.
+    pub fn rest(&self) -> &[u8] {
+        &self.bytes[self.at..]
+    }
+
     /// Forgets what was taken once it is at least half of all, so that each byte moves but once.
     pub fn tidy(&mut self) {
         if self.at * 2 >= self.bytes.len() {

@@ -124,12 +124,41 @@ impl Replica {
                 self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
             }
         }
+        self.prefetch_candidates();
+    }
+
+    /// Asks for the nodes that will be found under `ahead_hashes`, and notes them in `ahead`.
+    fn prefetch_candidates(&mut self) {
         // In a loop of its own, so short that the processor waits for several at a time.
         for &hash in &self.ahead_hashes {
             self.ahead.extend(self.tree.candidate(hash));
         }
         for &node in &self.ahead {
             self.tree.prefetch_node(node);
+        }
+    }
+
+    /// Asks for what the next deferred requests that may run will need.
+    fn look_ahead_deferred(&mut self, conn: ConnId, frames: &Frames) {
+        let Some(client) = self.clients.get(conn) else { return };
+        let applied = client.writes_applied;
+        let mut rest = frames.rest();
+        self.ahead_hashes.clear();
+        for (after, deferred) in client.deferred.iter().take(AHEAD) {
+            let Deferred::Request { len, .. } = deferred else { break };
+            let Some((frame, tail)) = rest.split_at_checked(*len) else { break };
+            if *after > applied {
+                break;
+            }
+            rest = tail;
+            if let Some(path) = path_of(frame) {
+                self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
+            }
+        }
+        if self.ahead_hashes.len() > 1 {
+            self.ahead.clear();
+            self.prefetch_candidates();
+            self.tree.prefetch_data(self.ahead.drain(..));
         }
     }
 
@@ -385,6 +414,7 @@ impl Replica {
     fn run_deferred(&mut self, now: Now, conn: ConnId, is_urgent: bool, fx: &mut Effects) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let mut frames = std::mem::take(&mut client.frames);
+        self.look_ahead_deferred(conn, &frames);
         self.run_frames(now, conn, is_urgent, &mut frames, fx);
         if let Some(client) = self.clients.get_mut(conn) {
             frames.tidy();
