@@ -254,6 +254,7 @@ impl Worker {
                 }
             }
             self.wait(last_work).map_err(event_loop)?;
+            self.let_disk_finish();
         }
     }
 
@@ -632,6 +633,15 @@ impl Worker {
             next = Some(next.map_or(soon, |at| at.min(soon)));
         }
         next
+    }
+
+    /// Where the disk's cache has to be flushed, the kernel completes a write on a thread of its own,
+    /// mostly on the CPU that began it. Under a load that never lets this one sleep, that thread
+    /// would wait for the end of its time slice, some milliseconds.
+    fn let_disk_finish(&self) {
+        if self.parts.log.as_ref().is_some_and(|log| log.in_flight.is_some()) {
+            std::thread::yield_now();
+        }
     }
 
     fn wait(&mut self, last_work: Instant) -> io::Result<()> {
