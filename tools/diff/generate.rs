@@ -218,10 +218,10 @@ impl Generator {
         };
         // Sessions that expire by themselves would do so at any step.
         let shortest: &[i32] =
-            if self.limits.is_expiring { &[20_000] } else { &[0, -1, i32::MIN, 20_000] };
+            if self.limits.is_expiring { &[200_000] } else { &[0, -1, i32::MIN, 200_000] };
         let timeout_ms = match self.below(2) {
             0 => self.pick(shortest),
-            _ => self.pick(&[30_000, 30_000, 59_999, 60_000, i32::MAX]),
+            _ => self.pick(&[300_000, 300_000, 599_999, 600_000, i32::MAX]),
         };
         Connect {
             timeout_ms,
