@@ -7,6 +7,7 @@ use crate::codec::{Input, Writer};
 use crate::decode::{Normalizer, password_of};
 use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen, Since};
 use crate::link::{Canary, Incoming, Link, PATIENCE};
+use crate::requests;
 use crate::words;
 use std::io;
 use std::net::SocketAddr;
@@ -334,9 +335,13 @@ impl Runner {
         }
         // Replies to auth packets overtake others on the reference.
         self.lines.append(&mut auth_lines);
-        // The reference reads a connection until the end of its session has been applied. What
-        // comes behind fails, but every write of it that was read in time is a transaction.
-        let behind = requests.iter().skip_while(|request| request.op != CLOSE_SESSION);
+        // The reference reads a connection until the end of its session has been applied, or for a
+        // moment after a failed authentication. What comes behind fails, but every write of it that
+        // was read in time is a transaction.
+        let is_end = |request: &Request| {
+            request.op == CLOSE_SESSION || is_cut_off && requests::is_bad_auth(request)
+        };
+        let behind = requests.iter().skip_while(|request| !is_end(request));
         if behind.skip(1).any(|r| r.is_write() || r.op == CLOSE_SESSION) {
             let zxid = self.control.settled_zxid()?;
             self.normalizer.mark(zxid);
