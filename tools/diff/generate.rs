@@ -252,8 +252,9 @@ impl Generator {
     }
 
     /// Pipelined requests. What the reference answers by timing is left out: writes behind a
-    /// setACL or under a quota, which are checked against whatever has been applied by then. Xids
-    /// are all different, so that replies that overtake can be told apart.
+    /// setACL or under a quota, which are checked against whatever has been applied by then, and
+    /// behind a multi that an exception ends, of which it takes the first operations for carried
+    /// out until then. Xids are all different, so that replies that overtake can be told apart.
     fn burst(&mut self) -> Action {
         let longest = if self.theme == Theme::Pipelines { 24 } else { 7 };
         let count = 2 + self.below(longest);
@@ -281,7 +282,9 @@ impl Generator {
             request.xid = self.xid;
             let is_racing = request.op == 100 && (is_ended || requests::is_schemeless(&request))
                 || is_failed && matches!(request.op, -11 | 100);
-            let is_last = request.op == 7 || (self.theme == Theme::Quota && request.is_write());
+            let is_last = request.op == 7
+                || requests::is_torn_multi(&request)
+                || (self.theme == Theme::Quota && request.is_write());
             if requests::may_be_pipelined(request.op) && !is_racing {
                 all.push(request);
                 if is_last {

@@ -241,6 +241,12 @@ pub fn is_bad_auth(request: &Request) -> bool {
     request.op == 100 && !USUAL_IDS.iter().any(is_good)
 }
 
+/// Whether it is a multi with a path or an identity that is null, which ends it on the reference
+/// without taking its changes back.
+pub fn is_torn_multi(request: &Request) -> bool {
+    request.op == 14 && [" null", ":null"].iter().any(|n| request.text.contains(n))
+}
+
 /// Whether an auth packet has no scheme.
 pub fn is_schemeless(request: &Request) -> bool {
     request.body.get(4..8) == Some(&[0xff; 4])
