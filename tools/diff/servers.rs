@@ -132,6 +132,8 @@ impl Server {
 
     fn try_start(&mut self) -> io::Result<()> {
         self.stop();
+        // Hundreds of them would fill the disk. If one cannot be removed, the run's end tells.
+        let _ = fs::remove_dir_all(self.directory());
         self.starts += 1;
         let directory = self.directory();
         let port = free_port()?;
@@ -220,12 +222,11 @@ impl Server {
             }
             let ended = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten());
             if ended.is_some() || Instant::now() > deadline {
-                let log = directory.join("log");
                 return Err(io::Error::other(format!(
-                    "{} does not serve on {} ({ended:?}); see {}",
+                    "{} does not serve on {} ({ended:?}); the end of its log:\n  {}",
                     self.name(),
                     self.address,
-                    log.display()
+                    self.log_tail().join("\n  ")
                 )));
             }
             std::thread::sleep(Duration::from_millis(10));
