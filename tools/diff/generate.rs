@@ -254,7 +254,8 @@ impl Generator {
     /// Pipelined requests. What the reference answers by timing is left out: writes behind a
     /// setACL or under a quota, which are checked against whatever has been applied by then, and
     /// behind a multi that an exception ends, of which it takes the first operations for carried
-    /// out until then. Xids are all different, so that replies that overtake can be told apart.
+    /// out until then, or a container with an ephemeral's flag, which is one until then. Xids are
+    /// all different, so that replies that overtake can be told apart.
     fn burst(&mut self) -> Action {
         let longest = if self.theme == Theme::Pipelines { 24 } else { 7 };
         let count = 2 + self.below(longest);
@@ -284,6 +285,7 @@ impl Generator {
                 || is_failed && matches!(request.op, -11 | 100);
             let is_last = request.op == 7
                 || requests::is_torn_multi(&request)
+                || requests::makes_odd_container(&request)
                 || (self.theme == Theme::Quota && request.is_write());
             if requests::may_be_pipelined(request.op) && !is_racing {
                 all.push(request);

@@ -247,6 +247,12 @@ pub fn is_torn_multi(request: &Request) -> bool {
     request.op == 14 && [" null", ":null"].iter().any(|n| request.text.contains(n))
 }
 
+/// Whether it creates a container with the flag of an ephemeral.
+pub fn makes_odd_container(request: &Request) -> bool {
+    let mut parts = request.text.split("; ");
+    parts.any(|part| part.contains("createContainer ") && part.contains(" flags=1"))
+}
+
 /// Whether an auth packet has no scheme.
 pub fn is_schemeless(request: &Request) -> bool {
     request.body.get(4..8) == Some(&[0xff; 4])
