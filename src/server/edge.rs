@@ -31,6 +31,9 @@ const KIND: u64 = 0xff << 56;
 /// Pause before accepting again after a failure.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between two looks at the connections' timers.
+const SWEEP_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a peer may take to receive what was queued before its connection is closed.
 const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
@@ -71,6 +74,8 @@ pub struct Edge {
     spare: Vec<Vec<u8>>,
     keepalive: bool,
     next_sweep: Instant,
+    /// The last sweep left idle connections to the next one.
+    postponed: bool,
     idle: Vec<ConnId>,
     accepting: bool,
     refusals: Ration,
@@ -109,6 +114,7 @@ impl Edge {
             spare: Vec::new(),
             keepalive,
             next_sweep: Instant(0),
+            postponed: false,
             idle: Vec::new(),
             accepting: true,
             refusals: Ration::default(),
@@ -470,11 +476,23 @@ impl Edge {
 
     /// Once a second: connections idle for too long, and peers that do not close. `gone` gets
     /// those the replica must be told of.
+    ///
+    /// A sweep that comes late tells of a server that was held up (paused, or waiting for its
+    /// disk), and so was what waits in its sockets and queues: that is taken first.
     pub fn sweep(&mut self, now: Now, gone: &mut Vec<ConnId>) {
         if now.mono < self.next_sweep {
             return;
         }
-        self.next_sweep = now.mono + Duration::from_secs(1);
+        let is_late = now.mono.since(self.next_sweep) > SWEEP_PAUSE;
+        self.postponed = is_late && !self.postponed;
+        self.next_sweep = now.mono + SWEEP_PAUSE;
+        if !self.postponed {
+            self.end_idle(now, gone);
+        }
+        self.end_late(now);
+    }
+
+    fn end_idle(&mut self, now: Now, gone: &mut Vec<ConnId>) {
         let mut idle = std::mem::take(&mut self.idle);
         idle.clear();
         self.front.idle(now.mono, &mut idle);
@@ -487,6 +505,9 @@ impl Edge {
             }
         }
         self.idle = idle;
+    }
+
+    fn end_late(&mut self, now: Now) {
         let late: Vec<ConnId> = self
             .sockets
             .iter()
@@ -517,7 +538,7 @@ impl Edge {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
@@ -624,6 +645,35 @@ mod tests {
         scene.edge.sweep(scene.now, &mut Vec::new());
         scene.run(|edge| edge.front.is_empty());
         scene.assert_buried();
+    }
+
+    #[test]
+    fn a_server_that_was_held_up_reads_before_it_ends_idle_connections() {
+        for is_silent in [false, true] {
+            let mut scene = Scene::new();
+            let mut gone = Vec::new();
+            for _ in 0..2 {
+                scene.edge.sweep(scene.now, &mut gone);
+                scene.now.mono = scene.now.mono + SWEEP_PAUSE;
+            }
+            scene.now.mono = scene.now.mono + Duration::from_secs(3600);
+            if !is_silent {
+                scene.peer.write_all(&[0, 0, 0, 1, 7]).unwrap();
+            }
+            scene.edge.sweep(scene.now, &mut gone);
+            assert_eq!(gone, [], "nothing was read yet");
+            if !is_silent {
+                let now = scene.now.mono;
+                scene.run(|edge| {
+                    let mut idle = Vec::new();
+                    edge.front.idle(now, &mut idle);
+                    idle.is_empty()
+                });
+            }
+            scene.now.mono = scene.now.mono + SWEEP_PAUSE;
+            scene.edge.sweep(scene.now, &mut gone);
+            assert_eq!(gone.is_empty(), !is_silent);
+        }
     }
 
     #[test]

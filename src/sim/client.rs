@@ -348,8 +348,88 @@ impl Client {
         Ok(())
     }
 
+    /// The next requests of the workload, at most so many.
+    pub fn burst(&mut self, rng: &mut Rng, swarm: &Swarm, most: usize) -> Vec<Op> {
+        if most == 0 {
+            return Vec::new();
+        }
+        if swarm.turnover && most > 1 && rng.chance(1, 2) {
+            let mut ops = self.turnover(rng);
+            ops.truncate(most);
+            return ops;
+        }
+        (0..=rng.below(most as u64)).map(|_| self.draw(rng, swarm)).collect()
+    }
+
+    /// What only means something pipelined: a few paths belong in turn to nobody, to this session
+    /// and, as other clients do the same, to another one, and perhaps the session ends behind it.
+    fn turnover(&mut self, rng: &mut Rng) -> Vec<Op> {
+        let mut ops = Vec::new();
+        match rng.below(5) {
+            0 | 1 => {
+                let path = shared_path(rng);
+                ops.push(self.create(path.clone(), 1));
+                if rng.chance(1, 3) {
+                    ops.push(self.set_data(path.clone()));
+                }
+                ops.push(Op::Delete { path: path.clone(), version: -1 });
+                if rng.chance(3, 4) {
+                    let flags = rng.below(2) as i32;
+                    ops.push(self.create(path, flags));
+                }
+            }
+            2 => {
+                let count = 1 + rng.below(4);
+                let mut parts: Vec<Op> = (0..count).map(|_| self.fleeting(rng)).collect();
+                if rng.chance(1, 3) {
+                    // Which takes everything back, unless the node is there.
+                    parts.push(Op::Check { path: shared_path(rng), version: -1 });
+                }
+                ops.push(Op::Multi(parts));
+            }
+            3 => {
+                ops.extend((0..rng.below(3)).map(|_| self.set_data(shared_path(rng))));
+                ops.push(self.set_data(self.own_path()));
+                ops.push(Op::Close);
+            }
+            _ => ops.extend((0..=rng.below(6)).map(|_| self.fleeting(rng))),
+        }
+        ops
+    }
+
+    /// A write of a node that does not last.
+    fn fleeting(&mut self, rng: &mut Rng) -> Op {
+        let path = shared_path(rng);
+        match rng.below(10) {
+            0 | 1 => self.create(path, 1),
+            2 | 3 => self.create(self.own_path(), 1),
+            4 => self.create(path, 0),
+            5 => self.create(format!("{path}-"), 3),
+            6 | 7 => Op::Delete { path, version: -1 },
+            _ => self.set_data(path),
+        }
+    }
+
+    /// An ephemeral of this client alone.
+    fn own_path(&self) -> String {
+        format!("/own{}", self.id)
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        self.made += 1;
+        format!("{}-{}-", self.id, self.made).into_bytes()
+    }
+
+    fn create(&mut self, path: String, flags: i32) -> Op {
+        Op::Create { path, data: self.value(), flags, with_stat: self.made.is_multiple_of(2) }
+    }
+
+    fn set_data(&mut self, path: String) -> Op {
+        Op::SetData { path, data: self.value(), version: -1 }
+    }
+
     /// The next request of the workload.
-    pub fn draw(&mut self, rng: &mut Rng, swarm: &Swarm) -> Op {
+    fn draw(&mut self, rng: &mut Rng, swarm: &Swarm) -> Op {
         let path = |rng: &mut Rng| {
             let mut path = format!("/r{}", rng.below(3));
             for (letter, count) in [('k', 3), ('g', 2)] {
@@ -401,13 +481,12 @@ impl Client {
         swarm: &Swarm,
         path: &dyn Fn(&mut Rng) -> String,
     ) -> Op {
-        self.made += 1;
         let size = match rng.below(10) {
             0 if swarm.big_values => 20_000,
             0..3 => 600,
             _ => 10,
         };
-        let mut data = format!("{}-{}-", self.id, self.made).into_bytes();
+        let mut data = self.value();
         data.resize(data.len() + rng.below(size) as usize, b'.');
         let version = if rng.chance(2, 3) { -1 } else { rng.below(3) as i32 };
         match rng.below(20) {
@@ -427,6 +506,10 @@ impl Client {
             }
         }
     }
+}
+
+fn shared_path(rng: &mut Rng) -> String {
+    format!("/e{}", rng.below(4))
 }
 
 /// The list of names at the front of a getChildren reply, sorted.

@@ -93,6 +93,8 @@ pub(super) struct Swarm {
     pub slow_readers: bool,
     pub big_values: bool,
     pub watches: bool,
+    /// Ephemerals and sessions come and go while what they replace is still pending.
+    pub turnover: bool,
     pub segment_size: u64,
     pub staging: usize,
     /// Demands direct access, so that each start makes sure of it.
@@ -128,6 +130,7 @@ impl Swarm {
             slow_readers: pick(&[0, 0, 1]) == 1,
             big_values: pick(&[0, 0, 1]) == 1,
             watches: pick(&[0, 1, 1]) == 1,
+            turnover: pick(&[0, 1]) == 1,
             segment_size: pick(&[16 << 10, 32 << 10, 64 << 10]),
             staging: pick(&[8 << 10, 16 << 10, 64 << 10]) as usize,
             direct_log: pick(&[0, 0, 1]) == 1,

@@ -682,14 +682,11 @@ impl World {
             self.ask(id, link, Op::Sync { path: "/".into() }, None);
         }
         let room = self.swarm.depth.saturating_sub(self.clients[id].outstanding());
-        let burst = if room == 0 { 0 } else { 1 + self.rng.below(room as u64) };
-        for _ in 0..burst {
-            if calm || self.budget == 0 {
-                break;
-            }
-            self.budget -= 1;
-            let op = self.clients[id].draw(&mut self.rng, &self.swarm);
-            self.ask(id, link, op, None);
+        if !calm {
+            let most = room.min(self.budget as usize);
+            let ops = self.clients[id].burst(&mut self.rng, &self.swarm, most);
+            self.budget -= ops.len() as u32;
+            ops.into_iter().for_each(|op| self.ask(id, link, op, None));
         }
         let think = self.rng.below(self.swarm.think_us * 2) * US;
         let think = if calm { 100 * MS } else { think };

@@ -123,8 +123,12 @@ impl Arguments {
     /// The command that runs these operations of one seed again.
     pub fn replay(&self, seed: u64, keep: &[usize]) -> String {
         let mut out = format!("rk-diff --a {} --b {} --ops {}", self.a, self.b, self.limits.ops);
-        for (is_given, flag) in [(self.is_fresh, " --fresh"), (self.limits.is_everything, " --all")]
-        {
+        for (is_given, flag) in [
+            (self.is_fresh, " --fresh"),
+            (self.limits.is_everything, " --all"),
+            (self.limits.is_expiring, " --expiry"),
+            (self.is_wordless, " --no-words"),
+        ] {
             out.push_str(if is_given { flag } else { "" });
         }
         self.config.iter().for_each(|line| out.push_str(&format!(" --config '{line}'")));

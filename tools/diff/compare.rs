@@ -41,6 +41,8 @@ pub struct Difference {
     pub a: Vec<String>,
     /// What clients of the second server saw.
     pub b: Vec<String>,
+    /// How long it took on each, for differences that do not show again.
+    pub pace: String,
 }
 
 /// How long shrinking may take.
@@ -117,13 +119,16 @@ fn finish(steps: &mut Vec<Step>, end: io::Result<()>) {
         let lines = vec![format!("SERVER UNUSABLE: {error}")];
         match steps.last_mut() {
             Some(last) => last.lines.extend(lines),
-            None => steps.push(Step { index: 0, lines }),
+            None => steps.push(Step { index: 0, lines, took: Duration::ZERO }),
         }
     }
 }
 
 fn first_difference(ops: &[&Op], a: &[Step], b: &[Step]) -> Outcome {
-    let missing = |index| Step { index, lines: vec!["(not reached)".to_owned()] };
+    let missing = |index| {
+        let lines = vec!["(not reached)".to_owned()];
+        Step { index, lines, took: Duration::ZERO }
+    };
     for at in 0..a.len().max(b.len()) {
         let index = ops.get(at).map_or(run::AT_THE_END, |op| op.index);
         let (of_a, of_b) = (a.get(at).cloned(), b.get(at).cloned());
@@ -132,10 +137,25 @@ fn first_difference(ops: &[&Op], a: &[Step], b: &[Step]) -> Outcome {
         if of_a.lines == of_b.lines {
             continue;
         }
-        if let Some(known) = known::explain(ops.get(at).copied(), &of_a, &of_b) {
+        if let Some(known) = known::explain(&ops[..ops.len().min(at + 1)], &of_a, &of_b) {
             return Outcome::Accepted(known);
         }
-        return Outcome::Different(Difference { index, a: of_a.lines, b: of_b.lines });
+        let pace = format!("a: {}; b: {}", pace(a, at), pace(b, at));
+        return Outcome::Different(Difference { index, a: of_a.lines, b: of_b.lines, pace });
     }
     Outcome::Same
+}
+
+/// How long the steps took up to the one at `at`.
+fn pace(steps: &[Step], at: usize) -> String {
+    let until = &steps[..steps.len().min(at + 1)];
+    let all: Duration = until.iter().map(|step| step.took).sum();
+    let last = until.last().map_or(Duration::ZERO, |step| step.took);
+    let slowest = until.iter().max_by_key(|step| step.took);
+    let slowest = slowest.map_or_else(String::new, |step| {
+        let place =
+            if step.index == run::AT_THE_END { "end".to_owned() } else { step.index.to_string() };
+        format!(", the slowest (op {place}) {:.1?}", step.took)
+    });
+    format!("{all:.1?} in all, this step {last:.1?}{slowest}")
 }

@@ -20,6 +20,8 @@ pub struct Normalizer {
 /// than milliseconds or another moment is far outside this.
 const CLOCK_SLACK_MS: i64 = 3_600_000;
 
+const MULTI_READ: i32 = 22;
+
 impl Normalizer {
     /// For a history that starts when the server's last zxid is `base` and the time is `now_ms`.
     pub fn new(base: i64, now_ms: i64) -> Normalizer {
@@ -127,8 +129,10 @@ impl Normalizer {
                     "event zxid={zxid} err={err} type={kind} state={state} path={path}"
                 ));
             }
-            let body = match err {
-                0 => self.body(op, &mut r)?,
+            let body = match (err, op) {
+                (0, _) => self.body(op, &mut r)?,
+                // One that fails as a whole still shows what was read before, times included.
+                (_, MULTI_READ) if !r.rest().is_empty() => self.body(op, &mut r)?,
                 _ => String::new(),
             };
             Ok(format!("reply xid={xid} zxid={zxid} err={err}{body}"))

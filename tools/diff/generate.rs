@@ -50,9 +50,11 @@ pub enum Theme {
     Sessions,
     /// Auth packets among pipelined requests.
     Auth,
+    /// Long pipelines on few nodes: what replaces what while both are pending.
+    Pipelines,
 }
 
-const THEMES: [Theme; 7] = [
+const THEMES: [Theme; 8] = [
     Theme::Mixed,
     Theme::Watches,
     Theme::Acl,
@@ -60,6 +62,7 @@ const THEMES: [Theme; 7] = [
     Theme::Multi,
     Theme::Sessions,
     Theme::Auth,
+    Theme::Pipelines,
 ];
 
 /// An action, and the slot that must do it if it matters.
@@ -187,7 +190,7 @@ impl Generator {
         if self.limits.is_expiring && self.percent(3) {
             return Action::Expire((0..4).map(|_| requests::ephemeral(self)).collect());
         }
-        if self.theme == Theme::Auth && self.percent(40) {
+        if matches!(self.theme, Theme::Auth | Theme::Pipelines) && self.percent(40) {
             return self.burst();
         }
         match self.below(1000) {
@@ -218,10 +221,10 @@ impl Generator {
         };
         // Sessions that expire by themselves would do so at any step.
         let shortest: &[i32] =
-            if self.limits.is_expiring { &[20_000] } else { &[0, -1, i32::MIN, 20_000] };
+            if self.limits.is_expiring { &[200_000] } else { &[0, -1, i32::MIN, 200_000] };
         let timeout_ms = match self.below(2) {
             0 => self.pick(shortest),
-            _ => self.pick(&[30_000, 30_000, 59_999, 60_000, i32::MAX]),
+            _ => self.pick(&[300_000, 300_000, 599_999, 600_000, i32::MAX]),
         };
         Connect {
             timeout_ms,
@@ -249,27 +252,41 @@ impl Generator {
     }
 
     /// Pipelined requests. What the reference answers by timing is left out: writes behind a
-    /// setACL or under a quota, which are checked against whatever has been applied by then. Xids
-    /// are all different, so that replies that overtake can be told apart.
+    /// setACL or under a quota, which are checked against whatever has been applied by then, and
+    /// behind a multi that an exception ends, of which it takes the first operations for carried
+    /// out until then, or a container with an ephemeral's flag, which is one until then. Xids are
+    /// all different, so that replies that overtake can be told apart.
     fn burst(&mut self) -> Action {
-        let count = 2 + self.below(7);
+        let longest = if self.theme == Theme::Pipelines { 24 } else { 7 };
+        let count = 2 + self.below(longest);
         let auths = if self.theme == Theme::Auth { 25 } else { 4 };
         let mut all: Vec<Request> = Vec::with_capacity(count);
         while all.len() < count {
             let mut request = match self.below(100) {
                 at if at < auths => requests::auth(self),
                 99 => self.numbered(-11, Writer::new(), "closeSession".into()),
+                at if at < auths + 3 => trailed(self.request()),
                 _ => self.request(),
             };
-            request.xid = self.xid;
             // Without a scheme the reference closes on the spot, whatever it still has to send;
             // it answers auth packets until the session's end is applied; and a reply to anything
             // before a failed auth packet makes it go on reading what is behind, for a moment.
             let is_ended = all.iter().any(|before| before.op == -11);
             let is_failed = all.iter().any(requests::is_bad_auth);
+            if is_failed && request.is_write() {
+                // The reference carries it out or not.
+                if self.percent(70) {
+                    continue;
+                }
+                request = requests::futile(self);
+            }
+            request.xid = self.xid;
             let is_racing = request.op == 100 && (is_ended || requests::is_schemeless(&request))
-                || is_failed && (request.is_write() || matches!(request.op, -11 | 100));
-            let is_last = request.op == 7 || (self.theme == Theme::Quota && request.is_write());
+                || is_failed && matches!(request.op, -11 | 100);
+            let is_last = request.op == 7
+                || requests::is_torn_multi(&request)
+                || requests::makes_odd_container(&request)
+                || (self.theme == Theme::Quota && request.is_write());
             if requests::may_be_pipelined(request.op) && !is_racing {
                 all.push(request);
                 if is_last {
@@ -284,10 +301,26 @@ impl Generator {
     fn huge(&mut self) -> Request {
         const MAX: usize = 0xfffff;
         let over = self.pick(&[-1i32, 0, 0, 1]);
-        let path = format!("{}/a", self.root);
-        let length = MAX.saturating_add_signed(over as isize) - 8 - 4 - path.len() - 4 - 4;
-        let body = Writer::new().text(&path).buffer(Some(&vec![b'x'; length])).int(-1);
-        self.numbered(5, body, format!("setData {path} so that the frame has {MAX}{over:+} bytes"))
+        let name = self.pick(&["a", "b", "huge"]);
+        let path = format!("{}/{name}", self.root);
+        let record = |op, data: &[u8]| match op {
+            5 => Writer::new().text(&path).buffer(Some(data)).int(-1),
+            _ => requests::plain_create_of(&path, data),
+        };
+        let op = self.pick(&[1, 5, 5, 15]);
+        let is_multi = self.percent(30);
+        let body = |data: &[u8]| match is_multi {
+            true => requests::multi_body(&[(op, &record(op, data).0)]),
+            false => record(op, data),
+        };
+        let length = MAX.saturating_add_signed(over as isize) - 8 - body(&[]).0.len();
+        let name = if op == 5 { "setData" } else { "create" };
+        let text = format!(
+            "{}{name} {path} so that the frame has {MAX}{over:+} bytes",
+            if is_multi { "multi of " } else { "" }
+        );
+        let body = body(&vec![b'x'; length]);
+        self.numbered(if is_multi { 14 } else { op }, body, text)
     }
 
     /// A request whose record was damaged on the way.
@@ -302,10 +335,7 @@ impl Generator {
                 request.body.truncate(to);
                 format!("cut to {to} bytes")
             }
-            1 => {
-                request.body.extend([1, 2, 3, 4, 5]);
-                "5 bytes appended".to_owned()
-            }
+            1 => return trailed(request),
             2 if length >= 4 => {
                 let wrong: i32 = self.pick(&[-1, -2, i32::MIN, i32::MAX, 0x10_0000, 0]);
                 request.body[..4].copy_from_slice(&wrong.to_be_bytes());
@@ -529,6 +559,13 @@ impl Generator {
             }
         }
     }
+}
+
+/// The request with bytes behind its record.
+fn trailed(mut request: Request) -> Request {
+    request.body.extend([1, 2, 3, 4, 5]);
+    request.text.push_str(" MUTATED: 5 bytes appended");
+    request
 }
 
 fn entry(writer: Writer, perms: i32, scheme: Option<&str>, id: Option<&str>) -> Writer {

@@ -74,7 +74,7 @@ pub struct Connect {
 impl Connect {
     /// What a slot without a connection does before its next request.
     pub const PLAIN: Connect = Connect {
-        timeout_ms: 30_000,
+        timeout_ms: 300_000,
         read_only: Some(0),
         identity: Identity::New,
         seen: Seen::Zero,
@@ -113,6 +113,19 @@ pub struct Op {
     pub slot: usize,
     /// What it does.
     pub action: Action,
+}
+
+impl Op {
+    /// The requests in it, damaged bytes aside.
+    pub fn requests(&self) -> &[Request] {
+        match &self.action {
+            Action::Call(request) => std::slice::from_ref(request),
+            Action::Burst(requests) | Action::Expire(requests) | Action::Eager(_, requests) => {
+                requests
+            }
+            _ => &[],
+        }
+    }
 }
 
 impl Request {

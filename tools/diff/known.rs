@@ -1,6 +1,6 @@
 //! Differences that are accepted, each with its reason. The README lists the same.
 
-use crate::history::{Action, Op};
+use crate::history::{Op, Request};
 use crate::run::Step;
 
 /// An accepted difference.
@@ -9,7 +9,7 @@ pub struct Known {
     pub name: &'static str,
     /// Why the servers differ.
     pub reason: &'static str,
-    is_match: fn(Option<&Op>, &Step, &Step) -> bool,
+    is_match: fn(&[&Op], &Step, &Step) -> bool,
 }
 
 /// All of them. A history ends at the first one that it meets, as the states differ from there.
@@ -18,22 +18,23 @@ pub const KNOWN: &[Known] = &[
         name: "delete-container-from-client",
         reason: "opcode 20 lets any client of Apache delete any childless node past its parent's \
                  ACL; Ringkeeper refuses it like an unknown opcode",
-        is_match: |op, _, _| has_opcode(op, 20),
+        is_match: |ops, _, _| has_opcode(ops, 20),
     },
     Known {
         name: "create-session-from-client",
         reason: "Apache answers opcode -10 with a second ConnectResponse, which no client can \
                  read; Ringkeeper refuses it like an unknown opcode",
-        is_match: |op, _, _| has_opcode(op, -10),
+        is_match: |ops, _, _| has_opcode(ops, -10),
     },
     Known {
         name: "acl-id-outside-bmp",
         reason: "an ACL id with a character outside the BMP comes out of a multi on Apache \
                  with two U+FFFD in its place; Ringkeeper keeps it",
-        is_match: |_, a, b| {
+        is_match: |ops, a, b| {
             let repaired = |line: &String| line.replace("\u{fffd}\u{fffd}", "\u{1f600}");
-            a.lines.len() == b.lines.len()
-                && a.lines.iter().zip(&b.lines).all(|(a, b)| a == b || repaired(a) == *b)
+            has_mangled_identity(ops)
+                || a.lines.len() == b.lines.len()
+                    && a.lines.iter().zip(&b.lines).all(|(a, b)| a == b || repaired(a) == *b)
         },
     },
     Known {
@@ -59,18 +60,21 @@ fn same_entries(a: &str, b: &str) -> bool {
     parts(a).is_some_and(|of_a| Some(of_a) == parts(b))
 }
 
-fn has_opcode(op: Option<&Op>, code: i32) -> bool {
-    let Some(op) = op else { return false };
-    match &op.action {
-        Action::Call(request) => request.op == code,
-        Action::Burst(requests) | Action::Expire(requests) | Action::Eager(_, requests) => {
-            requests.iter().any(|request| request.op == code)
-        }
-        _ => false,
-    }
+/// Whether the last step has a request of this kind.
+fn has_opcode(ops: &[&Op], code: i32) -> bool {
+    ops.last().is_some_and(|op| op.requests().iter().any(|request| request.op == code))
 }
 
-/// The accepted difference that explains this one; `op` is `None` for the state at the end.
-pub fn explain(op: Option<&Op>, a: &Step, b: &Step) -> Option<&'static Known> {
-    KNOWN.iter().find(|known| (known.is_match)(op, a, b))
+/// Whether somebody acted as an identity outside the BMP and made `auth` part of an ACL in a multi:
+/// the reference lets that identity neither at the node nor hear of it.
+fn has_mangled_identity(ops: &[&Op]) -> bool {
+    let mut requests = ops.iter().flat_map(|op| op.requests());
+    let is_proof = |request: &Request| request.op == 100 && request.text.contains('\u{1f600}');
+    requests.any(is_proof)
+        && requests.any(|request| request.op == 14 && request.text.contains(":\"auth\":"))
+}
+
+/// The accepted difference that explains this one, at the last of `ops` or in the state after them.
+pub fn explain(ops: &[&Op], a: &Step, b: &Step) -> Option<&'static Known> {
+    KNOWN.iter().find(|known| (known.is_match)(ops, a, b))
 }

@@ -143,11 +143,12 @@ fn investigate(
     arguments: &Arguments,
     seed: u64,
     ops: &[&Op],
-    found: &Difference,
+    first: &Difference,
 ) -> std::io::Result<()> {
     let root = root_of(seed);
     let mut until: Vec<&Op> = ops.to_vec();
-    until.retain(|op| op.index <= found.index);
+    until.retain(|op| op.index <= first.index);
+    let logs = [pair.a.log_tail(), pair.b.log_tail()];
     pair.restart()?;
     let (kept, found, note) = match pair.compare(&until, &root)? {
         Outcome::Different(again) => {
@@ -158,9 +159,15 @@ fn investigate(
                 _ => (until, again, "shrunk history not reproducible; this is the whole one"),
             }
         }
-        _ => (until, found.clone(), "not seen again on fresh servers: timing or earlier histories"),
+        _ => (until, first.clone(), "not seen again on fresh servers: timing or earlier histories"),
     };
     println!("{}", report(pair, arguments, seed, (&kept, ops.len()), &found, note));
+    if !note.is_empty() {
+        println!("when it was first seen: {}", first.pace);
+        for (side, log) in ["a", "b"].into_iter().zip(logs) {
+            println!("end of the log of {side}:\n  {}", log.join("\n  "));
+        }
+    }
     pair.restart()
 }
 

@@ -102,6 +102,15 @@ pub fn themed(g: &mut Generator) -> Request {
         (Theme::Acl, 6) => watching_read(g),
         (Theme::Quota, 0 | 1) => quota(g),
         (Theme::Multi, 0..6) => simple_multi(g),
+        (Theme::Pipelines, 0) => simple_multi(g),
+        (Theme::Pipelines, 1 | 2) => watching_read(g),
+        (Theme::Pipelines, 3) if g.percent(20) => {
+            g.numbered(-11, Writer::new(), "closeSession".into())
+        }
+        (Theme::Pipelines, 3..6) => {
+            let flags = g.pick(&[0, 1, 1, 2, 3, 4]);
+            simple_create(g, flags)
+        }
         (Theme::Sessions, 0) => g.numbered(-11, Writer::new(), "closeSession".into()),
         (Theme::Sessions, 1) => path_only(g, 103, "getEphemerals"),
         (Theme::Sessions, 2..5) => {
@@ -187,6 +196,29 @@ fn simple_multi(g: &mut Generator) -> Request {
     multi_of(g, &parts)
 }
 
+/// The record of a multi of these opcodes and records.
+pub fn multi_body(parts: &[(i32, &[u8])]) -> Writer {
+    let head = |writer: Writer, op| writer.int(op).byte(0).int(-1);
+    let body = parts.iter().fold(Writer::new(), |body, (op, part)| head(body, *op).raw(part));
+    let (kind, done, err) = MULTI_END;
+    body.int(kind).byte(done).int(err)
+}
+
+/// A write that changes nothing whether it is carried out or not, but for the zxid it takes.
+pub fn futile(g: &mut Generator) -> Request {
+    let path = format!("{}/none/none", g.root);
+    let delete = Writer::new().text(&path).int(-1);
+    match g.below(4) {
+        0 => g.numbered(2, delete, format!("delete {path} version=-1")),
+        1 => {
+            let body = Writer::new().text(&path).buffer(Some(b"x")).int(-1);
+            g.numbered(5, body, format!("setData {path} x"))
+        }
+        2 => g.numbered(14, multi_body(&[(2, &delete.0)]), format!("multi {{ delete {path} }}")),
+        _ => make(g, &path, ""),
+    }
+}
+
 fn multi_of(g: &mut Generator, parts: &[Request]) -> Request {
     let mut body = Writer::new();
     for part in parts {
@@ -207,6 +239,18 @@ pub fn may_be_pipelined(op: i32) -> bool {
 pub fn is_bad_auth(request: &Request) -> bool {
     let is_good = |id: &&str| request.text.ends_with(&format!("\"digest\" {id:?}"));
     request.op == 100 && !USUAL_IDS.iter().any(is_good)
+}
+
+/// Whether it is a multi with a path or an identity that is null, which ends it on the reference
+/// without taking its changes back.
+pub fn is_torn_multi(request: &Request) -> bool {
+    request.op == 14 && [" null", ":null"].iter().any(|n| request.text.contains(n))
+}
+
+/// Whether it creates a container with the flag of an ephemeral.
+pub fn makes_odd_container(request: &Request) -> bool {
+    let mut parts = request.text.split("; ");
+    parts.any(|part| part.contains("createContainer ") && part.contains(" flags=1"))
 }
 
 /// Whether an auth packet has no scheme.
@@ -433,7 +477,12 @@ fn quota(g: &mut Generator) -> Request {
 }
 
 fn plain_create(path: &str, data: &str) -> Writer {
-    let writer = Writer::new().text(path).text(data).int(1).int(31);
+    plain_create_of(path, data.as_bytes())
+}
+
+/// The record of a create of an ordinary node.
+pub fn plain_create_of(path: &str, data: &[u8]) -> Writer {
+    let writer = Writer::new().text(path).buffer(Some(data)).int(1).int(31);
     writer.text("world").text("anyone").int(0)
 }
 

@@ -6,7 +6,8 @@
 use crate::codec::{Input, Writer};
 use crate::decode::{Normalizer, password_of};
 use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen, Since};
-use crate::link::{Canary, Incoming, Link};
+use crate::link::{Canary, Incoming, Link, PATIENCE};
+use crate::requests;
 use crate::words;
 use std::io;
 use std::net::SocketAddr;
@@ -29,12 +30,14 @@ const SUPER_USER: &str = "super:admin";
 pub const AT_THE_END: usize = usize::MAX;
 
 /// What clients saw during one step.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Step {
     /// [`Op::index`].
     pub index: usize,
     /// Lines of text, normalized.
     pub lines: Vec<String>,
+    /// How long it took, to tell a slow machine from a wrong answer.
+    pub took: Duration,
 }
 
 /// How a history is run.
@@ -78,17 +81,19 @@ pub fn run(
         lines: Vec::new(),
     };
     for op in ops {
+        let began = Instant::now();
         let outcome = runner.step(op);
         let lines = std::mem::take(&mut runner.lines);
-        steps.push(Step { index: op.index, lines });
+        steps.push(Step { index: op.index, lines, took: began.elapsed() });
         outcome?;
     }
+    let began = Instant::now();
     let mut lines = Vec::new();
     let Runner { mut control, mut normalizer, slots, sessions, .. } = runner;
     for top in [options.root.as_str(), "/zookeeper"] {
         control.state(top, &mut normalizer, &mut lines)?;
     }
-    steps.push(Step { index: AT_THE_END, lines });
+    steps.push(Step { index: AT_THE_END, lines, took: began.elapsed() });
     drop(slots);
     for session in sessions {
         close_session(address, session)?;
@@ -166,7 +171,7 @@ impl Runner {
         if let Some(byte) = connect.read_only {
             record = record.byte(byte);
         }
-        let mut link = Link::open(self.address)?;
+        let mut link = Link::open(self.address, self.canary.patience())?;
         let seen = self.slots[slot].seen;
         let behind = requests.iter().flat_map(|request| self.encoded(request, seen));
         link.send(&record.frame().into_iter().chain(behind).collect::<Vec<_>>());
@@ -232,19 +237,26 @@ impl Runner {
         })
     }
 
-    /// Drops the connection and waits until the server has noticed.
+    /// Drops the connection and waits until the server has noticed. The reference forgets the
+    /// connection first and its watches a moment later.
     fn disconnect(&mut self, slot: usize) -> io::Result<()> {
         let link = self.slots[slot].link.take();
         let (Some(id), Some(_)) = (self.slots[slot].session, &link) else { return Ok(()) };
         drop(link);
-        let needle = format!("sid=0x{id:x},");
-        for _ in 0..1000 {
-            let answer = words::ask(self.address, "cons")?;
-            if !String::from_utf8_lossy(&answer).contains(&needle) {
-                return Ok(());
+        let start = Instant::now();
+        for (word, needle) in [("cons", format!("sid=0x{id:x},")), ("wchc", format!("0x{id:x}\n"))]
+        {
+            loop {
+                let answer = words::ask(self.address, word)?;
+                if !String::from_utf8_lossy(&answer).contains(&needle) {
+                    break;
+                }
+                if start.elapsed() > PATIENCE {
+                    self.note(slot, &format!("{word} still lists it after its connection ended"));
+                    break;
+                }
             }
         }
-        self.note(slot, "is still listed by the server after its connection ended");
         Ok(())
     }
 
@@ -323,11 +335,15 @@ impl Runner {
         }
         // Replies to auth packets overtake others on the reference.
         self.lines.append(&mut auth_lines);
-        // The reference reads a connection until the end of its session has been applied. What
-        // comes behind fails, but every write of it that was read in time is a transaction.
-        let behind = requests.iter().skip_while(|request| request.op != CLOSE_SESSION);
+        // The reference reads a connection until the end of its session has been applied, or for a
+        // moment after a failed authentication. What comes behind fails, but every write of it that
+        // was read in time is a transaction.
+        let is_end = |request: &Request| {
+            request.op == CLOSE_SESSION || is_cut_off && requests::is_bad_auth(request)
+        };
+        let behind = requests.iter().skip_while(|request| !is_end(request));
         if behind.skip(1).any(|r| r.is_write() || r.op == CLOSE_SESSION) {
-            let zxid = self.control.fail()?;
+            let zxid = self.control.settled_zxid()?;
             self.normalizer.mark(zxid);
         }
         Ok(())
@@ -351,7 +367,7 @@ impl Runner {
         let start = Instant::now();
         self.slots[slot].link = None;
         while server_zxid(self.address)? == before {
-            if start.elapsed() > Duration::from_secs(20) {
+            if start.elapsed() > PATIENCE {
                 self.note(slot, "does not expire");
                 return Ok(());
             }
@@ -377,7 +393,7 @@ impl Runner {
     }
 
     fn hello(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut link = Link::open(self.address)?;
+        let mut link = Link::open(self.address, self.canary.patience())?;
         link.send(bytes);
         let text = match link.receive(&mut self.canary) {
             Incoming::Frame(frame) => {
@@ -473,7 +489,7 @@ fn now_ms() -> i64 {
 }
 
 fn close_session(address: SocketAddr, session: i64) -> io::Result<()> {
-    let mut link = Link::open(address)?;
+    let mut link = Link::open(address, PATIENCE)?;
     let record = Writer::new().int(0).long(0).int(30_000).long(session);
     link.send(&record.buffer(Some(&password_of(session))).byte(0).frame());
     let mut canary = Canary::default();
@@ -494,7 +510,7 @@ struct Control {
 
 impl Control {
     fn open(address: SocketAddr) -> io::Result<Control> {
-        let mut link = Link::open(address)?;
+        let mut link = Link::open(address, PATIENCE)?;
         let record = Writer::new().int(0).long(0).int(60_000).long(0).buffer(Some(&[0; 16]));
         link.send(&record.byte(0).frame());
         let Incoming::Frame(_) = link.receive(&mut Canary::default()) else {
@@ -550,6 +566,18 @@ impl Control {
     /// Waits for everything that was submitted before; returns the last zxid.
     fn sync(&mut self) -> io::Result<i64> {
         self.call(SYNC, Writer::new().text("/")).map(|(zxid, ..)| zxid)
+    }
+
+    /// The last zxid once nobody else makes transactions: the reference may have read a request
+    /// whose connection is closed by now, and have yet to begin with it.
+    fn settled_zxid(&mut self) -> io::Result<i64> {
+        let (mut last, mut quiet) = (self.fail()?, 0);
+        while quiet < 3 {
+            let next = self.fail()?;
+            quiet = if next == last + 1 { quiet + 1 } else { 0 };
+            last = next;
+        }
+        Ok(last)
     }
 
     /// A transaction that changes nothing; returns its zxid.

@@ -72,6 +72,15 @@ fn ringkeeper_binary() -> Result<PathBuf, String> {
     Err(format!("{} does not exist: build it, or give ringkeeper:BINARY", beside.display()))
 }
 
+/// How often a start is tried.
+const STARTS_MAX: u32 = 4;
+
+/// How long a start may take; a JVM on a busy machine needs its time.
+const START_TIME: Duration = Duration::from_secs(120);
+
+/// Lines of a server's log in a report.
+const LOG_LINES: usize = 20;
+
 /// A server under test.
 pub struct Server {
     source: Source,
@@ -110,9 +119,23 @@ impl Server {
         if let Source::Running(_) = self.source {
             return Ok(false);
         }
+        // Somebody else may take the port before the server does: then it ends, and a new one is
+        // tried.
+        for _ in 1..STARTS_MAX {
+            if self.try_start().is_ok() {
+                return Ok(true);
+            }
+        }
+        self.try_start()?;
+        Ok(true)
+    }
+
+    fn try_start(&mut self) -> io::Result<()> {
         self.stop();
+        // Hundreds of them would fill the disk. If one cannot be removed, the run's end tells.
+        let _ = fs::remove_dir_all(self.directory());
         self.starts += 1;
-        let directory = self.home.join(format!("{}-{}", self.name(), self.starts));
+        let directory = self.directory();
         let port = free_port()?;
         self.address = SocketAddr::from(([127, 0, 0, 1], port));
         fs::create_dir_all(directory.join("data"))?;
@@ -121,15 +144,28 @@ impl Server {
         let mut command = self.command(&directory)?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.process = Some(command.spawn()?);
-        self.wait_until_serving(&directory)?;
-        Ok(true)
+        self.wait_until_serving(&directory)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.home.join(format!("{}-{}", self.name(), self.starts))
+    }
+
+    /// The end of what the process has logged.
+    pub fn log_tail(&self) -> Vec<String> {
+        // A server that is not ours has none to show.
+        let log = fs::read(self.directory().join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let mut tail: Vec<String> = log.lines().rev().take(LOG_LINES).map(str::to_owned).collect();
+        tail.reverse();
+        tail
     }
 
     fn config(&self, directory: &Path, port: u16) -> String {
         let own = format!(
             "tickTime=2000\ndataDir={}\nclientPort={port}\nclientPortAddress=127.0.0.1\n\
              maxClientCnxns=0\nadmin.enableServer=false\n4lw.commands.whitelist=*\n\
-             minSessionTimeout=20000\nmaxSessionTimeout=60000\nextendedTypesEnabled=true\n\
+             minSessionTimeout=200000\nmaxSessionTimeout=600000\nextendedTypesEnabled=true\n\
              enforceQuota=true\nsnapCount=1000000\n\
              DigestAuthenticationProvider.superDigest=super:xQJmxLMiHGwaqBvst5y6rkB6HQs=\n",
             directory.join("data").display()
@@ -144,17 +180,19 @@ impl Server {
     fn command(&self, directory: &Path) -> io::Result<Command> {
         // Containers and TTL nodes must not vanish in the middle of a history.
         let reaper = "-Dznode.container.checkIntervalMs=86400000";
+        // Nor may a handshake that waits for a slow disk.
+        let patience = "-Dzookeeper.nio.sessionlessCnxnTimeout=600000";
         let config = directory.join("zoo.cfg");
         Ok(match &self.source {
             Source::Ringkeeper(binary) => {
                 let mut command = Command::new(binary);
-                command.arg("server").arg(reaper).arg(config);
+                command.arg("server").args([reaper, patience]).arg(config);
                 command
             }
             Source::Apache(file) => {
                 let mut command = Command::new("java");
                 command.args(["-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
-                command.args(["-XX:-UsePerfData", "-Dfile.encoding=UTF-8", reaper]);
+                command.args(["-XX:-UsePerfData", "-Dfile.encoding=UTF-8", reaper, patience]);
                 command.arg("-cp").arg(absolute_class_path(file)?);
                 command.arg("org.apache.zookeeper.server.quorum.QuorumPeerMain").arg(config);
                 command
@@ -164,21 +202,31 @@ impl Server {
     }
 
     fn wait_until_serving(&mut self, directory: &Path) -> io::Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + START_TIME;
+        // Whoever else got the port answers as well.
+        let own = fs::canonicalize(directory.join("data"))?;
+        let own = format!("dataDir={}/", own.display());
+        let says = |patience, word: &str, what: &str| {
+            words::ask_within(patience, self.address, word)
+                .is_ok_and(|answer| String::from_utf8_lossy(&answer).contains(what))
+        };
+        // The reference may leave a word that comes while it starts without any answer.
+        let mut patience = Duration::from_millis(100);
         loop {
-            if let Ok(answer) = words::ask(self.address, "srvr")
-                && String::from_utf8_lossy(&answer).contains("Mode: ")
-            {
+            let asked = Instant::now();
+            if says(patience, "srvr", "Mode: ") && says(patience, "conf", &own) {
                 return Ok(());
+            }
+            if asked.elapsed() >= patience {
+                patience = (patience * 2).min(Duration::from_secs(5));
             }
             let ended = self.process.as_mut().and_then(|p| p.try_wait().ok().flatten());
             if ended.is_some() || Instant::now() > deadline {
-                let log = directory.join("log");
                 return Err(io::Error::other(format!(
-                    "{} does not serve on {} ({ended:?}); see {}",
+                    "{} does not serve on {} ({ended:?}); the end of its log:\n  {}",
                     self.name(),
                     self.address,
-                    log.display()
+                    self.log_tail().join("\n  ")
                 )));
             }
             std::thread::sleep(Duration::from_millis(10));

@@ -1,9 +1,10 @@
 //! Four-letter words: asked on a connection of their own, compared by shape.
 
 use crate::decode::Normalizer;
-use crate::link::Link;
+use crate::link::{Link, PATIENCE};
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Words whose answers are compared.
 pub const WORDS: [&str; 22] = [
@@ -33,7 +34,12 @@ pub const WORDS: [&str; 22] = [
 
 /// Sends a word and reads until the server closes.
 pub fn ask(address: SocketAddr, word: &str) -> io::Result<Vec<u8>> {
-    let mut link = Link::open(address)?;
+    ask_within(PATIENCE, address, word)
+}
+
+/// As [`ask`], but gives up earlier.
+pub fn ask_within(patience: Duration, address: SocketAddr, word: &str) -> io::Result<Vec<u8>> {
+    let mut link = Link::open(address, patience)?;
     link.send(word.as_bytes());
     Ok(link.read_all())
 }
