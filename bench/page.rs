@@ -355,7 +355,8 @@ mod tests {
 
     #[test]
     fn the_page_is_whole_and_loads_nothing() {
-        let figures = json!({"round": 1, "ops_per_s": 1000, "client_share": 0.5, "server_cpu_us_per_op": 1.0,
+        let figures = json!({"round": 1, "ops_per_s": 1000, "client_share": 0.5,
+            "server_cpu_us_per_op": 1.0,
             "latency": {"p50_us": 10.0, "p99_us": 100.0, "p999_us": 2000.0}});
         let big = json!({"round": 1, "start_ms": 500.0, "bytes_per_znode": 200.0});
         let line = |name: &str, title: &str, figures: &Json| Line {

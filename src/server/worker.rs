@@ -635,9 +635,9 @@ impl Worker {
         next
     }
 
-    /// Where the disk's cache has to be flushed, the kernel completes a write on a thread of its own,
-    /// mostly on the CPU that began it. Under a load that never lets this one sleep, that thread
-    /// would wait for the end of its time slice, some milliseconds.
+    /// Where the disk's cache has to be flushed, the kernel completes a write on a thread of its
+    /// own, mostly on the CPU that began it. Under a load that never lets this one sleep, that
+    /// thread would wait for the end of its time slice, some milliseconds.
     fn let_disk_finish(&self) {
         if self.parts.log.as_ref().is_some_and(|log| log.in_flight.is_some()) {
             std::thread::yield_now();
