@@ -240,9 +240,17 @@ impl Compare {
             let mut running = Vec::new();
             for &who in order {
                 let home = self.programs.home(who, "load")?;
-                let server = self.programs.start(who, &home)?;
-                scenario::warm_up(&self.settings, &server)?;
-                running.push((who, server, home));
+                let started = self
+                    .programs
+                    .start(who, &home)
+                    .and_then(|server| scenario::warm_up(&self.settings, &server).map(|()| server));
+                match started {
+                    Ok(server) => running.push((who, server, home)),
+                    Err(e) => {
+                        notes.fail(&format!("{}: {e}", who.name()));
+                        self.clear(&home);
+                    }
+                }
             }
             for (index, one) in loads {
                 for (who, server, _) in &running {

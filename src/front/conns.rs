@@ -58,7 +58,7 @@ pub enum Verdict {
 }
 
 /// The other end of a connection, as messages name it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Who {
     peer: SocketAddr,
     /// 0: none yet.

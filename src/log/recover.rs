@@ -180,11 +180,11 @@ fn group_behind(scan: &SegmentScan) -> Option<u64> {
     scan.last_group.map(|group| group.saturating_add(1))
 }
 
-/// A number above those of all group commits up to a transaction. Each has one, so no number
-/// is above its zxid; nor will there be 2^39 of them, and a scan does not look for numbers much
-/// farther ahead.
+/// A number above those of all group commits up to a transaction, and one that the next would not
+/// have got by counting: each has a transaction, so counting gives none above its zxid. Nor will
+/// there be 2^39 of them, and a scan does not look for numbers much farther ahead.
 fn group_above(zxid: Zxid) -> u64 {
-    zxid.0.unsigned_abs().min(1 << 39) + 1
+    zxid.0.unsigned_abs().min(1 << 39) + 2
 }
 
 /// Whether the logs begin with our own log's very first transaction.
@@ -512,6 +512,11 @@ impl<F: DataFiles> Replay<'_, F> {
                 None => return Err(error),
                 given => {
                     expect.group = given;
+                    self.notes.push(format!(
+                        "{}: group commits are numbered anew from here on, as is done while what \
+                         lies before is damaged; it is whole again, and no transaction is missing",
+                        file.path.display()
+                    ));
                     self.scan(file, &map, expect)?
                 }
             },

@@ -21,7 +21,7 @@ use crate::wire::{
 use super::client::{Client, Clients};
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
-use super::request::{AHEAD, FETCH};
+use super::request::AHEAD;
 use super::stats::ServerStats;
 
 /// Larger batches give their memory back.
@@ -192,9 +192,7 @@ impl Replica {
         let many = proposal.more_touched.iter().flatten();
         self.ahead_hashes.clear();
         self.ahead_hashes.extend(few.chain(many).map(|&slot| self.pending.hash(slot)));
-        for some in self.ahead_hashes.chunks(FETCH) {
-            self.tree.touch_paths(some);
-        }
+        self.tree.touch_paths(&self.ahead_hashes);
     }
 
     fn apply(

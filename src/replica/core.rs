@@ -140,7 +140,7 @@ pub struct Replica {
     pub(super) clients: Clients,
     pub(super) pending: PendingView,
     pub(super) proposals: VecDeque<Proposal>,
-    /// Being filled in this turn.
+    /// Being filled until the next flush.
     pub(super) batch: Batch,
     /// Empty, with the memory of those that are done with.
     pub(super) spare_batches: Vec<Batch>,
@@ -168,7 +168,7 @@ pub struct Replica {
     /// What preparing the current transaction found, see [`ApplyHint`].
     pub(super) hint: ApplyHint,
     pub(super) ahead: Vec<NodeId>,
-    /// Number of the current turn.
+    /// Number of the current turn: what lies between two calls of [`Replica::flush`].
     pub(super) turn: u64,
     /// Set while expiry waits for what has piled up to be read.
     pub(super) expiry_postponed: Option<Instant>,
@@ -264,7 +264,8 @@ impl Replica {
         }
     }
 
-    /// Ends a turn: what was prepared goes to the log.
+    /// Ends a turn of the replica: what was prepared goes to the log. Its driver calls this before
+    /// it waits, and may do so at any time between two inputs.
     pub fn flush(&mut self, fx: &mut Effects) {
         self.turn += 1;
         if self.batch.is_empty() {

@@ -18,17 +18,14 @@ use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::limits::InLine;
 
-/// Bytes of transactions after which a batch goes to the log before the turn ends.
+/// Bytes of transactions after which a batch goes to the log at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of replies to one connection in one turn that are owed ahead of its write.
+/// Bytes of replies to one connection, between two flushes, that are owed ahead of its write.
 const URGENT_BYTES_MAX: usize = 64 << 20;
 
 /// Requests whose nodes are asked for together, once while as many are handled.
 pub(super) const AHEAD: usize = 16;
-
-/// Operations of a multi whose nodes are asked for together.
-pub(super) const FETCH: usize = 16;
 
 /// A request that may go ahead: what it is and who asks.
 #[derive(Clone, Copy)]
@@ -67,11 +64,18 @@ fn path_of(frame: &[u8]) -> Option<&[u8]> {
     body.get(..u32::from_be_bytes(*len) as usize)
 }
 
+/// Whether there is but one frame.
+fn is_alone(frames: &[u8]) -> bool {
+    let split = frames.split_first_chunk::<4>();
+    split.is_some_and(|(len, rest)| rest.len() <= u32::from_be_bytes(*len) as usize)
+}
+
 impl Replica {
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
         let mut rest = bytes;
-        let mut ahead = bytes;
+        // What a lone request needs is waited for anyhow.
+        let mut ahead = if is_alone(bytes) { &[] } else { bytes };
         let mut until_next = 0;
         self.ahead.clear();
         self.look_ahead_in(&mut ahead);

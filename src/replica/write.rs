@@ -15,7 +15,7 @@ use crate::wire::{
 
 use super::core::{Proposal, Replica};
 use super::effects::Effects;
-use super::request::{FETCH, Request};
+use super::request::Request;
 
 /// Bytes that one transaction may take; frames are far smaller.
 const TXN_BYTES_MAX: usize = 64 << 20;
@@ -169,12 +169,10 @@ impl Replica {
 
     /// All or nothing: the first failure takes back what the operations before it changed.
     fn operations(&mut self, request: &Request<'_>, zxid: Zxid, ops: &[MultiOp<'_>]) -> Outcome {
-        for some in ops.chunks(FETCH) {
-            let paths = some.iter().filter_map(MultiOp::path);
-            self.ahead_hashes.clear();
-            self.ahead_hashes.extend(paths.map(|path| self.tree.hasher().path_bytes(path)));
-            self.tree.touch_paths(&self.ahead_hashes);
-        }
+        let paths = ops.iter().filter_map(MultiOp::path);
+        self.ahead_hashes.clear();
+        self.ahead_hashes.extend(paths.map(|path| self.tree.hasher().path_bytes(path)));
+        self.tree.touch_paths(&self.ahead_hashes);
         let who = request.who(&self.clients);
         let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
         let entry = self.batch.entry();

@@ -157,10 +157,10 @@ impl Housekeeping {
     /// already, or was overtaken by requests still in the queues, is followed by another. Only the
     /// failure of one that began here is final.
     pub fn final_snapshot(&mut self, replica: &mut Replica) {
-        if self.done || !replica.is_settled() {
+        self.finishing = replica.is_settled();
+        if self.done || !self.finishing {
             return;
         }
-        self.finishing = true;
         if !self.failed && replica.request_snapshot() {
             return;
         }

@@ -423,16 +423,15 @@ impl Worker {
 
     /// Has everything up to `zxid` applied, while the disk goes on with what is prepared.
     fn durable(&mut self, zxid: Zxid) -> Result<(), String> {
-        if self.parts.brain.is_some() {
-            self.carry_out()?;
-            self.hand_on()?;
-            self.ring.submit().map_err(event_loop)?;
+        if self.parts.brain.is_none() {
+            self.outbox.synced = Some(zxid);
+            return Ok(());
         }
-        match &mut self.parts.brain {
-            Some(brain) => {
-                brain.replica.handle(self.now, Input::Synced { zxid }, &mut brain.fx);
-            }
-            None => self.outbox.synced = Some(zxid),
+        self.carry_out()?;
+        self.hand_on()?;
+        self.ring.submit().map_err(event_loop)?;
+        if let Some(brain) = &mut self.parts.brain {
+            brain.replica.handle(self.now, Input::Synced { zxid }, &mut brain.fx);
         }
         Ok(())
     }
@@ -677,63 +676,4 @@ enum Received {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::{TcpListener, TcpStream};
-    use std::os::fd::AsRawFd;
-
-    use super::super::links::Mailbox;
-    use super::*;
-
-    /// A worker without stages, and its mailbox: who floods it is all that matters.
-    fn worker() -> (Worker, Mailbox) {
-        let (mailbox, inbox) = Mailbox::new().unwrap();
-        let mailboxes = vec![mailbox.clone()];
-        let parts = WorkerParts {
-            index: 0,
-            cpu: None,
-            edge: None,
-            brain: None,
-            log: None,
-            inbox,
-            routes: Routes { mailboxes, front_at: vec![0], replica_at: 0, log_at: 0 },
-            measures: Arc::new(Measures::default()),
-            ring: RingOptions { entries: 64, multishot: false, buffers: 8, buffer_size: 4096 },
-            busy_poll: Duration::ZERO,
-        };
-        (Worker::new(parts).unwrap(), mailbox)
-    }
-
-    #[test]
-    fn a_turn_takes_a_bounded_number_of_messages() {
-        let (mut worker, mailbox) = worker();
-        let all = 3 * MESSAGES_MAX + 1;
-        for _ in 0..all {
-            mailbox.send(Message::FromFront(FrontTurn::default())).unwrap();
-        }
-        for left in [2 * MESSAGES_MAX + 1, MESSAGES_MAX + 1, 1, 0] {
-            assert!(matches!(worker.receive(), Ok(Received::Something)));
-            assert_eq!(worker.parts.inbox.len(), left);
-        }
-        assert!(matches!(worker.receive(), Ok(Received::Nothing)));
-    }
-
-    #[test]
-    fn a_turn_takes_a_bounded_number_of_completions() {
-        let (mut worker, _mailbox) = worker();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let _far = listener.accept().unwrap();
-        // Fewer than the ring's queue of completions holds.
-        for _ in 0..COMPLETIONS_MAX + 50 {
-            worker.ring.send(near.as_raw_fd(), vec![1], 0, 0).unwrap();
-        }
-        worker.ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
-        assert_eq!(worker.take_completions(), Ok(COMPLETIONS_MAX));
-        let mut rest = 0;
-        while rest < 50 {
-            worker.ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
-            rest += worker.take_completions().unwrap();
-        }
-        assert_eq!((rest, worker.ring.in_flight()), (50, 0));
-    }
-}
+mod tests;

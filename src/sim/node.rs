@@ -426,6 +426,9 @@ impl Node {
         let finished = self.writer.finish_write(write, result);
         let zxid = finished.map_err(|e| ended(&self.files, &e))?;
         if self.bug != Some(Bug::AckBeforeSync) {
+            // As in production, what is prepared goes to the disk before the rest is applied.
+            while self.carry_out(now)? {}
+            self.write_log(now)?;
             self.handle(now, Input::Synced { zxid });
         }
         Ok(())
@@ -624,14 +627,22 @@ impl Node {
             if self.draining {
                 self.final_snapshot();
             }
-            self.replica.flush(&mut self.fx);
-            if self.fx.list.is_empty() {
-                self.fx.clear();
+            if !self.carry_out(now)? {
                 return Ok(());
             }
-            let fx = std::mem::take(&mut self.fx);
-            self.apply(now, fx)?;
         }
+    }
+
+    /// Carries out what the replica wishes. Returns whether there was anything.
+    fn carry_out(&mut self, now: Now) -> Result<bool, Ended> {
+        self.replica.flush(&mut self.fx);
+        if self.fx.list.is_empty() {
+            self.fx.clear();
+            return Ok(false);
+        }
+        let fx = std::mem::take(&mut self.fx);
+        self.apply(now, fx)?;
+        Ok(true)
     }
 
     fn final_snapshot(&mut self) {

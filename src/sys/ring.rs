@@ -335,8 +335,8 @@ impl Ring {
         Ok(())
     }
 
-    /// Hands the operations begun so far to the kernel, without waiting and without looking at what
-    /// it has completed. What it does not take now goes with the next call.
+    /// Hands the operations begun so far to the kernel without waiting for any. What it does not
+    /// take now goes with the next call.
     pub fn submit(&mut self) -> io::Result<()> {
         if self.uring.submission().is_empty() {
             return Ok(());

@@ -81,17 +81,16 @@ impl Tree {
         self.index.candidate(hash).map(NodeId)
     }
 
-    /// Asks for all that look-ups under these hashes, 16 at most, will need, one step behind the
-    /// other.
+    /// Asks for all that look-ups under these hashes will need, one step behind the other.
     pub fn touch_paths(&mut self, hashes: &[u64]) {
         let mut ids = [NodeId::ROOT; 16];
-        let mut count = 0;
-        for (slot, &hash) in ids.iter_mut().zip(hashes) {
-            *slot = self.candidate(hash).unwrap_or(NodeId::ROOT);
-            self.prefetch_node(*slot);
-            count += 1;
+        for some in hashes.chunks(ids.len()) {
+            for (id, &hash) in ids.iter_mut().zip(some) {
+                *id = self.candidate(hash).unwrap_or(NodeId::ROOT);
+                self.prefetch_node(*id);
+            }
+            self.prefetch_data(ids[..some.len()].iter().copied());
         }
-        self.prefetch_data(ids[..count].iter().copied());
     }
 
     /// Compares the last component with the node's name and what is before it with its parent's

@@ -1,6 +1,6 @@
 //! `ringkeeper check`, `version`, wrong usage, and every way to hand settings in.
 
-use crate::util::{Client, Session, eventually, free_port};
+use crate::util::{Client, Options, Server, Session, eventually, free_port};
 use std::fs;
 use std::net::SocketAddr;
 use std::process::{Child, Command, Output, Stdio};
@@ -149,6 +149,11 @@ fn a_jaas_file_without_the_section_that_is_asked_for_is_warned_about() {
         let text = stdout(&output);
         let warning = format!("{users} has no section {section} with a login module, so nobody");
         assert_eq!(text.contains(&warning), section != "Server", "{text}");
+        if section == "Mine" {
+            let properties = properties.map(|property| property["-D".len()..].to_owned()).into();
+            let server = Server::start(Options { properties, ..Options::default() });
+            server.wait_for_output(0, &warning);
+        }
     }
 }
 

@@ -98,3 +98,25 @@ fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     dirs.damage("wal.7");
     dirs.expect_damage();
 }
+
+/// The same transactions in other group commits are another history, though their numbers may fit.
+#[test]
+fn a_segment_of_another_history_does_not_pass_for_one_numbered_anew() {
+    let other = Dirs::new();
+    other.run(|writer, _, _| {
+        write_all(writer, 1..=6);
+        writer.ask_roll();
+        write_all(writer, 7..=7);
+    });
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        writer.submit(batch(1..=5));
+        writer.write_sync().unwrap();
+        write_all(writer, 6..=6);
+        writer.ask_roll();
+        write_all(writer, 7..=9);
+    });
+    dirs.put("wal.7", &fs::read(other.version_2().join("wal.7")).unwrap());
+    dirs.expect_damage();
+}
