@@ -68,17 +68,22 @@ fn only_a_start_that_succeeds_removes_unfinished_files() {
 
 /// The number that follows a damaged segment is only known to be higher. Put back good, with the
 /// snapshot that hid the damage broken, nothing is missing.
-#[test]
-fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
-    let dirs = Dirs::new();
+/// Leaves `wal.1` with two group commits, the second of transaction 6, and `wal.7` up to `last`.
+fn two_segments(dirs: &Dirs, last: i64) {
     dirs.put("snapshot.0", &snapshot_bytes(1));
     dirs.run(|writer, _, _| {
         writer.submit(batch(1..=5));
         writer.write_sync().unwrap();
         write_all(writer, 6..=6);
         writer.ask_roll();
-        write_all(writer, 7..=7);
+        write_all(writer, 7..=last);
     });
+}
+
+#[test]
+fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
+    let dirs = Dirs::new();
+    two_segments(&dirs, 7);
     dirs.put("snapshot.6", &snapshot_bytes(2));
     // The write of 7 was torn, and wal.1, which the snapshot makes superfluous, is damaged.
     dirs.put("wal.7", &fs::read(dirs.version_2().join("wal.7")).unwrap()[..4096]);
@@ -109,14 +114,7 @@ fn a_segment_of_another_history_does_not_pass_for_one_numbered_anew() {
         write_all(writer, 7..=7);
     });
     let dirs = Dirs::new();
-    dirs.put("snapshot.0", &snapshot_bytes(1));
-    dirs.run(|writer, _, _| {
-        writer.submit(batch(1..=5));
-        writer.write_sync().unwrap();
-        write_all(writer, 6..=6);
-        writer.ask_roll();
-        write_all(writer, 7..=9);
-    });
+    two_segments(&dirs, 9);
     dirs.put("wal.7", &fs::read(other.version_2().join("wal.7")).unwrap());
     dirs.expect_damage();
 }
