@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Data directories that Apache ZooKeeper wrote, read by the server under test, and the way back.
 
-    checks.py KIND...     KIND as in ../server: apache, apache-3.5.10
+    checks.py [3x]KIND...     KIND as in ../server: apache, apache-3.5.10; 3x: an ensemble of three
 
 Each directory goes to and fro between an Apache and the server under test. Whoever takes it over
 must serve every node with the data, stat and ACL that its predecessor served, at the same zxid and
 with the same sessions. Last line: "N passed, N failed".
 """
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -63,9 +64,10 @@ class Multi(Transaction):
 class World:
     """One data directory, and the server that runs on it."""
 
-    def __init__(self, home):
-        self.port, self.home, self.server = process.free_ports(1), pathlib.Path(home), None
+    def __init__(self, home, port=None):
+        self.port, self.home = port or process.free_ports(1), pathlib.Path(home)
         self.config, self.data = self.home / "zoo.cfg", self.home / "data"
+        self.server, self.lines = None, []
         self.home.mkdir(exist_ok=True)
 
     def run(self, kind, compression="", *properties):
@@ -75,6 +77,7 @@ class World:
             "clientPortAddress=127.0.0.1\nadmin.enableServer=false\nextendedTypesEnabled=true\n"
             "4lw.commands.whitelist=*\nsnapCount=200\npreAllocSize=1024\nmaxSessionTimeout=120000\n"
             f"snapshot.compression.method={compression}\n"
+            + "".join(f"{line}\n" for line in self.lines)
         )
         os.environ["FOREIGN_SERVER"] = kind
         properties = ["-Dznode.container.checkIntervalMs=200", *properties]
@@ -89,12 +92,15 @@ class World:
             self.server.process.wait()
 
     def client(self, **more):
-        auth = [("digest", "bob:secret")]
-        client = KazooClient(
-            f"127.0.0.1:{self.port}", **{"timeout": 60, "auth_data": auth, **more}
-        )
-        client.start()
-        return client
+        return connect([self.port], **more)
+
+    def mode(self):
+        """What its server is to the others, once it serves."""
+        try:
+            found = re.search(b"Mode: (.*)", process.four_letter_word(self.port, b"srvr"))
+        except OSError:
+            found = None
+        return found[1].decode() if found else ""
 
     def position(self):
         said = process.four_letter_word(self.port, b"dump").decode()
@@ -135,6 +141,14 @@ class World:
         names = [path.name.split(".") for path in self.data.glob("version-2/snapshot.*")]
         _, zxid, *compression = max(names, key=lambda name: int(name[1], 16))
         return int(zxid, 16), "".join(compression)
+
+
+def connect(ports, **more):
+    hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+    auth = [("digest", "bob:secret")]
+    client = KazooClient(hosts, **{"timeout": 60, "auth_data": auth, **more})
+    client.start()
+    return client
 
 
 def leave(client):
@@ -231,9 +245,12 @@ def same(expected, found):
 class Journey:
     """The way of one directory between the Apache `kind` and the server under test."""
 
-    def __init__(self, world, kind):
-        self.world, self.kind, self.turn = world, kind, 0
+    def __init__(self, home, kind):
+        self.world, self.kind, self.turn = World(home), kind, 0
         self.holder = self.session = self.served = None
+
+    def kill(self):
+        self.world.kill()
 
     def fill(self):
         """Adds to the directory, and notes what its server serves now."""
@@ -311,25 +328,176 @@ class Journey:
         yield "the session ends"
 
 
-def main(kinds):
+class Ensemble:
+    """The README's way from three Apaches of one ensemble to one server under test, and back."""
+
+    def __init__(self, home, kind):
+        self.kind, self.session = kind, None
+        base = process.free_ports(9)
+        self.members = [World(home / f"member{i}", base + 3 * i) for i in range(3)]
+        self.list = [
+            f"server.{i}=127.0.0.1:{member.port + 1}:{member.port + 2}"
+            for i, member in enumerate(self.members, 1)
+        ]
+        for i, member in enumerate(self.members, 1):
+            member.data.mkdir()
+            (member.data / "myid").write_text(f"{i}\n")
+
+    def kill(self):
+        for member in self.members:
+            member.kill()
+
+    def run(self, member, kind, listed):
+        # With a dataLogDir, there are two directories to take and to copy.
+        logs = f"dataLogDir={member.home / 'logs'}"
+        member.lines = [logs, "initLimit=20", "syncLimit=20", *listed]
+        member.run(kind, "", *["-Xmx256m"] * kind.startswith("apache"))
+
+    def start(self, members):
+        # Each serves only when it is in a quorum, so each waits for the others.
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            started = [pool.submit(self.run, member, self.kind, self.list) for member in members]
+            for one in started:
+                one.result()
+
+    @staticmethod
+    def elected(members):
+        """These members, the leader last, once there is one and the others follow it."""
+        deadline = time.monotonic() + process.START_SECONDS
+        while True:
+            modes = {member: member.mode() for member in members}
+            if sorted(modes.values()) == ["follower"] * (len(members) - 1) + ["leader"]:
+                return sorted(members, key=modes.get)
+            assert time.monotonic() < deadline, list(modes.values())
+            time.sleep(0.05)
+
+    @staticmethod
+    def same(expected, found):
+        # A member writes the list of members there when it starts, outside any transaction.
+        for nodes, _ in expected, found:
+            nodes.pop("/zookeeper/config", None)
+        same(expected, found)
+
+    def take_alone(self, member, served):
+        """The server under test, on the directory of one member, serves what that served."""
+        self.run(member, UNDER_TEST, [self.list[self.members.index(member)]])
+        position = member.position()
+        self.same(served, (member.tree(), position))
+
+    def copy(self, source):
+        """What every member had goes, and what `source` has takes its place."""
+        for member in self.members:
+            for version in "data/version-2", "logs/version-2":
+                if member is not source:
+                    shutil.rmtree(member.home / version)
+                    shutil.copytree(source.home / version, member.home / version)
+
+    def hold(self, members):
+        """The session from the start, which must still have its ephemeral."""
+        holder = connect([member.port for member in members], client_id=self.session)
+        held = holder.exists("/turn1/held")
+        assert held.ephemeralOwner == holder.client_id[0] == self.session[0]
+        return holder
+
+    def serve(self, members, tree, position):
+        """Each member has all of it, and in a new epoch."""
+        for member in members:
+            found, now = member.state()
+            assert now.zxid >> 32 > position.zxid >> 32, f"{position}\n{now}"
+            self.same((tree, position._replace(zxid=now.zxid)), (found, now))
+
+    def write(self, members):
+        """What is written through each member comes to each."""
+        clients = [member.client() for member in members]
+        for member, client in zip(members, clients):
+            client.create(f"/new{member.port}", b"new", acl=[BOB])
+        for client in clients:
+            client.sync("/")
+            for member in members:
+                assert client.get(f"/new{member.port}")[0] == b"new"
+        for client in clients:
+            leave(client)
+        for member in members:
+            assert member.position().wrong_digests == 0
+
+    def __iter__(self):
+        """Yields after each check what it was."""
+        self.start(self.members)
+        late, follower, leader = self.elected(self.members)
+        holder = connect([leader.port])
+        self.session = holder.client_id
+        client = late.client()
+        fill(client, holder, "/turn1")
+        leave(client)
+        # So that the members differ in what they have.
+        late.server.stop()
+        client = follower.client()
+        fill(client, holder, "/turn2")
+        leave(client)
+        served = leader.state()
+        assert leader.mode() == "leader"
+        follower.server.stop()
+        leader.server.stop()
+        leave(holder)
+        yield "an ensemble is filled"
+
+        self.take_alone(leader, served)
+        holder = self.hold([leader])
+        yield "the leader's directory is taken over"
+
+        client = leader.client()
+        fill(client, holder, "/turn3")
+        leave(client)
+        served = leader.state()
+        leader.server.stop()
+        leave(holder)
+        self.copy(leader)
+        # The copies alone make a quorum and elect; whoever they were made of has to follow.
+        copies = [member for member in self.members if member is not leader]
+        self.start(copies)
+        self.start([leader])
+        members = self.elected(self.members)
+        assert members[-1] is not leader
+        self.serve(members, *served)
+        yield "every member has what ours gave back"
+
+        holder = self.hold(members)
+        self.write(members)
+        yield "the ensemble goes on"
+
+        leave(holder)
+        for member in members:
+            held = member.tree()
+            assert not [path for path in held if "held" in path]
+        # Another member than the first time.
+        leader = members[-1]
+        served = leader.state()
+        for member in members:
+            member.server.stop()
+        self.take_alone(leader, served)
+        yield "ours takes over what it had given back"
+
+
+def main(journeys):
     passed = failed = 0
-    for kind in kinds:
+    for name in journeys:
         started, done = time.monotonic(), "the start"
         with tempfile.TemporaryDirectory(prefix="foreign-") as home:
-            world = World(home)
+            way = Ensemble if name.startswith("3x") else Journey
+            journey = way(pathlib.Path(home), name.removeprefix("3x"))
             try:
-                for done in Journey(world, kind):
+                for done in journey:
                     passed += 1
-                    print(f"{kind}: {done}")
+                    print(f"{name}: {done}")
             except Exception:
                 failed += 1
-                print(f"FAILED {kind}, after: {done}")
+                print(f"FAILED {name}, after: {done}")
                 traceback.print_exc(file=sys.stdout)
                 for log in pathlib.Path(home).rglob("*.log"):
-                    print(f"--- {log.name} ---\n{log.read_text(errors='replace')}")
+                    print(f"--- {log} ---\n{log.read_text(errors='replace')}")
             finally:
-                world.kill()
-        print(f"{kind}: {time.monotonic() - started:.1f} s", flush=True)
+                journey.kill()
+        print(f"{name}: {time.monotonic() - started:.1f} s", flush=True)
     print(f"{passed} passed, {failed} failed")
     return failed != 0
 
