@@ -90,8 +90,9 @@ impl fmt::Display for DirError {
             DirError::NoRoom { path, size, error } => write!(
                 f,
                 "{} has no room for a log segment of {size} bytes: {error}; without one the first \
-                 client would end this server. Free that much there (older snapshots and logs, \
-                 say), or set ringkeeper.log.segmentSizeInKb lower, then start again",
+                 client would end this server. Make room on that file system, or set \
+                 ringkeeper.log.segmentSizeInKb lower, then start again; of the files here only \
+                 snapshots older than the newest may go, no wal.*",
                 path.display()
             ),
             DirError::Misplaced { file, belongs } => write!(

@@ -24,8 +24,8 @@ use super::names::FileName;
 use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::snapload::{load_snapshot, looks_valid};
 use super::{
-    BLOCK, Damage, EntryAt, Expect, ScanStop, SegmentScan, SnapshotDigest, SnapshotVisitor, Tail,
-    scan_apache, scan_segment,
+    BLOCK, Damage, EntryAt, Expect, ScanStop, SegmentHeader, SegmentScan, SnapshotDigest,
+    SnapshotVisitor, Tail, scan_apache, scan_segment,
 };
 
 /// Receives what is recovered, in order.
@@ -528,9 +528,19 @@ impl<F: DataFiles> Replay<'_, F> {
             scan = self.scan(file, &map, expect)?;
         }
         if scan.tail == Tail::Torn {
+            self.check_torn(file, &scan)?;
+        }
+        let (len, made) = (map.len() as u64, SegmentHeader::decode(&map).map_or(0, |h| h.size));
+        let path = file.path.display();
+        if len < made && len != scan.end {
             self.notes.push(format!(
-                "{}: a torn write at offset {} is cut; it was never acknowledged",
-                file.path.display(),
+                "{path}: an incomplete write at offset {} is cut, but the file is shorter than it \
+                 was made: if a copy of it ended early, what is missing may have been acknowledged",
+                scan.end
+            ));
+        } else if scan.tail == Tail::Torn {
+            self.notes.push(format!(
+                "{path}: a torn write at offset {} is cut; it was never acknowledged",
                 scan.end
             ));
         }
@@ -546,6 +556,27 @@ impl<F: DataFiles> Replay<'_, F> {
             self.repair.cut = Some((file.path.clone(), scan.end));
         }
         Ok(group_behind(&scan))
+    }
+
+    /// Refuses what looks like a torn write and cannot be one: a snapshot holds nothing that was
+    /// not durable before.
+    fn check_torn(&self, file: &LogFile, scan: &SegmentScan) -> Result<(), RecoverError> {
+        let Some(last) = scan.last_zxid else { return Ok(()) };
+        let Some(snapshot) = self.snapshot.filter(|snapshot| *snapshot > last) else {
+            return Ok(());
+        };
+        let what =
+            format!("it ends before transaction 0x{snapshot} of the snapshot, which was durable");
+        Err(RecoverError {
+            offset: Some(scan.end),
+            before: Some(last),
+            ..plain_error(
+                Kind::Damage,
+                &file.path,
+                format!("the log is damaged, and not just its unfinished end: {what}"),
+                advice_restore(),
+            )
+        })
     }
 
     fn scan(

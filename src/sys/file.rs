@@ -60,6 +60,8 @@ impl MappedFile {
         let map = unsafe { Mmap::map(file) }?;
         // Advice only: a kernel without it just reads ahead less.
         let _ = map.advise(Advice::Sequential);
+        // All of it is looked at, and holes, which are not read ahead, from their end.
+        let _ = map.advise(Advice::PopulateRead);
         Ok(MappedFile(Some(map)))
     }
 }

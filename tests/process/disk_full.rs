@@ -141,7 +141,7 @@ fn a_disk_without_room_for_a_segment_is_refused_at_the_start() {
     let (code, text) = server.run_to_end();
     assert_eq!(code, Some(3), "{text}");
     let dir = data.join("version-2").display().to_string();
-    for part in [&*dir, "67108864 bytes", "No space left", "Free that much", "segmentSizeInKb"] {
+    for part in [&*dir, "67108864 bytes", "No space left", "Make room", "segmentSizeInKb"] {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
     assert!(!text.contains("listening"), "{text}");

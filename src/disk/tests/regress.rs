@@ -118,3 +118,31 @@ fn a_segment_of_another_history_does_not_pass_for_one_numbered_anew() {
     dirs.put("wal.7", &fs::read(other.version_2().join("wal.7")).unwrap());
     dirs.expect_damage();
 }
+
+/// A copy that ended too early looks like a torn write; nothing tells the two apart for certain.
+#[test]
+fn a_segment_that_was_cut_is_told_of() {
+    let dirs = Dirs::new();
+    two_segments(&dirs, 9);
+    let whole = fs::read(dirs.version_2().join("wal.7")).unwrap();
+    // In the last third of the last record.
+    dirs.put("wal.7", &whole[..4096 + 3 * record_size(entry(9, 9).len()) - 9]);
+    let (recovered, state) = dirs.recover().unwrap();
+    assert_eq!(state.txns, (1..=8).collect::<Vec<_>>());
+    let notes = recovered.notes.join("\n");
+    assert!(notes.contains("may have been acknowledged"), "{notes}");
+}
+
+/// What a snapshot holds was durable before, so a log that ends torn before it has lost something.
+#[test]
+fn a_log_that_ends_torn_before_the_snapshot_is_damaged() {
+    let dirs = Dirs::new();
+    two_segments(&dirs, 9);
+    let mut torn = fs::read(dirs.version_2().join("wal.7")).unwrap();
+    torn[4096 + 5 * record_size(entry(9, 9).len()) / 2..].fill(0);
+    dirs.put("wal.7", &torn);
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=8).collect::<Vec<_>>());
+    dirs.put("wal.7", &torn);
+    dirs.put("snapshot.9", &snapshot_bytes(2));
+    dirs.expect_damage();
+}
