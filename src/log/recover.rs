@@ -567,16 +567,8 @@ impl<F: DataFiles> Replay<'_, F> {
         };
         let what =
             format!("it ends before transaction 0x{snapshot} of the snapshot, which was durable");
-        Err(RecoverError {
-            offset: Some(scan.end),
-            before: Some(last),
-            ..plain_error(
-                Kind::Damage,
-                &file.path,
-                format!("the log is damaged, and not just its unfinished end: {what}"),
-                advice_restore(),
-            )
-        })
+        let damage = Damage { offset: scan.end, what, before: Some(last), after: None };
+        Err(stopped(file, ScanStop::Damage(damage)))
     }
 
     fn scan(
