@@ -1,0 +1,253 @@
+#!/usr/bin/env python3
+"""Two Kafka brokers that keep their state in the server under test.
+
+    checks.py CLASSPATH     CLASSPATH: a file with the class path of Kafka
+
+Records are produced and consumed, and topics made and changed, while the server and the brokers end
+and come back. Last line: "N passed, N failed".
+"""
+
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import process
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import KafkaError
+from kazoo.client import KazooClient
+from kazoo.exceptions import NoNodeError
+
+WAIT_SECONDS = 120
+
+
+def until(what, condition):
+    """The first true value of `condition`, which may fail while brokers come and go."""
+    deadline, last = time.monotonic() + WAIT_SECONDS, None
+    while time.monotonic() < deadline:
+        try:
+            found = condition()
+            if found:
+                return found
+            last = found
+        except (KafkaError, NoNodeError) as error:
+            last = error
+        time.sleep(0.1)
+    raise AssertionError(f"not within {WAIT_SECONDS} s: {what}; last: {last!r}")
+
+
+class Broker:
+    def __init__(self, home, number, port, server_port, class_path):
+        self.number, self.port, self.log = number, port, home / f"broker{number}.log"
+        self.config = home / f"broker{number}.properties"
+        self.config.write_text(
+            f"broker.id={number}\nlisteners=PLAINTEXT://127.0.0.1:{port}\n"
+            f"log.dirs={home / f'broker{number}'}\n"
+            f"zookeeper.connect=127.0.0.1:{server_port}/kafka\nzookeeper.session.timeout.ms=18000\n"
+            "zookeeper.connection.timeout.ms=60000\noffsets.topic.replication.factor=2\n"
+            "offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n"
+        )
+        self.command = [
+            *["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"],
+            f"-Dlog4j.configuration=file:{HERE / 'log4j.properties'}",
+            *["-cp", class_path, "kafka.Kafka", str(self.config)],
+        ]
+        self.process = None
+
+    def start(self):
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+
+    def end(self, how):
+        how(self.process)
+        self.process.wait(WAIT_SECONDS)
+
+    def kill(self):
+        if self.process and self.process.poll() is None:
+            self.end(subprocess.Popen.kill)
+
+
+class Cluster:
+    def __init__(self, home, class_path):
+        base = process.free_ports(3)
+        config = home / "zoo.cfg"
+        config.write_text(
+            f"tickTime=2000\ndataDir={home / 'data'}\nclientPort={base}\n"
+            "clientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=*\n"
+        )
+        self.server = process.Server(base, config, home / "server.log")
+        self.brokers = [Broker(home, i, base + i, base, class_path) for i in (1, 2)]
+        self.address = f"127.0.0.1:{base}"
+        self.records = 0
+
+    def kill(self):
+        for broker in self.brokers:
+            broker.kill()
+        if self.server.process and self.server.process.poll() is None:
+            self.server.process.kill()
+            self.server.process.wait()
+
+    # What Kafka's clients see.
+
+    def client(self, kind, **more):
+        there = [broker for broker in self.brokers if broker.process.poll() is None]
+        addresses = [f"127.0.0.1:{broker.port}" for broker in there]
+        return until("a broker", lambda: kind(bootstrap_servers=addresses, **more))
+
+    def admin(self, action):
+        """What `action` gives, once there is a broker that serves it."""
+
+        def act():
+            admin = self.client(KafkaAdminClient)
+            try:
+                return action(admin)
+            finally:
+                admin.close()
+
+        return until("an answer of a broker", act)
+
+    def in_sync(self, topic):
+        """How many replicas of each partition are in sync."""
+        (found,) = self.admin(lambda admin: admin.describe_topics([topic]))
+        return [len(partition["isr_nodes"]) for partition in found["partitions"]]
+
+    def produce_and_consume(self, topic):
+        """Some more records; all so far are there, once each."""
+        producer = self.client(KafkaProducer, acks="all", retries=100)
+        sent = [producer.send(topic, b"%d" % (self.records + i)) for i in range(200)]
+        for one in sent:
+            one.get(WAIT_SECONDS)
+        producer.close()
+        self.records += len(sent)
+        consumer = self.client(KafkaConsumer, auto_offset_reset="earliest")
+        partitions = until("partitions", lambda: consumer.partitions_for_topic(topic))
+        consumer.assign([TopicPartition(topic, number) for number in partitions])
+        values = []
+
+        def consume():
+            for records in consumer.poll(timeout_ms=1000).values():
+                values.extend(int(record.value) for record in records)
+            return len(values) >= self.records
+
+        until(f"{self.records} records", consume)
+        consumer.close()
+        # A producer that sends again after a broken connection may have sent twice.
+        assert sorted(set(values)) == list(range(self.records)), sorted(values)
+
+    # What they keep in the server.
+
+    def node(self, path):
+        return self.kept.get(f"/kafka{path}")
+
+    def has(self, path):
+        return self.kept.exists(f"/kafka{path}") is not None
+
+    def children(self, path):
+        return sorted(self.kept.get_children(f"/kafka{path}"))
+
+    def controller(self):
+        data, _ = self.node("/controller")
+        found = [broker for broker in self.brokers if b'"brokerid":%d,' % broker.number in data]
+        return found[0]
+
+    def other(self, broker):
+        return next(one for one in self.brokers if one is not broker)
+
+    def __iter__(self):
+        """Yields after each check what it was."""
+        self.server.start()
+        self.kept = KazooClient(self.address, timeout=60)
+        self.kept.start()
+        for broker in self.brokers:
+            broker.start()
+        until("two brokers", lambda: self.children("/brokers/ids") == ["1", "2"])
+        until("a controller", lambda: self.controller())
+        yield "two brokers register and elect a controller"
+
+        topic = {"first": {"num_partitions": 6, "replication_factor": 2}}
+        self.admin(lambda admin: admin.create_topics(topic) or True)
+        until("all in sync", lambda: self.in_sync("first") == [2] * 6)
+        self.produce_and_consume("first")
+        yield "a topic is made, written and read"
+
+        owners = [self.node(f"/brokers/ids/{number}")[1].ephemeralOwner for number in (1, 2)]
+        epoch = self.node("/controller_epoch")[0]
+        self.server.process.kill()
+        self.server.process.wait()
+        self.server.start()
+        self.produce_and_consume("first")
+        topic = {"second": {"num_partitions": 3, "replication_factor": 2}}
+        self.admin(lambda admin: admin.create_topics(topic) or True)
+        until("all in sync", lambda: self.in_sync("second") == [2] * 3)
+        assert [self.node(f"/brokers/ids/{i}")[1].ephemeralOwner for i in (1, 2)] == owners
+        assert self.node("/controller_epoch")[0] == epoch
+        yield "the server is killed and started: sessions, controller and topics are still there"
+
+        change = ConfigResource(ConfigResourceType.TOPIC, "first", {"retention.ms": "600000"})
+        self.admin(lambda admin: admin.alter_configs([change]) or True)
+        assert b'"retention.ms":"600000"' in self.node("/config/topics/first")[0]
+        self.admin(lambda admin: admin.create_partitions({"first": 8}) or True)
+        until("eight partitions", lambda: self.in_sync("first") == [2] * 8)
+        yield "a topic's settings and partitions are changed"
+
+        stopped = self.controller()
+        stopped.end(subprocess.Popen.terminate)
+        left = self.other(stopped)
+        until("another controller", lambda: self.controller() is left)
+        assert self.children("/brokers/ids") == [str(left.number)]
+        until("the other leads", lambda: self.in_sync("first") == [1] * 8)
+        self.produce_and_consume("first")
+        yield "the controller stops: the other broker takes its place"
+
+        stopped.start()
+        until("two brokers", lambda: self.children("/brokers/ids") == ["1", "2"])
+        until("all in sync", lambda: self.in_sync("first") == [2] * 8)
+        yield "a broker comes back"
+
+        killed = self.controller()
+        killed.kill()
+        left = self.other(killed)
+        until("its session expires", lambda: self.children("/brokers/ids") == [str(left.number)])
+        until("another controller", lambda: self.controller() is left)
+        until("the other leads", lambda: self.in_sync("first") == [1] * 8)
+        self.produce_and_consume("first")
+        yield "the controller is killed: its session expires, the other broker takes its place"
+
+        killed.start()
+        until("all in sync", lambda: self.in_sync("second") == [2] * 3)
+        self.admin(lambda admin: admin.delete_topics(["second"]) or True)
+        until("the topic is gone", lambda: not self.has("/brokers/topics/second"))
+        yield "a topic is deleted"
+        self.kept.stop()
+        self.kept.close()
+
+
+def main(class_path):
+    passed = failed = 0
+    started, done = time.monotonic(), "the start"
+    with tempfile.TemporaryDirectory(prefix="foreign-") as home:
+        cluster = Cluster(pathlib.Path(home), pathlib.Path(class_path).read_text().strip())
+        try:
+            for done in cluster:
+                passed += 1
+                print(f"{done} ({time.monotonic() - started:.1f} s)", flush=True)
+        except Exception:
+            failed += 1
+            for log in pathlib.Path(home).glob("*.log"):
+                tail = log.read_text(errors="replace")[-20_000:]
+                print(f"--- {log} ---\n{tail}")
+            # Behind the logs, where it is found.
+            print(f"FAILED after: {done}")
+            traceback.print_exc(file=sys.stdout)
+        finally:
+            cluster.kill()
+    print(f"{passed} passed, {failed} failed")
+    return failed != 0
+
+
+sys.exit(main(sys.argv[1]))
