@@ -303,8 +303,8 @@ pub fn run(keys: u64, rounds: usize) -> Result<(), String> {
         }
         let mut used = Vec::new();
         // The first creates are also the first to touch their memory, which costs what the kernel,
-        // and under a virtual machine its host, takes for a page. The second ones are in memory that
-        // deletes gave back.
+        // and under a virtual machine its host, takes for a page. The second ones are in memory
+        // that deletes gave back.
         for (name, kind) in [
             ("  set", OpCode::SetData),
             ("  create, in new memory", OpCode::Create),
