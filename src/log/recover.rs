@@ -84,6 +84,9 @@ pub struct LogRepair {
     pub rename: Vec<(PathBuf, PathBuf)>,
     /// Unused spare segments.
     pub spares: Vec<PathBuf>,
+    /// What was read and perhaps never synced: the snapshot, and Apache's logs. A server that was
+    /// killed leaves what only the page cache holds, and our log begins behind it.
+    pub sync: Vec<PathBuf>,
 }
 
 /// A completed recovery.
@@ -130,6 +133,10 @@ pub fn recover(
     check_one_history(dir, &logs)?;
     let snaps = find_snapshots(dir)?;
     let (loaded, bad) = load_newest(dir, (&snaps, &logs), target, &mut notes)?;
+    let is_loaded = |(zxid, path): &&(Zxid, PathBuf)| {
+        Some(*zxid) == loaded && bad.iter().all(|(_, bad, _)| bad != path)
+    };
+    repair.sync.extend(snaps.iter().find(is_loaded).map(|(_, path)| path.clone()));
     let empty = match loaded {
         Some(_) => {
             take_initialize(dir)?;
@@ -404,6 +411,7 @@ impl<F: DataFiles> Replay<'_, F> {
             match file.source {
                 Source::Apache => {
                     group = None;
+                    self.repair.sync.push(file.path.clone());
                     self.apache(file, last_apache == Some(index))?;
                 }
                 Source::Native => {
