@@ -536,7 +536,7 @@ impl<F: DataFiles> Replay<'_, F> {
             scan = self.scan(file, &map, expect)?;
         }
         if scan.tail == Tail::Torn {
-            self.check_torn(file, &scan)?;
+            self.check_torn(file, &scan, before)?;
         }
         let (len, made) = (map.len() as u64, SegmentHeader::decode(&map).map_or(0, |h| h.size));
         let path = file.path.display();
@@ -568,14 +568,24 @@ impl<F: DataFiles> Replay<'_, F> {
 
     /// Refuses what looks like a torn write and cannot be one: a snapshot holds nothing that was
     /// not durable before.
-    fn check_torn(&self, file: &LogFile, scan: &SegmentScan) -> Result<(), RecoverError> {
-        let Some(last) = scan.last_zxid else { return Ok(()) };
+    fn check_torn(
+        &self,
+        file: &LogFile,
+        scan: &SegmentScan,
+        before: &[LogFile],
+    ) -> Result<(), RecoverError> {
+        // Where Apache went on from the same transaction, what the snapshot holds is in its log.
+        let is_continued = before.last().is_some_and(|previous| previous.first == file.first);
+        if scan.records == 0 && is_continued {
+            return Ok(());
+        }
+        let last = scan.last_zxid.unwrap_or(Zxid(file.first.0.saturating_sub(1)));
         let Some(snapshot) = self.snapshot.filter(|snapshot| *snapshot > last) else {
             return Ok(());
         };
         let what =
             format!("it ends before transaction 0x{snapshot} of the snapshot, which was durable");
-        let damage = Damage { offset: scan.end, what, before: Some(last), after: None };
+        let damage = Damage { offset: scan.end, what, before: scan.last_zxid, after: None };
         Err(stopped(file, ScanStop::Damage(damage)))
     }
 

@@ -147,6 +147,26 @@ fn a_log_that_ends_torn_before_the_snapshot_is_damaged() {
     dirs.expect_damage();
 }
 
+/// Nor is it the last write that was torn if a snapshot holds a part of it.
+#[test]
+fn a_group_commit_that_a_snapshot_knows_is_damaged_and_not_torn() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        write_all(writer, 1..=6);
+        writer.ask_roll();
+        writer.submit(batch(7..=9));
+        writer.write_sync().unwrap();
+    });
+    dirs.damage("wal.7");
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=6).collect::<Vec<_>>());
+    dirs.put("snapshot.8", &snapshot_bytes(2));
+    dirs.expect_damage();
+    // It may be torn where the snapshot is Apache's, which went on from the same transaction.
+    dirs.put("log.7", &apache_log(7..=9));
+    assert_eq!(dirs.recover().unwrap().1.txns, [9]);
+}
+
 /// A killed Apache leaves what is in the page cache only. Our log begins behind it, so it must not
 /// vanish when the power fails.
 #[test]
