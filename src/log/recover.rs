@@ -78,7 +78,11 @@ pub struct LogRepair {
     /// The last segment and where its last whole group commit ends; what follows is zeros or a
     /// torn, never acknowledged write.
     pub cut: Option<(PathBuf, u64)>,
-    /// Segments without a whole group commit.
+    /// The last segment if there is no whole group commit in it and the next transaction gives its
+    /// segment the same name. Until then it stays, cut to its header: the name says that all of the
+    /// segment before is whole, and that nothing of it is behind a snapshot that ends there.
+    pub unused: Option<PathBuf>,
+    /// Other segments without a whole group commit.
     pub remove: Vec<PathBuf>,
     /// Segments in use whose name did not become durable, with the name they get.
     pub rename: Vec<(PathBuf, PathBuf)>,
@@ -359,7 +363,8 @@ fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile
         };
         logs.push(LogFile { source, first, path, spare });
     }
-    logs.sort_by(|a, b| a.first.cmp(&b.first).then_with(|| a.path.cmp(&b.path)));
+    // A segment that lost its name got it from one that has nothing in it, if there is one.
+    logs.sort_by(|a, b| (a.first, a.spare, &a.path).cmp(&(b.first, b.spare, &b.path)));
     Ok(logs)
 }
 
@@ -497,11 +502,12 @@ impl<F: DataFiles> Replay<'_, F> {
         if file.first == Zxid(1) {
             return Ok(Some(1));
         }
-        let Some(previous) = before.last().filter(|file| file.source == Source::Native) else {
+        let previous = before.iter().rev().find(|previous| previous.first != file.first);
+        let Some(previous) = previous.filter(|previous| previous.source == Source::Native) else {
             return Ok(None);
         };
         let scan = self.scan_again(previous)?;
-        let scan = scan.filter(|scan| scan.last_zxid == Some(Zxid(file.first.0 - 1)));
+        let scan = scan.filter(|scan| scan.last_zxid == Some(Zxid(file.first.0.saturating_sub(1))));
         Ok(scan.and_then(|scan| group_behind(&scan)))
     }
 
@@ -552,7 +558,11 @@ impl<F: DataFiles> Replay<'_, F> {
                 scan.end
             ));
         }
-        if scan.records == 0 {
+        let next = self.applied.map(|applied| Zxid(applied.0.saturating_add(1)));
+        let is_unused = scan.records == 0 && !expect.followed && next == Some(file.first);
+        if is_unused {
+            self.repair.unused = Some(file.path.clone());
+        } else if scan.records == 0 {
             self.repair.remove.push(file.path.clone());
         } else if file.spare {
             let name = file.path.with_file_name(format!("wal.{}", file.first));
@@ -560,7 +570,7 @@ impl<F: DataFiles> Replay<'_, F> {
         }
         // Also where nothing is to be cut: what a killed process wrote and did not sync has been
         // replayed here, so it must be durable before a client sees it.
-        if !expect.followed && scan.records > 0 {
+        if !expect.followed && (scan.records > 0 || is_unused) {
             self.repair.cut = Some((file.path.clone(), scan.end));
         }
         Ok(group_behind(&scan))

@@ -66,8 +66,6 @@ fn only_a_start_that_succeeds_removes_unfinished_files() {
     assert!(dirs.names("spare.").iter().all(|name| !name.ends_with(".tmp")));
 }
 
-/// The number that follows a damaged segment is only known to be higher. Put back good, with the
-/// snapshot that hid the damage broken, nothing is missing.
 /// Leaves `wal.1` with two group commits, the second of transaction 6, and `wal.7` up to `last`.
 fn two_segments(dirs: &Dirs, last: i64) {
     dirs.put("snapshot.0", &snapshot_bytes(1));
@@ -80,6 +78,8 @@ fn two_segments(dirs: &Dirs, last: i64) {
     });
 }
 
+/// The number that follows a damaged segment is only known to be higher. Put back good, with the
+/// snapshot that hid the damage broken, nothing is missing.
 #[test]
 fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     let dirs = Dirs::new();
@@ -102,6 +102,64 @@ fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     dirs.put("wal.1", &whole);
     dirs.damage("wal.7");
     dirs.expect_damage();
+}
+
+/// Leaves a snapshot at 6 and `wal.7` with a torn first write only.
+fn torn_first_write(dirs: &Dirs) {
+    two_segments(dirs, 7);
+    dirs.put("snapshot.6", &snapshot_bytes(2));
+    let mut torn = fs::read(dirs.version_2().join("wal.7")).unwrap();
+    torn[4096 + 30..].fill(0);
+    dirs.put("wal.7", &torn);
+}
+
+/// That `wal.1` holds nothing behind the snapshot is known from the name of the segment behind it,
+/// even if there is nothing in that one.
+#[test]
+fn a_segment_that_is_not_needed_is_not_needed_at_the_next_start() {
+    let dirs = Dirs::new();
+    torn_first_write(&dirs);
+    dirs.damage("wal.1");
+    for _ in 0..3 {
+        assert_eq!(dirs.run(|_, _, _| {}).snapshot, Some(Zxid(6)));
+    }
+    dirs.run(|writer, _, _| write_all(writer, 7..=8));
+    assert_eq!(dirs.recover().unwrap().1.txns, [7, 8]);
+    assert_eq!(dirs.names("wal."), ["wal.1", "wal.7"]);
+}
+
+/// Nor can the last write before a segment that has a name be torn.
+#[test]
+fn damage_before_a_segment_without_a_write_stays_damage() {
+    let dirs = Dirs::new();
+    torn_first_write(&dirs);
+    fs::remove_file(dirs.version_2().join("snapshot.6")).unwrap();
+    dirs.run(|_, _, _| {});
+    let mut last = fs::read(dirs.version_2().join("wal.1")).unwrap();
+    last[4096 + 5 * record_size(entry(6, 6).len()) + 20] ^= 1;
+    dirs.put("wal.1", &last);
+    dirs.expect_damage();
+}
+
+/// The segment that takes the name of one without a write gets it from a rename, which a crash may
+/// undo while what was written stays.
+#[test]
+fn a_segment_without_a_write_gives_its_name_to_the_next() {
+    let dirs = Dirs::new();
+    torn_first_write(&dirs);
+    dirs.run(|_, _, _| {});
+    let v2 = dirs.version_2();
+    let empty = fs::read(v2.join("wal.7")).unwrap();
+    dirs.run(|writer, _, _| write_all(writer, 7..=9));
+    let mut torn = fs::read(v2.join("wal.7")).unwrap();
+    torn[4096 + 5 * record_size(entry(9, 9).len()) / 2..].fill(0);
+    fs::remove_file(v2.join("wal.7")).unwrap();
+    dirs.put("spare.0123", &torn);
+    dirs.put("wal.7", &empty);
+    assert_eq!(dirs.run(|writer, _, _| write_all(writer, 9..=10)).txns, [7, 8]);
+    assert_eq!(dirs.names("wal."), ["wal.1", "wal.7", "wal.9"]);
+    dirs.put("snapshot.6", b"broken");
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=10).collect::<Vec<_>>());
 }
 
 /// The same transactions in other group commits are another history, though their numbers may fit.
