@@ -133,11 +133,20 @@ fn ensure(dir: &Path, autocreate: bool) -> Result<(), DirError> {
     if !autocreate {
         return Err(DirError::Missing { path: dir.to_owned() });
     }
+    // Each level's name must be durable: a lost dataDir takes along what was synced in it.
+    let missing = missing_levels(dir);
     fs::create_dir_all(dir).map_err(io_error(dir, "create"))?;
-    if let Some(parent) = dir.parent() {
+    for parent in missing.iter().filter_map(|level| level.parent()) {
+        // A relative path begins in the directory that the process is in.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         sync_dir(parent).map_err(io_error(parent, "sync"))?;
     }
     Ok(())
+}
+
+/// The directory and those above it that are not there, from below.
+fn missing_levels(dir: &Path) -> Vec<&Path> {
+    dir.ancestors().take_while(|level| !level.as_os_str().is_empty() && !level.exists()).collect()
 }
 
 fn same_dir(a: &Path, b: &Path) -> Result<bool, DirError> {
@@ -184,9 +193,26 @@ fn lock(dir: &Path) -> Result<File, DirError> {
     };
     // The id is a courtesy for the next one's message. A full disk must not keep a server down.
     if let Err(e) = write()
-        && e.kind() != io::ErrorKind::StorageFull
+        && !matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
     {
         return Err(io_error(&path, "write")(e));
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_level_that_is_made_is_known() {
+        let root = tempfile::tempdir().unwrap();
+        let (a, b) = (root.path().join("a"), root.path().join("a/b"));
+        let dir = b.join(VERSION_DIR);
+        assert_eq!(missing_levels(&dir), [&*dir, &*b, &*a]);
+        ensure(&dir, true).unwrap();
+        assert!(dir.is_dir() && missing_levels(&dir).is_empty());
+        let relative = Path::new("no such/directory");
+        assert_eq!(missing_levels(relative), [relative, Path::new("no such")]);
+    }
 }

@@ -64,7 +64,9 @@ impl fmt::Display for DirError {
                     io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                         write!(f, "; the server's user must be able to write there")
                     }
-                    io::ErrorKind::StorageFull => write!(f, "; free some space and start again"),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                        write!(f, "; free some space and start again")
+                    }
                     _ => Ok(()),
                 }
             }

@@ -70,6 +70,8 @@ pub trait LogFiles: DataFiles {
     fn write_back(&self, file: &Self::File, offset: u64, len: u64, wait: bool);
     /// Makes content and size durable.
     fn sync(&self, file: &Self::File) -> io::Result<()>;
+    /// The same for a file that is not open, and that may be read only.
+    fn sync_path(&self, path: &Path) -> io::Result<()>;
 
     /// Gives a file another name; one that had it is gone.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -152,6 +154,10 @@ impl LogFiles for DataDir {
 
     fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_all()
+    }
+
+    fn sync_path(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

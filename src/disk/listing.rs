@@ -94,9 +94,9 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> (PathBuf, io::Error) {
     move |error| (path.to_owned(), error)
 }
 
-/// Makes the directories fit for going on, durably: the log as recovery said, and without what an
-/// earlier run has left unfinished. Not before recovery has succeeded: a start that is refused
-/// changes nothing.
+/// Makes the directories fit for going on, durably: the log as recovery said, all that it read, and
+/// without what an earlier run has left unfinished. Not before recovery has succeeded: a start that
+/// is refused changes nothing.
 pub(super) fn repair<F: LogFiles>(
     repair: &LogRepair,
     files: &F,
@@ -115,6 +115,12 @@ pub(super) fn repair<F: LogFiles>(
         files.set_len(&file, *end).map_err(at(path))?;
         files.sync(&file).map_err(at(path))?;
     }
-    let dir = files.log_dir();
-    files.sync_dir(dir).map_err(at(dir))
+    for path in &repair.sync {
+        files.sync_path(path).map_err(at(path))?;
+    }
+    let (snap_dir, log_dir) = (files.snap_dir(), files.log_dir());
+    if snap_dir != log_dir {
+        files.sync_dir(snap_dir).map_err(at(snap_dir))?;
+    }
+    files.sync_dir(log_dir).map_err(at(log_dir))
 }

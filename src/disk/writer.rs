@@ -78,6 +78,8 @@ pub struct LogWriter<F: LogFiles = DataDir> {
     current: Option<Current<F>>,
     staging: Option<F::Buffer>,
     in_flight: bool,
+    /// A segment without a record, which the next one takes the place of.
+    unused: Option<PathBuf>,
     durable: Zxid,
     urgent: Sender<Urgent>,
     spares: Receiver<Spare<F>>,
@@ -115,6 +117,7 @@ impl<F: LogFiles> LogWriter<F> {
             current: None,
             staging: Some(staging),
             in_flight: false,
+            unused: recovered.repair.unused.clone(),
             durable: recovered.last_zxid,
             urgent,
             spares,
@@ -245,7 +248,8 @@ impl<F: LogFiles> LogWriter<F> {
                 .map_err(|e| self.fatal("extend", e))?,
         };
         let path = self.files.log_dir().join(format!("wal.{first_zxid}"));
-        if self.files.exists(&path) {
+        let is_unused = self.unused.take().is_some_and(|unused| unused == path);
+        if !is_unused && self.files.exists(&path) {
             let exists = io::Error::new(
                 io::ErrorKind::AlreadyExists,
                 format!("{} is there already and may hold transactions", path.display()),

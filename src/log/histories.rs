@@ -143,25 +143,28 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Those of our newest segment that begins at or below a snapshot.
+    /// Those of our newest segment that begins at or below a snapshot and holds something.
     pub(super) fn below(
         dir: &impl DataFiles,
         logs: &[LogFile],
         snapshot: Zxid,
     ) -> Result<Times, RecoverError> {
         let is_below = |file: &&LogFile| file.source == Source::Native && file.first <= snapshot;
-        let Some(file) = logs.iter().rev().find(is_below) else {
-            return Ok(Times { path: PathBuf::new(), times: Vec::new() });
-        };
         let mut times = Vec::new();
-        // What is damaged says nothing; whether that matters is decided by whoever needs it.
-        let _ = scan_segment(&read(dir, &file.path)?, Expect::default(), &mut |at, entry| {
-            if let Ok(header) = TxnHeader::decode_from(&mut Reader::new(entry)) {
-                times.push((at.zxid, header.time_ms));
+        for file in logs.iter().rev().filter(is_below) {
+            // What is damaged says nothing; whether that matters is decided by whoever needs it.
+            let _ = scan_segment(&read(dir, &file.path)?, Expect::default(), &mut |at, entry| {
+                if let Ok(header) = TxnHeader::decode_from(&mut Reader::new(entry)) {
+                    times.push((at.zxid, header.time_ms));
+                }
+                Ok::<(), ()>(())
+            });
+            // There may be nothing but a name.
+            if !times.is_empty() {
+                return Ok(Times { path: file.path.clone(), times });
             }
-            Ok::<(), ()>(())
-        });
-        Ok(Times { path: file.path.clone(), times })
+        }
+        Ok(Times { path: PathBuf::new(), times })
     }
 
     fn differs(&self, zxid: Zxid, time_ms: i64) -> bool {

@@ -78,12 +78,19 @@ pub struct LogRepair {
     /// The last segment and where its last whole group commit ends; what follows is zeros or a
     /// torn, never acknowledged write.
     pub cut: Option<(PathBuf, u64)>,
-    /// Segments without a whole group commit.
+    /// The last segment if there is no whole group commit in it and the next transaction gives its
+    /// segment the same name. Until then it stays, cut to its header: the name says that all of the
+    /// segment before is whole, and that nothing of it is behind a snapshot that ends there.
+    pub unused: Option<PathBuf>,
+    /// Other segments without a whole group commit.
     pub remove: Vec<PathBuf>,
     /// Segments in use whose name did not become durable, with the name they get.
     pub rename: Vec<(PathBuf, PathBuf)>,
     /// Unused spare segments.
     pub spares: Vec<PathBuf>,
+    /// What was read and perhaps never synced: the snapshot, and Apache's logs. A server that was
+    /// killed leaves what only the page cache holds, and our log begins behind it.
+    pub sync: Vec<PathBuf>,
 }
 
 /// A completed recovery.
@@ -130,6 +137,10 @@ pub fn recover(
     check_one_history(dir, &logs)?;
     let snaps = find_snapshots(dir)?;
     let (loaded, bad) = load_newest(dir, (&snaps, &logs), target, &mut notes)?;
+    let is_loaded = |(zxid, path): &&(Zxid, PathBuf)| {
+        Some(*zxid) == loaded && bad.iter().all(|(_, bad, _)| bad != path)
+    };
+    repair.sync.extend(snaps.iter().find(is_loaded).map(|(_, path)| path.clone()));
     let empty = match loaded {
         Some(_) => {
             take_initialize(dir)?;
@@ -352,7 +363,8 @@ fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile
         };
         logs.push(LogFile { source, first, path, spare });
     }
-    logs.sort_by(|a, b| a.first.cmp(&b.first).then_with(|| a.path.cmp(&b.path)));
+    // A segment that lost its name got it from one that has nothing in it, if there is one.
+    logs.sort_by(|a, b| (a.first, a.spare, &a.path).cmp(&(b.first, b.spare, &b.path)));
     Ok(logs)
 }
 
@@ -404,6 +416,7 @@ impl<F: DataFiles> Replay<'_, F> {
             match file.source {
                 Source::Apache => {
                     group = None;
+                    self.repair.sync.push(file.path.clone());
                     self.apache(file, last_apache == Some(index))?;
                 }
                 Source::Native => {
@@ -489,11 +502,12 @@ impl<F: DataFiles> Replay<'_, F> {
         if file.first == Zxid(1) {
             return Ok(Some(1));
         }
-        let Some(previous) = before.last().filter(|file| file.source == Source::Native) else {
+        let previous = before.iter().rev().find(|previous| previous.first != file.first);
+        let Some(previous) = previous.filter(|previous| previous.source == Source::Native) else {
             return Ok(None);
         };
         let scan = self.scan_again(previous)?;
-        let scan = scan.filter(|scan| scan.last_zxid == Some(Zxid(file.first.0 - 1)));
+        let scan = scan.filter(|scan| scan.last_zxid == Some(Zxid(file.first.0.saturating_sub(1))));
         Ok(scan.and_then(|scan| group_behind(&scan)))
     }
 
@@ -528,7 +542,7 @@ impl<F: DataFiles> Replay<'_, F> {
             scan = self.scan(file, &map, expect)?;
         }
         if scan.tail == Tail::Torn {
-            self.check_torn(file, &scan)?;
+            self.check_torn(file, &scan, before)?;
         }
         let (len, made) = (map.len() as u64, SegmentHeader::decode(&map).map_or(0, |h| h.size));
         let path = file.path.display();
@@ -544,7 +558,11 @@ impl<F: DataFiles> Replay<'_, F> {
                 scan.end
             ));
         }
-        if scan.records == 0 {
+        let next = self.applied.map(|applied| Zxid(applied.0.saturating_add(1)));
+        let is_unused = scan.records == 0 && !expect.followed && next == Some(file.first);
+        if is_unused {
+            self.repair.unused = Some(file.path.clone());
+        } else if scan.records == 0 {
             self.repair.remove.push(file.path.clone());
         } else if file.spare {
             let name = file.path.with_file_name(format!("wal.{}", file.first));
@@ -552,7 +570,7 @@ impl<F: DataFiles> Replay<'_, F> {
         }
         // Also where nothing is to be cut: what a killed process wrote and did not sync has been
         // replayed here, so it must be durable before a client sees it.
-        if !expect.followed && scan.records > 0 {
+        if !expect.followed && (scan.records > 0 || is_unused) {
             self.repair.cut = Some((file.path.clone(), scan.end));
         }
         Ok(group_behind(&scan))
@@ -560,14 +578,24 @@ impl<F: DataFiles> Replay<'_, F> {
 
     /// Refuses what looks like a torn write and cannot be one: a snapshot holds nothing that was
     /// not durable before.
-    fn check_torn(&self, file: &LogFile, scan: &SegmentScan) -> Result<(), RecoverError> {
-        let Some(last) = scan.last_zxid else { return Ok(()) };
+    fn check_torn(
+        &self,
+        file: &LogFile,
+        scan: &SegmentScan,
+        before: &[LogFile],
+    ) -> Result<(), RecoverError> {
+        // Where Apache went on from the same transaction, what the snapshot holds is in its log.
+        let is_continued = before.last().is_some_and(|previous| previous.first == file.first);
+        if scan.records == 0 && is_continued {
+            return Ok(());
+        }
+        let last = scan.last_zxid.unwrap_or(Zxid(file.first.0.saturating_sub(1)));
         let Some(snapshot) = self.snapshot.filter(|snapshot| *snapshot > last) else {
             return Ok(());
         };
         let what =
             format!("it ends before transaction 0x{snapshot} of the snapshot, which was durable");
-        let damage = Damage { offset: scan.end, what, before: Some(last), after: None };
+        let damage = Damage { offset: scan.end, what, before: scan.last_zxid, after: None };
         Err(stopped(file, ScanStop::Damage(damage)))
     }
 

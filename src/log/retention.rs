@@ -70,8 +70,10 @@ pub fn plan_purge(
     let last_native = logs.iter().rposition(|(_, native, _)| *native);
     for (index, (_, native, path)) in logs.iter().enumerate() {
         let Some(from) = (if *native { segments_from } else { oldest_kept }) else { continue };
-        // The newest file that starts at or before `from` may hold the transaction after it.
-        let needed = logs.iter().rposition(|(first, _, _)| *first <= from).unwrap_or(0);
+        // The newest file that starts at or before `from` may hold the transaction after it, and so
+        // may each copy of it (log.5.bak): any of them may be the incomplete one.
+        let newest = logs.iter().rev().find(|(first, _, _)| *first <= from);
+        let needed = newest.map_or(0, |(newest, _, _)| logs.partition_point(|l| l.0 < *newest));
         if index >= needed || (*native && last_native == Some(index)) {
             continue;
         }
@@ -82,4 +84,23 @@ pub fn plan_purge(
         }
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A copy may have ended early, so it does not make what it was copied from superfluous.
+    #[test]
+    fn a_log_stays_as_long_as_its_copies() {
+        let files = |names: &[&str]| {
+            names.iter().map(|name| (FileName::parse(name), PathBuf::from(name))).collect()
+        };
+        let snaps = files(&["snapshot.8"]);
+        let logs = files(&["log.1", "log.1.bak", "log.5", "log.5.bak", "wal.b"]);
+        let policy = PurgePolicy { snapshots: Some(3), segments_back_to: 3 };
+        let plan = plan_purge(policy, snaps, logs, &|_| true);
+        assert_eq!(plan.remove, [PathBuf::from("log.1"), PathBuf::from("log.1.bak")]);
+        assert_eq!(plan.segments, Vec::<PathBuf>::new());
+    }
 }

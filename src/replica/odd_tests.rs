@@ -6,11 +6,11 @@ use std::net::SocketAddr;
 
 use super::{CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restored};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
+use crate::base::{ConnId, Instant, Now, SessionId};
 use crate::pipeline::{OWNER_CONTAINER, PrepareOptions};
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
-    ConnectRequest, begin_frame, end_frame, put_bool, put_buffer, put_i32, put_i64, put_multi_end,
+    begin_frame, connect_frame, end_frame, put_bool, put_buffer, put_i32, put_i64, put_multi_end,
 };
 
 const CONN: ConnId = ConnId(1 << 32);
@@ -115,18 +115,7 @@ impl Scene {
         let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
         let mut scene = Scene { replica, now, fx: Effects::default(), xid: 0 };
         scene.handle(Input::Opened { conn: CONN, peer: SocketAddr::from(([127, 0, 0, 1], 1)) });
-        let mut frame = Vec::new();
-        let start = begin_frame(&mut frame);
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: Zxid(0),
-            timeout_ms: 10_000,
-            session: SessionId(0),
-            password: &[0; 16],
-            read_only: Some(false),
-        }
-        .encode_into(&mut frame);
-        end_frame(&mut frame, start);
+        let frame = connect_frame(SessionId(0), 10_000);
         scene.handle(Input::Frames { conn: CONN, bytes: &frame });
         scene.fx.clear();
         scene

@@ -64,10 +64,12 @@ fn path_of(frame: &[u8]) -> Option<&[u8]> {
     body.get(..u32::from_be_bytes(*len) as usize)
 }
 
-/// Whether there is but one frame.
-fn is_alone(frames: &[u8]) -> bool {
-    let split = frames.split_first_chunk::<4>();
-    split.is_some_and(|(len, rest)| rest.len() <= u32::from_be_bytes(*len) as usize)
+/// The first of a run of frames, without its length, and those behind it; `None` if there is no
+/// whole one.
+#[inline(always)]
+fn split_frame(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = frames.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
 }
 
 impl Replica {
@@ -75,16 +77,12 @@ impl Replica {
         self.stats.bytes_received += bytes.len() as u64;
         let mut rest = bytes;
         // What a lone request needs is waited for anyhow.
-        let mut ahead = if is_alone(bytes) { &[] } else { bytes };
+        let is_alone = split_frame(bytes).is_some_and(|(_, others)| others.is_empty());
+        let mut ahead = if is_alone { &[] } else { bytes };
         let mut until_next = 0;
         self.ahead.clear();
         self.look_ahead_in(&mut ahead);
-        while let Some((len, tail)) = rest.split_first_chunk::<4>() {
-            let len = u32::from_be_bytes(*len) as usize;
-            let Some((frame, tail)) = tail.split_at_checked(len) else {
-                // The front hands over whole frames only.
-                return self.close(conn, CloseHow::Now, fx);
-            };
+        while let Some((frame, tail)) = split_frame(rest) {
             if until_next == 0 {
                 self.look_ahead_in(&mut ahead);
                 until_next = AHEAD;
@@ -111,6 +109,10 @@ impl Replica {
                 self.flush(fx);
             }
         }
+        if !rest.is_empty() {
+            // The front hands over whole frames only.
+            return self.close(conn, CloseHow::Now, fx);
+        }
         self.apply_pressure(conn, fx);
     }
 
@@ -120,9 +122,7 @@ impl Replica {
         self.tree.prefetch_data(self.ahead.drain(..));
         self.ahead_hashes.clear();
         for _ in 0..AHEAD {
-            let Some((len, tail)) = frames.split_first_chunk::<4>() else { break };
-            let len = u32::from_be_bytes(*len) as usize;
-            let Some((frame, tail)) = tail.split_at_checked(len) else { break };
+            let Some((frame, tail)) = split_frame(frames) else { break };
             *frames = tail;
             if let Some(path) = path_of(frame) {
                 self.ahead_hashes.push(self.tree.hasher().path_bytes(path));

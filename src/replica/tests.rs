@@ -10,11 +10,10 @@ use std::time::Duration;
 use super::{CloseHow, Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restored};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
-use crate::pipeline::PrepareOptions;
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
-    ACL_OPEN_BYTES, ConnectRequest, OpCode, XID_PING, begin_frame, end_frame, put_bool, put_buffer,
-    put_i32, put_str, session_password,
+    ACL_OPEN_BYTES, OpCode, XID_PING, begin_frame, connect_frame, end_frame, put_bool, put_buffer,
+    put_i32, put_str,
 };
 
 const TIMEOUT_MS: i32 = 10_000;
@@ -44,20 +43,12 @@ impl Scene {
             tick_ms: 1000,
             min_session_timeout_ms: 1000,
             max_session_timeout_ms: 60_000,
-            prepare: PrepareOptions::default(),
-            reconfig_enabled: false,
             outstanding_limit,
-            snap_count: 100_000,
             snap_size_bytes: 0,
             snap_log_ratio: 0,
-            snap_log_least: 0,
-            container_check_ms: 60_000,
-            container_per_minute: 10_000,
-            container_never_used_ms: 0,
             digest: false,
-            snapshot_zxid: true,
             limits,
-            seed: 1,
+            ..ReplicaOptions::default()
         };
         let tree = Tree::new(TreeOptions {
             extended_types: false,
@@ -110,18 +101,7 @@ impl Scene {
         let conn = ConnId::new(slot, 1);
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         self.handle(Input::Opened { conn, peer });
-        let mut frame = Vec::new();
-        let start = begin_frame(&mut frame);
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: Zxid(0),
-            timeout_ms: TIMEOUT_MS,
-            session,
-            password: &session_password(session),
-            read_only: Some(false),
-        }
-        .encode_into(&mut frame);
-        end_frame(&mut frame, start);
+        let frame = connect_frame(session, TIMEOUT_MS);
         self.handle(Input::Frames { conn, bytes: &frame });
         conn
     }

@@ -3,7 +3,8 @@
 //!
 //! Pessimistic on purpose: at a crash every 512-byte sector written since the last sync is old,
 //! new or torn independently, every file's name is any of those it had since the last directory
-//! sync, and a length that was not synced is anything between the two. What was synced stays.
+//! sync, and a length that was not synced is anything between the two. What was synced stays, and a
+//! file loses its name to another only together with that one's getting it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -39,7 +40,17 @@ struct SimFile {
     durable: Vec<u8>,
     dirty: BTreeSet<usize>,
     /// The durable name, then every later one.
-    names: Vec<Option<String>>,
+    names: Vec<Naming>,
+}
+
+/// What became of a file's name.
+#[derive(Clone, Debug)]
+enum Naming {
+    None,
+    /// Given at this time.
+    Given(String, u64),
+    /// Lost to a file that got it at this time.
+    Taken(usize, u64),
 }
 
 /// One directory on one device.
@@ -58,6 +69,8 @@ pub struct SimDisk {
     /// The power has failed: nothing happens any more.
     off: bool,
     salts: Rng,
+    /// Counts the names that were given.
+    time: u64,
 }
 
 fn sector_of(image: &[u8], index: usize) -> [u8; SECTOR] {
@@ -86,6 +99,7 @@ impl SimDisk {
             has_failed: false,
             off: false,
             salts: Rng::new(seed),
+            time: 0,
         }
     }
 
@@ -131,13 +145,18 @@ impl SimDisk {
         if self.full {
             return Err(self.refuse(DiskError::Full));
         }
-        let names = vec![None, Some(name.to_owned())];
-        self.files.push(SimFile { names, ..SimFile::default() });
+        self.files.push(SimFile { names: vec![Naming::None], ..SimFile::default() });
         let id = self.files.len() - 1;
-        if let Some(old) = self.current.insert(name.to_owned(), id) {
-            self.files[old].names.push(None);
-        }
+        self.give(name, id);
         Ok(FileId(id))
+    }
+
+    fn give(&mut self, name: &str, id: usize) {
+        self.time += 1;
+        self.files[id].names.push(Naming::Given(name.to_owned(), self.time));
+        if let Some(old) = self.current.insert(name.to_owned(), id) {
+            self.files[old].names.push(Naming::Taken(id, self.time));
+        }
     }
 
     /// Writes into the volatile image; what was there stays possible until a sync.
@@ -251,10 +270,7 @@ impl SimDisk {
     pub fn rename(&mut self, from: &str, to: &str) -> Result<(), DiskError> {
         self.step()?;
         let id = self.current.remove(from).ok_or(DiskError::Missing)?;
-        self.files[id].names.push(Some(to.to_owned()));
-        if let Some(old) = self.current.insert(to.to_owned(), id) {
-            self.files[old].names.push(None);
-        }
+        self.give(to, id);
         Ok(())
     }
 
@@ -262,7 +278,7 @@ impl SimDisk {
     pub fn remove(&mut self, name: &str) -> Result<(), DiskError> {
         self.step()?;
         let id = self.current.remove(name).ok_or(DiskError::Missing)?;
-        self.files[id].names.push(None);
+        self.files[id].names.push(Naming::None);
         Ok(())
     }
 
@@ -271,8 +287,8 @@ impl SimDisk {
         self.step()?;
         for file in &mut self.files {
             if let Some(last) = file.names.pop() {
-                file.names.clear();
-                file.names.push(last);
+                let is_lost = matches!(last, Naming::Taken(..));
+                file.names = vec![if is_lost { Naming::None } else { last }];
             }
         }
         Ok(())
@@ -293,27 +309,41 @@ impl SimDisk {
         // In 100: how many unsynced sectors survive this time, and how many of those are torn.
         let keep = [0, 100, 50, 90, 10][rng.below(5) as usize];
         let torn = [0, 0, 20][rng.below(3) as usize];
-        for (id, file) in self.files.iter_mut().enumerate() {
+        for file in &mut self.files {
             file.settle(rng, keep, torn);
             let pick = rng.below(file.names.len() as u64) as usize;
-            let name = file.names.swap_remove(pick);
-            file.names.clear();
-            file.names.push(name.clone());
-            if let Some(name) = name {
-                // Two files claim it: the older one has been replaced.
-                self.current.insert(name, id);
+            file.names.truncate(pick + 1);
+        }
+        while let Some(id) = self.files.iter().position(|file| file.is_taken_in_vain(&self.files)) {
+            self.files[id].names.pop();
+        }
+        let mut given: Vec<(u64, usize, String)> = Vec::new();
+        for (id, file) in self.files.iter().enumerate() {
+            if let Some(Naming::Given(name, time)) = file.names.last() {
+                given.push((*time, id, name.clone()));
             }
         }
+        given.sort();
+        // Two files claim a name: the one that got it first has been replaced.
+        self.current = given.into_iter().map(|(_, id, name)| (name, id)).collect();
         let alive: BTreeSet<usize> = self.current.values().copied().collect();
         for (id, file) in self.files.iter_mut().enumerate() {
-            if !alive.contains(&id) {
-                *file = SimFile { names: vec![None], ..SimFile::default() };
+            match file.names.pop() {
+                Some(name) if alive.contains(&id) => file.names = vec![name],
+                _ => *file = SimFile { names: vec![Naming::None], ..SimFile::default() },
             }
         }
     }
 }
 
 impl SimFile {
+    /// Whether it lost its name to a file that has not got it.
+    fn is_taken_in_vain(&self, files: &[SimFile]) -> bool {
+        let Some(Naming::Taken(by, time)) = self.names.last() else { return false };
+        let has = |name: &Naming| matches!(name, Naming::Given(_, given) if given == time);
+        !files[*by].names.iter().any(has)
+    }
+
     fn settle(&mut self, rng: &mut Rng, keep: u64, torn: u64) {
         let (old, new) = (self.durable.len(), self.volatile.len());
         let (least, range) = (old.min(new), old.abs_diff(new) as u64);
@@ -369,6 +399,27 @@ mod tests {
             }
         }
         assert!(lost > 20 && kept > 20 && torn > 2, "{lost} {kept} {torn}");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_over_is_never_gone() {
+        let mut seen = BTreeSet::new();
+        for seed in 0..100 {
+            let mut disk = SimDisk::new(0);
+            let new = disk.create("b").unwrap();
+            let old = disk.create("a").unwrap();
+            disk.append(old, b"old").unwrap();
+            disk.append(new, b"new").unwrap();
+            disk.sync(old).unwrap();
+            disk.sync(new).unwrap();
+            disk.sync_dir().unwrap();
+            disk.rename("b", "a").unwrap();
+            disk.crash(&mut Rng::new(seed));
+            let of = |name| disk.find(name).map(|file| disk.content(file).to_vec());
+            seen.insert((of("a"), of("b")));
+        }
+        let (old, new) = (Some(b"old".to_vec()), Some(b"new".to_vec()));
+        assert_eq!(seen.into_iter().collect::<Vec<_>>(), [(new.clone(), None), (old, new)]);
     }
 
     #[test]

@@ -150,6 +150,10 @@ impl LogFiles for SimFiles {
         }
     }
 
+    fn sync_path(&self, path: &Path) -> io::Result<()> {
+        self.sync(&self.find(path)?)
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         Ok(self.disk().rename(name_of(from), name_of(to))?)
     }

@@ -206,16 +206,10 @@ fn replica_options(swarm: &Swarm, seed: u64) -> ReplicaOptions {
             enforce_quota: false,
             close_session_paths: true,
         },
-        reconfig_enabled: false,
         outstanding_limit: swarm.outstanding,
         snap_count: swarm.snap_count,
         snap_size_bytes: 0,
         snap_log_ratio: 0,
-        snap_log_least: 0,
-        container_check_ms: 60_000,
-        container_per_minute: 10_000,
-        container_never_used_ms: 0,
-        digest: true,
         seed,
         ..ReplicaOptions::default()
     }

@@ -1,10 +1,11 @@
 //! Bit rot: one bit of what was synced changes while the server is down.
 //!
 //! The server must refuse to start, or start with everything (from an older snapshot and more of
-//! the log, say). Nothing may be lost in silence. Left alone are the last whole group commit,
-//! where damage cannot be told from a torn write by anybody, the last two where no earlier segment
-//! tells how many there were, and a segment whose name was lost in a crash, which has only its own
-//! records to say that it is in use.
+//! the log, say). Nothing may be lost in silence. What did not keep it from starting may stay as it
+//! is, through any number of starts. Left alone are the last whole group commit, where damage
+//! cannot be told from a torn write by anybody, the last two where no earlier segment tells how
+//! many there were (it is gone or damaged), and a segment whose name was lost in a crash, which has
+//! only its own records to say that it is in use.
 
 use crate::base::{Rng, Zxid};
 use crate::log::{BLOCK, Expect, FileName, RecoverOptions, recover, scan_segment};
@@ -15,9 +16,10 @@ use super::disk::{FileId, SimDisk, name_of};
 use super::files::SimFiles;
 
 /// A bit that was flipped.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rot {
     file: FileId,
+    name: String,
     offset: usize,
     mask: u8,
     /// Where the log ends without it.
@@ -51,6 +53,9 @@ impl Rot {
         if targets.is_empty() {
             return None;
         }
+        if rng.chance(1, 2) {
+            prefer_superfluous(&mut targets, sound.snapshot_zxid.unwrap_or(Zxid::ZERO));
+        }
         let (file, name, end) = targets.swap_remove(rng.below(targets.len() as u64) as usize);
         // The unused rest of a header block says nothing.
         let used = if end > BLOCK && name.starts_with("wal.") { 40 + end - BLOCK } else { end };
@@ -59,12 +64,38 @@ impl Rot {
         let (mask, last) = (1 << rng.below(8), sound.last_zxid.0);
         disk.flip(file, offset, mask);
         let text = format!("bit rot in {name} at {offset}, log ends at 0x{last:x}");
-        Some((Rot { file, offset, mask, last }, text))
+        Some((Rot { file, name, offset, mask, last }, text))
     }
 
-    /// The operator put a good copy in place.
+    /// The operator put a good copy in place, if the file is still there.
     pub fn undo(self, files: &SimFiles) {
-        files.disk().flip(self.file, self.offset, self.mask);
+        let mut disk = files.disk();
+        if disk.find(&self.name) == Some(self.file) {
+            disk.flip(self.file, self.offset, self.mask);
+        }
+    }
+
+    /// Whether what is damaged plays no part in a start from the snapshot at `loaded`.
+    pub fn is_idle(&self, loaded: Option<Zxid>) -> bool {
+        match FileName::parse(&self.name) {
+            FileName::Snapshot(zxid) => Some(zxid) < loaded,
+            _ => true,
+        }
+    }
+}
+
+/// Keeps the last segment that a start from the snapshot does not look at, if there is one.
+fn prefer_superfluous(targets: &mut Vec<(FileId, String, usize)>, snapshot: Zxid) {
+    let first_of = |name: &str| match FileName::parse(name) {
+        FileName::Segment(first) => Some(first),
+        _ => None,
+    };
+    let needed = targets.iter().filter_map(|(_, name, _)| first_of(name));
+    let needed = needed.filter(|first| first.0 <= snapshot.0 + 1).max();
+    let firsts = targets.iter().filter_map(|(_, name, _)| first_of(name));
+    let last = firsts.filter(|first| Some(*first) < needed).max();
+    if last.is_some() {
+        targets.retain(|(_, name, _)| first_of(name) == last);
     }
 }
 
@@ -77,7 +108,15 @@ fn end_of(disk: &SimDisk, file: FileId) -> usize {
 /// The segment that holds the newest transaction, and where its group commit begins.
 fn newest_group(disk: &SimDisk) -> Option<(FileId, usize)> {
     let mut newest = None;
-    let segments = disk.names().iter().filter(|(k, _)| matches!(k, FileName::Segment(_))).count();
+    // Where what can be read of the segments ends.
+    let mut ends: Vec<Zxid> = Vec::new();
+    for (kind, path) in disk.names() {
+        if let (FileName::Segment(_), Some(file)) = (kind, disk.find(name_of(&path))) {
+            let content = disk.content(file);
+            let scan = scan_segment::<()>(content, Expect::default(), &mut |_, _| Ok(()));
+            ends.extend(scan.ok().and_then(|scan| scan.last_zxid));
+        }
+    }
     for (kind, path) in disk.names() {
         let file = disk
             .find(name_of(&path))
@@ -85,8 +124,10 @@ fn newest_group(disk: &SimDisk) -> Option<(FileId, usize)> {
         let Some(file) = file else { continue };
         let content = disk.content(file);
         let mut starts: Vec<(u64, usize)> = Vec::new();
+        let mut first = None;
         let scan = scan_segment::<()>(content, Expect::default(), &mut |at, _| {
             let offset = at.offset as usize;
+            first = first.or(Some(at.zxid));
             let group = content[offset + 8..][..8].try_into().map_or(0, u64::from_le_bytes);
             if starts.last().is_none_or(|(last, _)| *last != group) {
                 starts.push((group, offset));
@@ -96,7 +137,8 @@ fn newest_group(disk: &SimDisk) -> Option<(FileId, usize)> {
         let zxid = scan.ok().and_then(|scan| scan.last_zxid);
         if let (Some(zxid), Some(&(_, start))) = (zxid, starts.last()) {
             // With what was before it gone, the first of two is no better off than the last.
-            let is_alone = segments == 1 && kind != FileName::Segment(Zxid(1));
+            let is_told = first.is_some_and(|first| ends.contains(&Zxid(first.0 - 1)));
+            let is_alone = !is_told && kind != FileName::Segment(Zxid(1));
             let start = if starts.len() == 2 && is_alone { BLOCK } else { start };
             newest = newest.max(Some((zxid, file, start)));
         }

@@ -11,14 +11,16 @@ use crate::base::{FixedMap, Instant, Now, Rng, SessionId};
 use crate::wire::{Reader, Txn, TxnHeader, TxnType};
 
 use super::client::{Client, State};
-use super::compare::{all_nodes, compare};
+use super::compare::compare;
 use super::files::SimFiles;
 use super::model::{Context, Model};
-use super::node::{Action, Arrival, Ended, Node, Started, TICK_MS, tree_options};
+use super::node::{Action, Arrival, Ended, Node, TICK_MS};
 use super::ops::Op;
 use super::options::{SimOptions, Swarm};
 use super::report::{SimReport, Violation};
 use super::rot::Rot;
+
+mod starts;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -86,6 +88,10 @@ pub(super) struct World {
     completed_before: Vec<u64>,
     pub report: SimReport,
     hash: u64,
+    /// Damage that does not matter so far.
+    rotten: Vec<Rot>,
+    /// Nothing was written since the start.
+    is_fresh: bool,
 }
 
 type Checked = Result<(), Violation>;
@@ -124,6 +130,8 @@ impl World {
             completed_before: Vec::new(),
             report: SimReport::default(),
             hash: 0,
+            rotten: Vec::new(),
+            is_fresh: false,
         }
     }
 
@@ -307,6 +315,11 @@ impl World {
                 let delay = (self.rng.below(self.swarm.write_us) + 20) * US * slow;
                 let of_256 = if self.rng.chance(1, 30) { self.rng.below(256) } else { 256 };
                 self.arrive(delay, Arrival::LogDone { of_256: of_256 as usize });
+                let is_first = std::mem::take(&mut self.is_fresh);
+                if is_first && self.is_crashing() && self.rng.chance(1, 4) {
+                    // The first write after a start is torn.
+                    self.files.disk().crash_in = Some(self.rng.below(4) as u32);
+                }
             }
             Action::Logged { entry } => self.logged(&entry)?,
             Action::Touched { session, timeout_ms } => {
@@ -420,100 +433,6 @@ impl World {
         let delay = self.rng.below(500 * MS) + MS;
         self.busy_until = 0;
         self.after(delay, Event::Restart);
-    }
-
-    fn restart(&mut self) -> Checked {
-        let seed = self.rng.next_u64();
-        if self.phase == Phase::Work && self.swarm.crashes && self.rng.chance(1, 8) {
-            self.files.disk().crash_in = Some(self.rng.below(20) as u32);
-        }
-        let (now, bug) = (self.clock(), self.options.bug);
-        let rot = self.rot(seed);
-        let outcome = Node::start(&self.files, &self.swarm, now, seed, bug);
-        if let Some(rot) = rot {
-            rot.undo(&self.files);
-            if let Ok(Err(why)) = &outcome {
-                self.report.refusals += 1;
-                self.note(|| format!("the start is refused: {why}"));
-                self.down_server(false);
-                return Ok(());
-            }
-        }
-        let started = match outcome {
-            Ok(Ok(started)) => started,
-            Ok(Err(why)) => return Err(self.wrong(format!("the server refuses to start: {why}"))),
-            Err(ended) => {
-                self.note(|| format!("the start ends: {ended:?}"));
-                self.down_server(ended == Ended::Crashed);
-                return Ok(());
-            }
-        };
-        self.files.disk().crash_in = None;
-        let last = started.recovered.last_zxid.0;
-        if rot.is_some_and(|rot| rot.last != last) {
-            return Err(self.wrong(format!("bit rot goes unnoticed, recovery ends at 0x{last:x}")));
-        }
-        self.check_recovery(&started)?;
-        for &(session, timeout_ms) in &started.sessions {
-            self.touched.insert(session, (self.now, timeout_ms));
-        }
-        self.report.starts += 1;
-        self.node = Some(started.node);
-        self.want_turn(self.now);
-        Ok(())
-    }
-
-    /// Now and then a bit on disk flips while the server is down.
-    fn rot(&mut self, seed: u64) -> Option<Rot> {
-        let is_due = self.swarm.rot && self.phase == Phase::Work;
-        if !is_due || self.files.disk().crash_in.is_some() || !self.rng.chance(1, 2) {
-            return None;
-        }
-        let (rot, text) = Rot::strike(&self.files, tree_options(seed), &mut self.rng)?;
-        self.report.rots += 1;
-        self.note(|| text);
-        Some(rot)
-    }
-
-    fn check_recovery(&mut self, started: &Started) -> Checked {
-        let last = started.recovered.last_zxid.0.max(0);
-        let notes = &started.recovered.notes;
-        let (model_last, revealed) = (self.model.last, self.revealed);
-        self.note(|| format!("START at 0x{last:x} of 0x{model_last:x}, {notes:?}"));
-        if self.report.starts == 0 {
-            self.adopt(&started.node);
-        }
-        if last < revealed {
-            let what =
-                format!("0x{revealed:x} was revealed to a client, recovery ends at 0x{last:x}");
-            return Err(self.wrong(what));
-        }
-        if last > model_last {
-            return Err(self.wrong(format!("0x{last:x} is recovered, 0x{model_last:x} was last")));
-        }
-        if started.mismatches > 0 {
-            return Err(self.wrong("replay does not give the digest of the snapshot".into()));
-        }
-        self.model.truncate(last);
-        self.digests.retain(|zxid, _| *zxid <= last);
-        let digest = started.node.replica.tree().digest();
-        if self.digests.get(&last).is_some_and(|&live| live != digest) {
-            return Err(self.wrong(format!("at 0x{last:x} the live tree had another digest")));
-        }
-        let mut sessions = started.sessions.clone();
-        sessions.sort_unstable();
-        let want = self.model.sessions(last);
-        if sessions != want {
-            return Err(self.wrong(format!("sessions {sessions:?} are recovered, not {want:?}")));
-        }
-        compare(&self.model, &started.node, "after recovery").map_err(|what| self.wrong(what))
-    }
-
-    /// The state of an empty server is where the model begins.
-    fn adopt(&mut self, node: &Node) {
-        for (path, found) in all_nodes(node) {
-            self.model.adopt(&path, found);
-        }
     }
 
     fn compare(&self, when: &str) -> Checked {

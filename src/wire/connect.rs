@@ -106,6 +106,24 @@ pub fn session_password(session: SessionId) -> [u8; 16] {
     password
 }
 
+/// The frame in which a client of a test asks for a session, or to go on with one.
+#[cfg(test)]
+pub fn connect_frame(session: SessionId, timeout_ms: i32) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let start = super::begin_frame(&mut frame);
+    ConnectRequest {
+        protocol_version: 0,
+        last_zxid_seen: Zxid(0),
+        timeout_ms,
+        session,
+        password: &session_password(session),
+        read_only: Some(false),
+    }
+    .encode_into(&mut frame);
+    super::end_frame(&mut frame, start);
+    frame
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

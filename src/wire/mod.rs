@@ -16,6 +16,8 @@ mod stat;
 mod txn;
 
 pub use acl::{ACL_OPEN_BYTES, Acl, AclBytes, Perms};
+#[cfg(test)]
+pub use connect::connect_frame;
 pub use connect::{ConnectRequest, ConnectResponse, session_password};
 pub use error::ErrorCode;
 pub use jute::{DecodeError, Reader, put_bool, put_buffer, put_i32, put_i64, put_str};

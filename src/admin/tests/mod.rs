@@ -10,11 +10,11 @@ use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restored};
+use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
-    ACL_OPEN_BYTES, ConnectRequest, OpCode, XID_PING, begin_frame, end_frame, put_bool, put_buffer,
-    put_i32, put_str, session_password,
+    ACL_OPEN_BYTES, OpCode, XID_PING, begin_frame, connect_frame, end_frame, put_bool, put_buffer,
+    put_i32, put_str,
 };
 
 /// 2026-11-20 23:07:10 UTC.
@@ -32,24 +32,13 @@ struct Scene {
 
 fn replica(now: Now) -> Replica {
     let options = ReplicaOptions {
-        server_id: 1,
         tick_ms: 2000,
         min_session_timeout_ms: 4000,
         max_session_timeout_ms: 40_000,
         prepare: PrepareOptions { enforce_quota: true, ..PrepareOptions::default() },
-        reconfig_enabled: false,
-        outstanding_limit: 1000,
-        snap_count: 100_000,
         snap_size_bytes: 0,
         snap_log_ratio: 0,
-        snap_log_least: 0,
-        container_check_ms: 60_000,
-        container_per_minute: 10_000,
-        container_never_used_ms: 0,
-        digest: true,
-        snapshot_zxid: true,
-        limits: LimitOptions::default(),
-        seed: 1,
+        ..ReplicaOptions::default()
     };
     let tree = Tree::new(TreeOptions {
         extended_types: false,
@@ -125,20 +114,7 @@ impl Scene {
 
     fn connect(&mut self, conn: u32, timeout_ms: i32, session: i64) -> ConnId {
         let conn = self.open(conn, &format!("127.0.0.1:{}", 5000 + conn));
-        let session = SessionId(session);
-        let password = if session.0 == 0 { [0; 16] } else { session_password(session) };
-        let mut frame = Vec::new();
-        let start = begin_frame(&mut frame);
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: Zxid(0),
-            timeout_ms,
-            session,
-            password: &password,
-            read_only: Some(false),
-        }
-        .encode_into(&mut frame);
-        end_frame(&mut frame, start);
+        let frame = connect_frame(SessionId(session), timeout_ms);
         self.handle(Input::Frames { conn, bytes: &frame });
         conn
     }

@@ -66,8 +66,6 @@ fn only_a_start_that_succeeds_removes_unfinished_files() {
     assert!(dirs.names("spare.").iter().all(|name| !name.ends_with(".tmp")));
 }
 
-/// The number that follows a damaged segment is only known to be higher. Put back good, with the
-/// snapshot that hid the damage broken, nothing is missing.
 /// Leaves `wal.1` with two group commits, the second of transaction 6, and `wal.7` up to `last`.
 fn two_segments(dirs: &Dirs, last: i64) {
     dirs.put("snapshot.0", &snapshot_bytes(1));
@@ -80,6 +78,8 @@ fn two_segments(dirs: &Dirs, last: i64) {
     });
 }
 
+/// The number that follows a damaged segment is only known to be higher. Put back good, with the
+/// snapshot that hid the damage broken, nothing is missing.
 #[test]
 fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     let dirs = Dirs::new();
@@ -102,6 +102,64 @@ fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     dirs.put("wal.1", &whole);
     dirs.damage("wal.7");
     dirs.expect_damage();
+}
+
+/// Leaves a snapshot at 6 and `wal.7` with a torn first write only.
+fn torn_first_write(dirs: &Dirs) {
+    two_segments(dirs, 7);
+    dirs.put("snapshot.6", &snapshot_bytes(2));
+    let mut torn = fs::read(dirs.version_2().join("wal.7")).unwrap();
+    torn[4096 + 30..].fill(0);
+    dirs.put("wal.7", &torn);
+}
+
+/// That `wal.1` holds nothing behind the snapshot is known from the name of the segment behind it,
+/// even if there is nothing in that one.
+#[test]
+fn a_segment_that_is_not_needed_is_not_needed_at_the_next_start() {
+    let dirs = Dirs::new();
+    torn_first_write(&dirs);
+    dirs.damage("wal.1");
+    for _ in 0..3 {
+        assert_eq!(dirs.run(|_, _, _| {}).snapshot, Some(Zxid(6)));
+    }
+    dirs.run(|writer, _, _| write_all(writer, 7..=8));
+    assert_eq!(dirs.recover().unwrap().1.txns, [7, 8]);
+    assert_eq!(dirs.names("wal."), ["wal.1", "wal.7"]);
+}
+
+/// Nor can the last write before a segment that has a name be torn.
+#[test]
+fn damage_before_a_segment_without_a_write_stays_damage() {
+    let dirs = Dirs::new();
+    torn_first_write(&dirs);
+    fs::remove_file(dirs.version_2().join("snapshot.6")).unwrap();
+    dirs.run(|_, _, _| {});
+    let mut last = fs::read(dirs.version_2().join("wal.1")).unwrap();
+    last[4096 + 5 * record_size(entry(6, 6).len()) + 20] ^= 1;
+    dirs.put("wal.1", &last);
+    dirs.expect_damage();
+}
+
+/// The segment that takes the name of one without a write gets it from a rename, which a crash may
+/// undo while what was written stays.
+#[test]
+fn a_segment_without_a_write_gives_its_name_to_the_next() {
+    let dirs = Dirs::new();
+    torn_first_write(&dirs);
+    dirs.run(|_, _, _| {});
+    let v2 = dirs.version_2();
+    let empty = fs::read(v2.join("wal.7")).unwrap();
+    dirs.run(|writer, _, _| write_all(writer, 7..=9));
+    let mut torn = fs::read(v2.join("wal.7")).unwrap();
+    torn[4096 + 5 * record_size(entry(9, 9).len()) / 2..].fill(0);
+    fs::remove_file(v2.join("wal.7")).unwrap();
+    dirs.put("spare.0123", &torn);
+    dirs.put("wal.7", &empty);
+    assert_eq!(dirs.run(|writer, _, _| write_all(writer, 9..=10)).txns, [7, 8]);
+    assert_eq!(dirs.names("wal."), ["wal.1", "wal.7", "wal.9"]);
+    dirs.put("snapshot.6", b"broken");
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=10).collect::<Vec<_>>());
 }
 
 /// The same transactions in other group commits are another history, though their numbers may fit.
@@ -145,4 +203,45 @@ fn a_log_that_ends_torn_before_the_snapshot_is_damaged() {
     dirs.put("wal.7", &torn);
     dirs.put("snapshot.9", &snapshot_bytes(2));
     dirs.expect_damage();
+}
+
+/// Nor is it the last write that was torn if a snapshot holds a part of it.
+#[test]
+fn a_group_commit_that_a_snapshot_knows_is_damaged_and_not_torn() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| {
+        write_all(writer, 1..=6);
+        writer.ask_roll();
+        writer.submit(batch(7..=9));
+        writer.write_sync().unwrap();
+    });
+    dirs.damage("wal.7");
+    assert_eq!(dirs.recover().unwrap().1.txns, (1..=6).collect::<Vec<_>>());
+    dirs.put("snapshot.8", &snapshot_bytes(2));
+    dirs.expect_damage();
+    // It may be torn where the snapshot is Apache's, which went on from the same transaction.
+    dirs.put("log.7", &apache_log(7..=9));
+    assert_eq!(dirs.recover().unwrap().1.txns, [9]);
+}
+
+/// A killed Apache leaves what is in the page cache only. Our log begins behind it, so it must not
+/// vanish when the power fails.
+#[test]
+fn what_apache_left_is_made_durable() {
+    let dirs = Dirs::new();
+    for (name, bytes) in [
+        ("snapshot.0", snapshot_bytes(1)),
+        ("snapshot.8", snapshot_bytes(2)),
+        ("snapshot.a", b"broken".to_vec()),
+        ("log.1", apache_log(1..=4)),
+        ("log.5", apache_log(5..=10)),
+        ("log.b", apache_log(11..=12)),
+    ] {
+        dirs.put(name, &bytes);
+    }
+    let (recovered, _) = dirs.recover().unwrap();
+    let names = recovered.repair.sync.iter().filter_map(|path| path.file_name()?.to_str());
+    assert_eq!(names.collect::<Vec<_>>(), ["snapshot.8", "log.5", "log.b"]);
+    dirs.run(|writer, _, _| write_all(writer, 13..=13));
 }

@@ -13,7 +13,7 @@ use crate::disk::{DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWrite
 use crate::log::{LogRepair, Recovered};
 use crate::replica::{ReplicaOptions, Restored};
 use crate::tree::{Tree, TreeOptions};
-use crate::wire::{ConnectRequest, begin_frame, end_frame, session_password};
+use crate::wire::connect_frame;
 
 use super::super::links::Mailbox;
 use super::*;
@@ -133,18 +133,7 @@ impl Worker {
     fn ask_for_session(&mut self, slot: u32) {
         let conn = ConnId::new(slot, 1);
         let (now, peer) = (self.now, SocketAddr::from(([127, 0, 0, 1], 1)));
-        let mut frame = Vec::new();
-        let start = begin_frame(&mut frame);
-        ConnectRequest {
-            protocol_version: 0,
-            last_zxid_seen: Zxid(0),
-            timeout_ms: 10_000,
-            session: SessionId(0),
-            password: &session_password(SessionId(0)),
-            read_only: Some(false),
-        }
-        .encode_into(&mut frame);
-        end_frame(&mut frame, start);
+        let frame = connect_frame(SessionId(0), 10_000);
         let brain = self.brain();
         brain.replica.handle(now, Input::Opened { conn, peer }, &mut brain.fx);
         brain.replica.handle(now, Input::Frames { conn, bytes: &frame }, &mut brain.fx);
