@@ -59,6 +59,11 @@ pub fn host(dir: &DataDir, open_files_max: u64) -> Host {
     }
 }
 
+/// The limit of open files; if it cannot be found out, what is usual.
+pub fn open_files_max() -> u64 {
+    cpu::open_files_max().unwrap_or(1024)
+}
+
 /// Number of open files; 0 if it cannot be found out.
 pub fn open_files() -> u64 {
     const FDS: &str = "/proc/self/fd";
