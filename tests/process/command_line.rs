@@ -272,6 +272,25 @@ fn properties_and_jvm_flags_reach_the_settings_in_order() {
     }
 }
 
+/// The unit makes the directory of the sample, and starts nothing anew that would end the same.
+#[test]
+fn the_unit_fits_the_sample_and_the_exit_codes() {
+    let read = |name: &str| fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR")));
+    let unit = read("conf/ringkeeper.service").expect("unit");
+    let sample = read("conf/zoo.cfg").expect("sample");
+    let line = |text: &str, key: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
+        value.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    };
+    let dir = format!("/var/lib/{}", line(&unit, "StateDirectory"));
+    assert_eq!(line(&sample, "dataDir"), dir);
+    let (code, text, _) = check(&["dataDir=/proc/foo", "clientPort=2181"]);
+    assert_eq!(code, Some(3), "{text}");
+    let (code, text, _) = check(&["dataDir=/tmp", "clientPort=x"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert_eq!(line(&unit, "RestartPreventExitStatus"), "2 3");
+}
+
 /// Apache refuses the first, too, and runs the second as a quorum of one, which is not built yet.
 #[test]
 fn a_quorum_without_others_is_refused_before_anything_is_touched() {
