@@ -30,7 +30,7 @@ pub use build::check;
 pub use key::{Feature, Key, Kind, Place, Standard, Status};
 pub use keys::{KEYS, find};
 pub use problem::{Finding, Origin, Problem, Severity, Topic};
-pub use raw::{RawConfig, RawEntry};
+pub use raw::{RawConfig, RawEntry, is_definition};
 pub use reader::Effective;
 pub use report::Check;
 pub use resolve::nearest_word;

@@ -120,9 +120,13 @@ impl Check {
             );
             text.push_str(&line);
             text.push('\n');
+            let Some(key) = find(&effective.name) else { continue };
             // ZooKeeper's documentation explains the others.
-            if let Some(key) = find(&effective.name).filter(|key| key.place == Place::Own) {
+            if key.place == Place::Own {
                 let _ = writeln!(text, "      {} ({})", key.doc, key.allowed());
+            }
+            if effective.origin == Origin::Default && !key.unless_set.is_empty() {
+                let _ = writeln!(text, "      {}", key.unless_set);
             }
         }
         self.write_section(&mut text, "Accepted without effect", Topic::Ignored);

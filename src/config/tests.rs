@@ -272,7 +272,16 @@ fn wrong_values_name_file_and_line() {
 fn what_is_missing_is_an_error() {
     check_error(&file("clientPort=1"), "error: dataDir: not set", "dataDir=/var/lib/zookeeper");
     check_error(&file("dataDir=/d"), "error: clientPort: not set", "clientPort=2181");
-    check_error(&file("dataDir=/d\nclientPort=0"), "zoo.cfg:2: error: clientPort=0: not set", "");
+    check_error(
+        &file("dataDir=/d\nclientPort=0"),
+        "zoo.cfg:2: error: clientPort=0: 0 counts as",
+        "",
+    );
+    check_error(
+        &file("dataDir=/d\nclientPortAddress=a\nclientPort=0"),
+        "zoo.cfg:3: error: clientPort=0: 0 counts as not set, as in ZooKeeper, so no client",
+        "write the port, for example clientPort=2181",
+    );
     check_error(&file("dataDir=/d\nclientPort=x"), "zoo.cfg:2: error: clientPort=x: not al", "");
     check_error(
         &file("dataDir=/d\nclientPortAddress=a"),
@@ -502,6 +511,27 @@ fn dynamic_file() {
     let mut raw = with("dynamicConfigFile=d1\nserver.1=a:1:2");
     raw.add_dynamic_file("d1", b"");
     check_error(&raw, "zoo.cfg:3: error: server.1=a:1:2: ", "dynamicConfigFile names");
+}
+
+/// It hides no other mistake, and what may stand in it is not missed elsewhere.
+#[test]
+fn a_dynamic_file_that_cannot_be_read_is_one_error_among_others() {
+    let mut raw = file("dataDir=/d\ndynamicConfigFile=d1\nstandaloneEnabled=false\ntickTime=x");
+    raw.miss_dynamic_file("No such file");
+    let check = checked(&raw);
+    let errors = texts(check.errors());
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    let unread = "zoo.cfg:2: error: dynamicConfigFile=d1: cannot be read: No such file; correct";
+    assert!(errors.iter().any(|error| error.starts_with(unread)), "{errors:#?}");
+    assert!(errors.iter().any(|error| error.starts_with("zoo.cfg:4: error: tickTime=x: ")));
+    assert_eq!(check.exit_code(), 2);
+}
+
+#[test]
+fn the_report_says_what_holds_only_for_a_default() {
+    let rule = "      Not before the log has grown by 64 MiB and by four times the size of the";
+    assert!(checked(&with("")).report().contains(&format!("snapCount=100000  # default\n{rule}")));
+    assert!(!checked(&with("snapCount=100000")).report().contains(rule));
 }
 
 #[test]

@@ -657,6 +657,14 @@ mod tests {
         assert!(ended.try_recv().is_err(), "it did not run");
     }
 
+    /// `ringkeeper check` tells the rule, but knows nothing of those who follow it.
+    #[test]
+    fn the_rule_of_snapshots_is_told_as_it_is() {
+        let told = crate::config::find("snapCount").unwrap().unless_set;
+        assert!(told.contains(&format!("{} MiB", SNAP_LOG_LEAST >> 20)), "{told}");
+        assert_eq!((SNAP_LOG_RATIO, told.contains("four times the size")), (4, true));
+    }
+
     #[test]
     fn a_segment_is_no_larger_than_a_log_may_be() {
         for (lines, size) in [

@@ -46,8 +46,8 @@ fn version_and_help_say_so_and_succeed() {
         assert!(output.status.success());
         assert_eq!(stdout(&output), format!("ringkeeper {}\n", env!("CARGO_PKG_VERSION")));
     }
-    for word in ["help", "--help", "-h"] {
-        let output = run(&[word]);
+    for words in [&["help"][..], &["--help"], &["-h"], &["server", "--help"], &["check", "-h"]] {
+        let output = run(words);
         assert!(output.status.success());
         assert!(stdout(&output).starts_with("usage: ringkeeper"));
     }
@@ -62,7 +62,13 @@ fn wrong_usage_ends_with_2_and_the_usage() {
         assert!(stderr(&output).contains("usage: ringkeeper"));
     }
     for (arguments, part) in [
-        (&["servr"][..], "no such command or file: servr; did you mean `server`?"),
+        (&["-D"][..], "-D defines nothing; write -Dkey=value without a blank"),
+        (&["check", "-D", "tickTime=1"], "-D defines nothing"),
+        (&["-D=1"], "-D=1 defines nothing"),
+        (&["2181"], "a dataDir is missing behind the port 2181"),
+        (&[""], "an argument is empty"),
+        (&["version", "zoo.cfg"], "`zoo.cfg` behind version means nothing"),
+        (&["servr"], "no such command or file: servr; did you mean `server`?"),
         (&["serve", "r"], "no such command or file: serve; did you mean `server`?"),
         (&["xyz"], "no such command or file: xyz\n"),
         (&["chek", "zoo.cfg"], "did you mean `check`?"),
@@ -80,12 +86,29 @@ fn a_file_that_cannot_be_read_is_named_and_nothing_else() {
     let text = stderr(&run(&["server", "/nowhere/zoo.cfg"]));
     assert!(text.starts_with("ringkeeper: cannot read /nowhere/zoo.cfg: No such file"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
-    let (_home, file) = config(&["dynamicConfigFile=/nowhere/dynamic"]);
-    let output = run(&["check", &file]);
+}
+
+#[test]
+fn a_dynamic_file_that_cannot_be_read_hides_no_other_mistake() {
+    let (_home, file) = config(&["dynamicConfigFile=/nowhere/dynamic", "tickTime=fast"]);
+    for command in ["check", "server"] {
+        let output = run(&[command, &file]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = stdout(&output) + &stderr(&output);
+        let unread = ":1: error: dynamicConfigFile=/nowhere/dynamic: cannot be read: No such file";
+        for part in [unread, ":2: error: tickTime=fast: ", "error: dataDir: not set"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"zoo\xff.cfg");
+    let output = ringkeeper().arg("check").arg(odd).output().expect("ringkeeper");
     assert_eq!(output.status.code(), Some(2));
-    let text = stderr(&output);
-    assert!(text.contains("cannot read dynamicConfigFile /nowhere/dynamic"), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(stderr(&output).contains(".cfg is not UTF-8\nusage: "), "{}", stderr(&output));
 }
 
 /// What `check` sees, the start says in the same words, with the same exit code.
