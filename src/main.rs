@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ringkeeper::config::{self, Environment, RawConfig, Settings};
-use ringkeeper::server::{Server, describe_dirs, log_filter, look};
+use ringkeeper::server::{Server, describe_dirs, log_filter, look, look_ahead};
 use ringkeeper::sys::cpu;
 
 #[global_allocator]
@@ -81,11 +81,12 @@ fn run(arguments: &[String], only_check: bool) -> ExitCode {
     };
     let mut checked = config::check(&raw, &environment);
     checked.add_findings(look);
-    let exit_code = ExitCode::from(checked.exit_code());
     if only_check {
+        checked.add_findings(look_ahead);
         print!("{}", checked.report());
-        return exit_code;
+        return ExitCode::from(checked.exit_code());
     }
+    let exit_code = ExitCode::from(checked.exit_code());
     match checked.into_settings() {
         Ok((settings, warnings)) => {
             log::info!(

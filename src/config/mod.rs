@@ -29,7 +29,7 @@ mod values;
 pub use build::check;
 pub use key::{Feature, Key, Kind, Place, Standard, Status};
 pub use keys::{KEYS, find};
-pub use problem::{Finding, Origin, Problem, Severity, Topic};
+pub use problem::{Finding, Origin, Problem, Severity, Topic, Verdict};
 pub use raw::{RawConfig, RawEntry, is_definition};
 pub use reader::Effective;
 pub use report::Check;

@@ -617,32 +617,35 @@ fn report_shows_values_with_their_origin() {
 
 #[test]
 fn findings_have_the_place_of_their_key() {
-    let find = |key, exit_code| Finding {
-        key,
-        what: "unusable".to_string(),
-        hint: "mend it".to_string(),
-        exit_code,
-    };
+    let (what, hint) = ("unusable", "mend it");
+    let find =
+        |key, verdict| Finding { key, what: what.to_string(), hint: hint.to_string(), verdict };
+    let refuse = |key, exit_code| find(key, Verdict::Refused { exit_code });
     let mut found = checked(&with("dataLogDir=/l"));
     found.add_findings(|settings| {
         assert_eq!(settings.storage.data_log_dir.to_str(), Some("/l"));
-        vec![find("dataLogDir", Some(3)), find("clientPortAddress", Some(2))]
+        vec![refuse("dataLogDir", 3), refuse("clientPortAddress", 2)]
     });
     let errors = ["zoo.cfg:2: error: dataLogDir=/l: unusable; mend it", "error: clientPortAddress"];
     for (text, begin) in texts(found.errors()).iter().zip(errors) {
         assert!(text.starts_with(begin), "{text}");
     }
-    assert_eq!((found.errors().count(), found.exit_code()), (2, 3));
+    // The first decides what the process ends with, whenever the others are found.
+    found.add_findings(|_| vec![refuse("clientPort", 1)]);
+    assert_eq!((found.errors().count(), found.exit_code()), (3, 3));
     // What is wrong by itself is said once, and decides the exit code.
     let mut found = checked(&file("clientPort=1\nsnapCount=x"));
-    found.add_findings(|_| vec![find("dataDir", Some(3)), find("dataLogDir", Some(3))]);
+    found.add_findings(|_| vec![refuse("dataDir", 3), refuse("dataLogDir", 3)]);
     assert_eq!((found.errors().count(), found.exit_code()), (3, 2));
-    // What does not keep it from starting is a warning.
+    // What does not keep it from starting is a warning or a note.
     let mut found = checked(&with("dataLogDir=/l"));
-    found.add_findings(|_| vec![find("dataLogDir", None)]);
+    found.add_findings(|_| {
+        vec![find("dataDir", Verdict::Noted), find("dataLogDir", Verdict::Doubtful)]
+    });
     let warnings = texts(found.warnings());
     assert_eq!(warnings, ["zoo.cfg:2: warning: dataLogDir=/l: unusable; mend it"]);
     assert_eq!(found.exit_code(), 0);
+    assert!(found.report().contains("zoo.cfg:1: note: dataDir=/d: unusable"));
 }
 
 #[test]

@@ -169,7 +169,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
 }
 
 /// A segment is what a log file is to Apache, so `txnLogSizeLimitInKb` bounds it.
-fn segment_size(settings: &Settings) -> u64 {
+pub(super) fn segment_size(settings: &Settings) -> u64 {
     let limit = settings.storage.txn_log_size_bytes_max.unwrap_or(u64::MAX);
     settings.ring.log_segment_size_bytes.min(limit.max(SEGMENT_MIN)) & !4095
 }

@@ -23,7 +23,8 @@ pub fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-fn user_name() -> String {
+/// The user as whom this runs: the name, or the number where there is none.
+pub fn user_name() -> String {
     let Ok(me) = fs::metadata("/proc/self") else { return String::new() };
     let uid = me.uid().to_string();
     let accounts = text("/etc/passwd");

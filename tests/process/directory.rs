@@ -137,7 +137,10 @@ fn a_read_only_directory_is_refused() {
         format!("mount --bind '{dir}' '{dir}' && mount -o remount,ro,bind '{dir}' && exec \"$@\"");
     let wrapper = ["unshare", "-m", "sh", "-ec", &script, "sh"];
     server.options_mut().wrapper = wrapper.map(str::to_owned).to_vec();
-    refuses(&mut server, &[&dir, "cannot be written: Read-only", "must be able to write"]);
+    refuses(
+        &mut server,
+        &[&dir, "cannot be written: Read-only", "runs as root, who must be able to write"],
+    );
     server.options_mut().wrapper.clear();
     server.run();
 }
@@ -288,11 +291,15 @@ fn logs_without_their_snapshot_are_refused() {
 
 #[test]
 fn an_occupied_port_is_named() {
-    let first = Server::ringkeeper();
+    let mut first = Server::ringkeeper();
     let config = vec![format!("clientPort={}", first.address().port())];
     let mut second = Server::prepare(Options { config, ..Options::default() });
     let (code, text) = second.run_to_end();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&format!("cannot listen on {}", first.address())), "{text}");
+    let waits = format!("{} is taken; waiting up to 2 s", first.address());
+    let said = text.find(&waits).expect("that it waits");
+    assert!(said < text.find("cannot listen").expect("the error"), "{text}");
+    assert!(text.contains(&format!("process {} (", first.pid())), "{text}");
     assert!(text.contains("clientPort"), "{text}");
 }
