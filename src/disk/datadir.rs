@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::log::FileName;
-use crate::sys::file::{free_space, has_room, sync_dir};
+use crate::sys::file::{free_space, has_room, may_open, sync_dir};
 
 use super::error::DirError;
 use super::listing::{list, tidy};
@@ -132,6 +132,23 @@ pub fn foresee_room(log_root: &Path, size: u64) -> Result<(), DirError> {
     let freed = blocks.sum::<u64>().saturating_mul(512);
     let free = free_space(&log_dir).map_err(io_error(&log_dir, "look at"))?;
     if free.saturating_add(freed) >= size { Ok(()) } else { room }
+}
+
+/// A file in a `version-2` that a start needs and cannot open, as one that another user's server
+/// left. Changes nothing.
+pub fn closed_file(version_dir: &Path) -> Option<(PathBuf, io::Error)> {
+    list(version_dir).ok()?.into_iter().find_map(|(kind, path)| {
+        let is_data = match kind {
+            FileName::Snapshot(_)
+            | FileName::ApacheLog(_)
+            | FileName::Segment(_)
+            | FileName::Spare => true,
+            FileName::Temporary | FileName::Other => false,
+        };
+        let is_lock = path.file_name().is_some_and(|name| name == LOCK_FILE);
+        let denied = if is_data || is_lock { may_open(&path, is_lock).err() } else { None };
+        denied.map(|denied| (path, denied))
+    })
 }
 
 fn try_room(dir: &Path, size: u64) -> Result<(), DirError> {

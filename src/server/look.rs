@@ -12,7 +12,7 @@ use std::path::Path;
 
 use crate::auth::{Auth, AuthOptions, Jaas, parse_jaas};
 use crate::config::{Finding, Settings, Verdict};
-use crate::disk::{DirError, foresee_lock, foresee_room};
+use crate::disk::{DirError, closed_file, foresee_lock, foresee_room};
 use crate::sys::file::{is_of_kernel, may_write};
 
 use super::boot::segment_size;
@@ -173,9 +173,18 @@ fn directory(key: &'static str, dir: &Path, autocreate: bool) -> Option<Finding>
                 return refuse(what, "name a directory on a disk");
             }
             Ok(_) => {
-                let denied = may_write(at).err()?;
-                let what = format!("{shown} cannot be written: {denied}");
-                return refuse(what, &writer_hint());
+                if let Err(denied) = may_write(at) {
+                    let what = format!("{shown} cannot be written: {denied}");
+                    return refuse(what, &writer_hint());
+                }
+                let (file, denied) = closed_file(&version_dir)?;
+                let what = format!("{} cannot be opened: {denied}", file.display());
+                let hint = format!(
+                    "this runs as {}; a server that ran as another user has left it: give all of \
+                     version-2 to one of them (chown -R), or run it as the other",
+                    host::user_name()
+                );
+                return refuse(what, &hint);
             }
             Err(e) if is_absent(&e) => {}
             Err(e) => {

@@ -81,8 +81,18 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// Whether this process could make files in a directory; the system's words if not. Changes
 /// nothing.
 pub fn may_write(dir: &Path) -> io::Result<()> {
-    let path = c_path(dir)?;
-    let (mode, flags) = (libc::W_OK | libc::X_OK, libc::AT_EACCESS);
+    may(dir, libc::W_OK | libc::X_OK)
+}
+
+/// Whether this process could open a file for reading, and for `writing` too; the system's words if
+/// not.
+pub fn may_open(file: &Path, writing: bool) -> io::Result<()> {
+    may(file, if writing { libc::R_OK | libc::W_OK } else { libc::R_OK })
+}
+
+fn may(path: &Path, mode: libc::c_int) -> io::Result<()> {
+    let path = c_path(path)?;
+    let flags = libc::AT_EACCESS;
     // SAFETY: the path is a NUL-terminated string that outlives the call.
     let result = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

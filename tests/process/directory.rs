@@ -3,7 +3,7 @@
 use super::load::Load;
 use crate::util::{Options, Server, eventually};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
 fn version_2(server: &Server) -> PathBuf {
@@ -142,6 +142,30 @@ fn a_read_only_directory_is_refused() {
         &[&dir, "cannot be written: Read-only", "runs as root, who must be able to write"],
     );
     server.options_mut().wrapper.clear();
+    server.run();
+}
+
+/// What a first try as root leaves to a service that runs as somebody else.
+#[test]
+fn a_file_of_another_user_is_named() {
+    let mut server = Server::ringkeeper();
+    server.connect().create("/a", b"", 0).ok();
+    server.stop();
+    // Root as anybody: subject to permissions.
+    let wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    server.options_mut().wrapper = wrapper.map(str::to_owned).to_vec();
+    let somebody = 65_534;
+    for prefix in ["snapshot.", "wal.", "ringkeeper.lock"] {
+        let path = match files(&server, prefix).pop() {
+            Some(path) => path,
+            None => version_2(&server).join(prefix),
+        };
+        std::os::unix::fs::chown(&path, Some(somebody), Some(somebody)).expect("chown");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+        let told = format!("{} cannot be opened: Permission denied", path.display());
+        refuses(&mut server, &["zoo.cfg:2: error: dataDir=", &told, "runs as root", "chown"]);
+        std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("chown");
+    }
     server.run();
 }
 
