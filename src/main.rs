@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use ringkeeper::config::{self, Environment, RawConfig, Settings};
-use ringkeeper::server::{Server, describe_dirs, log_filter, look};
+use ringkeeper::server::{Server, describe_dirs, log_filter, look, look_ahead};
 use ringkeeper::sys::cpu;
 
 #[global_allocator]
@@ -27,33 +27,52 @@ fn main() -> ExitCode {
     if let Some(complaint) = complaint {
         log::warn!("{complaint}");
     }
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    match arguments.first().map(String::as_str) {
-        Some("version" | "--version" | "-V" | "-v") => {
-            println!("ringkeeper {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
+    let mut arguments = Vec::new();
+    for argument in std::env::args_os().skip(1) {
+        match argument.into_string() {
+            Ok(argument) => arguments.push(argument),
+            Err(odd) => {
+                let message = format!("{} is not UTF-8", odd.display());
+                return refuse(&Unreadable::Usage(message));
+            }
         }
-        Some("help" | "--help" | "-h") => {
+    }
+    let (first, rest) = match arguments.split_first() {
+        Some((first, rest)) => (first.as_str(), rest),
+        None => ("server", &[][..]),
+    };
+    let is_help = |word: &String| matches!(word.as_str(), "--help" | "-h");
+    match first {
+        _ if first == "help" || arguments.iter().any(is_help) => {
             println!("{USAGE}");
             ExitCode::SUCCESS
         }
-        Some("check") => run(&arguments[1..], true),
-        Some("server") => run(&arguments[1..], false),
+        "version" | "--version" | "-V" | "-v" => match rest.first() {
+            None => {
+                println!("ringkeeper {}", env!("CARGO_PKG_VERSION"));
+                ExitCode::SUCCESS
+            }
+            Some(more) => refuse(&meaningless(more, first)),
+        },
+        "check" => run(rest, true),
+        "server" => run(rest, false),
         _ => run(&arguments, false),
     }
+}
+
+/// Says why there is nothing to do.
+fn refuse(reason: &Unreadable) -> ExitCode {
+    match reason {
+        Unreadable::Usage(message) => eprintln!("ringkeeper: {message}\n{USAGE}"),
+        Unreadable::File(message) => eprintln!("ringkeeper: {message}"),
+    }
+    ExitCode::from(2)
 }
 
 fn run(arguments: &[String], only_check: bool) -> ExitCode {
     let raw = match read_config(arguments) {
         Ok(raw) => raw,
-        Err(Unreadable::Usage(message)) => {
-            eprintln!("ringkeeper: {message}\n{USAGE}");
-            return ExitCode::from(2);
-        }
-        Err(Unreadable::File(message)) => {
-            eprintln!("ringkeeper: {message}");
-            return ExitCode::from(2);
-        }
+        Err(reason) => return refuse(&reason),
     };
     let environment = Environment {
         is_datadir_autocreate_disabled: std::env::var_os("ZOO_DATADIR_AUTOCREATE_DISABLE")
@@ -62,11 +81,12 @@ fn run(arguments: &[String], only_check: bool) -> ExitCode {
     };
     let mut checked = config::check(&raw, &environment);
     checked.add_findings(look);
-    let exit_code = ExitCode::from(checked.exit_code());
     if only_check {
+        checked.add_findings(look_ahead);
         print!("{}", checked.report());
-        return exit_code;
+        return ExitCode::from(checked.exit_code());
     }
+    let exit_code = ExitCode::from(checked.exit_code());
     match checked.into_settings() {
         Ok((settings, warnings)) => {
             log::info!(
@@ -98,14 +118,20 @@ enum Unreadable {
     File(String),
 }
 
+fn meaningless(more: &str, behind: &str) -> Unreadable {
+    Unreadable::Usage(format!("`{more}` behind {behind} means nothing"))
+}
+
 fn no_such_command(word: &str) -> Unreadable {
+    if word.is_empty() {
+        return Unreadable::Usage("an argument is empty".to_owned());
+    }
+    if word.bytes().all(|b| b.is_ascii_digit()) {
+        return Unreadable::Usage(format!("a dataDir is missing behind the port {word}"));
+    }
     let nearest = config::nearest_word(&COMMANDS, word);
     let hint = nearest.map_or(String::new(), |command| format!("; did you mean `{command}`?"));
     Unreadable::Usage(format!("no such command or file: {word}{hint}"))
-}
-
-fn read_file(what: &str, path: &str) -> Result<Vec<u8>, Unreadable> {
-    std::fs::read(path).map_err(|e| Unreadable::File(format!("cannot read {what}{path}: {e}")))
 }
 
 /// The arguments that are no definitions.
@@ -131,24 +157,31 @@ fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
     if let Some(option) = rest.iter().find(|argument| argument.starts_with('-')) {
         return Err(Unreadable::Usage(format!("unknown option {option}")));
     }
+    let definitions = arguments.iter().filter_map(|argument| argument.strip_prefix("-D"));
+    if let Some(odd) = definitions.clone().find(|definition| !config::is_definition(definition)) {
+        let message = format!("-D{odd} defines nothing; write -Dkey=value without a blank");
+        return Err(Unreadable::Usage(message));
+    }
     match rest.as_slice() {
         [] => {}
         [file] => {
             if !file.contains(['/', '.']) && !Path::new(file).exists() {
                 return Err(no_such_command(file));
             }
-            raw.add_file(file, &read_file("", file)?);
+            let unreadable = |e| Unreadable::File(format!("cannot read {file}: {e}"));
+            raw.add_file(file, &std::fs::read(file).map_err(unreadable)?);
             if let Some(dynamic) = raw.dynamic_config_file().map(str::to_owned) {
-                let text = read_file("dynamicConfigFile ", &dynamic)?;
-                raw.add_dynamic_file(&dynamic, &text);
+                match std::fs::read(&dynamic) {
+                    Ok(text) => raw.add_dynamic_file(&dynamic, &text),
+                    Err(e) => raw.miss_dynamic_file(&e.to_string()),
+                }
             }
         }
         [file, more, ..] if Path::new(file).is_file() => {
-            let message = format!("`{more}` behind the configuration file {file} means nothing");
-            return Err(Unreadable::Usage(message));
+            return Err(meaningless(more, &format!("the configuration file {file}")));
         }
         // A port begins the other form; a wrong one is reported with what is allowed.
-        [word, ..] if word.starts_with(|c: char| c.is_alphabetic()) => {
+        [word, ..] if word.is_empty() || word.starts_with(|c: char| c.is_alphabetic()) => {
             return Err(no_such_command(word));
         }
         positional => raw.add_arguments(positional),
@@ -158,9 +191,7 @@ fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
             raw.add_jvm_flags(variable, &flags);
         }
     }
-    for definition in arguments.iter().filter_map(|argument| argument.strip_prefix("-D")) {
-        raw.define(definition);
-    }
+    definitions.for_each(|definition| raw.define(definition));
     Ok(raw)
 }
 

@@ -8,6 +8,27 @@ const MONTHS: [&str; 12] =
 pub(super) fn java_date(wall_ms: i64) -> String {
     let seconds = wall_ms.div_euclid(1000);
     let (days, second) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+    let (year, month, day) = civil(days);
+    format!(
+        "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",
+        DAYS[days.rem_euclid(7) as usize],
+        MONTHS[month as usize],
+        second / 3600,
+        second / 60 % 60,
+        second % 60,
+    )
+}
+
+/// `2026-11-20 23:07 UTC`, as Apache writes when it was built, for seconds since 1970.
+pub(super) fn build_date(seconds: u32) -> String {
+    let seconds = i64::from(seconds);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+    format!("{year}-{:02}-{day:02} {hour:02}:{minute:02} UTC", month + 1)
+}
+
+/// Year, month from 0 and day from 1, for days since 1970.
+fn civil(days: i64) -> (i64, i64, i64) {
     // Years are counted from 1 March, so that the leap day is the last day of a year; 400 years
     // have 146097 days.
     let shifted = days + 719_468;
@@ -17,15 +38,7 @@ pub(super) fn java_date(wall_ms: i64) -> String {
     let month_from_march = (5 * day + 2) / 153;
     let day = day - (153 * month_from_march + 2) / 5 + 1;
     let month = (month_from_march + 2) % 12;
-    let year = year + 400 * era + i64::from(month < 2);
-    format!(
-        "{} {} {day:02} {:02}:{:02}:{:02} UTC {year}",
-        DAYS[days.rem_euclid(7) as usize],
-        MONTHS[month as usize],
-        second / 3600,
-        second / 60 % 60,
-        second % 60,
-    )
+    (year + 400 * era + i64::from(month < 2), month, day)
 }
 
 #[cfg(test)]
@@ -44,5 +57,11 @@ mod tests {
         ] {
             assert_eq!(java_date(ms), text);
         }
+    }
+    #[test]
+    fn dates_of_builds_are_apaches() {
+        assert_eq!(build_date(1_795_216_030), "2026-11-20 23:07 UTC");
+        assert_eq!(build_date(951_782_400), "2000-02-29 00:00 UTC");
+        assert_eq!(build_date(0), "1970-01-01 00:00 UTC");
     }
 }

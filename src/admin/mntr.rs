@@ -13,7 +13,7 @@ use crate::replica::{BILLION, Replica};
 use crate::tree::{QuotaValues, Tree};
 
 use super::context::AdminContext;
-use super::words::{VERSION, average};
+use super::words::{average, version};
 
 /// Counters of Apache 3.9.
 const COUNTERS: [&str; 51] = [
@@ -197,7 +197,7 @@ fn put_summary(out: &mut String, key: &str, summary: &Summary, unit: u64) {
 fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now) {
     let (stats, tree) = (replica.stats(), replica.tree());
     let latency = stats.latency();
-    line(out, "version", VERSION);
+    line(out, "version", version());
     line(out, "server_state", "standalone");
     line(out, "avg_latency", average(&latency, MS));
     line(out, "max_latency", latency.max / MS);

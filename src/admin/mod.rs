@@ -16,4 +16,4 @@ mod words;
 mod tests;
 
 pub use context::{AdminContext, Host, Live};
-pub use words::{VERSION, four_letter};
+pub use words::{four_letter, version};

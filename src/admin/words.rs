@@ -7,6 +7,7 @@ use crate::metrics::Summary;
 use crate::replica::Replica;
 
 use super::context::AdminContext;
+use super::date::build_date;
 use super::{listing, mntr};
 
 /// All four-letter words.
@@ -17,8 +18,26 @@ pub(super) const WORDS: [&str; 18] = [
 
 /// What this server says it is: the Apache version that it stands in for, which clients parse and
 /// derive features from, then its own name and version where Apache has the hash of its commit.
-pub const VERSION: &str =
-    concat!("3.9.5-ringkeeper", env!("CARGO_PKG_VERSION"), ", built on 2026-11-21 00:00 UTC");
+///
+/// Whoever builds a release says what it is built from: `RINGKEEPER_COMMIT`, a hash, and
+/// `SOURCE_DATE_EPOCH`, the seconds that reproducible builds set. A build script that asks git
+/// would find nothing in an unpacked archive, or the repository of a distribution around it.
+pub fn version() -> String {
+    let built = option_env!("SOURCE_DATE_EPOCH").and_then(|seconds| seconds.trim().parse().ok());
+    describe(env!("CARGO_PKG_VERSION"), option_env!("RINGKEEPER_COMMIT"), built)
+}
+
+/// When this version came, for builds that do not say more: 2026-11-21.
+const RELEASED: u32 = 1_795_219_200;
+
+fn describe(number: &str, commit: Option<&str>, built: Option<u32>) -> String {
+    // Clients split at blanks, commas and dashes.
+    let is_hash = |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let commit = commit.map(str::trim).filter(is_hash);
+    let commit = commit.map_or(String::new(), |hash| format!(".{hash}"));
+    let date = build_date(built.unwrap_or(RELEASED));
+    format!("3.9.5-ringkeeper{number}{commit}, built on {date}")
+}
 
 const TELNET_INTERRUPT: [u8; 4] = [0xff, 0xf4, 0xff, 0xfd];
 
@@ -95,7 +114,7 @@ fn refusal(word: &str) -> String {
 }
 
 fn version_line() -> String {
-    format!("Zookeeper version: {VERSION}\n")
+    format!("Zookeeper version: {}\n", version())
 }
 
 fn srvr(replica: &Replica) -> String {
@@ -170,7 +189,7 @@ fn envi(context: &AdminContext) -> String {
     let mb = |bytes: u64| format!("{}MB", bytes >> 20);
     let na = "<NA>".to_owned();
     let lines = [
-        ("zookeeper.version", VERSION.to_owned()),
+        ("zookeeper.version", version()),
         ("host.name", host.name.clone()),
         ("java.version", na.clone()),
         ("java.vendor", "none (Ringkeeper is native)".to_owned()),
@@ -210,5 +229,19 @@ mod tests {
         assert_eq!(show(1, 2, 1000), "0.0005");
         assert_eq!(show(1, 3, 1000), "0.0003");
         assert_eq!(show(7, 1, 1), "7.0");
+    }
+
+    #[test]
+    fn a_build_says_what_it_is_made_of() {
+        for (commit, built, text) in [
+            (None, None, "3.9.5-ringkeeper1.2.3, built on 2026-11-21 00:00 UTC"),
+            (Some("1af29ed\n"), Some(951_782_460), "1.2.3.1af29ed, built on 2000-02-29 00:01 UTC"),
+            // What a shell leaves of a command that failed, and what no client could parse.
+            (Some(""), None, "3.9.5-ringkeeper1.2.3, built on 2026-11-21 00:00 UTC"),
+            (Some("v1, dirty"), None, "3.9.5-ringkeeper1.2.3, built on 2026-11-21 00:00 UTC"),
+        ] {
+            let version = describe("1.2.3", commit, built);
+            assert!(version.ends_with(text), "{version}");
+        }
     }
 }

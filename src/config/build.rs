@@ -37,8 +37,8 @@ pub fn check(raw: &RawConfig, environment: &Environment) -> Check {
 }
 
 fn build(reader: &mut Reader, raw: &RawConfig, environment: &Environment) -> Settings {
-    let from_list = membership::read(reader, raw.dynamic.is_some());
-    let (client_host, client_port) = client_address(reader, raw.base, from_list);
+    let from_list = membership::read(reader, raw);
+    let (client_host, client_port) = client_address(reader, raw, from_list);
     let tick_ms = reader.natural("tickTime");
     let is_read_only_mode = reader.flag("readonlymode.enabled");
     let packet_size_max = reader.natural("jute.maxbuffer");
@@ -100,13 +100,13 @@ fn client_cnxns_max(reader: &mut Reader, base: Base) -> u32 {
 
 fn client_address(
     reader: &mut Reader,
-    base: Base,
+    raw: &RawConfig,
     from_list: Option<ClientAddress>,
 ) -> (Option<String>, u16) {
     let port = reader.int_or_derived("clientPort").and_then(|port| u16::try_from(port).ok());
     let host = reader.text("clientPortAddress").map(|host| without_brackets(&host));
-    // 0 in zoo.cfg counts as not set; as an argument it lets the system choose.
-    let port = port.filter(|port| *port != 0 || base == Base::Arguments);
+    // COMPAT(3.9): 0 in zoo.cfg counts as not set; as an argument it lets the system choose.
+    let port = port.filter(|port| *port != 0 || raw.base == Base::Arguments);
     let (host, port) = match (port, from_list) {
         (Some(port), Some(listed)) if port != listed.1 || (host.is_some() && host != listed.0) => {
             let what = format!("differs from the client address in the server line, {}", listed.1);
@@ -118,12 +118,15 @@ fn client_address(
             reader.derived("clientPort", port);
             (listed_host, port)
         }
-        (None, None) if base == Base::Embedded => {
+        (None, None) if raw.base == Base::Embedded => {
             reader.derived("clientPort", 2181);
             (Some("127.0.0.1".to_string()), 2181)
         }
         (None, None) => {
-            missing_port(reader, host.is_some());
+            // A file that cannot be read may have it.
+            if raw.dynamic_error.is_none() {
+                missing_port(reader, host.is_some());
+            }
             reader.derived("clientPort", "");
             (host, 0)
         }
@@ -135,11 +138,14 @@ fn client_address(
 }
 
 fn missing_port(reader: &mut Reader, has_host: bool) {
-    let has_invalid_port = reader.resolved.found.get("clientPort");
-    if has_invalid_port.is_some_and(|found| !values::is_allowed(found.key, &found.entry.value)) {
+    let set = reader.resolved.found.get("clientPort");
+    if set.is_some_and(|found| !values::is_allowed(found.key, &found.entry.value)) {
         return;
     }
-    if has_host {
+    if set.is_some() {
+        let what = "0 counts as not set, as in ZooKeeper, so no client could connect".to_string();
+        reader.error("clientPort", what, "write the port, for example clientPort=2181");
+    } else if has_host {
         let what = "set without clientPort".to_string();
         reader.error("clientPortAddress", what, "add clientPort, for example clientPort=2181");
     } else if reader.is_set("secureClientPort") {

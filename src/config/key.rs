@@ -25,6 +25,8 @@ pub struct Key {
     pub misnomers: &'static [&'static str],
     /// Whether reports show `***` instead of the value.
     pub is_secret: bool,
+    /// What else holds as long as nobody sets the key; empty for most.
+    pub unless_set: &'static str,
 }
 
 /// Where a key may stand, and so how it is spelled.
@@ -179,6 +181,7 @@ impl Key {
             doc: "",
             misnomers: &[],
             is_secret: false,
+            unless_set: "",
         }
     }
 
@@ -228,6 +231,11 @@ impl Key {
 
     pub(super) const fn not(mut self, misnomers: &'static [&'static str]) -> Key {
         self.misnomers = misnomers;
+        self
+    }
+
+    pub(super) const fn unless_set(mut self, rule: &'static str) -> Key {
+        self.unless_set = rule;
         self
     }
 

@@ -171,7 +171,10 @@ pub static KEYS: &[Key] = &[
         .ignored("a segment of the log is allocated whole: set ringkeeper.log.segmentSizeInKb")
         .doc("Disk space a transaction log takes at a time."),
     Key::property("snapCount", at_least(2), Standard::Value("100000"))
-        .doc("Transactions between snapshots, at least half of it at random; unset: 64 MiB too."),
+        .doc("Transactions between snapshots, at least half of it at random.")
+        .unless_set("Not before the log has grown by 64 MiB and by four times the size of the last \
+                     snapshot, but no later than at snapSizeLimitInKb; set it to count \
+                     transactions alone, as Apache does."),
     Key::property("snapSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("4194304")).unit("KiB")
         .doc("Log size that brings a snapshot, at least half of it at random; 0 or less is off."),
     Key::property("txnLogSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("-1")).unit("KiB")

@@ -5,6 +5,7 @@
 //! an error so far.
 
 use super::problem::{Problem, Severity, Topic};
+use super::raw::RawConfig;
 use super::reader::Reader;
 use super::resolve::{Found, problem};
 use super::values;
@@ -22,13 +23,16 @@ pub(super) type ClientAddress = (Option<String>, u16);
 
 /// Checks the membership; returns the client address of a single server, or one of a list that is
 /// refused. Problems go to `reader`.
-pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<ClientAddress> {
+pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<ClientAddress> {
     let standalone_enabled = reader.flag("standaloneEnabled");
     let servers = reader.all("server.*");
     let named = reader.text("dynamicConfigFile").is_some();
-    if named && !has_dynamic_file {
-        let what = "the file it names was not read".to_string();
-        reader.error("dynamicConfigFile", what, "check that the file exists and can be read");
+    let is_unread = named && raw.dynamic.is_none();
+    if is_unread {
+        let what = raw.dynamic_error.as_ref();
+        let what = what.map_or("was not read".to_string(), |e| format!("cannot be read: {e}"));
+        let hint = "correct its path or its permissions, or remove the line to run standalone";
+        reader.error("dynamicConfigFile", what, hint);
     }
     if named {
         check_static_lines(reader);
@@ -50,6 +54,8 @@ pub(super) fn read(reader: &mut Reader, has_dynamic_file: bool) -> Option<Client
     let voters = members.iter().filter(|member| !member.is_observer).count();
     let first = servers.first();
     match (members.len(), voters) {
+        // They stand in the file.
+        (0, _) if is_unread => None,
         (0, _) => {
             check_no_members(reader, standalone_enabled);
             None

@@ -67,6 +67,8 @@ pub enum Topic {
     NotBuilt,
     /// A key that nothing reads.
     Unknown,
+    /// How things are on the machine just now.
+    Now,
 }
 
 /// One finding.
@@ -97,8 +99,22 @@ pub struct Finding {
     pub what: String,
     /// What to do.
     pub hint: String,
-    /// What the server ends with: 2 configuration, 3 data directory; `None`: it starts.
-    pub exit_code: Option<u8>,
+    /// What follows from it.
+    pub verdict: Verdict,
+}
+
+/// What a finding means for the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// The server ends at once.
+    Refused {
+        /// With this: 1 unexpected, 2 configuration, 3 data directory.
+        exit_code: u8,
+    },
+    /// It starts, but probably not with what the operator had in mind.
+    Doubtful,
+    /// It starts; there is nothing to do.
+    Noted,
 }
 
 impl Problem {

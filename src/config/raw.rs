@@ -39,6 +39,8 @@ pub struct RawConfig {
     pub(super) file: Vec<RawEntry>,
     /// Entries of the dynamic configuration file; `None` if none was handed in.
     pub(super) dynamic: Option<Vec<RawEntry>>,
+    /// Why the dynamic configuration file was not handed in.
+    pub(super) dynamic_error: Option<String>,
     /// `-D` options.
     pub(super) properties: Vec<RawEntry>,
     /// Syntax errors, and JVM options that mean nothing here.
@@ -58,6 +60,7 @@ impl RawConfig {
             base: Base::Embedded,
             file: Vec::new(),
             dynamic: None,
+            dynamic_error: None,
             properties: Vec::new(),
             problems: Vec::new(),
         }
@@ -77,8 +80,13 @@ impl RawConfig {
         self.dynamic.get_or_insert_with(Vec::new).extend(entries);
     }
 
+    /// Notes that the membership file cannot be read, and why: one problem among the others.
+    pub fn miss_dynamic_file(&mut self, why: &str) {
+        self.dynamic_error = Some(why.to_string());
+    }
+
     /// Path of the membership file, if zoo.cfg names one: the caller reads it and hands it to
-    /// [`RawConfig::add_dynamic_file`].
+    /// [`RawConfig::add_dynamic_file`] or calls [`RawConfig::miss_dynamic_file`].
     pub fn dynamic_config_file(&self) -> Option<&str> {
         let named = self.file.iter().rev().find(|entry| entry.key == "dynamicConfigFile");
         named.map(|entry| entry.value.as_str())
@@ -111,8 +119,8 @@ impl RawConfig {
         }
     }
 
-    /// Adds one `-D` option of the command line; `definition` is `key=value` without the `-D`. As
-    /// with Java, a key alone gets the empty value.
+    /// Adds one `-D` option of the command line; `definition` is `key=value` without the `-D` and
+    /// satisfies [`is_definition`]. As with Java, a key alone gets the empty value.
     pub fn define(&mut self, definition: &str) {
         self.push_property(definition, Origin::CommandLine);
     }
@@ -122,18 +130,30 @@ impl RawConfig {
     pub fn add_jvm_flags(&mut self, variable: &str, text: &str) {
         let origin = Origin::Variable(Arc::from(variable));
         for option in split_options(text) {
-            if let Some(definition) = option.strip_prefix("-D") {
-                self.push_property(definition, origin.clone());
-                continue;
-            }
+            let (severity, what, hint) = match option.strip_prefix("-D") {
+                Some(definition) if is_definition(definition) => {
+                    self.push_property(definition, origin.clone());
+                    continue;
+                }
+                Some(_) => (
+                    Severity::Warning,
+                    "defines nothing",
+                    "write -Dkey=value without a blank, or remove it",
+                ),
+                None => (
+                    Severity::Note,
+                    "an option of the Java virtual machine; there is none here",
+                    "",
+                ),
+            };
             self.problems.push(Problem {
-                severity: Severity::Note,
+                severity,
                 topic: Topic::Ignored,
                 origin: origin.clone(),
                 key: option,
                 value: String::new(),
-                what: "an option of the Java virtual machine; there is none here".to_string(),
-                hint: String::new(),
+                what: what.to_string(),
+                hint: hint.to_string(),
             });
         }
     }
@@ -169,6 +189,11 @@ impl RawConfig {
         }
         entries
     }
+}
+
+/// Whether what follows a `-D` names a key.
+pub fn is_definition(definition: &str) -> bool {
+    !definition.split('=').next().unwrap_or("").trim().is_empty()
 }
 
 /// Splits at blanks, as the shell does with an unquoted variable; quotes keep blanks and vanish.
@@ -211,6 +236,7 @@ mod tests {
         let mut raw = RawConfig::new();
         raw.add_file("zoo.cfg", b"# c\ntickTime=5\n");
         raw.add_jvm_flags("JVMFLAGS", "-Xmx1g -Dzookeeper.snapCount=7");
+        raw.add_jvm_flags("OPTS", "-D -D=x");
         raw.define("jute.maxbuffer");
         assert_eq!(raw.file[0].origin.to_string(), "zoo.cfg:2");
         assert_eq!(raw.properties[0].origin.to_string(), "variable JVMFLAGS");
@@ -219,6 +245,8 @@ mod tests {
             ("zookeeper.snapCount", "7")
         );
         assert_eq!(raw.properties[1].origin, Origin::CommandLine);
-        assert_eq!(raw.problems.len(), 1);
+        let problems: Vec<_> = raw.problems.iter().map(|p| (p.severity, p.key.as_str())).collect();
+        let (note, warning) = (Severity::Note, Severity::Warning);
+        assert_eq!(problems, [(note, "-Xmx1g"), (warning, "-D"), (warning, "-D=x")]);
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::key::Place;
 use super::keys::find;
-use super::problem::{Finding, Origin, Problem, Severity, Topic};
+use super::problem::{Finding, Origin, Problem, Severity, Topic, Verdict};
 use super::reader::Effective;
 use super::settings::Settings;
 
@@ -35,26 +35,28 @@ impl Check {
     /// Adds what `look`, which may ask the machine, finds wrong with the values. Keys that have an
     /// error already are passed over.
     pub fn add_findings(&mut self, look: impl FnOnce(&Settings) -> Vec<Finding>) {
-        let was_ok = self.is_ok();
         for finding in look(&self.settings) {
-            let Finding { key, what, hint, exit_code } = finding;
+            let Finding { key, what, hint, verdict } = finding;
             let short = |problem: &Problem| {
                 problem.key.strip_prefix("zookeeper.").unwrap_or(&problem.key) == key
             };
             if self.errors().any(short) {
                 continue;
             }
-            if let Some(exit_code) = exit_code
-                && was_ok
+            if let Verdict::Refused { exit_code } = verdict
                 && self.is_ok()
             {
                 self.exit_code = exit_code;
             }
-            let severity = exit_code.map_or(Severity::Warning, |_| Severity::Error);
+            let (severity, topic) = match verdict {
+                Verdict::Refused { .. } => (Severity::Error, Topic::Value),
+                Verdict::Doubtful => (Severity::Warning, Topic::Value),
+                Verdict::Noted => (Severity::Note, Topic::Now),
+            };
             let set = self.effective.iter().find(|effective| effective.name == key);
             self.problems.push(Problem {
                 severity,
-                topic: Topic::Value,
+                topic,
                 origin: set.map_or(Origin::Default, |set| set.origin.clone()),
                 key: key.to_string(),
                 value: set.map_or(String::new(), |set| set.value.clone()),
@@ -120,15 +122,20 @@ impl Check {
             );
             text.push_str(&line);
             text.push('\n');
+            let Some(key) = find(&effective.name) else { continue };
             // ZooKeeper's documentation explains the others.
-            if let Some(key) = find(&effective.name).filter(|key| key.place == Place::Own) {
+            if key.place == Place::Own {
                 let _ = writeln!(text, "      {} ({})", key.doc, key.allowed());
+            }
+            if effective.origin == Origin::Default && !key.unless_set.is_empty() {
+                let _ = writeln!(text, "      {}", key.unless_set);
             }
         }
         self.write_section(&mut text, "Accepted without effect", Topic::Ignored);
         self.write_section(&mut text, "Not built yet", Topic::NotBuilt);
         self.write_section(&mut text, "Not read", Topic::Unknown);
         self.write_section(&mut text, "Wrong or doubtful values", Topic::Value);
+        self.write_section(&mut text, "In use now", Topic::Now);
         let (errors, warnings) = (self.errors().count(), self.warnings().count());
         let verdict = if errors == 0 {
             "the server can start with this configuration"
@@ -137,10 +144,7 @@ impl Check {
         };
         // Writing to a string cannot fail.
         let _ = writeln!(text, "\n{errors} error(s), {warnings} warning(s): {verdict}.");
-        text.push_str(
-            "Nothing was opened or changed: whether the port is free and the data whole shows at \
-             the start.\n",
-        );
+        text.push_str("Nothing was changed. Whether the data is whole shows at the start.\n");
         text
     }
 

@@ -272,7 +272,16 @@ fn wrong_values_name_file_and_line() {
 fn what_is_missing_is_an_error() {
     check_error(&file("clientPort=1"), "error: dataDir: not set", "dataDir=/var/lib/zookeeper");
     check_error(&file("dataDir=/d"), "error: clientPort: not set", "clientPort=2181");
-    check_error(&file("dataDir=/d\nclientPort=0"), "zoo.cfg:2: error: clientPort=0: not set", "");
+    check_error(
+        &file("dataDir=/d\nclientPort=0"),
+        "zoo.cfg:2: error: clientPort=0: 0 counts as",
+        "",
+    );
+    check_error(
+        &file("dataDir=/d\nclientPortAddress=a\nclientPort=0"),
+        "zoo.cfg:3: error: clientPort=0: 0 counts as not set, as in ZooKeeper, so no client",
+        "write the port, for example clientPort=2181",
+    );
     check_error(&file("dataDir=/d\nclientPort=x"), "zoo.cfg:2: error: clientPort=x: not al", "");
     check_error(
         &file("dataDir=/d\nclientPortAddress=a"),
@@ -504,6 +513,27 @@ fn dynamic_file() {
     check_error(&raw, "zoo.cfg:3: error: server.1=a:1:2: ", "dynamicConfigFile names");
 }
 
+/// It hides no other mistake, and what may stand in it is not missed elsewhere.
+#[test]
+fn a_dynamic_file_that_cannot_be_read_is_one_error_among_others() {
+    let mut raw = file("dataDir=/d\ndynamicConfigFile=d1\nstandaloneEnabled=false\ntickTime=x");
+    raw.miss_dynamic_file("No such file");
+    let check = checked(&raw);
+    let errors = texts(check.errors());
+    assert_eq!(errors.len(), 2, "{errors:#?}");
+    let unread = "zoo.cfg:2: error: dynamicConfigFile=d1: cannot be read: No such file; correct";
+    assert!(errors.iter().any(|error| error.starts_with(unread)), "{errors:#?}");
+    assert!(errors.iter().any(|error| error.starts_with("zoo.cfg:4: error: tickTime=x: ")));
+    assert_eq!(check.exit_code(), 2);
+}
+
+#[test]
+fn the_report_says_what_holds_only_for_a_default() {
+    let rule = "      Not before the log has grown by 64 MiB and by four times the size of the";
+    assert!(checked(&with("")).report().contains(&format!("snapCount=100000  # default\n{rule}")));
+    assert!(!checked(&with("snapCount=100000")).report().contains(rule));
+}
+
 #[test]
 fn authentication() {
     let sasl = "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider";
@@ -587,32 +617,35 @@ fn report_shows_values_with_their_origin() {
 
 #[test]
 fn findings_have_the_place_of_their_key() {
-    let find = |key, exit_code| Finding {
-        key,
-        what: "unusable".to_string(),
-        hint: "mend it".to_string(),
-        exit_code,
-    };
+    let (what, hint) = ("unusable", "mend it");
+    let find =
+        |key, verdict| Finding { key, what: what.to_string(), hint: hint.to_string(), verdict };
+    let refuse = |key, exit_code| find(key, Verdict::Refused { exit_code });
     let mut found = checked(&with("dataLogDir=/l"));
     found.add_findings(|settings| {
         assert_eq!(settings.storage.data_log_dir.to_str(), Some("/l"));
-        vec![find("dataLogDir", Some(3)), find("clientPortAddress", Some(2))]
+        vec![refuse("dataLogDir", 3), refuse("clientPortAddress", 2)]
     });
     let errors = ["zoo.cfg:2: error: dataLogDir=/l: unusable; mend it", "error: clientPortAddress"];
     for (text, begin) in texts(found.errors()).iter().zip(errors) {
         assert!(text.starts_with(begin), "{text}");
     }
-    assert_eq!((found.errors().count(), found.exit_code()), (2, 3));
+    // The first decides what the process ends with, whenever the others are found.
+    found.add_findings(|_| vec![refuse("clientPort", 1)]);
+    assert_eq!((found.errors().count(), found.exit_code()), (3, 3));
     // What is wrong by itself is said once, and decides the exit code.
     let mut found = checked(&file("clientPort=1\nsnapCount=x"));
-    found.add_findings(|_| vec![find("dataDir", Some(3)), find("dataLogDir", Some(3))]);
+    found.add_findings(|_| vec![refuse("dataDir", 3), refuse("dataLogDir", 3)]);
     assert_eq!((found.errors().count(), found.exit_code()), (3, 2));
-    // What does not keep it from starting is a warning.
+    // What does not keep it from starting is a warning or a note.
     let mut found = checked(&with("dataLogDir=/l"));
-    found.add_findings(|_| vec![find("dataLogDir", None)]);
+    found.add_findings(|_| {
+        vec![find("dataDir", Verdict::Noted), find("dataLogDir", Verdict::Doubtful)]
+    });
     let warnings = texts(found.warnings());
     assert_eq!(warnings, ["zoo.cfg:2: warning: dataLogDir=/l: unusable; mend it"]);
     assert_eq!(found.exit_code(), 0);
+    assert!(found.report().contains("zoo.cfg:1: note: dataDir=/d: unusable"));
 }
 
 #[test]

@@ -3,10 +3,11 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::log::FileName;
-use crate::sys::file::{reserve, sync_dir};
+use crate::sys::file::{free_space, has_room, may_open, sync_dir};
 
 use super::error::DirError;
 use super::listing::{list, tidy};
@@ -86,29 +87,12 @@ impl DataDir {
         if spares.iter().any(|spare| fs::metadata(spare).is_ok_and(|found| found.len() == size)) {
             return Ok(());
         }
-        let room = self.try_room(size);
+        let room = try_room(&self.log_dir, size);
         if !matches!(room, Err(DirError::NoRoom { .. })) {
             return room;
         }
         tidy(self).map_err(|(path, error)| io_error(&path, "tidy")(error))?;
-        self.try_room(size)
-    }
-
-    fn try_room(&self, size: u64) -> Result<(), DirError> {
-        let probe = self.log_dir.join("spare.probe.tmp");
-        let reserved = File::create(&probe).and_then(|file| reserve(&file, size));
-        let removed = fs::remove_file(&probe);
-        match reserved {
-            Err(error)
-                if matches!(
-                    error.kind(),
-                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-                ) =>
-            {
-                Err(DirError::NoRoom { path: self.log_dir.clone(), size, error })
-            }
-            tried => tried.and(removed).map_err(io_error(&probe, "reserve space with")),
-        }
+        try_room(&self.log_dir, size)
     }
 
     fn check_misplaced(&self) -> Result<(), DirError> {
@@ -124,6 +108,79 @@ impl DataDir {
         }
         Ok(())
     }
+}
+
+/// What [`DataDir::check_room`] will find under `log_root`, whose directories need not exist yet.
+/// Changes nothing.
+pub fn foresee_room(log_root: &Path, size: u64) -> Result<(), DirError> {
+    let log_dir = log_root.join(VERSION_DIR);
+    let Some(at) = log_dir.ancestors().find(|at| at.is_dir()) else { return Ok(()) };
+    let room = try_room(at, size);
+    if !matches!(room, Err(DirError::NoRoom { .. })) || at != log_dir {
+        return room;
+    }
+    let files = list(&log_dir).map_err(io_error(&log_dir, "list"))?;
+    let is_spare = |(kind, path): &(FileName, PathBuf)| {
+        *kind == FileName::Spare && fs::metadata(path).is_ok_and(|found| found.len() == size)
+    };
+    if files.iter().any(is_spare) {
+        return Ok(());
+    }
+    // The start removes these, if it needs to.
+    let unfinished = files.iter().filter(|(kind, _)| *kind == FileName::Temporary);
+    let blocks = unfinished.filter_map(|(_, path)| fs::metadata(path).ok()).map(|m| m.blocks());
+    let freed = blocks.sum::<u64>().saturating_mul(512);
+    let free = free_space(&log_dir).map_err(io_error(&log_dir, "look at"))?;
+    if free.saturating_add(freed) >= size { Ok(()) } else { room }
+}
+
+/// A file in a `version-2` that a start needs and cannot open, as one that another user's server
+/// left. Changes nothing.
+pub fn closed_file(version_dir: &Path) -> Option<(PathBuf, io::Error)> {
+    list(version_dir).ok()?.into_iter().find_map(|(kind, path)| {
+        let is_data = match kind {
+            FileName::Snapshot(_)
+            | FileName::ApacheLog(_)
+            | FileName::Segment(_)
+            | FileName::Spare => true,
+            FileName::Temporary | FileName::Other => false,
+        };
+        let is_lock = path.file_name().is_some_and(|name| name == LOCK_FILE);
+        let denied = if is_data || is_lock { may_open(&path, is_lock).err() } else { None };
+        denied.map(|denied| (path, denied))
+    })
+}
+
+fn try_room(dir: &Path, size: u64) -> Result<(), DirError> {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    has_room(dir, size).map_err(|error| {
+        if matches!(error.kind(), StorageFull | QuotaExceeded) {
+            return DirError::NoRoom { path: dir.to_owned(), size, error };
+        }
+        io_error(dir, "reserve space in")(error)
+    })
+}
+
+/// Who keeps a start from using this `dataDir` or `dataLogDir` now. Changes nothing.
+pub fn foresee_lock(root: &Path) -> Option<DirError> {
+    let dir = root.join(VERSION_DIR);
+    if let Some(pid) = running_apache(root) {
+        return Some(DirError::Apache { path: root.to_owned(), pid });
+    }
+    let file = File::open(dir.join(LOCK_FILE)).ok()?;
+    // Shared, so that two who look do not see each other.
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(DirError::Locked { path: dir, pid: holder(file) }),
+        // It ends with the file.
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
+/// The process that a lock file names.
+fn holder(mut file: File) -> Option<u32> {
+    let mut text = String::new();
+    file.read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 fn ensure(dir: &Path, autocreate: bool) -> Result<(), DirError> {
@@ -180,9 +237,7 @@ fn lock(dir: &Path) -> Result<File, DirError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            let mut text = String::new();
-            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-            return Err(DirError::Locked { path: dir.to_owned(), pid });
+            return Err(DirError::Locked { path: dir.to_owned(), pid: holder(file) });
         }
         Err(TryLockError::Error(e)) => return Err(io_error(&path, "lock")(e)),
     }

@@ -55,6 +55,20 @@ pub enum DirError {
     },
 }
 
+impl DirError {
+    /// The process that uses the directory, where that is the trouble and it is known.
+    pub fn user(&self) -> Option<u32> {
+        match self {
+            DirError::Locked { pid, .. } => *pid,
+            DirError::Apache { pid, .. } => Some(*pid),
+            DirError::Io { .. }
+            | DirError::Missing { .. }
+            | DirError::NoRoom { .. }
+            | DirError::Misplaced { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for DirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

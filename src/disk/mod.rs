@@ -25,7 +25,7 @@ pub use crate::log::{
     EmptyStart, FileName, LogRepair, RecoverError, RecoverErrorKind, RecoverOptions, Recovered,
     RecoveryTarget,
 };
-pub use datadir::{DataDir, DirOptions};
+pub use datadir::{DataDir, DirOptions, closed_file, foresee_lock, foresee_room};
 pub use error::{DirError, FatalLogError};
 pub use files::{DURABLE, LogFiles};
 pub use housekeeper::{Chores, Housekeeper, HousekeeperOptions, Report, Reports};

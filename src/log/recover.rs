@@ -244,8 +244,8 @@ fn find_snapshots(dir: &impl DataFiles) -> Result<Vec<(Zxid, PathBuf)>, RecoverE
 }
 
 fn advice_restore() -> String {
-    "Restore the version-2 directories from a backup. Emptying them would lose everything, unless \
-     other servers of an ensemble have it, from which this one would fetch it"
+    "Restore the version-2 directories from a backup. Emptying them would lose everything: nobody \
+     else has the data of a standalone server"
         .into()
 }
 
@@ -687,9 +687,12 @@ fn stopped(file: &LogFile, stop: ScanStop<EntryTrouble>) -> RecoverError {
                                   written by Apache after a move back). Move the files that do \
                                   not belong to this server's history elsewhere"
                     .into(),
-                Kind::Entry => "It was written by a newer or a different server; see the \
-                                compatibility section of the README"
-                    .into(),
+                Kind::Entry => {
+                    "It was written by a newer or a different server; start the one that \
+                                wrote it, stop it cleanly, and see `Upgrade and rollback` and \
+                                `Coming from Apache ZooKeeper` in the README"
+                        .into()
+                }
                 Kind::Io
                 | Kind::NoSnapshot
                 | Kind::BadSnapshots

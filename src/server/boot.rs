@@ -169,7 +169,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
 }
 
 /// A segment is what a log file is to Apache, so `txnLogSizeLimitInKb` bounds it.
-fn segment_size(settings: &Settings) -> u64 {
+pub(super) fn segment_size(settings: &Settings) -> u64 {
     let limit = settings.storage.txn_log_size_bytes_max.unwrap_or(u64::MAX);
     settings.ring.log_segment_size_bytes.min(limit.max(SEGMENT_MIN)) & !4095
 }
@@ -321,7 +321,7 @@ impl Server {
         let (settled_out, settled) = bounded(1);
         let purge = storage.purge_interval_ms.map(Duration::from_millis);
         let retain = storage.purge_snap_retain_count as usize;
-        let host = host::host(dir, cpu::open_files_max().unwrap_or(0));
+        let host = host::host(dir, host::open_files_max());
         let mut brain = Some(Brain {
             replica,
             fx: Effects::default(),
@@ -342,7 +342,9 @@ impl Server {
                 topology.workers.iter().position(is_it).unwrap_or(0)
             })
             .collect();
-        let census = Arc::new(Census::new(settings.client_cnxns_max, settings.cnxns_max));
+        let census = Census::new(settings.client_cnxns_max, settings.cnxns_max)
+            .with_room(connection_room(settings, &topology));
+        let census = Arc::new(census);
         let (ended_out, ended) = bounded(topology.workers.len());
         let (ready_out, ready) = bounded(topology.workers.len());
         let mut threads = Vec::new();
@@ -463,6 +465,31 @@ impl Server {
 
 /// Exit code of a clean end without its final snapshot: Apache's `TXNLOG_ERROR_TAKING_SNAPSHOT`.
 const UNSAVED: u8 = 10;
+
+/// Files that log, snapshots and purge have open at a time, with as many again to be sure.
+const FILES_OF_DISK: u64 = 24;
+
+/// Files of an event loop.
+const FILES_OF_RING: u64 = 2;
+
+/// Fewer connections than this are hardly what an operator had in mind.
+const CONNECTIONS_FEW: u32 = 1000;
+
+/// Connections for which there are files, with what the server needs itself put by: if clients had
+/// them all, the next segment of the log could not be opened, which would end the server.
+fn connection_room(settings: &Settings, topology: &Topology) -> u32 {
+    let max = host::open_files_max();
+    let own = host::open_files() + topology.workers.len() as u64 * FILES_OF_RING + FILES_OF_DISK;
+    let room = u32::try_from(max.saturating_sub(own)).unwrap_or(u32::MAX).max(1);
+    let wanted = if settings.cnxns_max == 0 { CONNECTIONS_FEW } else { settings.cnxns_max };
+    if room < wanted {
+        log::warn!(
+            "this process may have {max} files open, which leaves room for {room} connections: \
+             raise LimitNOFILE of its unit, or `ulimit -n`"
+        );
+    }
+    room
+}
 
 /// Says which stages a thread runs; the kernel shows 15 characters.
 fn thread_name(plan: &WorkerPlan) -> String {
@@ -628,6 +655,14 @@ mod tests {
         assert!(refusal.starts_with("ringkeeper.uring.multishot=on"), "{refusal}");
         assert!(refusal.contains("set it to auto"), "{refusal}");
         assert!(ended.try_recv().is_err(), "it did not run");
+    }
+
+    /// `ringkeeper check` tells the rule, but knows nothing of those who follow it.
+    #[test]
+    fn the_rule_of_snapshots_is_told_as_it_is() {
+        let told = crate::config::find("snapCount").unwrap().unless_set;
+        assert!(told.contains(&format!("{} MiB", SNAP_LOG_LEAST >> 20)), "{told}");
+        assert_eq!((SNAP_LOG_RATIO, told.contains("four times the size")), (4, true));
     }
 
     #[test]

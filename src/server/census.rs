@@ -17,6 +17,8 @@ pub struct Census {
     max_per_ip: u32,
     /// `maxCnxns`: connections in all; 0 for no limit.
     max_total: u32,
+    /// Connections for which the process may open files.
+    max_files: u32,
     counts: Mutex<Counts>,
 }
 
@@ -34,6 +36,8 @@ pub enum TooMany {
     InAll(u32),
     /// So many connections from its address.
     FromThere(u32),
+    /// So many connections in all that the rest of the files is for the server itself.
+    Files(u32),
 }
 
 impl fmt::Display for TooMany {
@@ -43,6 +47,11 @@ impl fmt::Display for TooMany {
             TooMany::FromThere(count) => {
                 write!(f, "{count} connections from there, maxClientCnxns reached")
             }
+            TooMany::Files(count) => write!(
+                f,
+                "{count} connections, and the files that this process may still open are for log \
+                 and snapshots; raise LimitNOFILE of its unit, or `ulimit -n`"
+            ),
         }
     }
 }
@@ -50,7 +59,12 @@ impl fmt::Display for TooMany {
 impl Census {
     /// Nobody is connected; the limits are those of the configuration, 0 for none.
     pub fn new(max_per_ip: u32, max_total: u32) -> Census {
-        Census { max_per_ip, max_total, counts: Mutex::default() }
+        Census { max_per_ip, max_total, max_files: u32::MAX, counts: Mutex::default() }
+    }
+
+    /// Takes no more connections than these, whatever the configuration says.
+    pub fn with_room(self, max_files: u32) -> Census {
+        Census { max_files, ..self }
     }
 
     fn counts(&self) -> MutexGuard<'_, Counts> {
@@ -63,6 +77,9 @@ impl Census {
         let mut counts = self.counts();
         if self.max_total != 0 && counts.total >= self.max_total {
             return Err(TooMany::InAll(counts.total));
+        }
+        if counts.total >= self.max_files {
+            return Err(TooMany::Files(counts.total));
         }
         let from_there = counts.per_ip.entry(ip).or_insert(0);
         if self.max_per_ip != 0 && *from_there >= self.max_per_ip {
@@ -117,6 +134,15 @@ mod tests {
     fn zero_is_no_limit() {
         let census = Census::new(0, 0);
         assert!((0..10_000).all(|_| census.enter(ip(1)).is_ok()));
+    }
+
+    #[test]
+    fn files_are_a_limit_of_their_own() {
+        let census = Census::new(0, 0).with_room(2);
+        assert_eq!((census.enter(ip(1)), census.enter(ip(2))), (Ok(()), Ok(())));
+        assert_eq!(census.enter(ip(3)), Err(TooMany::Files(2)));
+        census.leave(ip(1));
+        assert_eq!(census.enter(ip(3)), Ok(()));
     }
 
     #[test]

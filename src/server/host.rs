@@ -23,7 +23,8 @@ pub fn absolute(path: &Path) -> String {
     std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string()
 }
 
-fn user_name() -> String {
+/// The user as whom this runs: the name, or the number where there is none.
+pub fn user_name() -> String {
     let Ok(me) = fs::metadata("/proc/self") else { return String::new() };
     let uid = me.uid().to_string();
     let accounts = text("/etc/passwd");
@@ -57,6 +58,11 @@ pub fn host(dir: &DataDir, open_files_max: u64) -> Host {
         log_dir: absolute(dir.log_dir()),
         open_files_max,
     }
+}
+
+/// The limit of open files; if it cannot be found out, what is usual.
+pub fn open_files_max() -> u64 {
+    cpu::open_files_max().unwrap_or(1024)
 }
 
 /// Number of open files; 0 if it cannot be found out.

@@ -12,6 +12,7 @@ use crate::sys::net;
 
 use super::boot::{BootError, misconfigured, unexpected};
 use super::host;
+use super::listeners::{Listener, listeners};
 
 /// Where to listen; the error says why the host's name leads nowhere.
 pub fn resolve(settings: &Settings) -> Result<SocketAddr, String> {
@@ -53,6 +54,12 @@ fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>>
     loop {
         match net::listen(address, backlog, sockets) {
             Err(e) if e.kind() == io::ErrorKind::AddrInUse && waited < PORT_WAIT => {
+                if waited.is_zero() {
+                    log::warn!(
+                        "{address} is taken; waiting up to {} s for whoever listens there to end",
+                        PORT_WAIT.as_secs()
+                    );
+                }
                 let _ = after(pause).recv();
                 waited += pause;
             }
@@ -61,44 +68,99 @@ fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>>
     }
 }
 
-/// What to do when an address cannot be listened on.
-fn advice(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "is another server running there? change clientPort or clientPortAddress, or stop it"
-        }
-        io::ErrorKind::AddrNotAvailable => {
-            "no interface of this machine has that address; correct clientPortAddress, or remove \
-             it to listen on all addresses"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need the capability CAP_NET_BIND_SERVICE or a lower \
-             net.ipv4.ip_unprivileged_port_start; change clientPort, or grant it"
-        }
-        _ => "change clientPort or clientPortAddress",
+/// Why an address cannot be listened on.
+#[derive(Debug)]
+pub struct Refusal {
+    address: SocketAddr,
+    error: io::Error,
+    /// The key that is to be corrected.
+    pub key: &'static str,
+}
+
+impl Refusal {
+    fn new(address: SocketAddr, error: io::Error) -> Refusal {
+        let is_address = error.kind() == io::ErrorKind::AddrNotAvailable;
+        let key = if is_address { "clientPortAddress" } else { "clientPort" };
+        Refusal { address, error, key }
     }
+
+    /// Whether somebody listens there, who may end.
+    pub fn is_taken(&self) -> bool {
+        self.error.kind() == io::ErrorKind::AddrInUse
+    }
+
+    /// What is wrong.
+    pub fn what(&self) -> String {
+        format!("cannot listen on {}: {}", self.address, self.error)
+    }
+
+    /// What to do, if these listen on the port.
+    pub fn advice(&self, listeners: &[Listener]) -> String {
+        let text = match self.error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let who = match listeners {
+                    [] => "is another server running there?".to_owned(),
+                    [first, ..] => format!("{first} listens there;"),
+                };
+                return format!("{who} change clientPort or clientPortAddress, or stop it");
+            }
+            io::ErrorKind::AddrNotAvailable => {
+                "no interface of this machine has that address; correct clientPortAddress, or \
+                 remove it to listen on all addresses"
+            }
+            io::ErrorKind::PermissionDenied => {
+                "ports below 1024 need the capability CAP_NET_BIND_SERVICE or a lower \
+                 net.ipv4.ip_unprivileged_port_start; change clientPort, or grant it"
+            }
+            _ => "change clientPort or clientPortAddress",
+        };
+        text.to_owned()
+    }
+}
+
+/// Tries where the configuration says, and without IPv6 where a machine has none.
+fn attempt<T>(
+    settings: &Settings,
+    wanted: SocketAddr,
+    on: impl Fn(&SocketAddr) -> io::Result<T>,
+) -> Result<T, Refusal> {
+    let refused = match on(&wanted) {
+        Ok(done) => return Ok(done),
+        Err(error) => Refusal::new(wanted, error),
+    };
+    let is_final = refused.is_taken() || refused.error.kind() == io::ErrorKind::PermissionDenied;
+    if settings.client_host.is_some() || is_final {
+        return Err(refused);
+    }
+    let address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
+    on(&address).map_err(|error| Refusal::new(address, error))
+}
+
+/// Whether [`bind`] could have this address now. Takes nothing.
+pub fn probe(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
+    attempt(settings, address, net::try_bind)
 }
 
 /// Listens where the configuration says.
 pub fn bind(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), BootError> {
-    let mut address =
+    let address =
         resolve(settings).map_err(|what| misconfigured(format!("clientPortAddress: {what}")))?;
-    let mut bound = listen(&address, settings);
-    if let Err(e) = &bound
-        && settings.client_host.is_none()
-        && !matches!(e.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
-    {
-        // No IPv6 on this machine.
-        address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
-        bound = listen(&address, settings);
-    }
-    let sockets = bound.map_err(|e| BootError {
-        message: format!("cannot listen on {address}: {e}: {}", advice(&e)),
-        exit_code: 1,
+    let bound = attempt(settings, address, |address| listen(address, settings));
+    let sockets = bound.map_err(|refusal| BootError {
+        message: format!(
+            "{}: {}",
+            refusal.what(),
+            refusal.advice(&listeners(settings.client_port))
+        ),
+        exit_code: CANNOT_LISTEN,
     })?;
     let address = net::local_addr(&sockets[0]).map_err(unexpected("getsockname"))?;
     Ok((sockets, address))
 }
+
+/// Exit code without a port: Apache's for what it did not expect. Whatever starts the server may
+/// try again, as an address or a port may be free in a moment.
+pub const CANNOT_LISTEN: u8 = 1;
 
 #[cfg(test)]
 mod tests {
@@ -117,10 +179,19 @@ mod tests {
 
     #[test]
     fn the_advice_fits_the_error() {
-        let advice = |kind: io::ErrorKind| advice(&kind.into());
-        assert!(advice(io::ErrorKind::AddrInUse).starts_with("is another server running"));
-        assert!(advice(io::ErrorKind::AddrNotAvailable).starts_with("no interface of this"));
-        assert!(advice(io::ErrorKind::PermissionDenied).starts_with("ports below 1024 need"));
+        let address = SocketAddr::from(([127, 0, 0, 1], 2181));
+        let refusal = |kind: io::ErrorKind| Refusal::new(address, kind.into());
+        let taken = refusal(io::ErrorKind::AddrInUse);
+        assert!(taken.is_taken() && taken.key == "clientPort");
+        assert!(taken.what().starts_with("cannot listen on 127.0.0.1:2181: "));
+        assert!(taken.advice(&[]).starts_with("is another server running"));
+        let java = Listener { pid: 7, name: "java".to_owned() };
+        assert!(taken.advice(&[java]).starts_with("process 7 (java) listens there; change client"));
+        let foreign = refusal(io::ErrorKind::AddrNotAvailable);
+        assert!(foreign.advice(&[]).starts_with("no interface of this"));
+        assert_eq!(foreign.key, "clientPortAddress");
+        let denied = refusal(io::ErrorKind::PermissionDenied);
+        assert!(denied.advice(&[]).starts_with("ports below 1024 need"));
     }
 
     #[test]
@@ -136,5 +207,12 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
         }
         assert!(std::net::TcpListener::bind(taken).is_err());
+        let trial = net::try_bind(&taken).unwrap_err();
+        assert_eq!(trial.kind(), io::ErrorKind::AddrInUse);
+        let found = listeners(taken.port());
+        assert!(found.iter().any(|listener| listener.pid == std::process::id()), "{found:?}");
+        drop(sockets);
+        net::try_bind(&taken).unwrap();
+        assert_eq!(listeners(taken.port()), []);
     }
 }

@@ -2,28 +2,33 @@
 //! the JAAS file, the address of the client port. `ringkeeper check` and every start begin with it,
 //! so that both say the same, with the line that is to be corrected.
 //!
-//! What only the attempt can tell (a port that is taken, damaged files) is left to the start.
+//! `check` also looks ahead at what a start finds in its course: a directory in use, no room, a
+//! port that is taken. The start leaves these to the attempt, which may wait or make room. Damaged
+//! files show only at the start.
 
 use std::fs;
 use std::io;
 use std::path::Path;
 
-use crate::auth::{Jaas, parse_jaas};
-use crate::config::{Finding, Settings};
+use crate::auth::{Auth, AuthOptions, Jaas, parse_jaas};
+use crate::config::{Finding, Settings, Verdict};
+use crate::disk::{DirError, closed_file, foresee_lock, foresee_room};
 use crate::sys::file::{is_of_kernel, may_write};
 
-use super::listen;
+use super::boot::segment_size;
+use super::host;
+use super::listen::{self, CANNOT_LISTEN};
+use super::listeners::{Listener, listeners};
+
+/// Exit code of a data directory that cannot be used.
+const UNUSABLE_DIR: u8 = 3;
 
 /// What keeps a server with these settings from starting, or from doing what they ask for. An empty
 /// directory name is passed over: that it is missing was said before.
 pub fn look(settings: &Settings) -> Vec<Finding> {
     let storage = &settings.storage;
     let mut found = Vec::new();
-    if let Err(what) = listen::resolve(settings) {
-        let hint = "write an address of this machine or a name that leads to one, or remove it \
-                    to listen on all addresses";
-        found.push(finding("clientPortAddress", 2, what, hint));
-    }
+    found.extend(address(settings));
     found.extend(jaas_file(settings));
     let autocreate = storage.is_datadir_autocreate;
     found.extend(directory("dataDir", &storage.data_dir, autocreate));
@@ -33,15 +38,88 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
     found
 }
 
+/// What a start would meet in its course at this moment, beyond [`look`]. A server that runs on the
+/// directory is noted: who checks beside it means to start when it has ended, and what ends with it
+/// is no error.
+pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
+    let storage = &settings.storage;
+    let (data_dir, log_dir) = (&storage.data_dir, &storage.data_log_dir);
+    let mut found = Vec::new();
+    if data_dir.as_os_str().is_empty() {
+        return found;
+    }
+    let user = foresee_lock(data_dir);
+    let log_user = (log_dir != data_dir).then(|| foresee_lock(log_dir)).flatten();
+    let stranger =
+        log_user.filter(|log_user| user.as_ref().is_none_or(|user| user.user() != log_user.user()));
+    if let Some(stranger) = &stranger {
+        found.push(finding("dataLogDir", UNUSABLE_DIR, stranger.to_string(), ""));
+    }
+    match &user {
+        Some(user) => found.push(Finding {
+            key: "dataDir",
+            what: user.to_string(),
+            hint: "until then a start is refused".to_owned(),
+            verdict: Verdict::Noted,
+        }),
+        None if stranger.is_some() => {}
+        None => {
+            let key = if log_dir == data_dir { "dataDir" } else { "dataLogDir" };
+            let full = foresee_room(log_dir, segment_size(settings)).err();
+            found.extend(full.map(|e| finding(key, UNUSABLE_DIR, e.to_string(), "")));
+        }
+    }
+    // What cannot be resolved has been said.
+    if let Ok(at) = listen::resolve(settings)
+        && let Err(refusal) = listen::probe(settings, at)
+        && refusal.is_taken()
+    {
+        let who = listeners(settings.client_port);
+        if !is_its_own(user.as_ref(), &who) {
+            let advice = refusal.advice(&who);
+            found.push(finding(refusal.key, CANNOT_LISTEN, refusal.what(), &advice));
+        }
+    }
+    found
+}
+
+/// Whether the port is that of the directory's user. One that cannot be seen is taken for it.
+fn is_its_own(user: Option<&DirError>, listeners: &[Listener]) -> bool {
+    let Some(user) = user else { return false };
+    let Some(pid) = user.user() else { return true };
+    listeners.is_empty() || listeners.iter().any(|listener| listener.pid == pid)
+}
+
 fn finding(key: &'static str, exit_code: u8, what: String, hint: &str) -> Finding {
-    Finding { key, what, hint: hint.to_owned(), exit_code: Some(exit_code) }
+    Finding { key, what, hint: hint.to_owned(), verdict: Verdict::Refused { exit_code } }
+}
+
+/// Whether there is such an address here. That somebody else listens there is for later: at a start
+/// this may be the predecessor, which is about to be gone.
+fn address(settings: &Settings) -> Option<Finding> {
+    let address = match listen::resolve(settings) {
+        Ok(address) => address,
+        Err(what) => {
+            let hint = "write an address of this machine or a name that leads to one, or remove \
+                        it to listen on all addresses";
+            return Some(finding("clientPortAddress", 2, what, hint));
+        }
+    };
+    let refusal = listen::probe(settings, address).err().filter(|refusal| !refusal.is_taken())?;
+    Some(finding(refusal.key, CANNOT_LISTEN, refusal.what(), &refusal.advice(&[])))
 }
 
 fn jaas_file(settings: &Settings) -> Option<Finding> {
     let path = settings.auth.jaas_file.as_deref()?;
     let section = &settings.auth.jaas_section;
-    let (what, hint, exit_code) = match read_jaas(path) {
-        Ok(jaas) if jaas.section(section).is_some() => return None,
+    let key = "java.security.auth.login.config";
+    let jaas = read_jaas(path);
+    if let Some(found) = jaas.as_ref().ok().and_then(|jaas| jaas.section(section)) {
+        let options = AuthOptions { jaas_server: Some(found.clone()), ..AuthOptions::default() };
+        let what = format!("{}: {}", path.display(), Auth::new(options).err()?);
+        return Some(finding(key, 2, what, "or remove the property to do without SASL"));
+    }
+    let (what, hint, verdict) = match jaas {
         // COMPAT(3.9): it starts, and without a word. Nobody who sets the property means that.
         Ok(_) => (
             format!(
@@ -49,15 +127,15 @@ fn jaas_file(settings: &Settings) -> Option<Finding> {
                 path.display()
             ),
             "add it, or name the section that is meant with zookeeper.sasl.serverconfig",
-            None,
+            Verdict::Doubtful,
         ),
         Err(what) => (
             what,
             "correct the file or its name, or remove the property to do without SASL",
-            Some(2),
+            Verdict::Refused { exit_code: 2 },
         ),
     };
-    Some(Finding { key: "java.security.auth.login.config", what, hint: hint.to_owned(), exit_code })
+    Some(Finding { key, what, hint: hint.to_owned(), verdict })
 }
 
 /// Reads a JAAS file; the error names it.
@@ -72,7 +150,7 @@ fn directory(key: &'static str, dir: &Path, autocreate: bool) -> Option<Finding>
     if dir.as_os_str().is_empty() {
         return None;
     }
-    let refuse = |what: String, hint: &str| Some(finding(key, 3, what, hint));
+    let refuse = |what: String, hint: &str| Some(finding(key, UNUSABLE_DIR, what, hint));
     let dir = std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned());
     let version_dir = dir.join("version-2");
     // The nearest that exists: itself, or what it would be created in.
@@ -95,18 +173,35 @@ fn directory(key: &'static str, dir: &Path, autocreate: bool) -> Option<Finding>
                 return refuse(what, "name a directory on a disk");
             }
             Ok(_) => {
-                let denied = may_write(at).err()?;
-                let what = format!("{shown} cannot be written: {denied}");
-                return refuse(what, "the server's user must be able to write there");
+                if let Err(denied) = may_write(at) {
+                    let what = format!("{shown} cannot be written: {denied}");
+                    return refuse(what, &writer_hint());
+                }
+                let (file, denied) = closed_file(&version_dir)?;
+                let what = format!("{} cannot be opened: {denied}", file.display());
+                let hint = format!(
+                    "this runs as {}; a server that ran as another user has left it: give all of \
+                     version-2 to one of them (chown -R), or run it as the other",
+                    host::user_name()
+                );
+                return refuse(what, &hint);
             }
             Err(e) if is_absent(&e) => {}
             Err(e) => {
                 let what = format!("{shown} cannot be looked at: {e}");
-                return refuse(what, "the server's user must be able to write there");
+                return refuse(what, &writer_hint());
             }
         }
     }
     None
+}
+
+fn writer_hint() -> String {
+    format!(
+        "this runs as {}, who must be able to write there: change the owner or the mount, or run \
+         it as another user",
+        host::user_name()
+    )
 }
 
 fn is_absent(error: &io::Error) -> bool {

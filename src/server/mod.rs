@@ -9,6 +9,7 @@ mod host;
 mod housekeeping;
 mod links;
 mod listen;
+mod listeners;
 mod logging;
 mod look;
 mod outbox;
@@ -20,5 +21,5 @@ mod worker;
 
 pub use boot::{BootError, Server, Started, describe_dirs};
 pub use logging::log_filter;
-pub use look::look;
+pub use look::{look, look_ahead};
 pub use topology::{CoreOptions, Topology, WorkerPlan};

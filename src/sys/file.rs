@@ -81,8 +81,18 @@ fn c_path(path: &Path) -> io::Result<CString> {
 /// Whether this process could make files in a directory; the system's words if not. Changes
 /// nothing.
 pub fn may_write(dir: &Path) -> io::Result<()> {
-    let path = c_path(dir)?;
-    let (mode, flags) = (libc::W_OK | libc::X_OK, libc::AT_EACCESS);
+    may(dir, libc::W_OK | libc::X_OK)
+}
+
+/// Whether this process could open a file for reading, and for `writing` too; the system's words if
+/// not.
+pub fn may_open(file: &Path, writing: bool) -> io::Result<()> {
+    may(file, if writing { libc::R_OK | libc::W_OK } else { libc::R_OK })
+}
+
+fn may(path: &Path, mode: libc::c_int) -> io::Result<()> {
+    let path = c_path(path)?;
+    let flags = libc::AT_EACCESS;
     // SAFETY: the path is a NUL-terminated string that outlives the call.
     let result = unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, flags) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
@@ -172,6 +182,26 @@ pub fn reserve(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
+/// Fails unless a new file of `len` bytes fits into `dir`, and leaves nothing behind: the file it
+/// tries with has no name. Where the file system knows no such files, its own figure decides,
+/// which leaves quotas out.
+///
+/// # Errors
+/// `StorageFull` or `QuotaExceeded` without room; others of open.
+pub fn has_room(dir: &Path, len: u64) -> io::Result<()> {
+    match OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(dir) {
+        Ok(file) => reserve(&file, len),
+        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
+            if free_space(dir)? < len {
+                Err(io::ErrorKind::StorageFull.into())
+            } else {
+                Ok(())
+            }
+        }
+        Err(e) => Err(e),
+    }
+}
+
 /// Writes zeros over the bytes from `from` to `to`, so that later writes change no metadata. A
 /// file opened for direct access needs both to be multiples of 4096.
 pub fn zero_fill(file: &File, from: u64, to: u64) -> io::Result<()> {
@@ -251,6 +281,10 @@ mod tests {
         assert_eq!(map.len(), 16384);
         assert!(map[4096..12288].iter().all(|&b| b == 7) && map[12288..].iter().all(|&b| b == 0));
         assert!(free_space(dir.path()).unwrap() > 0);
+        has_room(dir.path(), 4096).unwrap();
+        let full = has_room(dir.path(), 1 << 60).unwrap_err().kind();
+        assert!(matches!(full, io::ErrorKind::StorageFull | io::ErrorKind::FileTooLarge));
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
         assert_ne!(random_u64().unwrap(), random_u64().unwrap());
     }
 }

@@ -103,6 +103,14 @@ pub fn listen(address: &SocketAddr, backlog: i32, sockets: usize) -> io::Result<
     Ok(all)
 }
 
+/// Whether [`listen`] could have `address` now. Nobody can connect meanwhile.
+///
+/// # Errors
+/// Those of socket and bind.
+pub fn try_bind(address: &SocketAddr) -> io::Result<()> {
+    bound(address, false).map(drop)
+}
+
 fn start_listening(socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     // SAFETY: plain system call without pointers.
     check(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(|_| ())

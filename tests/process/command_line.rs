@@ -33,6 +33,11 @@ fn config(lines: &[&str]) -> (TempDir, String) {
     (home, path)
 }
 
+/// For those who check a whole configuration, which includes that nobody listens there.
+fn free_port_line() -> String {
+    format!("clientPort={}", free_port())
+}
+
 fn check(lines: &[&str]) -> (Option<i32>, String, String) {
     let (_home, file) = config(lines);
     let output = run(&["check", &file]);
@@ -46,8 +51,8 @@ fn version_and_help_say_so_and_succeed() {
         assert!(output.status.success());
         assert_eq!(stdout(&output), format!("ringkeeper {}\n", env!("CARGO_PKG_VERSION")));
     }
-    for word in ["help", "--help", "-h"] {
-        let output = run(&[word]);
+    for words in [&["help"][..], &["--help"], &["-h"], &["server", "--help"], &["check", "-h"]] {
+        let output = run(words);
         assert!(output.status.success());
         assert!(stdout(&output).starts_with("usage: ringkeeper"));
     }
@@ -62,7 +67,13 @@ fn wrong_usage_ends_with_2_and_the_usage() {
         assert!(stderr(&output).contains("usage: ringkeeper"));
     }
     for (arguments, part) in [
-        (&["servr"][..], "no such command or file: servr; did you mean `server`?"),
+        (&["-D"][..], "-D defines nothing; write -Dkey=value without a blank"),
+        (&["check", "-D", "tickTime=1"], "-D defines nothing"),
+        (&["-D=1"], "-D=1 defines nothing"),
+        (&["2181"], "a dataDir is missing behind the port 2181"),
+        (&[""], "an argument is empty"),
+        (&["version", "zoo.cfg"], "`zoo.cfg` behind version means nothing"),
+        (&["servr"], "no such command or file: servr; did you mean `server`?"),
         (&["serve", "r"], "no such command or file: serve; did you mean `server`?"),
         (&["xyz"], "no such command or file: xyz\n"),
         (&["chek", "zoo.cfg"], "did you mean `check`?"),
@@ -80,12 +91,29 @@ fn a_file_that_cannot_be_read_is_named_and_nothing_else() {
     let text = stderr(&run(&["server", "/nowhere/zoo.cfg"]));
     assert!(text.starts_with("ringkeeper: cannot read /nowhere/zoo.cfg: No such file"), "{text}");
     assert_eq!(text.lines().count(), 1, "{text}");
-    let (_home, file) = config(&["dynamicConfigFile=/nowhere/dynamic"]);
-    let output = run(&["check", &file]);
+}
+
+#[test]
+fn a_dynamic_file_that_cannot_be_read_hides_no_other_mistake() {
+    let (_home, file) = config(&["dynamicConfigFile=/nowhere/dynamic", "tickTime=fast"]);
+    for command in ["check", "server"] {
+        let output = run(&[command, &file]);
+        assert_eq!(output.status.code(), Some(2));
+        let text = stdout(&output) + &stderr(&output);
+        let unread = ":1: error: dynamicConfigFile=/nowhere/dynamic: cannot be read: No such file";
+        for part in [unread, ":2: error: tickTime=fast: ", "error: dataDir: not set"] {
+            assert!(text.contains(part), "{text}");
+        }
+    }
+}
+
+#[test]
+fn an_argument_that_is_no_text_is_refused() {
+    use std::os::unix::ffi::OsStrExt;
+    let odd = std::ffi::OsStr::from_bytes(b"zoo\xff.cfg");
+    let output = ringkeeper().arg("check").arg(odd).output().expect("ringkeeper");
     assert_eq!(output.status.code(), Some(2));
-    let text = stderr(&output);
-    assert!(text.contains("cannot read dynamicConfigFile /nowhere/dynamic"), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    assert!(stderr(&output).contains(".cfg is not UTF-8\nusage: "), "{}", stderr(&output));
 }
 
 /// What `check` sees, the start says in the same words, with the same exit code.
@@ -97,6 +125,10 @@ fn check_finds_what_would_keep_the_server_from_starting() {
     let (file, dir) = (file.display().to_string(), dir.display().to_string());
     let jaas = format!("-Djava.security.auth.login.config={file}");
     let no_jaas = format!("-Djava.security.auth.login.config={dir}");
+    let kerberos = home.path().join("kerberos");
+    let module = "com.sun.security.auth.module.Krb5LoginModule required;";
+    fs::write(&kerberos, format!("Server {{ {module} }};")).expect("file");
+    let kerberos = format!("-Djava.security.auth.login.config={}", kerberos.display());
     let no_create = "-Dzookeeper.datadir.autocreate=false";
     let data = |at: &str| format!("dataDir={at}");
     let refused = [
@@ -110,6 +142,14 @@ fn check_finds_what_would_keep_the_server_from_starting() {
             "",
             ":3: error: clientPortAddress=no.such.host.invalid: cannot be resolved".to_owned(),
         ),
+        (
+            1,
+            data(&dir),
+            "clientPortAddress=192.0.2.1",
+            "",
+            ":3: error: clientPortAddress=192.0.2.1: cannot listen on 192.0.2.1:2181: ".to_owned(),
+        ),
+        (2, data(&dir), "", &kerberos, "the JAAS section 'Server' asks for Kerberos".to_owned()),
         (2, data(&dir), "", &jaas, format!("command line: error: {}: {file}: ", &jaas[2..])),
         (2, data(&dir), "", &no_jaas, format!("{}: cannot read the JAAS file", &no_jaas[2..])),
     ];
@@ -130,6 +170,53 @@ fn check_finds_what_would_keep_the_server_from_starting() {
     assert!(!fs::exists(&dir).expect("home"), "check created {dir}");
 }
 
+/// What a start meets in its course, and what ends with a server that runs on the directory.
+#[test]
+fn check_looks_at_the_port_and_tells_a_stranger_from_its_own_server() {
+    let mut server = Server::ringkeeper();
+    let pid = server.pid();
+    let check = |lines: &[String]| {
+        let (_home, file) = config(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let output = run(&["check", &file]);
+        (output.status.code(), stdout(&output))
+    };
+    let own = format!("dataDir={}", server.data_dir().display());
+    let at = "clientPortAddress=127.0.0.1".to_owned();
+    let port = format!("clientPort={}", server.address().port());
+    // Beside the server whose configuration it is: all is well.
+    let (code, text) = check(&[own.clone(), port.clone(), at.clone()]);
+    assert_eq!(code, Some(0), "{text}");
+    let used = format!("in use by another server (process {pid})");
+    assert!(text.contains("\nIn use now:\n") && text.contains(&used), "{text}");
+    assert!(text.contains("0 error(s), 0 warning(s)"), "{text}");
+    // The same port for another directory.
+    let home = tempfile::tempdir().expect("temporary dir");
+    let other = format!("dataDir={}", home.path().display());
+    let (code, text) = check(&[other.clone(), port.clone(), at.clone()]);
+    assert_eq!(code, Some(1), "{text}");
+    let told = format!("error: {port}: cannot listen on {}: ", server.address());
+    assert!(text.contains(&told) && text.contains(&format!("; process {pid} (ri")), "{text}");
+    // A port of somebody else for the next start of the server that runs.
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+    let port = format!("clientPort={}", taken.local_addr().expect("address").port());
+    let (code, text) = check(&[own.clone(), port.clone(), at.clone()]);
+    assert_eq!(code, Some(1), "{text}");
+    let told = format!("error: {port}: cannot listen on ");
+    assert!(text.contains(&told) && text.contains(&used), "{text}");
+    drop(taken);
+    // A log directory that another server writes to.
+    let log = own.replace("dataDir", "dataLogDir");
+    let (code, text) = check(&[other, port.clone(), at.clone(), log]);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("error: dataLogDir=") && text.contains(&used), "{text}");
+    // It has disturbed nothing.
+    server.connect().ping();
+    server.stop();
+    let (code, text) = check(&[own, port, at]);
+    assert_eq!((code, text.contains("In use now")), (Some(0), false), "{text}");
+    assert_eq!(fs::read_dir(home.path()).expect("directory").count(), 0);
+}
+
 /// Apache starts without SASL then, too, and does not say so.
 #[test]
 fn a_jaas_file_without_the_section_that_is_asked_for_is_warned_about() {
@@ -138,7 +225,7 @@ fn a_jaas_file_without_the_section_that_is_asked_for_is_warned_about() {
     let module = "org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"x\";";
     fs::write(&users, format!("Server {{ {module} }}; Empty {{ }};")).expect("file");
     let users = users.display().to_string();
-    let (_files, file) = config(&["clientPort=2181", "dataDir=/tmp"]);
+    let (_files, file) = config(&[&free_port_line(), "dataDir=/tmp"]);
     for section in ["Server", "Mine", "Empty"] {
         let properties = [
             format!("-Djava.security.auth.login.config={users}"),
@@ -166,12 +253,12 @@ fn a_log_level_that_is_none_is_complained_about() {
 
 #[test]
 fn a_good_file_passes_the_check() {
-    let (code, text, file) = check(&["dataDir=/tmp", "clientPort=2181", "tickTime=3000"]);
+    let (code, text, file) = check(&["dataDir=/tmp", &free_port_line(), "tickTime=3000"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("tickTime=3000 ms"), "{text}");
     assert!(text.contains(&format!("{file}:3")), "{text}");
     assert!(text.contains("the server can start with this configuration"), "{text}");
-    assert!(text.contains("Nothing was opened or changed"), "{text}");
+    assert!(text.contains("Nothing was changed."), "{text}");
     assert!(text.contains("Submission queue entries of each io_uring"), "{text}");
 }
 
@@ -250,7 +337,9 @@ fn without_arguments_the_built_in_configuration_serves_from_the_current_director
     let home = tempfile::tempdir().expect("temporary dir");
     let checked = ringkeeper().arg("check").current_dir(&home).output().expect("ringkeeper");
     let text = stdout(&checked);
-    assert_eq!(checked.status.code(), Some(0), "{text}");
+    // Only that somebody listens on the usual port may keep it from starting.
+    let is_free = !text.contains("error: clientPort: cannot listen on 127.0.0.1:2181: ");
+    assert_eq!(checked.status.code(), Some(i32::from(!is_free)), "{text}");
     for value in ["clientPort=2181", "clientPortAddress=127.0.0.1", "dataDir=./data"] {
         assert!(text.contains(value), "no {value} in: {text}");
     }
@@ -258,7 +347,7 @@ fn without_arguments_the_built_in_configuration_serves_from_the_current_director
 
 #[test]
 fn properties_and_jvm_flags_reach_the_settings_in_order() {
-    let (_home, file) = config(&["dataDir=/tmp", "clientPort=2181"]);
+    let (_home, file) = config(&["dataDir=/tmp", &free_port_line()]);
     let output = ringkeeper()
         .args(["check", "-Dzookeeper.snapCount=777", &file])
         .env("JVMFLAGS", "-Xmx2g -Dzookeeper.globalOutstandingLimit=55 -Dzookeeper.snapCount=5")
@@ -270,6 +359,25 @@ fn properties_and_jvm_flags_reach_the_settings_in_order() {
     for value in ["snapCount=777", "globalOutstandingLimit=55", "preAllocSize=4096"] {
         assert!(text.contains(value), "no {value} in: {text}");
     }
+}
+
+/// The unit makes the directory of the sample, and starts nothing anew that would end the same.
+#[test]
+fn the_unit_fits_the_sample_and_the_exit_codes() {
+    let read = |name: &str| fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR")));
+    let unit = read("conf/ringkeeper.service").expect("unit");
+    let sample = read("conf/zoo.cfg").expect("sample");
+    let line = |text: &str, key: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(&format!("{key}=")));
+        value.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    };
+    let dir = format!("/var/lib/{}", line(&unit, "StateDirectory"));
+    assert_eq!(line(&sample, "dataDir"), dir);
+    let (code, text, _) = check(&["dataDir=/proc/foo", "clientPort=2181"]);
+    assert_eq!(code, Some(3), "{text}");
+    let (code, text, _) = check(&["dataDir=/tmp", "clientPort=x"]);
+    assert_eq!(code, Some(2), "{text}");
+    assert_eq!(line(&unit, "RestartPreventExitStatus"), "2 3");
 }
 
 /// Apache refuses the first, too, and runs the second as a quorum of one, which is not built yet.

@@ -3,7 +3,7 @@
 use super::load::Load;
 use crate::util::{Options, Server, eventually};
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::PathBuf;
 
 fn version_2(server: &Server) -> PathBuf {
@@ -137,8 +137,35 @@ fn a_read_only_directory_is_refused() {
         format!("mount --bind '{dir}' '{dir}' && mount -o remount,ro,bind '{dir}' && exec \"$@\"");
     let wrapper = ["unshare", "-m", "sh", "-ec", &script, "sh"];
     server.options_mut().wrapper = wrapper.map(str::to_owned).to_vec();
-    refuses(&mut server, &[&dir, "cannot be written: Read-only", "must be able to write"]);
+    refuses(
+        &mut server,
+        &[&dir, "cannot be written: Read-only", "runs as root, who must be able to write"],
+    );
     server.options_mut().wrapper.clear();
+    server.run();
+}
+
+/// What a first try as root leaves to a service that runs as somebody else.
+#[test]
+fn a_file_of_another_user_is_named() {
+    let mut server = Server::ringkeeper();
+    server.connect().create("/a", b"", 0).ok();
+    server.stop();
+    // Root as anybody: subject to permissions.
+    let wrapper = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"];
+    server.options_mut().wrapper = wrapper.map(str::to_owned).to_vec();
+    let somebody = 65_534;
+    for prefix in ["snapshot.", "wal.", "ringkeeper.lock"] {
+        let path = match files(&server, prefix).pop() {
+            Some(path) => path,
+            None => version_2(&server).join(prefix),
+        };
+        std::os::unix::fs::chown(&path, Some(somebody), Some(somebody)).expect("chown");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+        let told = format!("{} cannot be opened: Permission denied", path.display());
+        refuses(&mut server, &["zoo.cfg:2: error: dataDir=", &told, "runs as root", "chown"]);
+        std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("chown");
+    }
     server.run();
 }
 
@@ -262,8 +289,9 @@ fn a_corrupt_only_snapshot_is_refused() {
     flip_a_byte(&newest);
     let name = newest.display().to_string();
     refuses(&mut server, &[&name, "no snapshot in this directory can be loaded", "backup"]);
-    // Nobody else has the data of a standalone server.
-    refuses(&mut server, &["Emptying them would lose everything"]);
+    let (_, text) = server.run_to_end();
+    assert!(text.contains("Emptying them would lose everything: nobody else has"), "{text}");
+    assert!(!text.contains("ensemble"), "{text}");
     flip_a_byte(&newest);
     server.run();
     load.verify(&server);
@@ -287,11 +315,15 @@ fn logs_without_their_snapshot_are_refused() {
 
 #[test]
 fn an_occupied_port_is_named() {
-    let first = Server::ringkeeper();
+    let mut first = Server::ringkeeper();
     let config = vec![format!("clientPort={}", first.address().port())];
     let mut second = Server::prepare(Options { config, ..Options::default() });
     let (code, text) = second.run_to_end();
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains(&format!("cannot listen on {}", first.address())), "{text}");
+    let waits = format!("{} is taken; waiting up to 2 s", first.address());
+    let said = text.find(&waits).expect("that it waits");
+    assert!(said < text.find("cannot listen").expect("the error"), "{text}");
+    assert!(text.contains(&format!("process {} (", first.pid())), "{text}");
     assert!(text.contains("clientPort"), "{text}");
 }

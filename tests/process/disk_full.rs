@@ -145,6 +145,17 @@ fn a_disk_without_room_for_a_segment_is_refused_at_the_start() {
         assert!(text.contains(part), "no {part:?} in: {text}");
     }
     assert!(!text.contains("listening"), "{text}");
+    let check = |server: &Server| {
+        let wrapper = mounts.wrapper();
+        let mut check = Command::new(&wrapper[0]);
+        check.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_ringkeeper")).arg("check");
+        let output = check.arg(server.config_path()).output().expect("ringkeeper");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, text) = check(&server);
+    assert_eq!(code, Some(3), "{text}");
+    assert!(text.contains("zoo.cfg:2: error: dataDir="), "{text}");
+    assert!(text.contains("67108864 bytes: No space left"), "{text}");
     let names = fs::read_dir(mounts.path(&data.join("version-2"))).expect("directory");
     let names: Vec<_> = names.map(|entry| entry.expect("entry").file_name()).collect();
     assert_eq!(names, ["ringkeeper.lock"]);
@@ -153,6 +164,7 @@ fn a_disk_without_room_for_a_segment_is_refused_at_the_start() {
     fs::rename(fill(&mounts.path(&data)), unfinished).expect("rename");
     server.options_mut().config = small(&[]);
     server.rewrite_config();
+    assert_eq!(check(&server).0, Some(0));
     server.run();
     // The segment that the server made is enough, however full the disk is.
     server.wait_for_output(0, "is complete");
@@ -163,6 +175,7 @@ fn a_disk_without_room_for_a_segment_is_refused_at_the_start() {
     });
     server.kill();
     fill(&mounts.path(&data));
+    assert_eq!(check(&server).0, Some(0));
     server.run();
     server.connect().ping();
 }

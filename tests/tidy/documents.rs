@@ -20,6 +20,7 @@ const FOREIGN_OPTIONS: &[&str] = &[
     "--bin",
     "--bins",
     "--check",
+    "--format",
     "--help",
     "--lib",
     "--locked",

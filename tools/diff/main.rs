@@ -125,16 +125,31 @@ fn histories(pair: &mut Pair, arguments: &Arguments) -> std::io::Result<bool> {
         }
     }
     for (name, (count, reason)) in &accepted {
-        println!("accepted {count} times: {name}: {reason}");
+        println!("accepted {}: {name}: {reason}", counted(*count, "time"));
     }
     println!(
-        "{} and {}: {differences} differences, {steps} operations, seeds {}..{}",
+        "{} and {}: {} in {}, {}",
         pair.a.name(),
         pair.b.name(),
-        arguments.seed,
-        arguments.seed + arguments.count
+        counted(differences, "difference"),
+        counted(steps as u64, "operation"),
+        seeds(arguments.seed, arguments.count)
     );
     Ok(differences == 0)
+}
+
+/// A number with its noun in the singular or in the plural.
+fn counted(count: u64, noun: &str) -> String {
+    if count == 1 { format!("{count} {noun}") } else { format!("{count} {noun}s") }
+}
+
+/// Which histories: the last seed is named, so that it can be given again.
+fn seeds(first: u64, count: u64) -> String {
+    match count {
+        0 => "no seed".to_owned(),
+        1 => format!("seed {first}"),
+        _ => format!("seeds {first} to {}", first + (count - 1)),
+    }
 }
 
 /// Makes the history small and prints it with both servers' answers.
@@ -241,4 +256,18 @@ fn canaries(pair: &mut Pair, arguments: &Arguments) -> std::io::Result<bool> {
         arguments.count
     );
     Ok(missed_in_header == 0 && noticed > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!(counted(0, "difference"), "0 differences");
+        assert_eq!(counted(1, "difference"), "1 difference");
+        assert_eq!(seeds(7, 0), "no seed");
+        assert_eq!(seeds(7, 1), "seed 7");
+        assert_eq!(seeds(7, 3), "seeds 7 to 9");
+    }
 }

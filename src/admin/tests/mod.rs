@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{AdminContext, Host, Live, VERSION, four_letter};
+use super::{AdminContext, Host, Live, four_letter, version};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
@@ -243,7 +243,8 @@ fn words_not_in_the_list_are_refused_and_do_nothing() {
 
 #[test]
 fn the_version_is_one_that_clients_can_parse() {
-    let (number, rest) = VERSION.split_once('-').unwrap();
+    let version = version();
+    let (number, rest) = version.split_once('-').unwrap();
     assert_eq!(number, "3.9.5");
     let (name, date) = rest.split_once(", built on ").unwrap();
     assert!(name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.'), "{name}");
@@ -253,10 +254,11 @@ fn the_version_is_one_that_clients_can_parse() {
 #[test]
 fn srvr_and_stat() {
     let (mut scene, ..) = busy();
-    assert_eq!(scene.word(b"srvr", b""), format!("Zookeeper version: {VERSION}\n{SERVER}"));
+    let version = version();
+    assert_eq!(scene.word(b"srvr", b""), format!("Zookeeper version: {version}\n{SERVER}"));
     let server = SERVER.replace("Received: 13\nSent: 12", "Received: 14\nSent: 13");
     let expect = format!(
-        "Zookeeper version: {VERSION}\nClients:\n \
+        "Zookeeper version: {version}\nClients:\n \
          /127.0.0.1:5001[1](queued=0,recved=6,sent=6)\n \
          /127.0.0.1:5002[1](queued=0,recved=6,sent=6)\n \
          /10.0.0.9:7002[0](queued=0,recved=1,sent=0)\n\n{server}"
@@ -375,12 +377,13 @@ fn conf_and_envi() {
     assert_eq!(
         scene.word(b"envi", b""),
         format!(
-            "Environment:\nzookeeper.version={VERSION}\nhost.name=here\njava.version=<NA>\n\
+            "Environment:\nzookeeper.version={}\nhost.name=here\njava.version=<NA>\n\
              java.vendor=none (Ringkeeper is native)\njava.home=<NA>\n\
              java.class.path=/bin/ringkeeper\njava.library.path=<NA>\njava.io.tmpdir=/tmp\n\
              java.compiler=<NA>\nos.name=Linux\nos.arch=amd64\nos.version=6.1\nuser.name=zk\n\
              user.home=/home/zk\nuser.dir=/\nos.memory.free=5MB\nos.memory.max=7MB\n\
-             os.memory.total=6MB\n"
+             os.memory.total=6MB\n",
+            version()
         )
     );
 }
@@ -396,7 +399,7 @@ fn mntr_has_apaches_keys_and_kinds_of_values() {
             keys.push(key);
         }
         match key {
-            "zk_version" => assert_eq!(value, VERSION),
+            "zk_version" => assert_eq!(value, version()),
             "zk_server_state" => assert_eq!(value, "standalone"),
             _ if key.starts_with("zk_avg_") || key == "zk_connection_drop_probability" => {
                 assert!(value.contains('.'), "{line}");
