@@ -1,12 +1,13 @@
 //! What clients may do to a server, seen from outside: limits, garbage, floods.
 
 use crate::util::{
-    Client, Jute, Options, Server, Session, eventually, op, raw_connect, read_frame, write_frame,
+    Client, Jute, Options, SESSION_TIMEOUT, Server, Session, eventually, op, raw_connect,
+    read_frame, write_frame,
 };
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn with(lines: &[&str]) -> Server {
     let config = lines.iter().map(|line| (*line).to_owned()).collect();
@@ -40,6 +41,7 @@ fn a_connection_too_many_is_reset() {
 fn a_server_out_of_files_says_so_once_and_what_to_raise() {
     let wrapper = ["prlimit", "--nofile=48", "--"].map(str::to_owned).to_vec();
     let mut server = Server::start(Options { wrapper, ..Options::default() });
+    let started = Instant::now();
     let links: Vec<_> = (0..100).map(|_| raw_connect(server.address()).expect("connect")).collect();
     server.wait_for_output(0, "cannot accept a connection: Too many open files");
     let told = "this process may have 48 files open: raise LimitNOFILE";
@@ -47,7 +49,9 @@ fn a_server_out_of_files_says_so_once_and_what_to_raise() {
     drop(links);
     server.connect().ping();
     server.stop();
-    assert!(server.stderr().matches("cannot accept").count() <= 2, "{}", server.stderr());
+    // Once, and how many more there were every ten seconds.
+    let told = server.stderr().matches("cannot accept").count() as u64;
+    assert!(told <= 2 + started.elapsed().as_secs() / 10, "{}", server.stderr());
 }
 
 #[test]
@@ -118,11 +122,9 @@ fn stalled_connections_without_a_session_are_closed() {
     half_frame.write_all(&[0, 0, 0, 45, 0, 0]).expect("send");
     let mut half_word = raw_connect(server.address()).expect("connect");
     half_word.write_all(b"ruo").expect("send");
-    let started = Instant::now();
     for link in [silent, half_length, half_frame, half_word] {
         assert_ended(link);
     }
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     server.connect().ping();
 }
 
@@ -205,7 +207,8 @@ fn connect_up_to(server: &Server, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = Vec::new();
     // What the harness or the test closed just before may not be gone yet.
     eventually("as many connections as allowed", || {
-        let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 9000, read_only: false };
+        let timeout_ms = i32::try_from(SESSION_TIMEOUT.as_millis()).expect("ten minutes");
+        let fresh = Session { id: 0, password: vec![0; 16], timeout_ms, read_only: false };
         clients.extend(Client::handshake(server.address(), &fresh, 0).ok());
         (clients.len() == count).then_some(())
     });
