@@ -19,7 +19,7 @@ import threading
 import time
 
 LAUNCHER = pathlib.Path(__file__).resolve().parent / "server"
-# Only a server that hangs lets a suite wait that long, and a machine that others use, too, must not.
+# Only a server that hangs lets a suite wait that long; a machine that others use, too, must not.
 START_SECONDS = 240
 STOP_SECONDS = 120
 ANSWER_SECONDS = 120

@@ -29,8 +29,8 @@ from kazoo.security import ACL, ANYONE_ID_UNSAFE, OPEN_ACL_UNSAFE, Id, make_dige
 UNDER_TEST = os.environ["FOREIGN_SERVER"]
 CONTAINER, TTL = 4, 5
 HOUR = 3_600_000
-# No session may expire while a busy machine starts servers and reads everything; nobody waits longer
-# for an answer than for a server that hangs.
+# No session may expire while a busy machine starts servers and reads everything; and only one that
+# hangs lets anybody wait so long for an answer.
 SESSION_SECONDS, PATIENCE_SECONDS = 240, 120
 BOB = make_digest_acl("bob", "secret", all=True)
 
