@@ -577,6 +577,23 @@ fn a_server_that_was_held_up_reads_before_it_expires() {
     assert!(scene.is_closed(b, CloseHow::AfterFlush), "it was silent for a minute");
 }
 
+#[test]
+fn a_snapshot_that_can_go_on_waits_for_nothing_else() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    scene.connect(0);
+    let at_once = Some(Instant(0));
+    assert!(scene.replica.deadline() > at_once);
+    assert!(scene.replica.request_snapshot());
+    for part in ["its beginning", "its nodes"] {
+        assert_eq!(scene.replica.deadline(), at_once, "{part}");
+        scene.handle(Input::Tick);
+    }
+    assert!(matches!(scene.fx.list.last(), Some(Effect::SnapshotFinish)));
+    assert!(scene.replica.deadline() > at_once, "the disk has everything");
+    scene.handle(Input::SnapshotEnded { ok: true });
+    assert!(scene.replica.deadline() > at_once);
+}
+
 /// What is asked for as an ephemeral container is an ephemeral until it is applied, a container
 /// from then on. Its session's end deletes it in between, but only if it lists what it deletes.
 #[test]

@@ -624,6 +624,13 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_without_a_session_has_the_time_that_was_configured() {
+        let timeout_ms = |lines| front_options(&settings(lines), 0).sessionless_timeout_ms;
+        assert_eq!(timeout_ms(""), 10_000);
+        assert_eq!(timeout_ms("nio.sessionlessCnxnTimeout=1000\n"), 1000);
+    }
+
+    #[test]
     fn multishot_that_is_required_and_missing_is_refused() {
         let (mailbox, inbox) = Mailbox::new().unwrap();
         let front = FrontOptions::default();

@@ -3,7 +3,6 @@
 use crate::util::{Client, Jute, Kind, Options, Server, Session, Stat, op};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::Duration;
 
 /// All that a client can see of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +69,7 @@ fn write_multis(c: &mut Client) {
 
 /// Some of everything; returns a session with ephemerals that goes on.
 fn write_some_of_everything(server: &Server) -> Session {
-    let mut c = Client::connect(server.address(), Duration::from_secs(10));
+    let mut c = server.connect();
     c.auth("digest", "bob:secret").ok();
     c.request(op::CREATE, make("/plain", 0)).ok();
     c.request(op::CREATE2, make("/plain/child", 0)).ok();
@@ -127,7 +126,6 @@ fn options(kind: Kind, properties: &[&str]) -> Options {
     Options {
         kind,
         properties: usual.iter().chain(properties).map(|p| (*p).to_owned()).collect(),
-        config: vec!["maxSessionTimeout=60000".to_owned()],
         ..Options::default()
     }
 }

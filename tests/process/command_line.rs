@@ -313,7 +313,7 @@ fn start(command: &mut Command) -> Running {
 /// no more.
 fn connected(port: u16) -> Client {
     let address = SocketAddr::from(([127, 0, 0, 1], port));
-    let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 30_000, read_only: false };
+    let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 300_000, read_only: false };
     eventually("a session", || Client::handshake(address, &fresh, 0).ok())
 }
 
@@ -321,10 +321,10 @@ fn connected(port: u16) -> Client {
 fn port_and_directory_are_enough() {
     let home = tempfile::tempdir().expect("temporary dir");
     let (port, dir) = (free_port(), home.path().join("data").display().to_string());
-    let _running = start(ringkeeper().args([&port.to_string(), &dir, "500", "1"]));
+    let _running = start(ringkeeper().args([&port.to_string(), &dir, "6000", "1"]));
     let mut client = connected(port);
-    // tickTime 500 allows 1000 to 10000 ms.
-    assert_eq!(client.session.timeout_ms, 10_000);
+    // tickTime 6000 allows 12000 to 120000 ms.
+    assert_eq!(client.session.timeout_ms, 120_000);
     client.create("/a", b"", 0).ok();
     assert!(home.path().join("data/version-2").is_dir());
     // maxClientCnxns 1: the second one is not served.

@@ -71,7 +71,7 @@ fn fill(dir: &Path) -> PathBuf {
 }
 
 fn small(lines: &[&str]) -> Vec<String> {
-    let usual = ["ringkeeper.log.segmentSizeInKb=256", "maxSessionTimeout=60000"];
+    let usual = ["ringkeeper.log.segmentSizeInKb=256"];
     usual.iter().chain(lines).map(|line| (*line).to_owned()).collect()
 }
 

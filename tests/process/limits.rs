@@ -1,12 +1,13 @@
 //! What clients may do to a server, seen from outside: limits, garbage, floods.
 
 use crate::util::{
-    Client, Jute, Options, Server, Session, eventually, op, raw_connect, read_frame, write_frame,
+    Client, Jute, Options, SESSION_TIMEOUT, Server, Session, eventually, op, raw_connect,
+    read_frame, write_frame,
 };
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn with(lines: &[&str]) -> Server {
     let config = lines.iter().map(|line| (*line).to_owned()).collect();
@@ -43,6 +44,7 @@ fn a_server_short_of_files_refuses_connections_and_goes_on_writing() {
     let config = vec!["ringkeeper.log.segmentSizeInKb=64".to_owned()];
     let mut server = Server::start(Options { config, wrapper, ..Options::default() });
     server.wait_for_output(0, "this process may have 64 files open, which leaves room for ");
+    let started = Instant::now();
     let mut client = server.connect();
     let links: Vec<_> = (0..100).map(|_| raw_connect(server.address()).expect("connect")).collect();
     server.wait_for_output(0, "files that this process may still open are for log and snapshots");
@@ -53,7 +55,9 @@ fn a_server_short_of_files_refuses_connections_and_goes_on_writing() {
     connect_up_to(&server, 10);
     assert!(server.stop().success(), "{}", server.stderr());
     let text = server.stderr();
-    assert!(text.matches("raise LimitNOFILE").count() <= 4, "{text}");
+    // Twice, and each again with how many more there were, at most every ten seconds.
+    let told = text.matches("raise LimitNOFILE").count() as u64;
+    assert!(told <= 4 + 2 * (started.elapsed().as_secs() / 10), "{text}");
     assert!(!text.contains("ERROR"), "{text}");
 }
 
@@ -125,11 +129,9 @@ fn stalled_connections_without_a_session_are_closed() {
     half_frame.write_all(&[0, 0, 0, 45, 0, 0]).expect("send");
     let mut half_word = raw_connect(server.address()).expect("connect");
     half_word.write_all(b"ruo").expect("send");
-    let started = Instant::now();
     for link in [silent, half_length, half_frame, half_word] {
         assert_ended(link);
     }
-    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
     server.connect().ping();
 }
 
@@ -212,7 +214,8 @@ fn connect_up_to(server: &Server, count: usize) -> Vec<Client> {
     let mut clients: Vec<Client> = Vec::new();
     // What the harness or the test closed just before may not be gone yet.
     eventually("as many connections as allowed", || {
-        let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 9000, read_only: false };
+        let timeout_ms = i32::try_from(SESSION_TIMEOUT.as_millis()).expect("ten minutes");
+        let fresh = Session { id: 0, password: vec![0; 16], timeout_ms, read_only: false };
         clients.extend(Client::handshake(server.address(), &fresh, 0).ok());
         (clients.len() == count).then_some(())
     });

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 /// Requests under way at a time on each connection.
 const WINDOW: usize = 64;
@@ -132,7 +131,7 @@ impl Load {
             client.create(&counter(writer), b"0", 0).ok();
         }
         client.close();
-        let mut holder = Client::connect(server.address(), Duration::from_secs(60));
+        let mut holder = server.connect();
         holder.create("/mine", b"", 0).ok();
         let load = |id| Writer { id, next: 1, acknowledged: Vec::new(), open: Vec::new() };
         Load {

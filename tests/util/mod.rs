@@ -17,8 +17,12 @@ pub use client::{
 };
 pub use server::{Kind, Options, Server, apache_class_path, free_port};
 
-/// How long a server may take to answer, start or stop before a test gives up.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long a server may take to answer, start or stop before a test gives up: only one that hangs
+/// lets a test wait that long, and a machine that others use, too, must not.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What sessions ask for and get: none may expire because a test was held up.
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Polls `probe` until it yields a value; panics with `what` when [`PATIENCE`] is over.
 pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {

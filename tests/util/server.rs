@@ -1,6 +1,6 @@
 //! A server process with its own directory and port, ours or Apache's.
 
-use super::{Client, PATIENCE, eventually};
+use super::{Client, PATIENCE, SESSION_TIMEOUT, eventually};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// Whose server.
@@ -81,6 +81,7 @@ impl Server {
             "maxClientCnxns=0".to_owned(),
             "admin.enableServer=false".to_owned(),
             "4lw.commands.whitelist=*".to_owned(),
+            format!("maxSessionTimeout={}", SESSION_TIMEOUT.as_millis()),
         ];
         let key = |line: &str| line.split('=').next().map(|key| key.trim().to_owned());
         let own =
@@ -104,14 +105,19 @@ impl Server {
     pub fn run(&mut self) {
         self.spawn();
         let address = self.address();
+        // Apache never closes a connection whose word came too early, so a short patience; but a
+        // busy machine may need more for any answer.
+        let mut patience = Duration::from_millis(500);
         eventually("the server answers srvr", || {
             if let Some(status) = self.exited() {
                 panic!("the server ended with {status}:\n{}", self.stderr());
             }
-            // Apache never closes a connection whose word came too early.
-            ask(address, "srvr", Duration::from_millis(500))
-                .ok()
-                .filter(|answer| answer.contains("Mode:"))
+            let asked = Instant::now();
+            let answer = ask(address, "srvr", patience).ok();
+            if asked.elapsed() >= patience {
+                patience = (patience * 2).min(Duration::from_secs(10));
+            }
+            answer.filter(|answer| answer.contains("Mode:"))
         });
     }
 
@@ -239,7 +245,7 @@ impl Server {
 
     /// A connection with a new session.
     pub fn connect(&self) -> Client {
-        Client::connect(self.address(), Duration::from_secs(10))
+        Client::connect(self.address(), SESSION_TIMEOUT)
     }
 }
 

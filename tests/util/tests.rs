@@ -47,7 +47,7 @@ fn options_reach_the_server() {
         "zookeeper.DigestAuthenticationProvider.superDigest=super:D/InIHSb7yEEbrWz8b9l71RjZJU="
             .to_owned(),
     ];
-    let config = vec!["tickTime=100".to_owned(), "minSessionTimeout=300".to_owned()];
+    let config = vec!["tickTime=100".to_owned(), "minSessionTimeout=300000".to_owned()];
     let server =
         Server::start(Options { kind: Kind::Apache, config, properties, ..Options::default() });
     let mut owner = server.connect();
@@ -55,7 +55,7 @@ fn options_reach_the_server() {
     let sealed = Jute::new().string("/sealed").buffer(b"").acl(&[(31, "auth", "")]).int(0);
     owner.request(op::CREATE, sealed).ok();
     let mut other = Client::connect(server.address(), Duration::from_millis(1));
-    assert_eq!(other.session.timeout_ms, 300);
+    assert_eq!(other.session.timeout_ms, 300_000);
     assert_eq!(other.get_data("/sealed", false).err, -102);
     other.auth("digest", "super:test").ok();
     other.get_data("/sealed", false).ok();

@@ -12,7 +12,7 @@ import sys
 import time
 
 CLI = "/usr/lib/zookeeper/bin/cli_mt"
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 120
 SESSION = [
     ("", "state = CONNECTED_STATE"),
     ("create /cli", r"\[/cli\]: rc = 0\s+name = /cli\n"),

@@ -87,6 +87,14 @@ harness.CLUSTER_DEFAULTS.update(
 )
 
 
+# Tests that pass or fail by which of kazoo's own threads is first, whatever the server does; they
+# are repeated until they tell something about the server.
+RACES = {
+    # start() raises AuthFailedError only if it looks between the handshake and the failed SASL.
+    "test_invalid_sasl_auth",
+}
+
+
 def pytest_addoption(parser):
     parser.addoption("--foreign-exclude", action="append", default=[])
 
@@ -104,3 +112,6 @@ def pytest_collection_modifyitems(config, items):
     dropped = [i for i in items if any(f"::{e}::" in f"::{i.nodeid}::" for e in excluded)]
     items[:] = [i for i in items if i not in dropped]
     config.hook.pytest_deselected(items=dropped)
+    for item in items:
+        if item.name in RACES:
+            item.add_marker(pytest.mark.flaky(reruns=20))

@@ -285,6 +285,9 @@ final class ClientChecks extends Support {
             client.addWatch(root, lasting, AddWatchMode.PERSISTENT_RECURSIVE);
             Checks.crashServer();
             session.skipTo("SyncConnected");
+            // The client sets its watches again after it says that it is connected; a persistent one
+            // hears of nothing that was before.
+            client.exists(root, false);
             try (ZooKeeper writer = client(null)) {
                 writer.setData(root, bytes("1"), -1);
             }
@@ -299,11 +302,12 @@ final class ClientChecks extends Support {
         ZooKeeper old = Checks.connect(first);
         node(old, root);
         old.create(root + "/e", bytes(""), OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL);
-        try (ZooKeeper client = new ZooKeeper(Checks.CONNECT, 10_000, second, old.getSessionId(),
+        try (ZooKeeper client = new ZooKeeper(Checks.CONNECT, Checks.SESSION_MS, second, old.getSessionId(),
                 old.getSessionPasswd())) {
             second.expect("SyncConnected");
             first.expect("Disconnected");
-            equal(old.getSessionId(), client.exists(root + "/e", false).getEphemeralOwner());
+            // The old one takes the session back within a second, and so on.
+            equal(old.getSessionId(), afterReconnect(client, root + "/e").getEphemeralOwner());
         }
         old.close(1);
     }
@@ -311,7 +315,8 @@ final class ClientChecks extends Support {
     private static void wrongPassword(String root) throws Exception {
         Checks.Events events = new Checks.Events();
         try (ZooKeeper owner = client(root)) {
-            ZooKeeper thief = new ZooKeeper(Checks.CONNECT, 10_000, events, owner.getSessionId(), new byte[16]);
+            ZooKeeper thief = new ZooKeeper(Checks.CONNECT, Checks.SESSION_MS, events, owner.getSessionId(),
+                    new byte[16]);
             events.skipTo("Expired");
             thief.close();
             // Apache closes the owner's connection before it looks at the password.
@@ -348,20 +353,38 @@ final class ClientChecks extends Support {
 
     private static void expiry(String root) throws Exception {
         try (ZooKeeper watcher = client(root)) {
-            Checks.Events events = new Checks.Events();
             Checks.Events deleted = new Checks.Events();
-            Silent client = new Silent(events);
-            events.expect("SyncConnected");
-            client.create(root + "/e", bytes(""), OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL);
-            watcher.exists(root + "/e", deleted);
-            long id = client.getSessionId();
-            byte[] password = client.getSessionPasswd();
-            client.vanish();
-            deleted.expect("NodeDeleted " + root + "/e");
-            ZooKeeper late = new ZooKeeper(Checks.CONNECT, 1_000, events, id, password);
+            Silent client = shortSession(root + "/e");
+            if (watcher.exists(root + "/e", deleted) != null) {
+                client.vanish();
+                deleted.expect("NodeDeleted " + root + "/e");
+            }
+            Checks.Events events = new Checks.Events();
+            ZooKeeper late = new ZooKeeper(Checks.CONNECT, Checks.SESSION_MS, events, client.getSessionId(),
+                    client.getSessionPasswd());
             events.skipTo("Expired");
             late.close();
         }
+    }
+
+    /** A session of one second with this node; where the machine is busy, one may end before it has it. */
+    private static Silent shortSession(String node) throws Exception {
+        Silent[] made = {null};
+        Checks.eventually("a short session with a node", () -> {
+            Checks.Events events = new Checks.Events();
+            Silent client = new Silent(events);
+            try {
+                events.expect("SyncConnected");
+                client.create(node, bytes(""), OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL);
+                made[0] = client;
+                return true;
+            } catch (KeeperException.ConnectionLossException | KeeperException.SessionExpiredException
+                    | KeeperException.NodeExistsException e) {
+                client.vanish();
+                return false;
+            }
+        });
+        return made[0];
     }
 
     /** A client that can leave without closing its session. */
@@ -464,7 +487,7 @@ final class ClientChecks extends Support {
     private static void chroot(String root) throws Exception {
         Checks.Events events = new Checks.Events();
         try (ZooKeeper outside = client(root);
-                ZooKeeper inside = Checks.connect(Checks.CONNECT + root, 10_000, new Checks.Events())) {
+                ZooKeeper inside = Checks.connect(Checks.CONNECT + root, Checks.SESSION_MS, new Checks.Events())) {
             equal("/s0000000000", inside.create("/s", bytes(""), OPEN_ACL_UNSAFE, CreateMode.PERSISTENT_SEQUENTIAL));
             inside.exists("/a", events);
             node(outside, root + "/a");
@@ -515,7 +538,7 @@ final class ClientChecks extends Support {
 
     private static void reconfig(String root) throws Exception {
         try (org.apache.zookeeper.admin.ZooKeeperAdmin admin =
-                new org.apache.zookeeper.admin.ZooKeeperAdmin(Checks.CONNECT, 10_000, new Checks.Events())) {
+                new org.apache.zookeeper.admin.ZooKeeperAdmin(Checks.CONNECT, Checks.SESSION_MS, new Checks.Events())) {
             admin.addAuthInfo("digest", bytes("super:test"));
             refused(UNIMPLEMENTED, () -> admin.reconfigure("server.2=127.0.0.1:1:2;3", null, null, -1, new Stat()));
         }

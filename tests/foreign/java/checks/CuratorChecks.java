@@ -41,9 +41,10 @@ final class CuratorChecks extends Support {
 
     private static CuratorFramework framework() throws Exception {
         CuratorFramework client = CuratorFrameworkFactory.builder().connectString(Checks.CONNECT)
-                .sessionTimeoutMs(10_000).retryPolicy(new RetryNTimes(50, 200)).build();
+                .sessionTimeoutMs(Checks.SESSION_MS).connectionTimeoutMs(Checks.SESSION_MS)
+                .retryPolicy(new RetryNTimes(600, 200)).build();
         client.start();
-        holds(client.blockUntilConnected(20, TimeUnit.SECONDS), "connects");
+        holds(client.blockUntilConnected((int) Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "connects");
         return client;
     }
 
@@ -54,7 +55,7 @@ final class CuratorChecks extends Support {
             first.acquire();
             holds(!second.acquire(100, TimeUnit.MILLISECONDS), "excluded");
             first.release();
-            holds(second.acquire(10, TimeUnit.SECONDS), "free again");
+            holds(second.acquire(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "free again");
             second.release();
             int[] shared = {0};
             List<Thread> threads = new ArrayList<>();
@@ -88,12 +89,12 @@ final class CuratorChecks extends Support {
                 LeaderLatch second = new LeaderLatch(two, root, "two")) {
             LeaderLatch first = new LeaderLatch(one, root, "one");
             first.start();
-            holds(first.await(10, TimeUnit.SECONDS), "the first leads");
+            holds(first.await(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "the first leads");
             second.start();
             Checks.eventually("both take part", () -> first.getParticipants().size() == 2);
             holds(!second.hasLeadership(), "one leader");
             first.close();
-            holds(second.await(10, TimeUnit.SECONDS), "the second leads");
+            holds(second.await(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "the second leads");
             equal("two", second.getLeader().getId());
         }
     }
@@ -122,13 +123,14 @@ final class CuratorChecks extends Support {
             }
             SimpleDistributedQueue other = new SimpleDistributedQueue(two, root + "/queue");
             for (int i = 0; i < 20; i++) {
-                equal("item" + i, new String(other.poll(5, TimeUnit.SECONDS)));
+                equal("item" + i, new String(other.poll(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS)));
             }
             DistributedBarrier barrier = new DistributedBarrier(one, root + "/barrier");
             barrier.setBarrier();
             holds(!new DistributedBarrier(two, root + "/barrier").waitOnBarrier(100, TimeUnit.MILLISECONDS), "closed");
             barrier.removeBarrier();
-            holds(new DistributedBarrier(two, root + "/barrier").waitOnBarrier(5, TimeUnit.SECONDS), "open");
+            DistributedBarrier open = new DistributedBarrier(two, root + "/barrier");
+            holds(open.waitOnBarrier(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "open");
             try (SharedCount mine = new SharedCount(one, root + "/count", 0);
                     SharedCount yours = new SharedCount(two, root + "/count", 0)) {
                 mine.start();
@@ -147,8 +149,8 @@ final class CuratorChecks extends Support {
                 PersistentTtlNode ttl = new PersistentTtlNode(client, root + "/t", 60_000, bytes(""))) {
             node.start();
             ttl.start();
-            holds(node.waitForInitialCreate(10, TimeUnit.SECONDS), "made");
-            holds(ttl.waitForInitialCreate(10, TimeUnit.SECONDS), "made");
+            holds(node.waitForInitialCreate(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "made");
+            holds(ttl.waitForInitialCreate(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "made");
             other.delete().forPath(node.getActualPath());
             Checks.eventually("made again", () -> other.checkExists().forPath(node.getActualPath()) != null);
             Checks.crashServer();

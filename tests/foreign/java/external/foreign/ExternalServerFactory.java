@@ -33,7 +33,7 @@ import org.apache.zookeeper.server.ZooKeeperServer;
  * <p>{@code foreign.server} names the launcher, {@code foreign.logs} a directory for its output.
  */
 public class ExternalServerFactory extends ServerCnxnFactory {
-    private static final long PATIENCE_MS = 30_000;
+    private static final long PATIENCE_MS = 120_000;
 
     private InetSocketAddress address;
     private int connectionsMax;
