@@ -46,7 +46,8 @@ fn a_server_short_of_files_refuses_connections_and_goes_on_writing() {
     server.wait_for_output(0, "this process may have 64 files open, which leaves room for ");
     let started = Instant::now();
     let mut client = server.connect();
-    let links: Vec<_> = (0..100).map(|_| raw_connect(server.address()).expect("connect")).collect();
+    // One that is refused may be reset before it knows that it is connected.
+    let links: Vec<_> = (0..100).filter_map(|_| raw_connect(server.address()).ok()).collect();
     server.wait_for_output(0, "files that this process may still open are for log and snapshots");
     for number in 0..200 {
         client.create(&format!("/{number}"), &[7; 1000], 0).ok();
