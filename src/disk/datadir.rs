@@ -5,7 +5,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use crossbeam_channel::after;
+
+use crate::base::Zxid;
 use crate::log::FileName;
 use crate::sys::file::{free_space, has_room, may_open, sync_dir};
 
@@ -135,19 +139,29 @@ pub fn foresee_room(log_root: &Path, size: u64) -> Result<(), DirError> {
 }
 
 /// A file in a `version-2` that a start needs and cannot open, as one that another user's server
-/// left. Changes nothing.
+/// left. Changes nothing. Older snapshots and logs are not looked at: whether one of them is needed
+/// shows only at the start.
 pub fn closed_file(version_dir: &Path) -> Option<(PathBuf, io::Error)> {
-    list(version_dir).ok()?.into_iter().find_map(|(kind, path)| {
-        let is_data = match kind {
-            FileName::Snapshot(_)
-            | FileName::ApacheLog(_)
-            | FileName::Segment(_)
-            | FileName::Spare => true,
-            FileName::Temporary | FileName::Other => false,
-        };
-        let is_lock = path.file_name().is_some_and(|name| name == LOCK_FILE);
-        let denied = if is_data || is_lock { may_open(&path, is_lock).err() } else { None };
-        denied.map(|denied| (path, denied))
+    let files = list(version_dir).ok()?;
+    let newest = |is_it: fn(&FileName) -> Option<Zxid>| {
+        let zxid = files.iter().filter_map(|(kind, _)| is_it(kind)).max()?;
+        files.iter().find(|(kind, _)| is_it(kind) == Some(zxid)).map(|(_, path)| path.clone())
+    };
+    let snapshot = newest(|kind| match kind {
+        FileName::Snapshot(zxid) => Some(*zxid),
+        _ => None,
+    });
+    // Cut behind its last whole group commit.
+    let segment = newest(|kind| match kind {
+        FileName::Segment(zxid) => Some(*zxid),
+        _ => None,
+    });
+    let lock = Some(version_dir.join(LOCK_FILE));
+    [(snapshot, false), (segment, true), (lock, true)].into_iter().find_map(|(path, writing)| {
+        let path = path?;
+        let denied = may_open(&path, writing).err()?;
+        // A server that runs there renames and removes.
+        (denied.kind() != io::ErrorKind::NotFound).then_some((path, denied))
     })
 }
 
@@ -160,6 +174,11 @@ fn try_room(dir: &Path, size: u64) -> Result<(), DirError> {
         io_error(dir, "reserve space in")(error)
     })
 }
+
+/// [`foresee_lock`] takes the lock for as long as it looks, so a start asks this often again, with
+/// pauses of [`LOOK`], before it takes it for that of a server.
+const LOOKS: u32 = 10;
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Who keeps a start from using this `dataDir` or `dataLogDir` now. Changes nothing.
 pub fn foresee_lock(root: &Path) -> Option<DirError> {
@@ -234,7 +253,15 @@ fn lock(dir: &Path) -> Result<File, DirError> {
         .truncate(false)
         .open(&path)
         .map_err(io_error(&path, "open"))?;
-    match file.try_lock() {
+    let mut tried = file.try_lock();
+    for _ in 0..LOOKS {
+        if !matches!(tried, Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        let _ = after(LOOK).recv();
+        tried = file.try_lock();
+    }
+    match tried {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(DirError::Locked { path: dir.to_owned(), pid: holder(file) });

@@ -88,8 +88,9 @@ pub struct LogRepair {
     pub rename: Vec<(PathBuf, PathBuf)>,
     /// Unused spare segments.
     pub spares: Vec<PathBuf>,
-    /// What was read and perhaps never synced: the snapshot, and Apache's logs. A server that was
-    /// killed leaves what only the page cache holds, and our log begins behind it.
+    /// What was read and perhaps never synced: the snapshot, Apache's logs, and segments before the
+    /// last, which is in `cut`. A server that was killed leaves what only the page cache holds, and
+    /// our log begins behind it.
     pub sync: Vec<PathBuf>,
 }
 
@@ -557,6 +558,10 @@ impl<F: DataFiles> Replay<'_, F> {
                 "{path}: a torn write at offset {} is cut; it was never acknowledged",
                 scan.end
             ));
+        }
+        if expect.followed && scan.records > 0 && !file.spare {
+            // With forceSync=no it may never have been.
+            self.repair.sync.push(file.path.clone());
         }
         let next = self.applied.map(|applied| Zxid(applied.0.saturating_add(1)));
         let is_unused = scan.records == 0 && !expect.followed && next == Some(file.first);

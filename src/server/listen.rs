@@ -31,6 +31,7 @@ pub fn resolve(settings: &Settings) -> Result<SocketAddr, String> {
 /// How long the port may still be taken by a server that was killed: the kernel closes the sockets
 /// of its ring only a moment after the process is gone.
 const PORT_WAIT: Duration = Duration::from_secs(2);
+const PORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Connections that may wait to be accepted, unless configured: clients of a whole cluster that
 /// reconnect at once must not be turned away, because TCP tries again only after a second.
@@ -49,7 +50,6 @@ fn backlog(configured: Option<u32>, somaxconn: u32) -> (i32, usize) {
 
 fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>> {
     let (backlog, sockets) = backlog(settings.listen_backlog, host::somaxconn());
-    let pause = Duration::from_millis(20);
     let mut waited = Duration::ZERO;
     loop {
         match net::listen(address, backlog, sockets) {
@@ -60,8 +60,8 @@ fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>>
                         PORT_WAIT.as_secs()
                     );
                 }
-                let _ = after(pause).recv();
-                waited += pause;
+                let _ = after(PORT_PAUSE).recv();
+                waited += PORT_PAUSE;
             }
             result => return result,
         }
@@ -139,6 +139,24 @@ fn attempt<T>(
 /// Whether [`bind`] could have this address now. Takes nothing.
 pub fn probe(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
     attempt(settings, address, net::try_bind)
+}
+
+/// As [`probe`], with the patience of [`bind`] for a server that was killed.
+pub fn probe_patiently(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
+    let mut waited = Duration::ZERO;
+    loop {
+        match probe(settings, address) {
+            Err(refusal)
+                if refusal.is_taken()
+                    && waited < PORT_WAIT
+                    && listeners(settings.client_port).is_empty() =>
+            {
+                let _ = after(PORT_PAUSE).recv();
+                waited += PORT_PAUSE;
+            }
+            result => return result,
+        }
+    }
 }
 
 /// Listens where the configuration says.

@@ -50,6 +50,8 @@ pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
     }
     let user = foresee_lock(data_dir);
     let log_user = (log_dir != data_dir).then(|| foresee_lock(log_dir)).flatten();
+    // Where Apache leaves its mark there is its dataDir.
+    let log_user = log_user.filter(|user| matches!(user, DirError::Locked { .. }));
     let stranger =
         log_user.filter(|log_user| user.as_ref().is_none_or(|user| user.user() != log_user.user()));
     if let Some(stranger) = &stranger {
@@ -71,7 +73,7 @@ pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
     }
     // What cannot be resolved has been said.
     if let Ok(at) = listen::resolve(settings)
-        && let Err(refusal) = listen::probe(settings, at)
+        && let Err(refusal) = listen::probe_patiently(settings, at)
         && refusal.is_taken()
     {
         let who = listeners(settings.client_port);

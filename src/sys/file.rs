@@ -189,16 +189,20 @@ pub fn reserve(file: &File, len: u64) -> io::Result<()> {
 /// # Errors
 /// `StorageFull` or `QuotaExceeded` without room; others of open.
 pub fn has_room(dir: &Path, len: u64) -> io::Result<()> {
+    use io::ErrorKind::{
+        NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    let is_final = |kind| {
+        matches!(
+            kind,
+            NotFound | PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull
+        )
+    };
     match OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).open(dir) {
         Ok(file) => reserve(&file, len),
-        Err(e) if matches!(e.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EISDIR)) => {
-            if free_space(dir)? < len {
-                Err(io::ErrorKind::StorageFull.into())
-            } else {
-                Ok(())
-            }
-        }
-        Err(e) => Err(e),
+        Err(e) if is_final(e.kind()) => Err(e),
+        Err(_) if free_space(dir)? < len => Err(io::ErrorKind::StorageFull.into()),
+        Err(_) => Ok(()),
     }
 }
 

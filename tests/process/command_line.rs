@@ -24,11 +24,12 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A directory with a zoo.cfg of these lines.
+/// A directory with a zoo.cfg of these lines, in which `{home}` is that directory.
 fn config(lines: &[&str]) -> (TempDir, String) {
     let home = tempfile::tempdir().expect("temporary dir");
     let file = home.path().join("zoo.cfg");
-    fs::write(&file, lines.join("\n")).expect("zoo.cfg");
+    let lines = lines.join("\n").replace("{home}", &home.path().display().to_string());
+    fs::write(&file, lines).expect("zoo.cfg");
     let path = file.display().to_string();
     (home, path)
 }
@@ -225,7 +226,7 @@ fn a_jaas_file_without_the_section_that_is_asked_for_is_warned_about() {
     let module = "org.apache.zookeeper.server.auth.DigestLoginModule required user_bob=\"x\";";
     fs::write(&users, format!("Server {{ {module} }}; Empty {{ }};")).expect("file");
     let users = users.display().to_string();
-    let (_files, file) = config(&[&free_port_line(), "dataDir=/tmp"]);
+    let (_files, file) = config(&[&free_port_line(), "dataDir={home}/data"]);
     for section in ["Server", "Mine", "Empty"] {
         let properties = [
             format!("-Djava.security.auth.login.config={users}"),
@@ -253,7 +254,7 @@ fn a_log_level_that_is_none_is_complained_about() {
 
 #[test]
 fn a_good_file_passes_the_check() {
-    let (code, text, file) = check(&["dataDir=/tmp", &free_port_line(), "tickTime=3000"]);
+    let (code, text, file) = check(&["dataDir={home}/data", &free_port_line(), "tickTime=3000"]);
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("tickTime=3000 ms"), "{text}");
     assert!(text.contains(&format!("{file}:3")), "{text}");
@@ -347,7 +348,7 @@ fn without_arguments_the_built_in_configuration_serves_from_the_current_director
 
 #[test]
 fn properties_and_jvm_flags_reach_the_settings_in_order() {
-    let (_home, file) = config(&["dataDir=/tmp", &free_port_line()]);
+    let (_home, file) = config(&["dataDir={home}/data", &free_port_line()]);
     let output = ringkeeper()
         .args(["check", "-Dzookeeper.snapCount=777", &file])
         .env("JVMFLAGS", "-Xmx2g -Dzookeeper.globalOutstandingLimit=55 -Dzookeeper.snapCount=5")
@@ -375,7 +376,7 @@ fn the_unit_fits_the_sample_and_the_exit_codes() {
     assert_eq!(line(&sample, "dataDir"), dir);
     let (code, text, _) = check(&["dataDir=/proc/foo", "clientPort=2181"]);
     assert_eq!(code, Some(3), "{text}");
-    let (code, text, _) = check(&["dataDir=/tmp", "clientPort=x"]);
+    let (code, text, _) = check(&["dataDir={home}/data", "clientPort=x"]);
     assert_eq!(code, Some(2), "{text}");
     assert_eq!(line(&unit, "RestartPreventExitStatus"), "2 3");
 }

@@ -166,6 +166,10 @@ fn a_file_of_another_user_is_named() {
         refuses(&mut server, &["zoo.cfg:2: error: dataDir=", &told, "runs as root", "chown"]);
         std::os::unix::fs::chown(&path, Some(0), Some(0)).expect("chown");
     }
+    // One that is not needed.
+    let older = version_2(&server).join("snapshot.0");
+    fs::set_permissions(&older, fs::Permissions::from_mode(0)).expect("chmod");
+    std::os::unix::fs::chown(&older, Some(somebody), Some(somebody)).expect("chown");
     server.run();
 }
 

@@ -225,6 +225,16 @@ fn a_group_commit_that_a_snapshot_knows_is_damaged_and_not_torn() {
     assert_eq!(dirs.recover().unwrap().1.txns, [9]);
 }
 
+/// Nor has a server with forceSync=no synced the segments that are full.
+#[test]
+fn segments_before_the_last_are_made_durable() {
+    let dirs = Dirs::new();
+    two_segments(&dirs, 9);
+    let repair = dirs.recover().unwrap().0.repair;
+    assert_eq!(repair.sync, ["snapshot.0", "wal.1"].map(|name| dirs.version_2().join(name)));
+    assert_eq!(repair.cut.map(|(path, _)| path), Some(dirs.version_2().join("wal.7")));
+}
+
 /// A killed Apache leaves what is in the page cache only. Our log begins behind it, so it must not
 /// vanish when the power fails.
 #[test]
