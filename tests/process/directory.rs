@@ -168,7 +168,7 @@ fn a_file_of_another_user_is_named() {
     }
     // One that is not needed.
     let older = version_2(&server).join("snapshot.0");
-    fs::set_permissions(&older, fs::Permissions::from_mode(0)).expect("chmod");
+    fs::set_permissions(&older, fs::Permissions::from_mode(0o000)).expect("chmod");
     std::os::unix::fs::chown(&older, Some(somebody), Some(somebody)).expect("chown");
     server.run();
 }
