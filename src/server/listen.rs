@@ -48,24 +48,37 @@ fn backlog(configured: Option<u32>, somaxconn: u32) -> (i32, usize) {
     (i32::try_from(wanted).unwrap_or(i32::MAX), sockets as usize)
 }
 
-fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>> {
-    let (backlog, sockets) = backlog(settings.listen_backlog, host::somaxconn());
+/// Tries until it succeeds, or fails for another reason than a port that may be free soon, or
+/// [`PORT_WAIT`] is over. `may_pass` is told how long it has waited.
+fn patiently<T, E>(
+    on: impl Fn() -> Result<T, E>,
+    may_pass: impl Fn(&E, Duration) -> bool,
+) -> Result<T, E> {
     let mut waited = Duration::ZERO;
     loop {
-        match net::listen(address, backlog, sockets) {
-            Err(e) if e.kind() == io::ErrorKind::AddrInUse && waited < PORT_WAIT => {
-                if waited.is_zero() {
-                    log::warn!(
-                        "{address} is taken; waiting up to {} s for whoever listens there to end",
-                        PORT_WAIT.as_secs()
-                    );
-                }
+        match on() {
+            Err(e) if waited < PORT_WAIT && may_pass(&e, waited) => {
                 let _ = after(PORT_PAUSE).recv();
                 waited += PORT_PAUSE;
             }
             result => return result,
         }
     }
+}
+
+fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>> {
+    let (backlog, sockets) = backlog(settings.listen_backlog, host::somaxconn());
+    let may_pass = |e: &io::Error, waited: Duration| {
+        let is_taken = e.kind() == io::ErrorKind::AddrInUse;
+        if is_taken && waited.is_zero() {
+            log::warn!(
+                "{address} is taken; waiting up to {} s for whoever listens there to end",
+                PORT_WAIT.as_secs()
+            );
+        }
+        is_taken
+    };
+    patiently(|| net::listen(address, backlog, sockets), may_pass)
 }
 
 /// Why an address cannot be listened on.
@@ -143,20 +156,9 @@ pub fn probe(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
 
 /// As [`probe`], with the patience of [`bind`] for a server that was killed.
 pub fn probe_patiently(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match probe(settings, address) {
-            Err(refusal)
-                if refusal.is_taken()
-                    && waited < PORT_WAIT
-                    && listeners(settings.client_port).is_empty() =>
-            {
-                let _ = after(PORT_PAUSE).recv();
-                waited += PORT_PAUSE;
-            }
-            result => return result,
-        }
-    }
+    let is_leaving =
+        |refusal: &Refusal, _| refusal.is_taken() && listeners(settings.client_port).is_empty();
+    patiently(|| probe(settings, address), is_leaving)
 }
 
 /// Listens where the configuration says.
