@@ -5,6 +5,7 @@ pub mod auth;
 pub mod base;
 pub mod config;
 pub mod disk;
+pub mod driver;
 pub mod front;
 pub mod log;
 pub mod metrics;

@@ -4,11 +4,13 @@
 mod ids;
 mod map;
 mod path;
+mod ration;
 mod rng;
 mod time;
 
 pub use ids::{ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
 pub use map::{FixedHasher, FixedMap};
 pub use path::{PathHasher, PathKey, validate_path};
+pub use ration::{More, Ration};
 pub use rng::Rng;
 pub use time::{Instant, Now};

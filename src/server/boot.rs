@@ -17,12 +17,15 @@ use crate::disk::{
     DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
     RecoverOptions, recover,
 };
+use crate::driver::{
+    Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, LogStage, Routes, Unobserved,
+};
 use crate::front::FrontOptions;
 use crate::log::Compression;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
-    BILLION, Effects, LimitOptions, Replica, ReplicaOptions, Restore, Restored, SNAP_LOG_RATIO,
+    BILLION, LimitOptions, Replica, ReplicaOptions, Restore, Restored, SNAP_LOG_RATIO,
     ThrottleOptions,
 };
 use crate::session::initial_session_id;
@@ -31,16 +34,14 @@ use crate::sys::{cpu, signal};
 use crate::tree::TreeOptions;
 
 use super::census::Census;
-use super::edge::Edge;
 use super::host;
-use super::housekeeping::Housekeeping;
 use super::links::{Mailbox, Message};
 use super::listen;
 use super::look::read_jaas;
-use super::outbox::Routes;
 use super::timed::TimedRestore;
 use super::topology::{CoreOptions, Topology, WorkerPlan};
-use super::worker::{Brain, Ended, LogStage, Worker, WorkerParts};
+use super::uring_io::Gate;
+use super::worker::{Ended, Worker, WorkerParts};
 
 /// Why a server did not start, with Apache's exit code for it.
 #[derive(Debug)]
@@ -319,22 +320,16 @@ impl Server {
         )
         .map_err(|e| BootError { message: e.to_string(), exit_code: 3 })?;
         let (settled_out, settled) = bounded(1);
-        let purge = storage.purge_interval_ms.map(Duration::from_millis);
-        let retain = storage.purge_snap_retain_count as usize;
+        let house_options = HousekeepingOptions {
+            purge: storage.purge_interval_ms.map(Duration::from_millis),
+            retain: storage.purge_snap_retain_count as usize,
+            ..HousekeepingOptions::default()
+        };
+        let house = Housekeeping::new(house_options, house, reports, Arc::clone(measures));
         let host = host::host(dir, host::open_files_max());
-        let mut brain = Some(Brain {
-            replica,
-            fx: Effects::default(),
-            house: Housekeeping::new(
-                house,
-                reports,
-                purge,
-                retain,
-                Arc::clone(measures),
-                settled_out,
-            ),
-            admin: AdminContext::new(settings, address, host, Arc::clone(measures)),
-        });
+        let admin = AdminContext::new(settings, address, host, Arc::clone(measures));
+        let mut brain = Some(Brain::new(replica, house, admin, Unobserved));
+        let mut settled_out = Some(settled_out);
         let mut writer = Some(writer);
         let front_at: Vec<usize> = (0..topology.fronts())
             .map(|id| {
@@ -349,35 +344,36 @@ impl Server {
         let (ready_out, ready) = bounded(topology.workers.len());
         let mut threads = Vec::new();
         for (index, (plan, inbox)) in topology.workers.iter().zip(inboxes).enumerate() {
-            let front = plan.front.map(|id| {
-                Edge::new(
-                    front_options(settings, id),
-                    Arc::clone(&census),
-                    std::mem::take(&mut listeners),
-                    settings.is_client_keep_alive,
-                )
-            });
-            let log = if plan.log { writer.take() } else { None };
             let inline = !plan.replica && plan.front.is_none();
+            let slow = Duration::from_millis(u64::from(storage.sync_warning_ms));
+            let log = if plan.log { writer.take() } else { None };
             let parts = WorkerParts {
-                index,
                 cpu: plan.cpu,
-                edge: front,
-                brain: if plan.replica { brain.take() } else { None },
-                log: log.map(|writer| LogStage {
-                    writer,
-                    in_flight: None,
-                    inline,
-                    slow: Duration::from_millis(u64::from(storage.sync_warning_ms)),
-                }),
-                inbox,
-                routes: Routes {
-                    mailboxes: mailboxes.clone(),
-                    front_at: front_at.clone(),
-                    replica_at,
-                    log_at,
+                stages: DriverParts {
+                    index,
+                    edge: plan.front.map(|id| Edge::new(front_options(settings, id))),
+                    brain: if plan.replica { brain.take() } else { None },
+                    log: log.map(|writer| LogStage::new(writer, inline, slow)),
+                    routes: Routes {
+                        loops: mailboxes.len(),
+                        front_at: front_at.clone(),
+                        replica_at,
+                        log_at,
+                    },
+                    measures: Arc::clone(measures),
                 },
-                measures: Arc::clone(measures),
+                gate: Gate {
+                    front: plan.front.unwrap_or(0),
+                    listeners: match plan.front {
+                        Some(_) => std::mem::take(&mut listeners),
+                        None => Vec::new(),
+                    },
+                    census: Arc::clone(&census),
+                    keepalive: settings.is_client_keep_alive,
+                },
+                inbox,
+                mailboxes: mailboxes.clone(),
+                settled: if plan.replica { settled_out.take() } else { None },
                 ring: ring_options(settings, plan.front.is_some()),
                 busy_poll: Duration::from_micros(u64::from(settings.ring.busy_poll_us)),
             };
@@ -540,7 +536,7 @@ fn run_worker(
     ready: &Sender<Ready>,
     ended: &Sender<Ended>,
 ) {
-    let has_front = parts.edge.is_some();
+    let has_front = parts.stages.edge.is_some();
     match Worker::new(parts) {
         Ok(worker)
             if needs_multishot
@@ -637,20 +633,21 @@ mod tests {
         let census = Arc::new(Census::new(0, 0));
         let settings = settings("ringkeeper.uring.multishot=on\n");
         assert_eq!(settings.ring.uring_multishot, Some(true));
+        let routes = Routes { loops: 1, front_at: vec![0], replica_at: 0, log_at: 0 };
         let parts = WorkerParts {
-            index: 0,
             cpu: None,
-            edge: Some(Edge::new(front, census, Vec::new(), false)),
-            brain: None,
-            log: None,
-            inbox,
-            routes: Routes {
-                mailboxes: vec![mailbox],
-                front_at: vec![0],
-                replica_at: 0,
-                log_at: 0,
+            stages: DriverParts {
+                index: 0,
+                edge: Some(Edge::new(front)),
+                brain: None,
+                log: None,
+                routes,
+                measures: Arc::new(Measures::default()),
             },
-            measures: Arc::new(Measures::default()),
+            gate: Gate { front: 0, listeners: Vec::new(), census, keepalive: false },
+            inbox,
+            mailboxes: vec![mailbox],
+            settled: None,
             // As on a kernel that lacks it.
             ring: RingOptions { multishot: false, ..ring_options(&settings, true) },
             busy_poll: Duration::ZERO,

@@ -90,8 +90,3 @@ pub fn memory() -> (u64, u64, u64) {
         field("/proc/self/status", "VmRSS"),
     )
 }
-
-/// Time since `start` in microseconds.
-pub fn micros_since(start: crate::base::Instant) -> u64 {
-    cpu::now().mono.since(start).as_micros() as u64
-}

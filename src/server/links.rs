@@ -3,17 +3,17 @@
 //! A message is a whole turn's worth of work. The sender rings only when the receiver said that
 //! it sleeps; the receiver looks at its queues once more after saying so, so no message is missed.
 
-use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::base::{ConnId, Zxid};
-use crate::log::Batch;
-use crate::replica::Effects;
 use crate::sys::signal::EventFd;
+
+use super::uring_io::UringIo;
+
+/// A message to a worker.
+pub type Message = crate::driver::Message<UringIo>;
 
 /// Messages a queue holds; a full one is back-pressure.
 const QUEUE: usize = 256;
@@ -55,49 +55,6 @@ impl Bell {
         use std::os::fd::AsRawFd;
         self.eventfd.as_raw_fd()
     }
-}
-
-/// Something that happened on a connection, for a replica on another worker.
-#[derive(Debug)]
-pub enum FrontEvent {
-    /// A connection was accepted.
-    Opened(ConnId, SocketAddr),
-    /// Whole frames: a range of the message's bytes.
-    Frames(ConnId, usize, usize),
-    /// A four-letter word with its argument.
-    Word(ConnId, [u8; 4], Vec<u8>),
-    /// All output of a connection is sent.
-    Drained(ConnId),
-    /// The connection is gone.
-    Closed(ConnId),
-}
-
-/// One turn of a front.
-#[derive(Debug, Default)]
-pub struct FrontTurn {
-    /// Bytes that frame events refer to.
-    pub bytes: Vec<u8>,
-    /// What happened, in order.
-    pub events: Vec<FrontEvent>,
-}
-
-/// A message to a worker.
-#[derive(Debug)]
-pub enum Message {
-    /// To the replica.
-    FromFront(FrontTurn),
-    /// To a front: what the replica wants done there.
-    ToFront(Effects),
-    /// To a front: a connection that another front accepted.
-    Adopt(OwnedFd, SocketAddr),
-    /// To the log.
-    Append(Vec<Arc<Batch>>),
-    /// To the replica.
-    Synced(Zxid),
-    /// To all: stop accepting, finish, end.
-    Drain,
-    /// To all: end now.
-    Stop,
 }
 
 /// Sending side of a worker's queue.

@@ -1,22 +1,18 @@
-//! Production composition: start-up, threads and pinning, queues between stages, carrying out the
-//! core's effects on sockets and files, shutdown.
+//! The real world: start-up, threads and pinning, queues between them, the driver's ports on a
+//! ring, shutdown.
 #![forbid(unsafe_code)]
 
 mod boot;
 mod census;
-mod edge;
 mod host;
-mod housekeeping;
 mod links;
 mod listen;
 mod listeners;
 mod logging;
 mod look;
-mod outbox;
-mod ration;
-mod sink;
 mod timed;
 mod topology;
+mod uring_io;
 mod worker;
 
 pub use boot::{BootError, Server, Started, describe_dirs};

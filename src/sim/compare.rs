@@ -9,7 +9,7 @@ use super::node::Node;
 
 /// Every node of the live tree in the model's form.
 pub(super) fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
-    let tree = node.replica.tree();
+    let tree = node.replica().tree();
     let mut found = BTreeMap::new();
     let mut todo = vec!["/".to_owned()];
     while let Some(path) = todo.pop() {

@@ -1,9 +1,9 @@
 //! A deterministic simulation of one server: virtual time, a disk that loses, tears and fails,
 //! clients that check every answer.
 //!
-//! The server is the real one from the framing of a connection down to what it does to its files:
-//! log writer, housekeeper, repair and recovery included. Only the event loop, the sockets, the
-//! file system (`disk::LogFiles`) and the clocks are replaced. `run` takes a seed and either ends
+//! The server is the real one, the body of its event loop included (`driver`), on one loop or on
+//! several. Only what a loop stands on is replaced: sockets and queues (`driver::Io`), files
+//! (`disk::LogFiles`), clocks. `run` takes a seed and either ends
 //! well or says what was violated; the same seed always does the same. This is the seed of the
 //! ensemble's simulator: `world` knows one server, and nothing else depends on that.
 //!
@@ -20,6 +20,7 @@ mod compare;
 mod disk;
 mod expect;
 mod files;
+mod io;
 mod model;
 mod node;
 mod ops;

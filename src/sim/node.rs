@@ -1,30 +1,38 @@
-//! One simulated server: the real front, replica, log writer, housekeeper and recovery, driven the
-//! way `server::worker` and `server::housekeeping` drive them, on simulated files.
+//! One simulated server: the production driver over simulated ports, with the real front, replica,
+//! log writer, housekeeper and recovery.
+//!
+//! Nothing here has an order of its own but the start, which production has in `server::boot`. The
+//! stages run on one loop or on several, as on a machine of many cores.
 
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::admin::{AdminContext, Host};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{ConnId, FixedMap, Instant, Now, Rng, ServerId, SessionId, Zxid};
-use crate::disk::{
-    Chores, DURABLE, FatalLogError, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
-    PendingWrite, Report, Reports,
+use crate::base::{Instant, Now, Rng, ServerId, SessionId, Zxid};
+use crate::config::{self, Environment, RawConfig};
+use crate::disk::{Chores, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions};
+use crate::driver::{
+    Brain, Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, LogStage,
+    Message, Routes, Turn,
 };
-use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
-use crate::log::{BLOCK, FileName, PurgePolicy, RecoverError, RecoverOptions, Recovered, recover};
+use crate::front::FrontOptions;
+use crate::log::{FileName, RecoverError, RecoverOptions, Recovered, recover};
+use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{
-    CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restore, Restored,
-};
+use crate::replica::{Replica, ReplicaOptions, Restore, Restored};
 use crate::session::initial_session_id;
 use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{Txn, TxnHeader, TxnType};
 
 use super::disk::{DiskError, SimDisk, name_of};
 use super::files::SimFiles;
-use super::options::{Bug, Swarm};
+use super::io::{Net, SimIo, SimProbe};
+use super::options::{Bug, Stages, Swarm};
 
 /// Something that reaches the server from outside.
 #[derive(Clone, Debug)]
@@ -95,39 +103,25 @@ impl From<DiskError> for Ended {
     }
 }
 
-struct Socket {
-    link: usize,
-    sending: bool,
-    held: bool,
-    waiting: Vec<Vec<u8>>,
-    lingering: bool,
+/// One loop of the server.
+struct Loop {
+    driver: Driver<SimIo>,
+    io: SimIo,
+    is_over: bool,
 }
 
 /// A running server.
 pub(super) struct Node {
-    pub replica: Replica,
-    front: Front,
     files: Arc<SimFiles>,
-    writer: LogWriter<SimFiles>,
-    in_flight: Option<PendingWrite<SimFiles>>,
-    /// The log has a worker of its own, which writes in line.
-    inline_log: bool,
-    house: Housekeeper<SimFiles>,
+    loops: Vec<Loop>,
+    replica_at: usize,
+    net: Rc<RefCell<Net>>,
     chores: Chores<SimFiles>,
-    reports: Reports,
-    /// Chunks of the snapshot that the replica was not told about.
-    handed: u32,
-    fx: Effects,
-    sockets: FixedMap<ConnId, Socket>,
-    conns: FixedMap<usize, ConnId>,
-    ready: Vec<ConnId>,
-    next_sweep: Instant,
-    next_purge: Instant,
     pub draining: bool,
-    finishing: bool,
-    done: bool,
+    /// When a drain stops waiting for clients that do not read.
+    give_up_at: Option<Instant>,
     bug: Option<Bug>,
-    bug_rng: Rng,
+    rng: Rng,
     /// What the turn did to the outside.
     pub actions: Vec<Action>,
 }
@@ -140,45 +134,15 @@ pub(super) struct Started {
     pub mismatches: u64,
 }
 
-struct Sink<'a> {
-    now: Now,
-    replica: &'a mut Replica,
-    fx: &'a mut Effects,
-    touched: &'a mut Vec<Action>,
-}
-
-impl FrontSink for Sink<'_> {
-    fn frames(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.replica.handle(self.now, Input::Frames { conn, bytes }, self.fx);
-        self.replica.check();
-        note_touch(self.replica, conn, self.touched);
-    }
-
-    fn drained(&mut self, conn: ConnId) {
-        self.replica.handle(self.now, Input::Drained { conn }, self.fx);
-        self.replica.check();
-    }
-
-    fn word(&mut self, conn: ConnId, _word: [u8; 4], _argument: &[u8]) {
-        self.replica.handle(self.now, Input::Closed { conn }, self.fx);
-        self.fx.close(conn, CloseHow::AfterFlush);
-    }
-}
-
-fn note_touch(replica: &Replica, conn: ConnId, touched: &mut Vec<Action>) {
-    if let Some(client) = replica.clients().find(|client| client.conn == conn)
-        && client.session.0 != 0
-    {
-        let (session, timeout_ms) = (client.session, client.timeout_ms);
-        touched.push(Action::Touched { session, timeout_ms });
-    }
-}
-
 /// Width of an expiry bucket in the simulation.
 pub(super) const TICK_MS: u64 = 500;
 const RETAIN: usize = 3;
 /// Bytes of snapshot that may wait for the disk.
 const BACKLOG: usize = 2 << 10;
+/// Between two purges of old snapshots.
+const PURGE: Duration = Duration::from_secs(20);
+/// As `server` does: clients that do not read are waited for no longer.
+const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 fn restored(tree: Tree, sessions: Vec<(SessionId, i32)>, recovered: &Recovered) -> Restored {
     Restored {
@@ -244,6 +208,37 @@ fn cut_at_damage(disk: &mut SimDisk, error: &RecoverError) {
     }
 }
 
+/// What the four-letter words show of the configuration.
+fn admin(measures: &Arc<Measures>) -> Result<AdminContext, String> {
+    let mut raw = RawConfig::new();
+    raw.add_file("zoo.cfg", b"dataDir=/sim\nclientPort=2181\n4lw.commands.whitelist=*\n");
+    let outcome = config::check(&raw, &Environment::default()).into_settings();
+    let (settings, _) = outcome.map_err(|_| "the simulated configuration is wrong".to_owned())?;
+    let address = SocketAddr::from(([127, 0, 0, 1], 2181));
+    Ok(AdminContext::new(&settings, address, Host::default(), Arc::clone(measures)))
+}
+
+/// Which loop runs what.
+fn routes(stages: Stages) -> Routes {
+    let (loops, front_at, replica_at, log_at) = match stages {
+        Stages::Together => (1, vec![0], 0, 0),
+        Stages::LogApart => (2, vec![0], 0, 1),
+        Stages::Apart => (3, vec![0], 1, 2),
+        Stages::TwoFronts => (3, vec![0, 1], 1, 2),
+    };
+    Routes { loops, front_at, replica_at, log_at }
+}
+
+fn front_options(swarm: &Swarm, id: u8) -> FrontOptions {
+    FrontOptions {
+        id,
+        max_frame: 1 << 20,
+        sessionless_timeout_ms: 10_000,
+        max_output: swarm.max_output,
+        cut_off_output: 4 * swarm.max_output + (64 << 10),
+    }
+}
+
 impl Node {
     /// Starts on what the disk holds. The outer error is the end of the machine, the inner one
     /// that of the process: it refuses to start.
@@ -288,7 +283,7 @@ impl Node {
         Ok(Ok(Started { node, recovered, sessions, mismatches }))
     }
 
-    /// Opens the log behind what was recovered.
+    /// Opens the log where recovery ended, and sets up the loops.
     fn open(
         files: &Arc<SimFiles>,
         swarm: &Swarm,
@@ -309,128 +304,132 @@ impl Node {
         };
         let writer = LogWriter::open(Arc::clone(files), recovered, log_options, &house)
             .map_err(|e| ended(files, &e))?;
+        let routes = routes(swarm.stages);
+        let net = Net::new(routes.loops);
+        let measures = Arc::new(Measures::default());
+        let options =
+            HousekeepingOptions { purge: Some(PURGE), retain: RETAIN, backlog_bytes_max: BACKLOG };
+        let house = Housekeeping::new(options, house, reports, Arc::clone(&measures));
+        let admin = admin(&measures).map_err(Ended::Fatal)?;
+        let probe = SimProbe::new(Rc::clone(&net), bug);
+        let mut brain = Some(Brain::new(replica, house, admin, probe));
+        let mut writer = Some(writer);
+        let mut rng = Rng::new(seed ^ 0xb06);
+        let loops = (0..routes.loops).map(|index| {
+            let front = routes.front_at.iter().position(|&at| at == index);
+            let is_alone = front.is_none() && index != routes.replica_at;
+            let log = if index == routes.log_at { writer.take() } else { None };
+            let parts = DriverParts {
+                index,
+                edge: front.map(|id| Edge::new(front_options(swarm, id as u8))),
+                brain: if index == routes.replica_at { brain.take() } else { None },
+                log: log.map(|writer| LogStage::new(writer, is_alone, Duration::MAX)),
+                routes: routes.clone(),
+                measures: Arc::clone(&measures),
+            };
+            let seed = rng.next_u64();
+            let mut io = SimIo::new(index, Rc::clone(&net), Arc::clone(files), bug, seed);
+            let mut driver = Driver::new(now, parts);
+            driver.start(&mut io)?;
+            Ok(Loop { driver, io, is_over: false })
+        });
+        let loops = loops.collect::<io::Result<Vec<_>>>().map_err(|e| ended(files, &e))?;
         Ok(Node {
-            replica,
-            front: Front::new(FrontOptions {
-                id: 0,
-                max_frame: 1 << 20,
-                sessionless_timeout_ms: 10_000,
-                max_output: swarm.max_output,
-                cut_off_output: 4 * swarm.max_output + (64 << 10),
-            }),
             files: Arc::clone(files),
-            writer,
-            in_flight: None,
-            inline_log: swarm.inline_log,
-            house,
+            loops,
+            replica_at: routes.replica_at,
+            net,
             chores,
-            reports,
-            handed: 0,
-            fx: Effects::default(),
-            sockets: FixedMap::default(),
-            conns: FixedMap::default(),
-            ready: Vec::new(),
-            next_sweep: now.mono,
-            next_purge: now.mono + Duration::from_secs(20),
             draining: false,
-            finishing: false,
-            done: false,
+            give_up_at: None,
             bug,
-            bug_rng: Rng::new(seed ^ 0xb06),
+            rng,
             actions: Vec::new(),
         })
     }
 
-    /// One turn: everything that arrived, then time, then what follows from it.
+    /// The replica, to be looked at.
+    pub fn replica(&self) -> &Replica {
+        match self.loops[self.replica_at].driver.brain() {
+            Some(brain) => &brain.replica,
+            None => unreachable!("its loop runs it"),
+        }
+    }
+
+    /// One turn of the server: everything that arrived is there, and its loops take turns of their
+    /// own. With several, some are slower than others.
     pub fn turn(&mut self, now: Now, arrivals: Vec<Arrival>) -> Result<(), Ended> {
         for arrival in arrivals {
-            match arrival {
-                Arrival::Opened { link } => self.opened(now, link),
-                Arrival::Bytes { link, bytes } => self.bytes(now, link, &bytes),
-                Arrival::Eof { link } => self.eof(now, link),
-                Arrival::Sent { link } => self.sent(now, link),
-                Arrival::LogDone { of_256 } => self.log_done(now, of_256)?,
-                Arrival::HouseTurn => {
-                    self.chores.turn();
-                    self.check_power()?;
-                }
+            if matches!(arrival, Arrival::HouseTurn) {
+                self.chores.turn();
+                self.check_power()?;
+            } else {
+                self.net.borrow_mut().arrive(&self.files, self.bug, arrival);
             }
         }
-        self.sweep(now);
-        self.run_brain(now)?;
-        self.write_log(now)?;
-        self.send_ready()?;
-        if self.draining && self.is_drained() {
+        let count = self.loops.len();
+        let first = self.rng.below(count as u64) as usize;
+        for at in (first..count).chain(0..first) {
+            if count == 1 || self.rng.chance(3, 4) {
+                self.turn_of(at, now)?;
+            }
+        }
+        self.give_up_waiting(now);
+        self.actions.append(&mut self.net.borrow_mut().actions);
+        if self.loops.iter().all(|one| one.is_over) {
             return Err(Ended::Stopped);
         }
-        Ok(())
+        self.check_chores()
     }
 
-    /// What is in the background has no other way to learn of it.
-    fn check_power(&self) -> Result<(), Ended> {
-        if self.files.disk().is_off() { Err(Ended::Crashed) } else { Ok(()) }
-    }
-
-    /// Starts the next write if none is in flight and something is queued.
-    fn write_log(&mut self, now: Now) -> Result<(), Ended> {
-        let failed = |e: FatalLogError| ended(&self.files, &e);
-        if self.inline_log {
-            let mut durable = None;
-            while let Some(zxid) = self.writer.write_sync().map_err(failed)? {
-                durable = Some(zxid);
-            }
-            if let Some(zxid) = durable {
-                self.handle(now, Input::Synced { zxid });
-                return self.run_brain(now);
-            }
+    fn turn_of(&mut self, at: usize, now: Now) -> Result<(), Ended> {
+        let Loop { driver, io, is_over } = &mut self.loops[at];
+        if *is_over {
             return Ok(());
         }
-        let Some(write) = self.writer.begin_write().map_err(failed)? else { return Ok(()) };
-        let mut from = 0;
-        let mut disk = self.files.disk();
-        if self.bug == Some(Bug::SkipTailBlock) && write.offset > BLOCK as u64 {
-            let old = &disk.content(write.fd)[write.offset as usize..][..16];
-            from = if old.iter().any(|&b| b != 0) { BLOCK.min(write.len) } else { 0 };
-        }
-        disk.write(write.fd, write.offset as usize + from, &write.buf[from..write.len])?;
-        drop(disk);
-        self.actions.push(Action::Writing);
-        let zxid = write.plan.last_zxid;
-        self.in_flight = Some(write);
-        if self.bug == Some(Bug::AckBeforeSync) {
-            self.handle(now, Input::Synced { zxid });
-            self.run_brain(now)?;
+        io.now = now.mono;
+        let outcome = driver.turn(now, io);
+        match outcome {
+            Ok(Turn::Over) => *is_over = true,
+            Ok(Turn::Idle | Turn::Worked) => {}
+            Err(failure) => {
+                self.actions.append(&mut self.net.borrow_mut().actions);
+                return Err(match failure {
+                    Failure::Replica(why) => Ended::Fatal(why),
+                    Failure::EventLoop(_) | Failure::Log(_) => ended(&self.files, &failure),
+                });
+            }
         }
         Ok(())
     }
 
-    /// The write in flight ended; a short one ends in line.
-    fn log_done(&mut self, now: Now, of_256: usize) -> Result<(), Ended> {
-        let Some(write) = self.in_flight.take() else { return Ok(()) };
-        let done = write.len * of_256 / 256;
-        let synced = match write.rw_flags {
-            DURABLE => self.files.disk().sync_range(write.fd, write.offset as usize, done),
+    /// The server goes on when something in the background fails, but not without a reason.
+    fn check_chores(&self) -> Result<(), Ended> {
+        match self.net.borrow_mut().chore_failure.take() {
+            Some(what) if !self.files.disk().has_failed => {
+                Err(Ended::Fatal(format!("the housekeeper failed: {what}")))
+            }
             _ => Ok(()),
-        };
-        let result = match synced {
-            Err(DiskError::Failed) if self.bug == Some(Bug::IgnoreFailedWrite) => Ok(write.len),
-            Ok(()) if done == 0 => Err(io::ErrorKind::Interrupted.into()),
-            other => other.map(|()| done).map_err(io::Error::from),
-        };
-        let finished = self.writer.finish_write(write, result);
-        let zxid = finished.map_err(|e| ended(&self.files, &e))?;
-        if self.bug != Some(Bug::AckBeforeSync) {
-            // As in production, what is prepared goes to the disk before the rest is applied.
-            while self.carry_out(now)? {}
-            self.write_log(now)?;
-            self.handle(now, Input::Synced { zxid });
         }
-        Ok(())
     }
 
-    fn handle(&mut self, now: Now, input: Input<'_>) {
-        self.replica.handle(now, input, &mut self.fx);
-        self.replica.check();
+    /// A drain ends though a client does not read.
+    fn give_up_waiting(&mut self, now: Now) {
+        if self.give_up_at.is_none() && self.net.borrow().is_settled {
+            self.give_up_at = Some(now.mono + FLUSH_MAX);
+        }
+        if self.give_up_at.is_some_and(|at| at <= now.mono) {
+            self.tell(|| Message::Stop);
+        }
+    }
+
+    fn tell(&self, message: impl Fn() -> Message<SimIo>) {
+        (0..self.loops.len()).for_each(|at| self.net.borrow_mut().tell(at, message()));
+    }
+
+    /// Work in the background has no other way to learn that the power failed.
+    fn check_power(&self) -> Result<(), Ended> {
+        if self.files.disk().is_off() { Err(Ended::Crashed) } else { Ok(()) }
     }
 
     /// Whether the housekeeper has something to do.
@@ -440,318 +439,24 @@ impl Node {
 
     /// Begins a clean shutdown: what is under way is finished, nothing new is taken.
     pub fn drain(&mut self) {
-        self.draining = true;
-        self.front.stop_taking();
+        if !std::mem::replace(&mut self.draining, true) {
+            self.tell(|| Message::Drain);
+        }
     }
 
     /// When the next turn is needed though nothing arrives.
     pub fn deadline(&self) -> Instant {
-        let mut next = self.next_sweep;
-        if let Some(at) = self.replica.deadline() {
-            next = next.min(at);
+        let has_work = |at: usize| {
+            let Loop { driver, is_over, .. } = &self.loops[at];
+            !is_over
+                && (self.net.borrow().has_work(at) || driver.is_blocked() || driver.has_reports())
+        };
+        if (0..self.loops.len()).any(has_work) {
+            return Instant(0);
         }
-        next
-    }
-
-    fn is_drained(&self) -> bool {
-        let flushed = self.ready.is_empty() && self.sockets.values().all(|s| !s.sending);
-        self.replica.is_settled() && self.done && flushed && self.chores.is_idle()
-    }
-
-    fn opened(&mut self, now: Now, link: usize) {
-        let peer = SocketAddr::from(([127, 0, 0, 1], 1024 + (link % 60_000) as u16));
-        let conn = self.front.accept(now.mono, peer);
-        let socket =
-            Socket { link, sending: false, held: false, waiting: Vec::new(), lingering: false };
-        self.sockets.insert(conn, socket);
-        self.conns.insert(link, conn);
-        self.handle(now, Input::Opened { conn, peer });
-    }
-
-    fn bytes(&mut self, now: Now, link: usize, bytes: &[u8]) {
-        let Some(&conn) = self.conns.get(&link) else { return };
-        let Some(socket) = self.sockets.get_mut(&conn) else { return };
-        if socket.held {
-            return socket.waiting.push(bytes.to_vec());
-        }
-        let mut sink =
-            Sink { now, replica: &mut self.replica, fx: &mut self.fx, touched: &mut self.actions };
-        let verdict = self.front.received(now.mono, conn, bytes, &mut sink);
-        self.act(now, conn, verdict);
-    }
-
-    fn act(&mut self, now: Now, conn: ConnId, verdict: Verdict) {
-        match verdict {
-            Verdict::Read => {
-                let Some(socket) = self.sockets.get_mut(&conn) else { return };
-                socket.held = false;
-                let link = socket.link;
-                for bytes in std::mem::take(&mut socket.waiting) {
-                    self.bytes(now, link, &bytes);
-                }
-            }
-            Verdict::Hold => {
-                if let Some(socket) = self.sockets.get_mut(&conn) {
-                    socket.held = true;
-                }
-            }
-            Verdict::Close(_) => self.lost(now, conn),
-        }
-    }
-
-    /// The peer is gone or must go; the replica learns of it unless it asked for the end itself.
-    fn lost(&mut self, now: Now, conn: ConnId) {
-        let Some(socket) = self.sockets.get(&conn) else { return };
-        if !socket.lingering {
-            self.handle(now, Input::Closed { conn });
-        }
-        self.kill(conn);
-    }
-
-    fn kill(&mut self, conn: ConnId) {
-        let Some(socket) = self.sockets.remove(&conn) else { return };
-        self.conns.remove(&socket.link);
-        self.front.begin_close(conn);
-        self.front.remove(conn);
-        self.actions.push(Action::Reset { link: socket.link });
-    }
-
-    fn eof(&mut self, now: Now, link: usize) {
-        if let Some(&conn) = self.conns.get(&link) {
-            self.lost(now, conn);
-        }
-    }
-
-    fn sent(&mut self, now: Now, link: usize) {
-        let Some(&conn) = self.conns.get(&link) else { return };
-        let Some(socket) = self.sockets.get_mut(&conn) else { return };
-        socket.sending = false;
-        match self.front.sent(conn) {
-            Sent::Nothing => {}
-            Sent::More => self.ready.push(conn),
-            Sent::Flushed => self.half_close(conn),
-            Sent::Unclogged => self.resume(now, conn),
-            Sent::Drained => {
-                self.drained(now, conn);
-                if self.front.is_clogged(conn) {
-                    self.resume(now, conn);
-                }
-            }
-        }
-    }
-
-    fn drained(&mut self, now: Now, conn: ConnId) {
-        let mut sink =
-            Sink { now, replica: &mut self.replica, fx: &mut self.fx, touched: &mut self.actions };
-        sink.drained(conn);
-    }
-
-    fn half_close(&mut self, conn: ConnId) {
-        if let Some(socket) = self.sockets.get_mut(&conn)
-            && !socket.lingering
-        {
-            socket.lingering = true;
-            self.actions.push(Action::Finish { link: socket.link });
-        }
-    }
-
-    fn resume(&mut self, now: Now, conn: ConnId) {
-        let mut sink =
-            Sink { now, replica: &mut self.replica, fx: &mut self.fx, touched: &mut self.actions };
-        let verdict = self.front.resume(conn, &mut sink);
-        self.act(now, conn, verdict);
-    }
-
-    fn sweep(&mut self, now: Now) {
-        if now.mono < self.next_sweep {
-            return;
-        }
-        self.next_sweep = now.mono + Duration::from_secs(1);
-        let mut idle = Vec::new();
-        self.front.idle(now.mono, &mut idle);
-        for conn in idle {
-            self.lost(now, conn);
-        }
-        if self.next_purge <= now.mono {
-            self.next_purge = now.mono + Duration::from_secs(20);
-            let policy = PurgePolicy { snapshots: Some(RETAIN), segments_back_to: RETAIN };
-            self.house.purge(policy);
-        }
-    }
-
-    /// As `server::housekeeping` does: takes reports and asks for more of the snapshot.
-    fn poll_house(&mut self, now: Now) -> Result<(), Ended> {
-        while let Ok(report) = self.reports.try_recv() {
-            let failure = match report {
-                Report::SnapshotDone { .. } => {
-                    self.handle(now, Input::SnapshotEnded { ok: true });
-                    let policy = PurgePolicy { snapshots: None, segments_back_to: RETAIN };
-                    self.house.purge(policy);
-                    continue;
-                }
-                Report::Purged(_) | Report::DirSizes { .. } => continue,
-                Report::SnapshotFailed { error, .. } => {
-                    self.handle(now, Input::SnapshotEnded { ok: false });
-                    error
-                }
-                Report::PurgeFailed(error) | Report::SegmentFailed(error) => error,
-            };
-            // It goes on, but not without a reason.
-            if !self.files.disk().has_failed {
-                return Err(Ended::Fatal(format!("the housekeeper failed: {failure}")));
-            }
-        }
-        while self.handed > 0 && self.house.snapshot_backlog() < BACKLOG {
-            self.handed -= 1;
-            self.handle(now, Input::SnapshotReady);
-        }
-        Ok(())
-    }
-
-    fn run_brain(&mut self, now: Now) -> Result<(), Ended> {
-        self.poll_house(now)?;
-        loop {
-            let mut tick = now;
-            if self.bug == Some(Bug::ExpireEarly) {
-                tick.mono = tick.mono + Duration::from_secs(2);
-            }
-            if self.replica.deadline().is_some_and(|at| at <= tick.mono) {
-                self.handle(tick, Input::Tick);
-            }
-            if self.draining {
-                self.final_snapshot();
-            }
-            if !self.carry_out(now)? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Carries out what the replica wishes. Returns whether there was anything.
-    fn carry_out(&mut self, now: Now) -> Result<bool, Ended> {
-        self.replica.flush(&mut self.fx);
-        if self.fx.list.is_empty() {
-            self.fx.clear();
-            return Ok(false);
-        }
-        let fx = std::mem::take(&mut self.fx);
-        self.apply(now, fx)?;
-        Ok(true)
-    }
-
-    fn final_snapshot(&mut self) {
-        if !self.replica.is_settled() || self.done {
-            return;
-        }
-        if !self.finishing {
-            self.finishing = true;
-            self.replica.request_snapshot();
-        } else if !self.replica.is_snapshotting() {
-            self.done = true;
-        }
-    }
-
-    fn apply(&mut self, now: Now, fx: Effects) -> Result<(), Ended> {
-        for effect in fx.list {
-            self.files.disk().step()?;
-            match effect {
-                Effect::Send { conn, start, end } => {
-                    let bytes = self.misbehave(&fx.bytes[start..end]);
-                    match self.front.queue(conn, &bytes) {
-                        Queued::Ready => self.ready.push(conn),
-                        Queued::Waiting => {}
-                        Queued::CutOff => self.lost(now, conn),
-                    }
-                }
-                Effect::Close { conn, how: CloseHow::Now } => self.kill(conn),
-                Effect::Close { conn, how: CloseHow::AfterFlush } => {
-                    if self.front.begin_close(conn) {
-                        self.half_close(conn);
-                    }
-                }
-                Effect::Established { conn, session, timeout_ms } => {
-                    self.front.established(now.mono, conn, session, timeout_ms);
-                    note_touch(&self.replica, conn, &mut self.actions);
-                }
-                Effect::Pause { conn } => self.front.pause(conn),
-                Effect::Resume { conn } => self.resume(now, conn),
-                Effect::AwaitDrain { conn } => {
-                    if self.front.await_drain(conn) {
-                        self.drained(now, conn);
-                    }
-                }
-                Effect::Append(batch) => {
-                    for (_, entry) in batch.iter() {
-                        self.actions.push(Action::Logged { entry: entry.to_vec() });
-                    }
-                    self.writer.submit(batch);
-                }
-                Effect::SnapshotBegin(zxid) => self.house.snapshot_begin(zxid),
-                Effect::SnapshotChunk(bytes) => {
-                    self.house.snapshot_chunk(bytes);
-                    self.handed += 1;
-                }
-                Effect::SnapshotFinish => self.house.snapshot_finish(),
-                Effect::Fatal(why) => return Err(Ended::Fatal(why)),
-            }
-        }
-        Ok(())
-    }
-
-    fn send_ready(&mut self) -> Result<(), Ended> {
-        for conn in std::mem::take(&mut self.ready) {
-            let Some(socket) = self.sockets.get_mut(&conn) else { continue };
-            let Some(bytes) = self.front.take_output(conn, Vec::new()) else { continue };
-            self.files.disk().step()?;
-            socket.sending = true;
-            self.actions.push(Action::Send { link: socket.link, bytes });
-        }
-        Ok(())
-    }
-
-    /// Injected bugs of the reply path, on whole frames.
-    fn misbehave(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let relevant = matches!(
-            self.bug,
-            Some(Bug::ReplyBeforeEvent | Bug::LoseEvent | Bug::SwapReplies | Bug::HideError)
-        );
-        if !relevant {
-            return bytes.to_vec();
-        }
-        let mut frames: Vec<Vec<u8>> = Vec::new();
-        let mut rest = bytes;
-        while let Some((len, _)) = rest.split_first_chunk::<4>() {
-            let size = 4 + u32::from_be_bytes(*len) as usize;
-            let (frame, tail) = rest.split_at(size.min(rest.len()));
-            frames.push(frame.to_vec());
-            rest = tail;
-        }
-        let is_event = |frame: &[u8]| frame.get(4..8) == Some(&[0xff; 4]);
-        match self.bug {
-            Some(Bug::ReplyBeforeEvent) => frames.sort_by_key(|frame| is_event(frame)),
-            Some(Bug::LoseEvent) => {
-                if self.bug_rng.chance(1, 3)
-                    && let Some(at) = frames.iter().position(|frame| is_event(frame))
-                {
-                    frames.remove(at);
-                }
-            }
-            Some(Bug::SwapReplies) => {
-                let replies: Vec<usize> = (0..frames.len())
-                    .filter(|&at| !is_event(&frames[at]) && frames[at].len() >= 20)
-                    .collect();
-                if let [first, second, ..] = replies[..] {
-                    frames.swap(first, second);
-                }
-            }
-            Some(Bug::HideError) => {
-                for frame in frames.iter_mut().filter(|frame| frame.len() == 20) {
-                    frame[16..20].fill(0);
-                }
-            }
-            _ => {}
-        }
-        frames.concat()
+        let running = self.loops.iter().filter(|one| !one.is_over);
+        let loops = running.filter_map(|one| one.driver.deadline());
+        loops.chain(self.give_up_at).min().unwrap_or(Instant(u64::MAX))
     }
 }
 

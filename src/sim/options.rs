@@ -1,12 +1,13 @@
 //! What a run does: drawn from its seed, or set by hand.
 
 use crate::base::Rng;
+use crate::driver::Mutation;
 
-/// A fault put into the simulated driver of the real code, to prove that the checkers notice.
+/// A fault put into the driver or into what is around it, to prove that the checkers notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
-    /// `Synced` is reported when a write begins.
-    AckBeforeSync,
+    /// The driver does something wrong.
+    Driver(Mutation),
     /// Recovery does not see the last group commit.
     DropLastGroup,
     /// The partly filled last block of a segment is not written again.
@@ -21,8 +22,6 @@ pub enum Bug {
     LoseEvent,
     /// Two replies change places.
     SwapReplies,
-    /// The replica is told a time that has not come.
-    ExpireEarly,
     /// The torn end of the log is not cut at a restart.
     KeepTornTail,
     /// Recovery loses one ephemeral node.
@@ -41,8 +40,10 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 16] = [
-        Bug::AckBeforeSync,
+    pub const ALL: [Bug; 17] = [
+        Bug::Driver(Mutation::AckBeforeSync),
+        Bug::Driver(Mutation::ExpireEarly),
+        Bug::Driver(Mutation::LoseEffects),
         Bug::DropLastGroup,
         Bug::SkipTailBlock,
         Bug::IgnoreFailedWrite,
@@ -50,7 +51,6 @@ impl Bug {
         Bug::ReplyBeforeEvent,
         Bug::LoseEvent,
         Bug::SwapReplies,
-        Bug::ExpireEarly,
         Bug::KeepTornTail,
         Bug::LoseEphemeral,
         Bug::HideError,
@@ -72,6 +72,23 @@ pub struct SimOptions {
     pub verbose: bool,
     /// Fault in the driver, if any.
     pub bug: Option<Bug>,
+}
+
+/// Which stages share a loop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stages {
+    /// All of them.
+    Together,
+    /// The log has one of its own.
+    LogApart,
+    /// Each has one of its own.
+    Apart,
+    /// Two fronts, one of them beside the replica, and a log of its own.
+    TwoFronts,
+}
+
+impl Stages {
+    const ALL: [Stages; 4] = [Stages::Together, Stages::LogApart, Stages::Apart, Stages::TwoFronts];
 }
 
 /// What this seed's swarm member is like.
@@ -99,8 +116,8 @@ pub(super) struct Swarm {
     pub staging: usize,
     /// Demands direct access, so that each start makes sure of it.
     pub direct_log: bool,
-    /// The log is written in line, as a worker of its own does.
-    pub inline_log: bool,
+    /// Which stages share a loop.
+    pub stages: Stages,
     pub snap_count: u64,
     pub outstanding: u64,
     pub max_output: usize,
@@ -134,7 +151,7 @@ impl Swarm {
             segment_size: pick(&[16 << 10, 32 << 10, 64 << 10]),
             staging: pick(&[8 << 10, 16 << 10, 64 << 10]) as usize,
             direct_log: pick(&[0, 0, 1]) == 1,
-            inline_log: pick(&[0, 0, 0, 1]) == 1,
+            stages: Stages::ALL[pick(&[0, 0, 0, 1, 2, 3]) as usize],
             snap_count: pick(&[10, 30, 100, 1000]),
             outstanding: pick(&[2, 20, 1000]),
             max_output: pick(&[2 << 10, 64 << 10, 16 << 20]) as usize,

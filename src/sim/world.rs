@@ -276,8 +276,9 @@ impl World {
         let Some(node) = &self.node else { return Ok(()) };
         let deadline = node.deadline().0.max(self.now + 20 * US);
         let house = node.has_chores() && !self.house_called;
-        if node.replica.is_settled() {
-            let (applied, digest) = (node.replica.last_processed().0, node.replica.tree().digest());
+        if node.replica().is_settled() {
+            let (applied, digest) =
+                (node.replica().last_processed().0, node.replica().tree().digest());
             self.digests.insert(applied, digest);
             if applied != self.model.last {
                 let last = self.model.last;
@@ -438,8 +439,8 @@ impl World {
     fn compare(&self, when: &str) -> Checked {
         let Some(node) = &self.node else { return Ok(()) };
         let sessions = self.model.sessions(self.model.last).len();
-        if node.replica.session_count() != sessions {
-            let found = node.replica.session_count();
+        if node.replica().session_count() != sessions {
+            let found = node.replica().session_count();
             return Err(self.wrong(format!("{found} sessions {when}, {sessions} are right")));
         }
         compare(&self.model, node, when).map_err(|what| self.wrong(what))
@@ -689,7 +690,7 @@ impl World {
             client.state == State::Up && client.completed > before + 1
         };
         let all = self.clients.iter().zip(&self.completed_before).all(served);
-        let settled = self.node.as_ref().is_some_and(|n| n.replica.is_settled());
+        let settled = self.node.as_ref().is_some_and(|n| n.replica().is_settled());
         if all && settled {
             return Ok(true);
         }
@@ -708,7 +709,7 @@ impl World {
         self.down_server(true);
         self.restart()?;
         if let Some(node) = &self.node {
-            let digest = node.replica.tree().digest();
+            let digest = node.replica().tree().digest();
             self.mix(digest);
         }
         Ok(())

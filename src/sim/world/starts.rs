@@ -113,7 +113,7 @@ impl World {
         }
         self.model.truncate(last);
         self.digests.retain(|zxid, _| *zxid <= last);
-        let digest = started.node.replica.tree().digest();
+        let digest = started.node.replica().tree().digest();
         if self.digests.get(&last).is_some_and(|&live| live != digest) {
             return Err(self.wrong(format!("at 0x{last:x} the live tree had another digest")));
         }

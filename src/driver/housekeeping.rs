@@ -3,21 +3,38 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender};
-
 use crate::base::{Instant, Now};
-use crate::disk::{Housekeeper, PurgePolicy, Report};
+use crate::disk::{Housekeeper, LogFiles, PurgePolicy, Report, Reports};
 use crate::metrics::Measures;
 use crate::replica::{Effect, Effects, Input, Replica};
 
+use super::port::Probe;
+
+/// When files are removed, and how much of a snapshot may wait.
+#[derive(Clone, Copy, Debug)]
+pub struct HousekeepingOptions {
+    /// `autopurge.purgeInterval`: between two purges of old snapshots; `None` keeps them all.
+    pub purge: Option<Duration>,
+    /// `autopurge.snapRetainCount`: snapshots that are kept, and the log back to the oldest of
+    /// them.
+    pub retain: usize,
+    /// Bytes of snapshot that may wait for the disk, beyond which the walk over the tree pauses.
+    pub backlog_bytes_max: usize,
+}
+
+impl Default for HousekeepingOptions {
+    fn default() -> HousekeepingOptions {
+        HousekeepingOptions { purge: None, retain: 3, backlog_bytes_max: 4 << 20 }
+    }
+}
+
 /// The replica's end of the housekeeper.
-pub struct Housekeeping {
-    house: Housekeeper,
-    reports: Receiver<Report>,
+pub struct Housekeeping<F: LogFiles> {
+    options: HousekeepingOptions,
+    house: Housekeeper<F>,
+    reports: Reports,
     /// How many chunks were handed over that the replica was not told about.
     handed: u32,
-    purge: Option<Duration>,
-    retain: usize,
     next_purge: Instant,
     next_sizes: Instant,
     /// Bytes below the snapshot and log directories, as of the last look.
@@ -32,29 +49,21 @@ pub struct Housekeeping {
     /// When [`Housekeeping::poll`] was last called: within the same turn as everything else.
     polled: Instant,
     snapshot_began: Instant,
-    settled: Sender<()>,
 }
 
-/// Bytes of snapshot that may wait for the disk.
-const BACKLOG: usize = 4 << 20;
-
-impl Housekeeping {
-    /// Purges every `purge` (never for `None`), keeping `retain` snapshots. `settled` hears when
-    /// the final snapshot is done, and is disconnected when the replica's worker has ended.
+impl<F: LogFiles> Housekeeping<F> {
+    /// Nothing is under way.
     pub fn new(
-        house: Housekeeper,
-        reports: Receiver<Report>,
-        purge: Option<Duration>,
-        retain: usize,
+        options: HousekeepingOptions,
+        house: Housekeeper<F>,
+        reports: Reports,
         measures: Arc<Measures>,
-        settled: Sender<()>,
-    ) -> Housekeeping {
+    ) -> Housekeeping<F> {
         Housekeeping {
+            options,
             house,
             reports,
             handed: 0,
-            purge,
-            retain,
             next_purge: Instant(0),
             next_sizes: Instant(0),
             dir_sizes: (0, 0),
@@ -65,7 +74,6 @@ impl Housekeeping {
             measures,
             polled: Instant(0),
             snapshot_began: Instant(0),
-            settled,
         }
     }
 
@@ -92,51 +100,24 @@ impl Housekeeping {
     }
 
     /// Takes reports, tells the replica, starts what is due.
-    pub fn poll(&mut self, now: Now, replica: &mut Replica, fx: &mut Effects) {
+    pub fn poll(
+        &mut self,
+        now: Now,
+        replica: &mut Replica,
+        effects: &mut Effects,
+        probe: &mut impl Probe,
+    ) {
         self.polled = now.mono;
-        while let Ok(report) = self.reports.try_recv() {
-            match report {
-                Report::SnapshotDone { zxid, bytes, .. } => {
-                    let took = now.mono.since(self.snapshot_began);
-                    self.measures.snapshot.record(took.as_micros() as u64);
-                    self.next_sizes = now.mono;
-                    log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
-                    replica.handle(now, Input::SnapshotEnded { ok: true }, fx);
-                    self.purge_segments();
-                }
-                Report::SnapshotFailed { zxid, path, error } => {
-                    // One that was under way when the end was asked for is tried again.
-                    self.failed = self.is_final;
-                    log::error!(
-                        "snapshot at {zxid:?} failed at {}: {error}; the log still holds \
-                         everything, the next snapshot will be tried as usual",
-                        path.display()
-                    );
-                    replica.handle(now, Input::SnapshotEnded { ok: false }, fx);
-                }
-                Report::Purged(purged) => {
-                    for path in &purged.removed {
-                        log::info!("purged {}", path.display());
-                    }
-                }
-                Report::PurgeFailed(error) => log::error!("purge failed: {error}"),
-                Report::DirSizes { snap_bytes, log_bytes } => {
-                    self.dir_sizes = (snap_bytes, log_bytes);
-                }
-                Report::SegmentFailed(error) => {
-                    log::error!("cannot prepare a log segment: {error}");
-                }
-            }
-        }
-        while self.handed > 0 && self.house.snapshot_backlog() < BACKLOG {
+        self.take_reports(now, replica, effects, probe);
+        while self.handed > 0 && self.house.snapshot_backlog() < self.options.backlog_bytes_max {
             self.handed -= 1;
-            replica.handle(now, Input::SnapshotReady, fx);
+            replica.handle(now, Input::SnapshotReady, effects);
         }
-        if let Some(every) = self.purge
+        let retain = self.options.retain;
+        if let Some(every) = self.options.purge
             && self.next_purge <= now.mono
         {
             self.next_purge = now.mono + every;
-            let retain = self.retain;
             self.house.purge(PurgePolicy { snapshots: Some(retain), segments_back_to: retain });
         }
         if self.next_sizes <= now.mono {
@@ -145,24 +126,72 @@ impl Housekeeping {
         }
     }
 
+    fn take_reports(
+        &mut self,
+        now: Now,
+        replica: &mut Replica,
+        effects: &mut Effects,
+        probe: &mut impl Probe,
+    ) {
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::SnapshotDone { zxid, bytes, .. } => {
+                    let took = now.mono.since(self.snapshot_began);
+                    self.measures.snapshot.record(took.as_micros() as u64);
+                    self.next_sizes = now.mono;
+                    log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
+                    replica.handle(now, Input::SnapshotEnded { ok: true }, effects);
+                    self.purge_segments();
+                }
+                Report::SnapshotFailed { zxid, path, error } => {
+                    // One that was under way when the end was asked for is tried again.
+                    self.failed = self.is_final;
+                    probe.chore_failed(&error);
+                    log::error!(
+                        "snapshot at {zxid:?} failed at {}: {error}; the log still holds \
+                         everything, the next snapshot will be tried as usual",
+                        path.display()
+                    );
+                    replica.handle(now, Input::SnapshotEnded { ok: false }, effects);
+                }
+                Report::Purged(purged) => {
+                    for path in &purged.removed {
+                        log::info!("purged {}", path.display());
+                    }
+                }
+                Report::PurgeFailed(error) => {
+                    probe.chore_failed(&error);
+                    log::error!("purge failed: {error}");
+                }
+                Report::DirSizes { snap_bytes, log_bytes } => {
+                    self.dir_sizes = (snap_bytes, log_bytes);
+                }
+                Report::SegmentFailed(error) => {
+                    probe.chore_failed(&error);
+                    log::error!("cannot prepare a log segment: {error}");
+                }
+            }
+        }
+    }
+
     /// Segments that the newest snapshots cover are recycled whether or not old snapshots are
     /// purged.
     fn purge_segments(&self) {
-        let retain = self.retain;
+        let retain = self.options.retain;
         self.house.purge(PurgePolicy { snapshots: None, segments_back_to: retain });
     }
 
     /// During shutdown: when everything is applied, one last snapshot, which is also what an Apache
     /// server needs to take over. It must hold every transaction, so one that was under way
     /// already, or was overtaken by requests still in the queues, is followed by another. Only the
-    /// failure of one that began here is final.
-    pub fn final_snapshot(&mut self, replica: &mut Replica) {
+    /// failure of one that began here is final. Returns whether that has ended just now.
+    pub fn final_snapshot(&mut self, replica: &mut Replica) -> bool {
         self.finishing = replica.is_settled();
         if self.done || !self.finishing {
-            return;
+            return false;
         }
         if !self.failed && replica.request_snapshot() {
-            return;
+            return false;
         }
         self.done = true;
         if self.failed {
@@ -171,7 +200,7 @@ impl Housekeeping {
                  directory, an Apache server would start without the latest transactions"
             );
         }
-        let _ = self.settled.try_send(());
+        true
     }
 
     /// Whether the final snapshot is done, was not needed, or failed.
@@ -186,7 +215,7 @@ impl Housekeeping {
 
     /// When [`Housekeeping::poll`] has something to start.
     pub fn deadline(&self) -> Instant {
-        match self.purge {
+        match self.options.purge {
             Some(_) => self.next_purge.min(self.next_sizes),
             None => self.next_sizes,
         }
@@ -198,22 +227,21 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use crossbeam_channel::bounded;
-
     use crate::auth::{Auth, AuthOptions};
     use crate::base::SessionId;
     use crate::disk::{Chores, DataDir, DirOptions, HousekeeperOptions};
     use crate::replica::{ReplicaOptions, Restored};
     use crate::tree::{Tree, TreeOptions};
 
+    use super::super::port::Unobserved;
     use super::*;
 
     /// A replica without a snapshot on disk, and what the disk's thread would do, done on demand.
     struct Scene {
         home: tempfile::TempDir,
         replica: Replica,
-        fx: Effects,
-        house: Housekeeping,
+        effects: Effects,
+        house: Housekeeping<DataDir>,
         chores: Chores<DataDir>,
     }
 
@@ -226,7 +254,8 @@ mod tests {
             let (house, chores, reports) =
                 Housekeeper::without_thread(Arc::new(dir.unwrap()), options, wake);
             let measures = Arc::new(Measures::default());
-            let house = Housekeeping::new(house, reports, None, 3, measures, bounded(1).0);
+            let options = HousekeepingOptions::default();
+            let house = Housekeeping::new(options, house, reports, measures);
             let tree = Tree::new(TreeOptions {
                 extended_types: false,
                 emulate_353_ttl: false,
@@ -237,7 +266,7 @@ mod tests {
             let auth = Auth::new(AuthOptions::default()).unwrap();
             let options = ReplicaOptions::default();
             let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
-            Scene { home, replica, fx: Effects::default(), house, chores }
+            Scene { home, replica, effects: Effects::default(), house, chores }
         }
 
         /// What is in the way of the snapshot's file.
@@ -247,12 +276,12 @@ mod tests {
 
         /// A turn of the replica's worker.
         fn turn(&mut self, draining: bool) {
-            self.house.poll(now(), &mut self.replica, &mut self.fx);
-            self.replica.handle(now(), Input::Tick, &mut self.fx);
+            self.house.poll(now(), &mut self.replica, &mut self.effects, &mut Unobserved);
+            self.replica.handle(now(), Input::Tick, &mut self.effects);
             if draining {
                 self.house.final_snapshot(&mut self.replica);
             }
-            for effect in self.fx.list.drain(..) {
+            for effect in self.effects.list.drain(..) {
                 self.house.snapshot(effect);
             }
         }

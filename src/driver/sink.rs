@@ -1,5 +1,5 @@
-//! Where a front's input goes: straight into the replica of the same worker, or into the message
-//! that this turn sends to the replica's worker.
+//! Where a front's input goes: straight into the replica of the same loop, or into the message
+//! that this turn sends to the replica's loop.
 
 use std::net::SocketAddr;
 
@@ -7,21 +7,20 @@ use crate::base::{ConnId, Now};
 use crate::front::FrontSink;
 use crate::replica::Input;
 
-use super::links::{FrontEvent, FrontTurn};
-use super::worker::Brain;
+use super::brain::Brain;
+use super::message::{FrontEvent, FrontTurn};
+use super::port::Io;
 
 /// See the module's introduction.
-pub enum Sink<'a> {
-    Local { now: Now, brain: &'a mut Brain },
+pub(super) enum Sink<'a, I: Io> {
+    Local { now: Now, brain: &'a mut Brain<I> },
     Remote(&'a mut FrontTurn),
 }
 
-impl FrontSink for Sink<'_> {
+impl<I: Io> FrontSink for Sink<'_, I> {
     fn frames(&mut self, conn: ConnId, bytes: &[u8]) {
         match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Frames { conn, bytes }, &mut brain.fx);
-            }
+            Sink::Local { now, brain } => brain.handle(*now, Input::Frames { conn, bytes }),
             Sink::Remote(turn) => {
                 let start = turn.bytes.len();
                 turn.bytes.extend_from_slice(bytes);
@@ -32,16 +31,14 @@ impl FrontSink for Sink<'_> {
 
     fn drained(&mut self, conn: ConnId) {
         match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Drained { conn }, &mut brain.fx);
-            }
+            Sink::Local { now, brain } => brain.handle(*now, Input::Drained { conn }),
             Sink::Remote(turn) => turn.events.push(FrontEvent::Drained(conn)),
         }
     }
 
     fn word(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]) {
         match self {
-            Sink::Local { now, brain } => brain.word(*now, conn, word, argument),
+            Sink::Local { brain, .. } => brain.asked(conn, word, argument),
             Sink::Remote(turn) => {
                 turn.events.push(FrontEvent::Word(conn, word, argument.to_vec()));
             }
@@ -49,21 +46,17 @@ impl FrontSink for Sink<'_> {
     }
 }
 
-impl Sink<'_> {
+impl<I: Io> Sink<'_, I> {
     pub fn opened(&mut self, conn: ConnId, peer: SocketAddr) {
         match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Opened { conn, peer }, &mut brain.fx);
-            }
+            Sink::Local { now, brain } => brain.handle(*now, Input::Opened { conn, peer }),
             Sink::Remote(turn) => turn.events.push(FrontEvent::Opened(conn, peer)),
         }
     }
 
     pub fn closed(&mut self, conn: ConnId) {
         match self {
-            Sink::Local { now, brain } => {
-                brain.replica.handle(*now, Input::Closed { conn }, &mut brain.fx);
-            }
+            Sink::Local { now, brain } => brain.handle(*now, Input::Closed { conn }),
             Sink::Remote(turn) => turn.events.push(FrontEvent::Closed(conn)),
         }
     }

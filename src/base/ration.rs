@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::base::Instant;
+use super::Instant;
 
 /// Between two lines.
 const PAUSE: Duration = Duration::from_secs(10);

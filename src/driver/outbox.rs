@@ -1,5 +1,5 @@
-//! Messages to other workers, gathered over a turn. What does not fit a queue stays here, and the
-//! worker takes on nothing new of that kind until it does.
+//! Messages to other loops, gathered over a turn. What does not fit a queue stays here, and the
+//! loop takes on nothing new of that kind until it does.
 
 use std::sync::Arc;
 
@@ -7,28 +7,29 @@ use crate::base::{ConnId, Zxid};
 use crate::log::Batch;
 use crate::replica::Effects;
 
-use super::links::{FrontTurn, Mailbox, Message};
+use super::message::{FrontTurn, Message};
+use super::port::Io;
 
 /// Bytes of requests that one turn of a remote front hands over.
 const TURN_MAX: usize = 256 << 10;
 
-/// Who runs which stage.
+/// Which loop runs which stage.
 #[derive(Clone, Debug)]
 pub struct Routes {
-    /// Every worker's mailbox, by position.
-    pub mailboxes: Vec<Mailbox>,
-    /// Which worker runs each front.
+    /// Number of loops.
+    pub loops: usize,
+    /// The loop of each front.
     pub front_at: Vec<usize>,
-    /// Which worker runs the replica.
+    /// The loop of the replica.
     pub replica_at: usize,
-    /// Which worker runs the log.
+    /// The loop of the log.
     pub log_at: usize,
 }
 
 /// See the module's introduction.
 #[derive(Default)]
 pub struct Outbox {
-    /// What happened at this worker's front.
+    /// What happened at this loop's front.
     pub front_turn: FrontTurn,
     to_fronts: Vec<Effects>,
     /// Batches for the log.
@@ -66,7 +67,7 @@ impl Outbox {
         self.to_fronts.iter().any(|fx| !fx.list.is_empty())
     }
 
-    /// After `publish`: the replica's queue was full. During a turn a front that shares no worker
+    /// After `publish`: the replica's queue was full. During a turn a front that shares no loop
     /// with the replica gathers here, so a turn is bounded too.
     pub fn owes_replica(&self) -> bool {
         self.front_turn.bytes.len() > TURN_MAX || self.held
@@ -74,17 +75,15 @@ impl Outbox {
 
     /// Only a full queue leaves anything here after `publish`.
     pub fn is_blocked(&self, routes: &Routes) -> bool {
-        routes.mailboxes.len() > 1 && !self.is_empty()
+        routes.loops > 1 && !self.is_empty()
     }
 
     /// Sends what the queues take.
-    pub fn publish(&mut self, routes: &Routes) {
+    pub fn publish<I: Io>(&mut self, routes: &Routes, io: &mut I) {
         if !self.front_turn.events.is_empty() {
-            let turn = std::mem::take(&mut self.front_turn);
-            let message = Message::FromFront(turn);
+            let message = Message::FromFront(std::mem::take(&mut self.front_turn));
             self.held = false;
-            if let Err(Message::FromFront(turn)) = routes.mailboxes[routes.replica_at].send(message)
-            {
+            if let Err(Message::FromFront(turn)) = io.post(routes.replica_at, message) {
                 self.front_turn = turn;
                 self.held = true;
             }
@@ -94,20 +93,23 @@ impl Outbox {
                 continue;
             }
             let message = Message::ToFront(std::mem::take(fx));
-            if let Err(Message::ToFront(held)) =
-                routes.mailboxes[routes.front_at[front]].send(message)
-            {
+            if let Err(Message::ToFront(held)) = io.post(routes.front_at[front], message) {
                 *fx = held;
             }
         }
         if !self.append.is_empty() {
             let message = Message::Append(std::mem::take(&mut self.append));
-            if let Err(Message::Append(held)) = routes.mailboxes[routes.log_at].send(message) {
+            if let Err(Message::Append(held)) = io.post(routes.log_at, message) {
                 self.append = held;
             }
         }
+        self.publish_synced(routes, io);
+    }
+
+    /// Tells the replica's loop how far the log is durable, if its queue takes that.
+    pub fn publish_synced<I: Io>(&mut self, routes: &Routes, io: &mut I) {
         if let Some(zxid) = self.synced.take()
-            && routes.mailboxes[routes.replica_at].send(Message::Synced(zxid)).is_err()
+            && io.post(routes.replica_at, Message::Synced(zxid)).is_err()
         {
             self.synced = Some(zxid);
         }

@@ -1,0 +1,90 @@
+//! The replica and what only the replica's loop talks to.
+
+use crate::admin::{self, AdminContext};
+use crate::base::{ConnId, Now};
+use crate::replica::{CloseHow, Effects, Input, Replica};
+
+use super::housekeeping::Housekeeping;
+use super::message::{FrontEvent, FrontTurn};
+use super::port::{Io, Probe};
+
+/// A four-letter word that waits for its answer.
+struct Word {
+    conn: ConnId,
+    word: [u8; 4],
+    argument: Vec<u8>,
+}
+
+/// See the module's introduction.
+pub struct Brain<I: Io> {
+    /// Decides everything.
+    pub replica: Replica,
+    /// What the replica wants done, of this turn.
+    pub effects: Effects,
+    /// Snapshots and files in the background.
+    pub house: Housekeeping<I::Files>,
+    /// Texts of the four-letter words.
+    pub admin: AdminContext,
+    /// Looks on.
+    pub probe: I::Probe,
+    words: Vec<Word>,
+}
+
+impl<I: Io> Brain<I> {
+    /// A replica that has done nothing yet.
+    pub fn new(
+        replica: Replica,
+        house: Housekeeping<I::Files>,
+        admin: AdminContext,
+        probe: I::Probe,
+    ) -> Brain<I> {
+        Brain { replica, effects: Effects::default(), house, admin, probe, words: Vec::new() }
+    }
+
+    /// Hands one input to the replica.
+    pub fn handle(&mut self, now: Now, input: Input<'_>) {
+        let framed = match &input {
+            Input::Frames { conn, .. } => Some(*conn),
+            _ => None,
+        };
+        self.replica.handle(now, input, &mut self.effects);
+        self.probe.handled(&self.replica, framed);
+    }
+
+    /// A four-letter word came; its answer follows in the same turn.
+    pub(super) fn asked(&mut self, conn: ConnId, word: [u8; 4], argument: &[u8]) {
+        self.words.push(Word { conn, word, argument: argument.to_vec() });
+    }
+
+    /// Answers the four-letter words of this turn.
+    pub(super) fn answer_words(&mut self, now: Now, io: &mut I) {
+        for Word { conn, word, argument } in std::mem::take(&mut self.words) {
+            self.admin.live.dir_sizes = self.house.dir_sizes;
+            io.look_up(word, &mut self.admin.live);
+            let replica = &mut self.replica;
+            let text = admin::four_letter(&mut self.admin, replica, now, conn, word, &argument);
+            self.effects.send(conn, |out| out.extend_from_slice(text.as_bytes()));
+            self.handle(now, Input::Closed { conn });
+            self.effects.close(conn, CloseHow::AfterFlush);
+        }
+    }
+
+    /// What happened at a front on another loop.
+    pub(super) fn front_turn(&mut self, now: Now, turn: FrontTurn) {
+        for event in turn.events {
+            let input = match event {
+                FrontEvent::Opened(conn, peer) => Input::Opened { conn, peer },
+                FrontEvent::Frames(conn, start, end) => {
+                    Input::Frames { conn, bytes: &turn.bytes[start..end] }
+                }
+                FrontEvent::Word(conn, word, argument) => {
+                    self.asked(conn, word, &argument);
+                    continue;
+                }
+                FrontEvent::Drained(conn) => Input::Drained { conn },
+                FrontEvent::Closed(conn) => Input::Closed { conn },
+            };
+            self.handle(now, input);
+        }
+    }
+}

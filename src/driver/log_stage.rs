@@ -1,0 +1,103 @@
+//! The log of a loop: its writer, and the one write that is under way.
+
+use std::time::Duration;
+
+use crate::base::{Instant, Zxid};
+use crate::disk::{FatalLogError, LogFiles, LogWriter, PendingWrite};
+use crate::log::WritePlan;
+use crate::metrics::Measures;
+
+use super::failure::Failure;
+use super::port::Io;
+
+/// A write that the system is performing; the port holds its buffer.
+struct InFlight<F: LogFiles> {
+    fd: F::Handle,
+    offset: u64,
+    len: usize,
+    rw_flags: i32,
+    plan: WritePlan,
+    began: Instant,
+}
+
+/// See the module's introduction.
+pub struct LogStage<F: LogFiles> {
+    /// Segments and group commit.
+    pub writer: LogWriter<F>,
+    in_flight: Option<InFlight<F>>,
+    /// Writes in line: for a loop that does nothing else.
+    pub inline: bool,
+    /// A write that takes longer is warned about.
+    slow: Duration,
+}
+
+impl<F: LogFiles> LogStage<F> {
+    /// A log that has written nothing yet; see the fields.
+    pub fn new(writer: LogWriter<F>, inline: bool, slow: Duration) -> LogStage<F> {
+        LogStage { writer, in_flight: None, inline, slow }
+    }
+
+    /// Whether a write is under way.
+    pub fn is_writing(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Begins the next write if none is under way and something is queued; returns its last
+    /// transaction.
+    pub(super) fn begin<I: Io<Files = F>>(
+        &mut self,
+        now: Instant,
+        io: &mut I,
+    ) -> Result<Option<Zxid>, Failure> {
+        if self.in_flight.is_some() {
+            return Ok(None);
+        }
+        let Some(write) = self.writer.begin_write()? else { return Ok(None) };
+        let PendingWrite { fd, offset, len, rw_flags, buf, plan } = write;
+        io.write_log(fd, buf, len, offset, rw_flags)?;
+        self.in_flight = Some(InFlight { fd, offset, len, rw_flags, plan, began: now });
+        Ok(Some(plan.last_zxid))
+    }
+
+    /// The write under way has ended. Returns how far the log is durable.
+    pub(super) fn finish(
+        &mut self,
+        now: Instant,
+        buf: F::Buffer,
+        result: std::io::Result<usize>,
+        measures: &Measures,
+    ) -> Result<Zxid, FatalLogError> {
+        let in_flight = self.in_flight.take();
+        assert!(in_flight.is_some(), "a write of the log ends that never began");
+        let Some(InFlight { fd, offset, len, rw_flags, plan, began }) = in_flight else {
+            unreachable!("just asserted")
+        };
+        self.took(measures, now.since(began), plan.records as u64);
+        self.writer.finish_write(PendingWrite { fd, offset, len, rw_flags, buf, plan }, result)
+    }
+
+    /// Performs the next write in line; `None` if nothing is queued.
+    pub(super) fn write_inline<I: Io<Files = F>>(
+        &mut self,
+        io: &I,
+        measures: &Measures,
+    ) -> Result<Option<Zxid>, FatalLogError> {
+        let (before, began) = (self.writer.durable(), io.now());
+        let Some(zxid) = self.writer.write_sync()? else { return Ok(None) };
+        self.took(measures, io.now().since(began), (zxid.0 - before.0).unsigned_abs());
+        Ok(Some(zxid))
+    }
+
+    /// Notes how long a write of that many transactions took.
+    fn took(&self, measures: &Measures, took: Duration, records: u64) {
+        measures.log_batch.record(records);
+        measures.log_write.record(took.as_micros() as u64);
+        if took > self.slow {
+            log::warn!(
+                "fsync-ing the write ahead log took {} ms, which delays every write: is the disk \
+                 of dataLogDir shared, slow or failing? (fsync.warningthresholdms)",
+                took.as_millis()
+            );
+        }
+    }
+}

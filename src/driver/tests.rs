@@ -1,0 +1,322 @@
+//! The loop over a port that the test plays.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::admin::{AdminContext, Host, Live};
+use crate::auth::{Auth, AuthOptions};
+use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
+use crate::config::{self, Environment, RawConfig};
+use crate::disk::{
+    DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
+};
+use crate::front::{FrontOptions, FrontSink};
+use crate::log::{LogRepair, Recovered};
+use crate::metrics::Measures;
+use crate::replica::{Input, Replica, ReplicaOptions, Restored};
+use crate::sys::file::AlignedBuf;
+use crate::tree::{Tree, TreeOptions};
+use crate::wire::connect_frame;
+
+use super::turn::{COMPLETIONS_MAX, MESSAGES_MAX, Messages};
+use super::*;
+
+/// What the driver began, and what the test lets end.
+#[derive(Default)]
+struct Hands {
+    completions: VecDeque<Completion<Hands>>,
+    messages: VecDeque<Message<Hands>>,
+    receives: Vec<ConnId>,
+    cancelled: Vec<ConnId>,
+    sends: Vec<(ConnId, Vec<u8>, usize)>,
+    shut: Vec<Direction>,
+    /// Length of the log's write under way, and its buffer.
+    write: Option<(usize, AlignedBuf)>,
+    admitted: usize,
+}
+
+impl Io for Hands {
+    type Files = DataDir;
+    type Socket = ();
+    type Receive = ConnId;
+    type Bytes = Vec<u8>;
+    type Probe = Unobserved;
+
+    fn now(&self) -> Instant {
+        Instant(0)
+    }
+
+    fn next_completion(&mut self) -> io::Result<Option<Completion<Hands>>> {
+        Ok(self.completions.pop_front())
+    }
+
+    fn bytes<'a>(&'a self, bytes: &'a Vec<u8>) -> &'a [u8] {
+        bytes
+    }
+
+    fn release(&mut self, _: Vec<u8>) {}
+
+    fn submit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn start_accepting(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn accept_again(&mut self, _: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) {}
+
+    fn admit(&mut self, _: &SocketAddr) -> Result<(), String> {
+        self.admitted += 1;
+        Ok(())
+    }
+
+    fn leave(&mut self, _: &SocketAddr) {
+        self.admitted -= 1;
+    }
+
+    fn set_up(&mut self, (): &()) {}
+
+    fn refuse(&mut self, (): ()) {}
+
+    fn receive(&mut self, (): &(), conn: ConnId) -> io::Result<ConnId> {
+        self.receives.push(conn);
+        Ok(conn)
+    }
+
+    fn cancel(&mut self, receive: ConnId) -> io::Result<()> {
+        self.cancelled.push(receive);
+        Ok(())
+    }
+
+    fn send(&mut self, (): &(), conn: ConnId, buf: Vec<u8>, from: usize) -> io::Result<()> {
+        self.sends.push((conn, buf, from));
+        Ok(())
+    }
+
+    fn shutdown(&mut self, (): &(), direction: Direction) {
+        self.shut.push(direction);
+    }
+
+    fn write_log(&mut self, _: i32, buf: AlignedBuf, len: usize, _: u64, _: i32) -> io::Result<()> {
+        assert!(self.write.is_none(), "one write at a time");
+        self.write = Some((len, buf));
+        Ok(())
+    }
+
+    fn post(&mut self, _: usize, message: Message<Hands>) -> Result<(), Message<Hands>> {
+        self.messages.push_back(message);
+        Ok(())
+    }
+
+    fn next_message(&mut self) -> Option<Message<Hands>> {
+        self.messages.pop_front()
+    }
+
+    fn look_up(&mut self, _: [u8; 4], _: &mut Live) {}
+
+    fn settled(&mut self) {}
+}
+
+fn now() -> Now {
+    Now { mono: Instant::from_ms(1_000_000), wall_ms: 1_000 }
+}
+
+/// A loop that is alone and runs nothing yet.
+fn parts() -> DriverParts<Hands> {
+    DriverParts {
+        index: 0,
+        edge: None,
+        brain: None,
+        log: None,
+        routes: Routes { loops: 1, front_at: vec![0], replica_at: 0, log_at: 0 },
+        measures: Arc::new(Measures::default()),
+    }
+}
+
+/// Replica and log of a server in this directory.
+fn brain_and_log(
+    home: &tempfile::TempDir,
+    measures: &Arc<Measures>,
+) -> (Brain<Hands>, LogStage<DataDir>) {
+    let data_dir = home.path().to_owned();
+    let dir = DataDir::open(&DirOptions { data_dir, log_dir: None, autocreate: true });
+    let dir = Arc::new(dir.unwrap());
+    let options = HousekeeperOptions::default();
+    let (house, _, reports) =
+        Housekeeper::without_thread(Arc::clone(&dir), options, Box::new(|| {}));
+    let recovered = Recovered {
+        last_zxid: Zxid::ZERO,
+        snapshot_zxid: None,
+        entries_replayed: 0,
+        empty: None,
+        notes: Vec::new(),
+        repair: LogRepair { next_group: 1, ..LogRepair::default() },
+    };
+    let options = LogWriterOptions { segment_size: 1 << 20, ..LogWriterOptions::default() };
+    let writer = LogWriter::open(dir, &recovered, options, &house).unwrap();
+    let tree = Tree::new(TreeOptions {
+        extended_types: false,
+        emulate_353_ttl: false,
+        digest: false,
+        hash_seed: 1,
+    });
+    let auth = Auth::new(AuthOptions::default()).unwrap();
+    let (options, restored) = (ReplicaOptions::default(), Restored::fresh(tree));
+    let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
+    let mut raw = RawConfig::new();
+    raw.add_file("zoo.cfg", b"dataDir=/d\nclientPort=1\n");
+    let (settings, _) = config::check(&raw, &Environment::default()).into_settings().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 1));
+    let admin = AdminContext::new(&settings, address, Host::default(), Arc::clone(measures));
+    let options = HousekeepingOptions::default();
+    let house = Housekeeping::new(options, house, reports, Arc::clone(measures));
+    let brain = Brain::new(replica, house, admin, Unobserved);
+    (brain, LogStage::new(writer, false, Duration::MAX))
+}
+
+#[test]
+fn a_turn_takes_a_bounded_number_of_messages() {
+    let home = tempfile::tempdir().unwrap();
+    let mut stages = parts();
+    let (brain, log) = brain_and_log(&home, &stages.measures);
+    (stages.brain, stages.log) = (Some(brain), Some(log));
+    let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
+    let all = 3 * MESSAGES_MAX + 1;
+    io.messages.extend((0..all).map(|_| Message::FromFront(FrontTurn::default())));
+    for left in [2 * MESSAGES_MAX + 1, MESSAGES_MAX + 1, 1, 0] {
+        assert!(matches!(driver.take_messages(&mut io), Ok(Messages::Some)));
+        assert_eq!(io.messages.len(), left);
+    }
+    assert!(matches!(driver.take_messages(&mut io), Ok(Messages::None)));
+}
+
+#[test]
+fn a_turn_takes_a_bounded_number_of_completions() {
+    let mut stages = parts();
+    stages.edge = Some(Edge::new(FrontOptions::default()));
+    // The replica is elsewhere.
+    stages.routes.replica_at = 1;
+    let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
+    for _ in 0..COMPLETIONS_MAX + 50 {
+        let result = Ok(((), Some(SocketAddr::from(([127, 0, 0, 1], 1)))));
+        io.completions.push_back(Completion::Accepted { listener: 0, result, more: true });
+    }
+    assert!(matches!(driver.take_completions(&mut io), Ok(COMPLETIONS_MAX)));
+    assert!(matches!(driver.take_completions(&mut io), Ok(50)));
+    assert_eq!(io.receives.len(), COMPLETIONS_MAX + 50);
+}
+
+/// A client asks for a session, which is a write.
+fn ask_for_session(driver: &mut Driver<Hands>, slot: u32) {
+    let conn = ConnId::new(slot, 1);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let frame = connect_frame(SessionId(0), 10_000);
+    let brain = driver.brain_mut().unwrap();
+    brain.handle(now(), Input::Opened { conn, peer });
+    brain.handle(now(), Input::Frames { conn, bytes: &frame });
+}
+
+#[test]
+fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
+    let home = tempfile::tempdir().unwrap();
+    let mut stages = parts();
+    let (brain, log) = brain_and_log(&home, &stages.measures);
+    (stages.brain, stages.log) = (Some(brain), Some(log));
+    // Its fronts are elsewhere.
+    stages.routes.front_at = vec![1];
+    let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
+    ask_for_session(&mut driver, 0);
+    driver.turn(now(), &mut io).unwrap();
+    assert!(driver.is_writing());
+    ask_for_session(&mut driver, 1);
+    for last in [1, 2] {
+        let (len, buf) = io.write.take().unwrap();
+        io.completions.push_back(Completion::Written { buf, result: Ok(len) });
+        driver.take_completions(&mut io).unwrap();
+        assert_eq!(driver.brain().unwrap().replica.last_processed(), Zxid(last));
+        assert_eq!(io.write.is_some(), last == 1, "the disk stands still until the turn ends");
+    }
+}
+
+/// Only what sockets do matters.
+struct Deaf;
+
+impl FrontSink for Deaf {
+    fn frames(&mut self, _: ConnId, _: &[u8]) {}
+
+    fn drained(&mut self, _: ConnId) {}
+
+    fn word(&mut self, _: ConnId, _: [u8; 4], _: &[u8]) {}
+}
+
+fn edge_with_one(io: &mut Hands) -> (Edge<Hands>, ConnId) {
+    let mut edge = Edge::new(FrontOptions::default());
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let conn = edge.adopt(now(), io, (), peer).unwrap().unwrap();
+    (edge, conn)
+}
+
+#[test]
+fn a_dying_connection_is_freed_by_its_last_completion_whatever_that_is() {
+    for last in [Received::Bytes(vec![1]), Received::End, Received::Again, Received::Failed] {
+        let mut io = Hands::default();
+        let (mut edge, conn) = edge_with_one(&mut io);
+        edge.close(now(), &mut io, conn, false);
+        assert!(!edge.front.is_empty(), "the kernel still receives for it");
+        assert_eq!(io.shut, [Direction::Both]);
+        let gone = edge.received(now(), &mut io, conn, last, false, &mut Deaf).unwrap();
+        assert_eq!(gone, None, "the replica closed it itself");
+        assert!(edge.front.is_empty());
+        assert_eq!((io.admitted, io.receives.len()), (0, 1));
+    }
+}
+
+#[test]
+fn short_sends_go_on_where_they_ended() {
+    let mut io = Hands::default();
+    let (mut edge, conn) = edge_with_one(&mut io);
+    edge.queue(&mut io, conn, &[7; 200]);
+    edge.send_ready(&mut io).unwrap();
+    edge.queue(&mut io, conn, b"second");
+    for (from, sent) in [(0, 10), (10, 20), (30, 170)] {
+        let (_, buf, began) = io.sends.pop().unwrap();
+        assert_eq!((began, buf.len()), (from, 200));
+        assert_eq!(edge.sent(now(), &mut io, conn, buf, sent, &mut Deaf).unwrap(), None);
+        assert!(!edge.is_flushed());
+    }
+    let (_, buf, began) = io.sends.pop().unwrap();
+    assert_eq!((buf.as_slice(), began), (&b"second"[..], 0));
+    assert_eq!(edge.sent(now(), &mut io, conn, buf, 6, &mut Deaf).unwrap(), None);
+    assert!(edge.is_flushed());
+}
+
+#[test]
+fn a_send_that_takes_nothing_ends_the_connection() {
+    let mut io = Hands::default();
+    let (mut edge, conn) = edge_with_one(&mut io);
+    edge.queue(&mut io, conn, b"reply");
+    edge.send_ready(&mut io).unwrap();
+    let (_, buf, _) = io.sends.pop().unwrap();
+    assert_eq!(edge.sent(now(), &mut io, conn, buf, 0, &mut Deaf).unwrap(), Some(conn));
+    let end = Received::End;
+    assert_eq!(edge.received(now(), &mut io, conn, end, false, &mut Deaf).unwrap(), None);
+    assert!(edge.front.is_empty());
+}
+
+#[test]
+fn a_completion_that_nobody_waits_for_is_noticed() {
+    let mut io = Hands::default();
+    let (mut edge, conn) = edge_with_one(&mut io);
+    let quiet = std::panic::AssertUnwindSafe(|| {
+        let _ = edge.sent(now(), &mut io, conn, b"never sent".to_vec(), 1, &mut Deaf);
+    });
+    assert!(std::panic::catch_unwind(quiet).is_err());
+}

@@ -1,0 +1,269 @@
+//! The driver's port on a real machine: a ring, sockets, the queues of the other workers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::admin::Live;
+use crate::base::{ConnId, Instant};
+use crate::disk::DataDir;
+use crate::driver::{Completion, Direction, Io, Received, Unobserved};
+use crate::sys::file::AlignedBuf;
+use crate::sys::ring::{self, Bytes, OpId, Ring, RingFeatures, may_receive_again};
+use crate::sys::{cpu, net};
+
+use super::census::Census;
+use super::host;
+use super::links::{Mailbox, Message};
+
+/// Tokens carry the kind of the operation in the top byte and the connection's slot and generation
+/// below. The front's index, which a connection's id has there, is added again.
+const TOKEN_ACCEPT: u64 = 1 << 56;
+const TOKEN_RECEIVE: u64 = 2 << 56;
+const TOKEN_SEND: u64 = 3 << 56;
+const TOKEN_LOG: u64 = 4 << 56;
+const TOKEN_BELL: u64 = 5 << 56;
+const KIND: u64 = 0xff << 56;
+
+/// The listening sockets of a front, and the rules for the connections that arrive.
+pub struct Gate {
+    /// Index of the front.
+    pub front: u8,
+    /// Where connections arrive; none at a front that only takes over what another accepts.
+    pub listeners: Vec<OwnedFd>,
+    /// Counts the connections of all fronts.
+    pub census: Arc<Census>,
+    /// `clientTcpKeepAlive`.
+    pub keepalive: bool,
+}
+
+/// See the module's introduction.
+pub struct UringIo {
+    ring: Ring,
+    gate: Gate,
+    inbox: Receiver<Message>,
+    index: usize,
+    mailboxes: Vec<Mailbox>,
+    /// Hears when a drain has nothing left to write; gone when the worker has ended.
+    settled: Option<Sender<()>>,
+}
+
+impl UringIo {
+    /// The port of worker `index`, whose messages come from `inbox`.
+    pub fn new(
+        ring: Ring,
+        gate: Gate,
+        inbox: Receiver<Message>,
+        index: usize,
+        mailboxes: Vec<Mailbox>,
+        settled: Option<Sender<()>>,
+    ) -> io::Result<UringIo> {
+        let mut io = UringIo { ring, gate, inbox, index, mailboxes, settled };
+        io.wait_for_bell()?;
+        Ok(io)
+    }
+
+    fn wait_for_bell(&mut self) -> io::Result<()> {
+        let bell = self.mailboxes[self.index].bell().fd();
+        self.ring.read_eventfd(bell, TOKEN_BELL).map(|_| ())
+    }
+
+    /// What the ring uses.
+    pub fn features(&self) -> RingFeatures {
+        self.ring.features()
+    }
+
+    /// Waits for a completion or the bell, for `limit` at most; `None` is for ever. `has_reports`
+    /// is asked once more after the others know that this worker sleeps.
+    pub fn wait(
+        &mut self,
+        limit: Option<Duration>,
+        has_reports: impl FnOnce() -> bool,
+    ) -> io::Result<()> {
+        if limit == Some(Duration::ZERO) {
+            return self.ring.submit_and_wait(limit);
+        }
+        let bell = Arc::clone(self.mailboxes[self.index].bell());
+        bell.about_to_sleep();
+        let is_idle = self.inbox.is_empty() && !has_reports();
+        let limit = if is_idle { limit } else { Some(Duration::ZERO) };
+        let result = self.ring.submit_and_wait(limit);
+        bell.awake();
+        result
+    }
+
+    fn conn_of(&self, token: u64) -> ConnId {
+        ConnId(token & !KIND | u64::from(self.gate.front) << 56)
+    }
+
+    fn accepted(token: u64, result: io::Result<RawFd>, more: bool) -> Completion<UringIo> {
+        let result = result.map(|fd| {
+            let socket = net::adopt(fd);
+            let peer = net::peer_addr(&socket).ok();
+            (socket, peer)
+        });
+        let advised =
+            result.map_err(|e| io::Error::new(e.kind(), format!("{e}{}", net::accept_advice(&e))));
+        Completion::Accepted { listener: (token & !KIND) as usize, result: advised, more }
+    }
+}
+
+impl Io for UringIo {
+    type Files = DataDir;
+    type Socket = OwnedFd;
+    type Receive = OpId;
+    type Bytes = Bytes;
+    type Probe = Unobserved;
+
+    fn now(&self) -> Instant {
+        cpu::now().mono
+    }
+
+    fn next_completion(&mut self) -> io::Result<Option<Completion<UringIo>>> {
+        while let Some(completion) = self.ring.next_completion() {
+            return Ok(Some(match completion {
+                ring::Completion::Accepted { token, result, more } => {
+                    UringIo::accepted(token, result, more)
+                }
+                ring::Completion::Received { token, result, more } => {
+                    let result = match result {
+                        Ok(Some(bytes)) => Received::Bytes(bytes),
+                        Ok(None) => Received::End,
+                        Err(e) if may_receive_again(&e) => Received::Again,
+                        Err(_) => Received::Failed,
+                    };
+                    Completion::Received { conn: self.conn_of(token), result, more }
+                }
+                ring::Completion::Sent { token, buf, result } => {
+                    let sent = result.unwrap_or(0);
+                    Completion::Sent { conn: self.conn_of(token), buf, sent }
+                }
+                ring::Completion::Written { buf, result, .. } => {
+                    Completion::Written { buf, result }
+                }
+                ring::Completion::Woken { .. } => {
+                    self.wait_for_bell()?;
+                    continue;
+                }
+            }));
+        }
+        Ok(None)
+    }
+
+    fn bytes<'a>(&'a self, bytes: &'a Bytes) -> &'a [u8] {
+        self.ring.bytes(bytes)
+    }
+
+    fn release(&mut self, bytes: Bytes) {
+        self.ring.release(bytes);
+    }
+
+    fn submit(&mut self) -> io::Result<()> {
+        self.ring.submit()
+    }
+
+    fn start_accepting(&mut self) -> io::Result<()> {
+        (0..self.gate.listeners.len()).try_for_each(|listener| self.accept_again(listener))
+    }
+
+    fn accept_again(&mut self, listener: usize) -> io::Result<()> {
+        let fd = self.gate.listeners[listener].as_raw_fd();
+        self.ring.accept(fd, TOKEN_ACCEPT | listener as u64).map(|_| ())
+    }
+
+    fn stop_accepting(&mut self) {
+        for listener in self.gate.listeners.drain(..) {
+            // Ends the accept in flight, which holds the socket open.
+            net::shutdown(&listener, net::Direction::Both);
+        }
+    }
+
+    fn admit(&mut self, peer: &SocketAddr) -> Result<(), String> {
+        self.gate.census.enter(peer.ip()).map_err(|too_many| too_many.to_string())
+    }
+
+    fn leave(&mut self, peer: &SocketAddr) {
+        self.gate.census.leave(peer.ip());
+    }
+
+    fn set_up(&mut self, socket: &OwnedFd) {
+        // Failures of these two only mean that the peer is gone, which the receive will tell.
+        let _ = net::set_nodelay(socket);
+        if self.gate.keepalive {
+            let _ = net::set_keepalive(socket);
+        }
+    }
+
+    fn refuse(&mut self, socket: OwnedFd) {
+        // Without the option the peer sees the connection end instead of a reset.
+        let _ = net::set_reset_on_close(&socket);
+    }
+
+    fn receive(&mut self, socket: &OwnedFd, conn: ConnId) -> io::Result<OpId> {
+        self.ring.recv(socket.as_raw_fd(), TOKEN_RECEIVE | conn.0 & !KIND)
+    }
+
+    fn cancel(&mut self, receive: OpId) -> io::Result<()> {
+        self.ring.cancel(receive)
+    }
+
+    fn send(
+        &mut self,
+        socket: &OwnedFd,
+        conn: ConnId,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        self.ring.send(socket.as_raw_fd(), buf, from, TOKEN_SEND | conn.0 & !KIND).map(|_| ())
+    }
+
+    fn shutdown(&mut self, socket: &OwnedFd, direction: Direction) {
+        let direction = match direction {
+            Direction::Write => net::Direction::Write,
+            Direction::Both => net::Direction::Both,
+        };
+        net::shutdown(socket, direction);
+    }
+
+    fn write_log(
+        &mut self,
+        fd: RawFd,
+        buf: AlignedBuf,
+        len: usize,
+        offset: u64,
+        flags: i32,
+    ) -> io::Result<()> {
+        self.ring.write(fd, buf, len, offset, flags, TOKEN_LOG).map(|_| ())
+    }
+
+    fn post(&mut self, to: usize, message: Message) -> Result<(), Message> {
+        self.mailboxes[to].send(message)
+    }
+
+    fn next_message(&mut self) -> Option<Message> {
+        self.inbox.try_recv().ok()
+    }
+
+    fn look_up(&mut self, word: [u8; 4], live: &mut Live) {
+        match &word {
+            b"mntr" => live.open_files = host::open_files(),
+            b"envi" => {
+                (live.memory_free, live.memory_max, live.memory_used) = host::memory();
+            }
+            _ => {}
+        }
+    }
+
+    fn settled(&mut self) {
+        if let Some(settled) = &self.settled {
+            let _ = settled.try_send(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,463 @@
+//! The driver's port in the simulation: sockets that the world feeds, a log write that takes its
+//! time, queues between loops that are soon full.
+//!
+//! It does what a kernel does and decides nothing. All loops of one server share one [`Net`].
+
+use std::cell::{RefCell, RefMut};
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::admin::Live;
+use crate::base::{ConnId, FixedMap, Instant, Rng, SessionId};
+use crate::disk::DURABLE;
+use crate::driver::{Completion, Direction, Io, Message, Mutation, Probe, Received};
+use crate::log::{BLOCK, Batch};
+use crate::replica::Replica;
+
+use super::disk::{DiskError, FileId};
+use super::files::SimFiles;
+use super::node::{Action, Arrival};
+use super::options::Bug;
+
+/// Messages that a loop's queue holds: few, so that it is often full.
+const QUEUE: usize = 3;
+
+/// A client's connection, by the number that the world knows it by.
+#[derive(Debug)]
+pub(super) struct SimSocket(usize);
+
+/// What the kernel knows of a connection.
+#[derive(Debug, Default)]
+struct LinkState {
+    /// The loop whose receive is under way, and for which connection.
+    receiving: Option<(usize, ConnId)>,
+    /// Arrived while no receive was under way.
+    waiting: VecDeque<Vec<u8>>,
+    /// The peer sends no more.
+    ended: bool,
+    /// The send under way: which loop's, for which connection, and how much of it is taken.
+    sending: Option<(usize, ConnId, Vec<u8>, usize)>,
+    is_shut: bool,
+}
+
+/// The log's write under way.
+#[derive(Debug)]
+struct LogWrite {
+    at: usize,
+    fd: FileId,
+    buf: Vec<u8>,
+    len: usize,
+    offset: u64,
+    flags: i32,
+}
+
+/// What the loops of one server share.
+pub(super) struct Net {
+    links: FixedMap<usize, LinkState>,
+    completions: Vec<VecDeque<Completion<SimIo>>>,
+    inboxes: Vec<VecDeque<Message<SimIo>>>,
+    write: Option<LogWrite>,
+    accepting: bool,
+    /// What the server did to the outside, in order.
+    pub actions: Vec<Action>,
+    /// Everything is applied, and the last snapshot is done or failed.
+    pub is_settled: bool,
+    /// What failed in the background.
+    pub chore_failure: Option<String>,
+}
+
+impl Net {
+    /// Nothing is connected.
+    pub fn new(loops: usize) -> Rc<RefCell<Net>> {
+        Rc::new(RefCell::new(Net {
+            links: FixedMap::default(),
+            completions: (0..loops).map(|_| VecDeque::new()).collect(),
+            inboxes: (0..loops).map(|_| VecDeque::new()).collect(),
+            write: None,
+            accepting: false,
+            actions: Vec::new(),
+            is_settled: false,
+            chore_failure: None,
+        }))
+    }
+
+    /// Whether something waits for a loop.
+    pub fn has_work(&self, at: usize) -> bool {
+        !self.completions[at].is_empty() || !self.inboxes[at].is_empty()
+    }
+
+    /// A message from outside of the loops, which no full queue stops.
+    pub fn tell(&mut self, at: usize, message: Message<SimIo>) {
+        self.inboxes[at].push_back(message);
+    }
+
+    /// Takes in what the world brings.
+    pub fn arrive(&mut self, files: &SimFiles, bug: Option<Bug>, arrival: Arrival) {
+        match arrival {
+            Arrival::Opened { link } if !self.accepting => {
+                self.actions.push(Action::Reset { link });
+            }
+            Arrival::Opened { link } => {
+                let peer = SocketAddr::from(([127, 0, 0, 1], 1024 + (link % 60_000) as u16));
+                self.links.insert(link, LinkState::default());
+                let result = Ok((SimSocket(link), Some(peer)));
+                let accepted = Completion::Accepted { listener: 0, result, more: true };
+                self.completions[0].push_back(accepted);
+            }
+            Arrival::Bytes { link, bytes } => {
+                if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
+                    state.waiting.push_back(bytes);
+                    self.deliver(link);
+                }
+            }
+            Arrival::Eof { link } => {
+                if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
+                    state.ended = true;
+                    self.deliver(link);
+                }
+            }
+            Arrival::Sent { link } => self.sent(link),
+            Arrival::LogDone { of_256 } => self.log_done(files, bug, of_256),
+            Arrival::HouseTurn => unreachable!("the node does this itself"),
+        }
+    }
+
+    /// Completes a receive with what has arrived.
+    fn deliver(&mut self, link: usize) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some((at, conn)) = state.receiving else { return };
+        for bytes in state.waiting.drain(..) {
+            let result = Received::Bytes(bytes);
+            self.completions[at].push_back(Completion::Received { conn, result, more: true });
+        }
+        if state.ended {
+            state.receiving = None;
+            let result = Received::End;
+            self.completions[at].push_back(Completion::Received { conn, result, more: false });
+        }
+    }
+
+    fn sent(&mut self, link: usize) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let Some((at, conn, buf, taken)) = state.sending.take() else { return };
+        let sent = if state.is_shut { 0 } else { taken };
+        self.completions[at].push_back(Completion::Sent { conn, buf, sent });
+    }
+
+    /// The write under way ends, perhaps short or failed.
+    fn log_done(&mut self, files: &SimFiles, bug: Option<Bug>, of_256: usize) {
+        let Some(LogWrite { at, fd, buf, len, offset, flags }) = self.write.take() else { return };
+        let done = len * of_256 / 256;
+        let synced = match flags {
+            DURABLE => files.disk().sync_range(fd, offset as usize, done),
+            _ => Ok(()),
+        };
+        let result = match synced {
+            Err(DiskError::Failed) if bug == Some(Bug::IgnoreFailedWrite) => Ok(len),
+            Ok(()) if done == 0 => Err(io::ErrorKind::Interrupted.into()),
+            other => other.map(|()| done).map_err(io::Error::from),
+        };
+        self.completions[at].push_back(Completion::Written { buf, result });
+    }
+}
+
+/// The port of one loop.
+pub(super) struct SimIo {
+    index: usize,
+    net: Rc<RefCell<Net>>,
+    files: Arc<SimFiles>,
+    bug: Option<Bug>,
+    rng: Rng,
+    /// The time of the turn.
+    pub now: Instant,
+}
+
+impl fmt::Debug for SimIo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SimIo {}", self.index)
+    }
+}
+
+impl SimIo {
+    /// The port of loop `index`.
+    pub fn new(
+        index: usize,
+        net: Rc<RefCell<Net>>,
+        files: Arc<SimFiles>,
+        bug: Option<Bug>,
+        seed: u64,
+    ) -> SimIo {
+        SimIo { index, net, files, bug, rng: Rng::new(seed), now: Instant(0) }
+    }
+
+    fn net(&self) -> RefMut<'_, Net> {
+        self.net.borrow_mut()
+    }
+
+    /// The power may fail before anything that the outside sees.
+    fn step(&self) -> io::Result<()> {
+        Ok(self.files.disk().step()?)
+    }
+}
+
+impl Io for SimIo {
+    type Files = SimFiles;
+    type Socket = SimSocket;
+    type Receive = usize;
+    type Bytes = Vec<u8>;
+    type Probe = SimProbe;
+
+    fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn next_completion(&mut self) -> io::Result<Option<Completion<SimIo>>> {
+        let index = self.index;
+        Ok(self.net().completions[index].pop_front())
+    }
+
+    fn bytes<'a>(&'a self, bytes: &'a Vec<u8>) -> &'a [u8] {
+        bytes
+    }
+
+    fn release(&mut self, _bytes: Vec<u8>) {}
+
+    fn submit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn start_accepting(&mut self) -> io::Result<()> {
+        self.net().accepting |= self.index == 0;
+        Ok(())
+    }
+
+    fn accept_again(&mut self, _listener: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn stop_accepting(&mut self) {
+        self.net().accepting = false;
+    }
+
+    fn admit(&mut self, _peer: &SocketAddr) -> Result<(), String> {
+        Ok(())
+    }
+
+    fn leave(&mut self, _peer: &SocketAddr) {}
+
+    fn set_up(&mut self, _socket: &SimSocket) {}
+
+    fn refuse(&mut self, socket: SimSocket) {
+        self.net().actions.push(Action::Reset { link: socket.0 });
+    }
+
+    fn receive(&mut self, socket: &SimSocket, conn: ConnId) -> io::Result<usize> {
+        let (index, link) = (self.index, socket.0);
+        let mut net = self.net();
+        if let Some(state) = net.links.get_mut(&link) {
+            assert!(state.receiving.is_none(), "two receives on link {link}");
+            state.receiving = Some((index, conn));
+        }
+        net.deliver(link);
+        Ok(link)
+    }
+
+    fn cancel(&mut self, link: usize) -> io::Result<()> {
+        let mut net = self.net();
+        if let Some(state) = net.links.get_mut(&link)
+            && let Some((at, conn)) = state.receiving.take()
+        {
+            let result = Received::Again;
+            net.completions[at].push_back(Completion::Received { conn, result, more: false });
+        }
+        Ok(())
+    }
+
+    fn send(
+        &mut self,
+        socket: &SimSocket,
+        conn: ConnId,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        self.step()?;
+        let (index, link) = (self.index, socket.0);
+        // Old kernels do not go on by themselves when a socket's buffer is full.
+        let rest = buf.len() - from;
+        let taken = match self.rng.chance(1, 16) {
+            true => 1 + self.rng.below(rest as u64) as usize,
+            false => rest,
+        };
+        let bytes = match from {
+            0 if taken == rest => misbehave(self.bug, &mut self.rng, &buf),
+            _ => buf[from..from + taken].to_vec(),
+        };
+        let mut net = self.net();
+        if let Some(state) = net.links.get_mut(&link) {
+            assert!(state.sending.is_none(), "two sends on link {link}");
+            state.sending = Some((index, conn, buf, taken));
+        }
+        net.actions.push(Action::Send { link, bytes });
+        Ok(())
+    }
+
+    fn shutdown(&mut self, socket: &SimSocket, direction: Direction) {
+        let link = socket.0;
+        let mut net = self.net();
+        if direction == Direction::Write {
+            return net.actions.push(Action::Finish { link });
+        }
+        if let Some(state) = net.links.get_mut(&link).filter(|state| !state.is_shut) {
+            state.is_shut = true;
+            state.ended = true;
+            state.waiting.clear();
+            net.deliver(link);
+            net.actions.push(Action::Reset { link });
+        }
+    }
+
+    fn write_log(
+        &mut self,
+        fd: FileId,
+        buf: Vec<u8>,
+        len: usize,
+        offset: u64,
+        flags: i32,
+    ) -> io::Result<()> {
+        let mut from = 0;
+        let mut disk = self.files.disk();
+        if self.bug == Some(Bug::SkipTailBlock) && offset > BLOCK as u64 {
+            let old = &disk.content(fd)[offset as usize..][..16];
+            from = if old.iter().any(|&b| b != 0) { BLOCK.min(len) } else { 0 };
+        }
+        disk.write(fd, offset as usize + from, &buf[from..len])?;
+        drop(disk);
+        let at = self.index;
+        let mut net = self.net();
+        assert!(net.write.is_none(), "two writes of the log at once");
+        net.write = Some(LogWrite { at, fd, buf, len, offset, flags });
+        net.actions.push(Action::Writing);
+        Ok(())
+    }
+
+    fn post(&mut self, to: usize, message: Message<SimIo>) -> Result<(), Message<SimIo>> {
+        let mut net = self.net();
+        if net.inboxes[to].len() >= QUEUE {
+            return Err(message);
+        }
+        net.inboxes[to].push_back(message);
+        Ok(())
+    }
+
+    fn next_message(&mut self) -> Option<Message<SimIo>> {
+        let index = self.index;
+        self.net().inboxes[index].pop_front()
+    }
+
+    fn look_up(&mut self, _word: [u8; 4], _live: &mut Live) {}
+
+    fn settled(&mut self) {
+        self.net().is_settled = true;
+    }
+}
+
+/// Notes what the checkers want to know, checks the replica after every input, and has the driver
+/// do wrong what the run's bug asks for.
+pub(super) struct SimProbe {
+    net: Rc<RefCell<Net>>,
+    mutation: Option<Mutation>,
+}
+
+impl SimProbe {
+    /// Of a server with this bug, if any.
+    pub fn new(net: Rc<RefCell<Net>>, bug: Option<Bug>) -> SimProbe {
+        let mutation = match bug {
+            Some(Bug::Driver(mutation)) => Some(mutation),
+            _ => None,
+        };
+        SimProbe { net, mutation }
+    }
+
+    /// The session of the connection was heard of.
+    fn touched(&self, replica: &Replica, conn: ConnId) {
+        if let Some(client) = replica.clients().find(|client| client.conn == conn)
+            && client.session != SessionId(0)
+        {
+            let (session, timeout_ms) = (client.session, client.timeout_ms);
+            self.net.borrow_mut().actions.push(Action::Touched { session, timeout_ms });
+        }
+    }
+}
+
+impl Probe for SimProbe {
+    fn handled(&mut self, replica: &Replica, conn: Option<ConnId>) {
+        replica.check();
+        if let Some(conn) = conn {
+            self.touched(replica, conn);
+        }
+    }
+
+    fn established(&mut self, replica: &Replica, conn: ConnId) {
+        self.touched(replica, conn);
+    }
+
+    fn appended(&mut self, batch: &Batch) {
+        let mut net = self.net.borrow_mut();
+        net.actions.extend(batch.iter().map(|(_, entry)| Action::Logged { entry: entry.to_vec() }));
+    }
+
+    fn chore_failed(&mut self, what: &dyn fmt::Display) {
+        self.net.borrow_mut().chore_failure = Some(what.to_string());
+    }
+
+    fn is_mutated(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+}
+
+/// Injected bugs of the reply path, on whole frames.
+fn misbehave(bug: Option<Bug>, rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
+    let relevant =
+        [Bug::ReplyBeforeEvent, Bug::LoseEvent, Bug::SwapReplies, Bug::HideError].map(Some);
+    if !relevant.contains(&bug) {
+        return bytes.to_vec();
+    }
+    let mut frames: Vec<Vec<u8>> = Vec::new();
+    let mut rest = bytes;
+    while let Some((len, _)) = rest.split_first_chunk::<4>() {
+        let size = 4 + u32::from_be_bytes(*len) as usize;
+        let (frame, tail) = rest.split_at(size.min(rest.len()));
+        frames.push(frame.to_vec());
+        rest = tail;
+    }
+    let is_event = |frame: &[u8]| frame.get(4..8) == Some(&[0xff; 4]);
+    match bug {
+        Some(Bug::ReplyBeforeEvent) => frames.sort_by_key(|frame| is_event(frame)),
+        Some(Bug::LoseEvent) => {
+            if rng.chance(1, 3)
+                && let Some(at) = frames.iter().position(|frame| is_event(frame))
+            {
+                frames.remove(at);
+            }
+        }
+        Some(Bug::SwapReplies) => {
+            let replies: Vec<usize> = (0..frames.len())
+                .filter(|&at| !is_event(&frames[at]) && frames[at].len() >= 20)
+                .collect();
+            if let [first, second, ..] = replies[..] {
+                frames.swap(first, second);
+            }
+        }
+        Some(Bug::HideError) => {
+            for frame in frames.iter_mut().filter(|frame| frame.len() == 20) {
+                frame[16..20].fill(0);
+            }
+        }
+        _ => {}
+    }
+    frames.concat()
+}
