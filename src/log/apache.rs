@@ -8,6 +8,7 @@
 
 use crate::base::Zxid;
 
+use super::adler_ranges::AdlerRanges;
 use super::scan::{Damage, EntryAt, OnEntry, ScanStop, Tail};
 use super::{MIN_ENTRY, entry_zxid};
 
@@ -62,18 +63,30 @@ fn be_i32(bytes: &[u8]) -> i32 {
     i32::from_be_bytes(b)
 }
 
+fn adler(bytes: &[u8]) -> u32 {
+    #[cfg(test)]
+    super::segment::SUMMED.with(|summed| summed.set(summed.get() + bytes.len() as u64));
+    simd_adler32::adler32(&bytes)
+}
+
 fn step(bytes: &[u8], at: usize) -> Step<'_> {
+    step_with(bytes, at, |from, to| adler(&bytes[from..to]))
+}
+
+/// The same; `adler` sums up a range of the bytes.
+fn step_with(bytes: &[u8], at: usize, adler: impl FnOnce(usize, usize) -> u32) -> Step<'_> {
     let Some(head) = bytes.get(at..at + RECORD_HEAD) else { return Step::End };
     let len = be_i32(&head[8..]);
     if len == 0 {
         return Step::End;
     }
     let Ok(len) = usize::try_from(len) else { return Step::Bad("its length is negative") };
-    let Some(entry) = bytes.get(at + RECORD_HEAD..at + RECORD_HEAD + len) else { return Step::End };
-    if bytes.get(at + RECORD_HEAD + len) != Some(&END_MARK) {
+    let (from, to) = (at + RECORD_HEAD, at + RECORD_HEAD + len);
+    let Some(entry) = bytes.get(from..to) else { return Step::End };
+    if bytes.get(to) != Some(&END_MARK) {
         return Step::End;
     }
-    if head[..4] != [0; 4] || simd_adler32::adler32(&entry).to_be_bytes() != head[4..8] {
+    if head[..4] != [0; 4] || adler(from, to).to_be_bytes() != head[4..8] {
         return Step::Bad("its checksum does not match");
     }
     if len < MIN_ENTRY {
@@ -83,16 +96,21 @@ fn step(bytes: &[u8], at: usize) -> Step<'_> {
 }
 
 /// First whole record at or behind `from`. Records stand at any offset, so this looks at each;
-/// the zeros of the preallocation are skipped from the end.
+/// the zeros of the preallocation are skipped from the end. Clients choose the bytes of a torn
+/// record, and so the lengths in them: all of them together cost one pass over the bytes.
 fn find_later(bytes: &[u8], from: usize) -> Option<Zxid> {
     let zero_chunks = bytes.rchunks(64).take_while(|c| c.iter().all(|&b| b == 0)).count();
     let used = bytes.len().saturating_sub(zero_chunks * 64);
+    let mut sums: Option<AdlerRanges<'_>> = None;
     let mut at = from;
     while at + RECORD_HEAD + MIN_ENTRY < used {
         // The upper half of the checksum is zero and the length is neither zero nor negative.
         if bytes[at..at + 4] == [0; 4]
             && bytes[at + 8] < 0x80
-            && let Step::Entry(entry) = step(bytes, at)
+            && let Step::Entry(entry) = step_with(bytes, at, |start, end| {
+                let sums = sums.get_or_insert_with(|| AdlerRanges::new(&bytes[from..]));
+                sums.of(start - from, end - from)
+            })
         {
             return entry_zxid(entry);
         }

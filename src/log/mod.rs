@@ -6,10 +6,12 @@
 //! counterparts in ZooKeeper are `FileTxnLog`, `FileSnap`, `SnapStream` and `SerializeUtils`.
 #![forbid(unsafe_code)]
 
+mod adler_ranges;
 mod apache;
 mod appender;
 mod batch;
 mod compress;
+mod crc_ranges;
 mod files;
 mod histories;
 mod names;

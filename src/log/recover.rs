@@ -22,6 +22,7 @@ use super::files::DataFiles;
 use super::histories::{Times, Witness, check_one_history};
 use super::names::FileName;
 use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
+use super::scan::first_entry;
 use super::snapload::{load_snapshot, looks_valid};
 use super::{
     BLOCK, Damage, EntryAt, Expect, ScanStop, SegmentHeader, SegmentScan, SnapshotDigest,
@@ -371,14 +372,8 @@ fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile
 
 /// First transaction of a spare segment whose new name was lost in a crash.
 fn first_record(dir: &impl DataFiles, path: &Path) -> Result<Option<Zxid>, RecoverError> {
-    let map = read(dir, path)?;
-    let mut first = None;
-    // Stops at the first entry; what the rest is like comes later.
-    let _ = scan_segment(&map, Expect::default(), &mut |at: EntryAt, _: &[u8]| {
-        first = Some(at.zxid);
-        Err(())
-    });
-    Ok(first)
+    // Not more than that: the rest of a spare is what is left of its former life.
+    Ok(first_entry(&read(dir, path)?))
 }
 
 /// The content of a file that was there when the directory was listed.

@@ -14,9 +14,10 @@
 
 use crate::base::Zxid;
 
+use super::crc_ranges::CrcRanges;
 use super::segment::{
-    BLOCK, END, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, entry_zxid, le_u32, le_u64,
-    record_size,
+    BLOCK, END, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, checksum, entry_zxid, le_u32,
+    le_u64, record_size,
 };
 
 /// Where an entry handed out by a scan stands.
@@ -74,6 +75,9 @@ pub struct Damage {
     pub after: Option<Zxid>,
 }
 
+/// Bytes of the shortest record.
+const MIN_RECORD: usize = RECORD_HEAD + MIN_ENTRY;
+
 struct Record<'a> {
     group: u64,
     end: bool,
@@ -91,7 +95,7 @@ fn record_at<'a>(bytes: &'a [u8], at: usize, seed: u32) -> Option<Record<'a>> {
         return None;
     }
     let covered = &bytes[at + 4..at + RECORD_HEAD + len];
-    if crc32c::crc32c_append(seed, covered) != le_u32(head, 0) {
+    if checksum(seed, covered) != le_u32(head, 0) {
         return None;
     }
     let zxid = entry_zxid(entry)?;
@@ -104,23 +108,59 @@ fn record_at<'a>(bytes: &'a [u8], at: usize, seed: u32) -> Option<Record<'a>> {
     })
 }
 
-/// First valid record at or behind `from` whose group commit is numbered `min_group` or higher.
-fn find_later(bytes: &[u8], from: usize, seed: u32, min_group: u64) -> Option<(u64, Zxid)> {
-    // Records start at multiples of 8, their group number 8 bytes later. Zeros and most leftovers
-    // fail the comparison of that one word.
-    let words = bytes.get(from + 8..)?;
-    let (words, _) = words.as_chunks::<8>();
-    let max_group = min_group.saturating_add(1 << 40);
-    for (index, word) in words.iter().enumerate() {
-        let group = u64::from_le_bytes(*word);
-        if group < min_group || group > max_group {
-            continue;
-        }
-        if let Some(record) = record_at(bytes, from + index * 8, seed) {
-            return Some((record.group, record.zxid));
-        }
+/// Looks for records of later group commits. What stands there may be anything, also what clients
+/// chose: leftovers of the file's former life, or the data of a torn write.
+struct Finder<'a> {
+    bytes: &'a [u8],
+    from: usize,
+    seed: u32,
+    /// Of the bytes from `from` on, made when the first candidate asks: so all candidates together
+    /// cost one pass, whatever lengths they claim.
+    sums: Option<CrcRanges<'a>>,
+}
+
+impl<'a> Finder<'a> {
+    fn new(bytes: &'a [u8], from: usize, seed: u32) -> Finder<'a> {
+        Finder { bytes, from, seed, sums: None }
     }
-    None
+
+    /// First valid record whose group commit is numbered `min_group` or higher. `is_near`: that
+    /// number is known to be that of a group commit which begins behind `from`, if there is one.
+    fn find(&mut self, min_group: u64, is_near: bool) -> Option<(u64, Zxid)> {
+        // Records start at multiples of 8, their group number 8 bytes later. Zeros and most
+        // leftovers fail the comparison of that one word.
+        let words = self.bytes.get(self.from + 8..)?;
+        let (words, _) = words.as_chunks::<8>();
+        for (index, word) in words.iter().enumerate() {
+            let group = u64::from_le_bytes(*word);
+            // Each group commit between the two takes one record at least.
+            let reach = if is_near { (index * 8 / MIN_RECORD) as u64 } else { 1 << 40 };
+            if group < min_group || group - min_group > reach {
+                continue;
+            }
+            if let Some(zxid) = self.record(self.from + index * 8) {
+                return Some((group, zxid));
+            }
+        }
+        None
+    }
+
+    /// The transaction of the record at `at`, if there is one: what [`record_at`] finds.
+    fn record(&mut self, at: usize) -> Option<Zxid> {
+        let head = self.bytes.get(at..at + RECORD_HEAD)?;
+        let len = (le_u32(head, 4) & !END) as usize;
+        let entry = self.bytes.get(at + RECORD_HEAD..)?.get(..len)?;
+        if len < MIN_ENTRY {
+            return None;
+        }
+        let (bytes, from) = (self.bytes, self.from);
+        let sums = self.sums.get_or_insert_with(|| CrcRanges::new(&bytes[from..]));
+        let (start, end) = (at + 4 - from, at + RECORD_HEAD + len - from);
+        if sums.append(self.seed, start, end) != le_u32(head, 0) {
+            return None;
+        }
+        entry_zxid(entry)
+    }
 }
 
 struct Scanner<'a> {
@@ -224,6 +264,16 @@ pub fn scan_segment<E>(
     }
 }
 
+/// The first transaction of a segment whose first group commit is whole.
+pub(super) fn first_entry(bytes: &[u8]) -> Option<Zxid> {
+    let header = SegmentHeader::decode(bytes).ok()?;
+    let first = record_at(bytes, BLOCK, header.crc_seed())?.zxid;
+    let scan =
+        SegmentScan { tail: Tail::Clean, end: 0, last_group: None, records: 0, last_zxid: None };
+    let scanner = Scanner { bytes, seed: header.crc_seed(), scan };
+    matches!(scanner.walk_group(BLOCK), (_, Some((_, true)))).then_some(first)
+}
+
 /// A record that `walk_group` has verified already.
 fn record_at_trusted(bytes: &[u8], at: usize) -> Option<Record<'_>> {
     let head = bytes.get(at..at + RECORD_HEAD)?;
@@ -257,14 +307,17 @@ fn finish<E>(
         let after = record_at(s.bytes, at, s.seed).map(|r| r.zxid);
         return s.damage(at, what, after);
     }
-    if let Some((group, zxid)) = find_later(s.bytes, bad, s.seed, this.saturating_add(1)) {
+    let mut finder = Finder::new(s.bytes, bad, s.seed);
+    // Numbers are consecutive within a segment. What is expected of its first may be wrong.
+    let is_near = s.scan.records > 0 || partial.is_some();
+    if let Some((group, zxid)) = finder.find(this.saturating_add(1), is_near) {
         // The first group commit of a segment whose predecessor is unknown may have any number.
         let unknown_start = s.scan.last_group.is_none() && partial.is_none();
         if !unknown_start {
             let what = format!("the record of group commit {this} is unreadable, {group} follows");
             return s.damage(bad, what, Some(zxid));
         }
-        if let Some((later, zxid)) = find_later(s.bytes, bad, s.seed, group.saturating_add(1)) {
+        if let Some((later, zxid)) = finder.find(group.saturating_add(1), true) {
             let what = format!("the segment's first record is unreadable, {later} follows");
             return s.damage(bad, what, Some(zxid));
         }
@@ -278,7 +331,7 @@ fn finish<E>(
         // with zeros.
         let untouched = s.scan.records == 0;
         let ends = bad + RECORD_HEAD + MIN_ENTRY > s.bytes.len();
-        let torn_later = find_later(s.bytes, bad, s.seed, this).is_some();
+        let torn_later = finder.find(this, is_near).is_some();
         if torn_later || !(zero || untouched || ends) {
             s.scan.tail = Tail::Torn;
         }

@@ -130,6 +130,19 @@ pub(super) fn le_u64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(b)
 }
 
+/// CRC-32C of what a scan looks at. Tests count the bytes: the time of a start follows from them.
+pub(super) fn checksum(seed: u32, bytes: &[u8]) -> u32 {
+    #[cfg(test)]
+    SUMMED.with(|summed| summed.set(summed.get() + bytes.len() as u64));
+    crc32c::crc32c_append(seed, bytes)
+}
+
+#[cfg(test)]
+thread_local! {
+    /// Bytes that scans have summed up.
+    pub(super) static SUMMED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
 /// Writes a record over the start of `room`, which is as long as [`record_size`] says. The CRC
 /// reads the entry where it comes from: what was just copied is not quite there yet.
 #[inline]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use crate::base::{Rng, SessionId, Xid, Zxid};
 use crate::wire::{AclBytes, PersistedStat, TxnDigest, TxnHeader, TxnType, put_i32};
 
+use super::crc_ranges::STRIDE;
+use super::segment::SUMMED;
 use super::*;
 
 /// An entry of transaction `zxid` that is about `extra` bytes longer than the shortest.
@@ -268,6 +270,49 @@ fn segments_fill_up_and_large_records_get_their_own() {
     assert_eq!((plan.offset, plan.len, plan.records), (4096, 8192, 93));
     assert!(matches!(appender.plan(&mut staging), Plan::Roll { first_zxid: Zxid(95), .. }));
     assert_eq!(appender.pending_bytes(), 7 * 72);
+}
+
+/// What a scan sums up of bytes that look like records wherever one may stand.
+#[test]
+fn stale_bytes_cost_one_pass_however_long_they_claim_to_be() {
+    let log = sample(None, 9);
+    let end = scan(&log.image).unwrap().0.end as usize;
+    let mut image = log.image.clone();
+    let blocks = image.len() / BLOCK;
+    image.resize(blocks * BLOCK * 8, 0);
+    let len = (image.len() / 2) as u32;
+    for (index, at) in (end + 16..image.len() - 16).step_by(16).enumerate() {
+        // A length word, then a group number, as clients may put them into their data; here with
+        // the next number, here with one that might follow.
+        image[at + 4..at + 8].copy_from_slice(&len.to_le_bytes());
+        let group = log.writes.len() as u64 + 2 + index as u64 % 3;
+        image[at + 8..at + 16].copy_from_slice(&group.to_le_bytes());
+    }
+    let before = SUMMED.get();
+    let (found, _) = scan(&image).unwrap();
+    let summed = SUMMED.get() - before;
+    assert_eq!((found.tail, found.end as usize), (Tail::Clean, end));
+    let most = (1 + end + image.len() + image.len() / 16 * 2 * STRIDE) as u64;
+    assert!(summed <= most, "{summed} bytes summed up of {} there are", image.len());
+}
+
+#[test]
+fn a_torn_record_of_apache_costs_one_pass_whatever_a_client_wrote_into_it() {
+    let mut image = apache_log();
+    let torn = image.len();
+    image.resize(1 << 18, 0);
+    // The head of a record whose data a client has chosen, and whose last bytes never came.
+    image[torn..torn + 12].copy_from_slice(&[0, 0, 0, 0, 1, 2, 3, 4, 0, 7, 0, 0]);
+    for at in (torn + 12..(1 << 17) - 16).step_by(16) {
+        image[at + 4..at + 12].copy_from_slice(&[1, 2, 3, 4, 0, 1, 0, 0]);
+    }
+    image[1 << 17..].fill(0x42);
+    let before = SUMMED.get();
+    let (found, seen) = scan_log(&image, true).unwrap();
+    let summed = SUMMED.get() - before;
+    assert_eq!((found.tail, found.end as usize, seen), (Tail::Torn, torn, vec![1, 2]));
+    let most = (image.len() + image.len() / 16 * 2 * STRIDE) as u64;
+    assert!(summed <= most, "{summed} bytes summed up of {} there are", image.len());
 }
 
 fn unhex(text: &str) -> Vec<u8> {
