@@ -95,7 +95,7 @@ impl Default for ReplicaOptions {
 /// What recovery found.
 #[derive(Debug)]
 pub struct Restored {
-    /// The tree at `last_zxid`.
+    /// The tree at `last_zxid`. Sessions that do not exist may own ephemerals in it.
     pub tree: Tree,
     /// Sessions and their timeouts in ms.
     pub sessions: Vec<(SessionId, i32)>,
@@ -181,7 +181,8 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A server that resumes from what recovery found.
+    /// A server that resumes from what recovery found. It may have transactions to log already: the
+    /// driver calls [`Replica::flush`] before it waits for the first time.
     pub fn new(
         now: Now,
         options: ReplicaOptions,
@@ -199,7 +200,7 @@ impl Replica {
         let mut rng = Rng::new(options.seed);
         let (wanted, newest) = (restored.wants_snapshot, restored.snapshot_zxid);
         let snapshot = SnapshotState::new(&options, &mut rng, wanted, newest);
-        Replica {
+        let mut replica = Replica {
             tree: restored.tree,
             watches: Watches::new(),
             sessions,
@@ -233,7 +234,9 @@ impl Replica {
             reap_queue: VecDeque::new(),
             expired: Vec::new(),
             options,
-        }
+        };
+        replica.end_orphaned_sessions(now);
+        replica
     }
 
     /// Handles one input to completion.

@@ -14,6 +14,7 @@ mod handshake;
 mod limits;
 #[cfg(test)]
 mod odd_tests;
+mod orphans;
 mod request;
 mod restore;
 #[cfg(test)]

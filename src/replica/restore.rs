@@ -1,6 +1,6 @@
 //! Builds the tree and the session table from what recovery reads.
 
-use crate::base::{FixedMap, SessionId, Xid, Zxid};
+use crate::base::{FixedMap, SessionId, Zxid};
 use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
 use crate::tree::{ApplyMode, NoSink, Tree, TreeLoader, TreeOptions};
 use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader, TxnType};
@@ -67,32 +67,15 @@ impl Restore {
         }
     }
 
-    /// The tree and the sessions with their timeouts in ms, after everything was replayed.
-    /// Ephemerals whose session is not known any more are deleted, as Apache does when it loads
-    /// its database.
-    pub fn finish(mut self, last_zxid: Zxid, now_ms: i64) -> (Tree, Vec<(SessionId, i32)>) {
+    /// The tree and the sessions with their timeouts in ms, after everything was replayed. The tree
+    /// is what snapshot and log say, and nothing else: ephemerals of sessions that do not exist are
+    /// in it, until the replica ends those sessions by transactions of its own.
+    pub fn finish(mut self) -> (Tree, Vec<(SessionId, i32)>) {
         self.tree();
         if let Some(difference) = &self.unsure {
             self.report(difference);
         }
-        let Phase::Replaying(mut tree) = self.phase else { unreachable!("set above") };
-        let mut orphans: Vec<SessionId> = tree
-            .sessions_with_ephemerals()
-            .map(|(session, _)| session)
-            .filter(|session| !self.sessions.contains_key(session))
-            .collect();
-        orphans.sort_unstable();
-        for session in orphans {
-            log::warn!("deleting ephemerals of {session:?}, which is no session any more");
-            let header = TxnHeader {
-                session,
-                cxid: Xid(0),
-                zxid: last_zxid,
-                time_ms: now_ms,
-                kind: TxnType::CloseSession,
-            };
-            tree.apply(&header, &Txn::CloseSession(None), ApplyMode::Replay, &mut NoSink);
-        }
+        let Phase::Replaying(tree) = self.phase else { unreachable!("set above") };
         let mut sessions: Vec<_> = self.sessions.into_iter().collect();
         sessions.sort_unstable();
         (*tree, sessions)

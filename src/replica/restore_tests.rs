@@ -76,7 +76,7 @@ fn replay(snapshot: Snapshot, last: i64, wrong: Option<i64>) -> u64 {
         restore.txn(&header(zxid, *kind), txn, Some(digest), &[]).unwrap();
     }
     let mismatches = restore.mismatches();
-    let (tree, _) = restore.finish(Zxid(last), 0);
+    let (tree, _) = restore.finish();
     let expected = tree_after(last.max(snapshot.nodes)).digest();
     assert_eq!(tree.digest(), expected, "a replay ends at the same tree");
     mismatches

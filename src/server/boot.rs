@@ -238,7 +238,7 @@ impl Server {
         let measures = Arc::new(Measures::default());
         let restore = restore.finish(&recovered, &measures);
         let mismatches = restore.mismatches();
-        let (tree, sessions) = restore.finish(recovered.last_zxid, now.wall_ms);
+        let (tree, sessions) = restore.finish();
         let took = cpu::now().mono.since(now.mono);
         let recovery = format!(
             "{} znodes and {} sessions at zxid 0x{}, {} transactions replayed, in {:.3} s{}",

@@ -151,6 +151,14 @@ impl SimDisk {
         Ok(FileId(id))
     }
 
+    /// A whole, durable file of that name.
+    pub fn plant(&mut self, name: &str, content: &[u8]) -> Result<(), DiskError> {
+        let file = self.create(name)?;
+        self.append(file, content)?;
+        self.sync(file)?;
+        self.sync_dir()
+    }
+
     fn give(&mut self, name: &str, id: usize) {
         self.time += 1;
         self.files[id].names.push(Naming::Given(name.to_owned(), self.time));

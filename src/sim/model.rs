@@ -129,6 +129,11 @@ impl Model {
         self.paths.entry(path.to_owned()).or_default().push((zxid, node));
     }
 
+    /// Whether a session owns ephemerals.
+    pub fn has_ephemerals_of(&self, session: SessionId) -> bool {
+        self.nodes(self.last).any(|(_, node)| node.stat.ephemeral_owner == session.0)
+    }
+
     /// Names of the children at a point in time, sorted.
     pub fn children(&self, path: &str, zxid: i64) -> Vec<String> {
         let prefix = if path == "/" { "/".to_owned() } else { format!("{path}/") };

@@ -265,7 +265,7 @@ impl Node {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let mismatches = restore.mismatches();
-        let (mut tree, mut sessions) = restore.finish(recovered.last_zxid, now.wall_ms);
+        let (mut tree, mut sessions) = restore.finish();
         match bug {
             Some(Bug::ForgetSession) => drop(sessions.pop()),
             Some(Bug::LoseEphemeral) => lose_ephemeral(&mut tree),

@@ -112,6 +112,8 @@ pub(super) struct Swarm {
     pub watches: bool,
     /// Ephemerals and sessions come and go while what they replace is still pending.
     pub turnover: bool,
+    /// The first start finds a snapshot with ephemerals of sessions that do not exist.
+    pub orphans: bool,
     pub segment_size: u64,
     pub staging: usize,
     /// Demands direct access, so that each start makes sure of it.
@@ -148,6 +150,7 @@ impl Swarm {
             big_values: pick(&[0, 0, 1]) == 1,
             watches: pick(&[0, 1, 1]) == 1,
             turnover: pick(&[0, 1]) == 1,
+            orphans: pick(&[0, 0, 1]) == 1,
             segment_size: pick(&[16 << 10, 32 << 10, 64 << 10]),
             staging: pick(&[8 << 10, 16 << 10, 64 << 10]) as usize,
             direct_log: pick(&[0, 0, 1]) == 1,

@@ -19,7 +19,9 @@ use super::ops::Op;
 use super::options::{SimOptions, Swarm};
 use super::report::{SimReport, Violation};
 use super::rot::Rot;
+use orphans::first_orphan;
 
+mod orphans;
 mod starts;
 
 const US: u64 = 1_000;
@@ -174,6 +176,7 @@ impl World {
 
     /// Runs to the end.
     pub fn run(&mut self) -> Checked {
+        self.plant_orphans()?;
         self.at(self.now, Event::Restart);
         for client in 0..self.clients.len() {
             let delay = self.rng.below(50 * MS);
@@ -277,6 +280,9 @@ impl World {
         let deadline = node.deadline().0.max(self.now + 20 * US);
         let house = node.has_chores() && !self.house_called;
         if node.replica().is_settled() {
+            if let Some(orphan) = first_orphan(node) {
+                return Err(self.wrong(format!("{orphan:?} does not exist and owns ephemerals")));
+            }
             let (applied, digest) =
                 (node.replica().last_processed().0, node.replica().tree().digest());
             self.digests.insert(applied, digest);
@@ -377,6 +383,9 @@ impl World {
 
     fn check_expiry(&self, session: SessionId) -> Checked {
         if !self.model.sessions(self.model.last).iter().any(|(id, _)| *id == session) {
+            if self.model.has_ephemerals_of(session) {
+                return Ok(());
+            }
             return Err(self.wrong(format!("{session:?} is closed and was not open")));
         }
         let Some(&(at, timeout_ms)) = self.touched.get(&session) else {

@@ -177,7 +177,7 @@ impl Scene {
         }
         assert_eq!(restore.mismatches(), 0, "digests in the log differ from the replayed tree's");
         let last = self.replica.last_processed();
-        let (tree, _) = restore.finish(last, self.now.wall_ms);
+        let (tree, _) = restore.finish();
         let live = self.replica.tree();
         assert_eq!(tree.node_count(), live.node_count());
         assert_eq!(tree.digest(), live.digest());

@@ -11,5 +11,6 @@ mod directory;
 mod disk_full;
 mod limits;
 mod load;
+mod orphans;
 mod regress;
 mod shutdown;

@@ -1,0 +1,42 @@
+//! A data directory with ephemerals of sessions that do not exist, at paths that clients use.
+
+use crate::base::SessionId;
+use crate::log::SnapshotWriter;
+use crate::wire::PersistedStat;
+
+use super::{Checked, Node, World};
+
+/// Position of the planted snapshot. Not 0: then the log alone would be taken for everything.
+const AT: i64 = 5;
+const OWNERS: [i64; 2] = [0xbad, 0x100_0000_0bad];
+
+/// A session that owns ephemerals in the server's tree and does not exist.
+pub(super) fn first_orphan(node: &Node) -> Option<SessionId> {
+    let owners = node.replica().tree().sessions_with_ephemerals().map(|(session, _)| session);
+    owners.filter(|&session| node.replica().sessions().get(session).is_none()).min()
+}
+
+impl World {
+    /// Puts a snapshot on the empty disk. Each start must give its nodes until a transaction has
+    /// taken them away, and from then on none of them.
+    pub(super) fn plant_orphans(&mut self) -> Checked {
+        if !self.swarm.orphans {
+            return Ok(());
+        }
+        let mut out = Vec::new();
+        let mut writer = SnapshotWriter::begin([].into_iter(), [].into_iter(), &mut out);
+        let [one, two] = OWNERS;
+        let nodes = [("", 0), ("/r0", one), ("/r1", 0), ("/r1/k0", two), ("/e0", one)];
+        for (path, owner) in nodes {
+            let cversion = if ["", "/r1"].contains(&path) { 3 } else { 0 };
+            let stat =
+                PersistedStat { ephemeral_owner: owner, cversion, ..PersistedStat::default() };
+            writer.node(path, Some(b"old"), -1, &stat, &mut out);
+        }
+        writer.finish(None, None, &mut out);
+        let planted = self.files.disk().plant(&format!("snapshot.{AT:x}"), &out);
+        planted.map_err(|e| self.wrong(format!("no disk to begin with: {e:?}")))?;
+        self.model.last = AT;
+        Ok(())
+    }
+}
