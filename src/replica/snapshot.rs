@@ -183,7 +183,7 @@ impl Replica {
         let walk = self.tree.begin_walk(zxid);
         let mut out = Vec::with_capacity(CHUNK * 2);
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout)| (id, timeout));
-        let acls: Vec<_> = self.tree.acls_in_use().collect();
+        let acls = self.tree.acls_of_walk(&walk);
         let writer = SnapshotWriter::begin(sessions, acls.into_iter(), &mut out);
         fx.list.push(Effect::SnapshotBegin(zxid));
         fx.list.push(Effect::SnapshotChunk(out));

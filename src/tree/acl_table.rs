@@ -159,8 +159,17 @@ impl AclTable {
         self.entries[id.0 as usize].file_id
     }
 
-    pub(super) fn next_file_id(&self) -> i64 {
-        self.next_file_id
+    /// Fixes the ids of a snapshot that begins now: the lists with an id below the first number
+    /// are in its ACL map; the second is the id there of [`AclBytes::NOTHING`], which may be new.
+    pub(super) fn begin_snapshot(&mut self) -> (i64, i64) {
+        let limit = self.next_file_id;
+        match self.find_bytes(AclBytes::NOTHING.bytes()) {
+            Some(at) => (limit, self.file_id(AclId(at))),
+            None => {
+                self.next_file_id += 1;
+                (limit, limit)
+            }
+        }
     }
 
     /// The lists in use with their ids in snapshots, ascending; without the open one.

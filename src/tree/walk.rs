@@ -30,6 +30,8 @@ pub(super) struct WalkState {
     at: Zxid,
     /// ACLs with this id in snapshots or above are younger than the walk.
     acl_limit: i64,
+    /// Id in the snapshot's ACL map of the list that grants nothing.
+    closed_acl: i64,
     begun: bool,
     frames: Vec<Frame>,
     path: String,
@@ -56,8 +58,9 @@ pub struct NodeRecord<'a> {
     pub path: &'a str,
     /// Null stays null.
     pub data: Option<&'a [u8]>,
-    /// Id in the ACL map, or -1: the open ACL, or one that was set after the walk began (the log
-    /// sets it again).
+    /// Id in the ACL map, or -1 for the open ACL. A node whose ACL is younger than the walk has the
+    /// id of a list that grants nothing: the map was written before that ACL was known. The setACL
+    /// in the log sets it again; without the log, nobody but a superuser gets at the node.
     pub acl_id: i64,
     /// Stored fields.
     pub stat: PersistedStat,
@@ -67,17 +70,24 @@ pub struct NodeRecord<'a> {
 const RECORD_BYTES: usize = 76;
 
 impl Tree {
-    /// The ACL map of a snapshot that begins now: ids ascending, without the open list.
-    pub fn acls_in_use(&self) -> impl Iterator<Item = (i64, AclBytes<'_>)> {
-        self.acls.in_use().into_iter()
+    /// The ACL map of the snapshot that a walk is for: ids ascending, without the open list. To be
+    /// taken before the next transaction is applied.
+    pub fn acls_of_walk(&self, walk: &Walk) -> Vec<(i64, AclBytes<'_>)> {
+        let mut acls = self.acls.in_use();
+        if let Some(state) = &self.walks[walk.slot] {
+            acls.insert(state.closed_acl, AclBytes::NOTHING);
+        }
+        acls.into_iter().collect()
     }
 
     /// Begins a walk of the tree as of `at`, the last applied zxid. Take
-    /// [`acls_in_use`](Tree::acls_in_use) before the next transaction is applied.
+    /// [`acls_of_walk`](Tree::acls_of_walk) before the next transaction is applied.
     pub fn begin_walk(&mut self, at: Zxid) -> Walk {
+        let (acl_limit, closed_acl) = self.acls.begin_snapshot();
         let state = WalkState {
             at,
-            acl_limit: self.acls.next_file_id(),
+            acl_limit,
+            closed_acl,
             begun: false,
             frames: Vec::new(),
             path: String::new(),
@@ -181,7 +191,7 @@ impl WalkState {
         emit(NodeRecord {
             path: &self.path,
             data,
-            acl_id: if acl_id < self.acl_limit { acl_id } else { -1 },
+            acl_id: if acl_id < self.acl_limit { acl_id } else { self.closed_acl },
             stat: tree.persisted(NodeId(id)),
         });
         let cursor = tree.child_list(id).map_or(0, ChildList::len);
