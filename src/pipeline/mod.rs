@@ -9,7 +9,7 @@ mod prepare;
 mod read;
 
 pub use pending::{Pending, PendingView, Slot};
-pub use prepare::{OWNER_CONTAINER, Outcome, PrepareOptions, Preparer, TTL_MAX_MS, decode_multi};
+pub use prepare::{Outcome, PrepareOptions, Preparer, decode_multi};
 pub use read::{ReadContext, ReadResult};
 
 #[cfg(test)]

@@ -8,18 +8,13 @@ use std::borrow::Cow;
 
 use crate::auth::{AclError, Auth, Identities};
 use crate::base::{PathKey, SessionId, Zxid, validate_path};
-use crate::tree::{ApplyHint, NodeView, Tree};
+use crate::tree::{ApplyHint, CONTAINER_OWNER, NodeView, OwnerKind, TTL_MAX_MS, Tree, ttl_owner};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
     PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_create_txn, put_i32, put_str,
 };
 
 use super::pending::{PendingView, Place, Slot, fresh_view};
-
-/// The owner value that marks a container.
-pub const OWNER_CONTAINER: i64 = i64::MIN;
-/// Largest TTL in ms.
-pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
 
 /// Settings that checks depend on.
 #[derive(Clone, Debug)]
@@ -48,13 +43,8 @@ impl Default for PrepareOptions {
 impl PrepareOptions {
     /// Whether a raw owner is that of an ephemeral, not of a container or TTL node.
     pub fn is_session_owner(&self, owner: i64) -> bool {
-        if owner == 0 || owner == OWNER_CONTAINER {
-            return false;
-        }
-        if self.emulate_353_ttl && owner < 0 {
-            return false;
-        }
-        !(self.extended_types && (owner as u64) >> 56 == 0xff)
+        let kind = OwnerKind::classify(owner, self.extended_types, self.emulate_353_ttl);
+        matches!(kind, OwnerKind::Ephemeral(_))
     }
 }
 
@@ -90,11 +80,8 @@ fn check_version(expected: i32, current: i32) -> Result<i32, ErrorCode> {
     if expected != -1 && expected != current {
         return Err(ErrorCode::BadVersion);
     }
-    // Wraps past -1, because -1 means "any version" to every client.
-    Ok(match current.wrapping_add(1) {
-        -1 => 0,
-        next => next,
-    })
+    // From -2 to -1, as in every 3.9, although a client that asks for version -1 asks for any.
+    Ok(current.wrapping_add(1))
 }
 
 /// The path, where a null one is Java's null pointer.
@@ -218,8 +205,8 @@ impl Preparer<'_> {
         match kind {
             // Also for a createContainer, which is a container only once it is applied.
             _ if mode.is_ephemeral() => self.session.0,
-            TxnType::CreateContainer => OWNER_CONTAINER,
-            TxnType::CreateTtl => (0xff_u64 << 56) as i64 | ttl,
+            TxnType::CreateContainer => CONTAINER_OWNER,
+            TxnType::CreateTtl => ttl_owner(ttl),
             _ => 0,
         }
     }

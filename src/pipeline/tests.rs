@@ -2,9 +2,10 @@
 
 use crate::auth::{Auth, AuthOptions, Identities};
 use crate::base::{SessionId, Xid, Zxid};
-use crate::tree::{ApplyHint, ApplyMode, NoSink, Tree, TreeOptions};
+use crate::tree::{ApplyHint, ApplyMode, CONTAINER_OWNER, NoSink, Tree, TreeOptions, ttl_owner};
 use crate::wire::{
-    AclBytes, Create, CreateTxn, OpCode, PathVersion, SetData, Txn, TxnHeader, TxnType,
+    AclBytes, Create, CreateTxn, OpCode, PathVersion, PersistedStat, SetData, SetDataTxn, Txn,
+    TxnHeader, TxnType,
 };
 
 use super::{PendingView, PrepareOptions, Preparer, Slot};
@@ -144,5 +145,58 @@ impl Scene {
         self.act(zxid, session, |preparer| {
             assert_eq!(preparer.delete(&delete, &mut Vec::new()), Ok(TxnType::Delete));
         })
+    }
+}
+
+#[test]
+fn versions_count_on_through_minus_one() {
+    let mut scene = Scene::new(&["/e"]);
+    let header = TxnHeader {
+        session: SessionId(1),
+        cxid: Xid(2),
+        zxid: Zxid(2),
+        time_ms: 0,
+        kind: TxnType::SetData,
+    };
+    let txn = SetDataTxn { path: b"/e", data: None, version: -3 };
+    scene.tree.apply(&header, &Txn::SetData(txn), ApplyMode::Live, &mut NoSink);
+    // As Apache 3.9 does it; only what follows 3.9 leaves -1 out.
+    for (zxid, expected, next) in [(3, -3, -2), (4, -2, -1), (5, -1, 0), (6, 0, 1)] {
+        let set = SetData {
+            path: Some(b"/e"),
+            data: None,
+            version: expected,
+            encoded: b"\xff\xff\xff\xff",
+        };
+        scene.act(zxid, SessionId(1), |preparer| {
+            let mut body = Vec::new();
+            assert_eq!(preparer.set_data(&set, &mut body), Ok(TxnType::SetData));
+            assert_eq!(body[body.len() - 4..], i32::to_be_bytes(next), "after {expected}");
+        });
+    }
+}
+
+#[test]
+fn prepare_and_tree_agree_on_what_an_owner_is() {
+    let session = 0x0100_0000_0000_0001;
+    let unknown_feature = (0xff_u64 << 56 | 1 << 40) as i64;
+    let owners = [0, session, CONTAINER_OWNER, CONTAINER_OWNER | 77, ttl_owner(77), -1]
+        .into_iter()
+        .chain([unknown_feature]);
+    for owner in owners {
+        for (extended_types, emulate_353_ttl) in
+            [(false, false), (false, true), (true, false), (true, true)]
+        {
+            let options =
+                PrepareOptions { extended_types, emulate_353_ttl, ..PrepareOptions::default() };
+            let tree = TreeOptions { extended_types, emulate_353_ttl, digest: false, hash_seed: 1 };
+            let mut loader = Tree::begin_load(tree);
+            let stat = PersistedStat { ephemeral_owner: owner, ..PersistedStat::default() };
+            loader.node("", None, -1, &PersistedStat::default()).unwrap();
+            loader.node("/a", None, -1, &stat).unwrap();
+            let is_ephemeral = loader.finish().unwrap().sessions_with_ephemerals().next().is_some();
+            let hint = format!("{owner:x} {extended_types} {emulate_353_ttl}");
+            assert_eq!(options.is_session_owner(owner), is_ephemeral, "{hint}");
+        }
     }
 }

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use super::{CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restored};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId};
-use crate::pipeline::{OWNER_CONTAINER, PrepareOptions};
-use crate::tree::{Tree, TreeOptions};
+use crate::pipeline::PrepareOptions;
+use crate::tree::{CONTAINER_OWNER, Tree, TreeOptions};
 use crate::wire::{
     begin_frame, connect_frame, end_frame, put_bool, put_buffer, put_i32, put_i64, put_multi_end,
 };
@@ -294,7 +294,7 @@ fn what_kind_of_node_an_operation_of_a_multi_makes() {
         assert_eq!(s.results(&[(op, body)]), [(kind, 0)], "op {op} flags {flags}");
         let path = if matches!(flags, 2 | 3) { format!("{path}{at:010}") } else { path };
         let owner = s.owner(&path);
-        assert_eq!(owner, Some(OWNER_CONTAINER), "{path}");
+        assert_eq!(owner, Some(CONTAINER_OWNER), "{path}");
     }
     assert_eq!(s.results(&[(21, create(Some("/e"), Some(OPEN), 1).long(5))]), [(1, 0)]);
     assert_eq!(s.owner("/e"), Some(1 << 56));

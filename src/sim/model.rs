@@ -93,7 +93,7 @@ fn next_version(expected: i32, current: i32) -> Result<i32, ErrorCode> {
     if expected != -1 && expected != current {
         return Err(ErrorCode::BadVersion);
     }
-    Ok(if current == -2 { 0 } else { current.wrapping_add(1) })
+    Ok(current.wrapping_add(1))
 }
 
 /// Who asks and when.

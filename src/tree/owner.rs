@@ -5,7 +5,9 @@ use crate::base::SessionId;
 /// Owner value of containers.
 pub const CONTAINER_OWNER: i64 = i64::MIN;
 
-const TTL_BITS: i64 = 0xff_ffff_ffff;
+/// Largest TTL in ms: the lower 40 bits of an owner value.
+pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
+
 /// Top byte of the extended encodings.
 const EXTENDED: u64 = 0xff;
 
@@ -31,9 +33,9 @@ impl OwnerKind {
         match owner {
             0 => OwnerKind::Persistent,
             CONTAINER_OWNER => OwnerKind::Container,
-            _ if extended_types && emulate_353 && owner < 0 => OwnerKind::Ttl(owner & TTL_BITS),
+            _ if extended_types && emulate_353 && owner < 0 => OwnerKind::Ttl(owner & TTL_MAX_MS),
             _ if extended_types && top == EXTENDED && feature == 0 => {
-                OwnerKind::Ttl(owner & TTL_BITS)
+                OwnerKind::Ttl(owner & TTL_MAX_MS)
             }
             _ => OwnerKind::Ephemeral(SessionId(owner)),
         }
@@ -42,7 +44,7 @@ impl OwnerKind {
 
 /// Owner value of a node that lives `ttl_ms` (1 to 2^40 - 1; higher bits are dropped).
 pub fn ttl_owner(ttl_ms: i64) -> i64 {
-    ((EXTENDED << 56) as i64) | (ttl_ms & TTL_BITS)
+    ((EXTENDED << 56) as i64) | (ttl_ms & TTL_MAX_MS)
 }
 
 #[cfg(test)]
