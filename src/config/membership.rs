@@ -145,7 +145,7 @@ fn parse(found: &Found) -> Result<Member, String> {
         return Err("the part after `server.` is not a number".to_string());
     }
     let mut parts = found.entry.value.split(';');
-    let mut is_observer = false;
+    let mut role_before = None;
     for address in parts.next().unwrap_or("").split('|') {
         let (host, rest) = split_host(address.trim()).ok_or("no host and ports")?;
         let fields: Vec<&str> = rest.split(':').collect();
@@ -159,12 +159,17 @@ fn parse(found: &Found) -> Result<Member, String> {
         if quorum == election {
             return Err("quorum port and election port are the same".to_string());
         }
-        is_observer = match role {
+        let is_observer = match role {
             [] => false,
             [role] if role.eq_ignore_ascii_case("observer") => true,
             [role] if role.eq_ignore_ascii_case("participant") => false,
-            [role, ..] => return Err(format!("`{role}` is not a role")),
+            [role] => return Err(format!("`{role}` is not a role")),
+            [_, more, ..] => return Err(format!("`{more}` after the role means nothing")),
         };
+        if role_before.is_some_and(|before| before != is_observer) {
+            return Err("the addresses of one server give different roles".to_string());
+        }
+        role_before = Some(is_observer);
     }
     let client = match parts.next().map(str::trim) {
         None | Some("") => None,
@@ -173,10 +178,11 @@ fn parse(found: &Found) -> Result<Member, String> {
             None => (None, port(text)?),
         }),
     };
-    if parts.count() > 1 {
-        return Err("too many parts separated by `;`".to_string());
+    if let Some(more) = parts.next() {
+        let what = format!("`;{more}` after the client address: only one `;` may stand in a line");
+        return Err(what);
     }
-    Ok(Member { is_observer, client })
+    Ok(Member { is_observer: role_before == Some(true), client })
 }
 
 /// Host and what follows its colon; brackets around an IPv6 address vanish.

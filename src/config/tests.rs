@@ -491,7 +491,12 @@ fn membership() {
         ("server.1=a:1:70000", "`70000` is not a port"),
         ("server.1=a:1:2:leader", "`leader` is not a role"),
         ("server.1=a:1:2;x", "`x` is not a port"),
-        ("server.1=a:1:2;1;2;3", "too many parts"),
+        ("server.1=a:1:2;1;2;3", "only one `;` may stand"),
+        ("server.1=a:1:2;2181;2182", "`;2182` after the client address: only one `;`"),
+        ("server.1=a:1:2;2181;", "only one `;`"),
+        ("server.1=a:1:2:participant:x", "`x` after the role"),
+        ("server.1=a:1:2:participant|b:1:2:observer", "give different roles"),
+        ("server.1=a:1:2:observer|b:1:2", "give different roles"),
         ("server.one=a:1:2", "not a number"),
     ] {
         check_error(&with(line), "zoo.cfg:2: error: ", part);
