@@ -29,7 +29,7 @@ use crate::replica::{
     ThrottleOptions,
 };
 use crate::session::initial_session_id;
-use crate::sys::ring::{RingFeatures, RingOptions};
+use crate::sys::ring::RingFeatures;
 use crate::sys::{cpu, signal};
 use crate::tree::TreeOptions;
 
@@ -38,8 +38,9 @@ use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
 use super::look::read_jaas;
+use super::rings::{self, missing_multishot, ring_options};
 use super::timed::TimedRestore;
-use super::topology::{CoreOptions, Topology, WorkerPlan};
+use super::topology::{Topology, WorkerPlan};
 use super::uring_io::Gate;
 use super::worker::{Ended, Worker, WorkerParts};
 
@@ -279,14 +280,7 @@ impl Server {
         measures: &Arc<Measures>,
     ) -> Result<Server, BootError> {
         let storage = &settings.storage;
-        let cpus = cpu::allowed_cpus().map_err(unexpected("reading the CPU affinity"))?;
-        let cores = CoreOptions {
-            network: settings.ring.network_cpus.clone(),
-            pipeline: settings.ring.pipeline_cpu,
-            log: settings.ring.log_cpu,
-            network_threads: settings.ring.network_threads,
-        };
-        let topology = Topology::plan(&cores, &cpus);
+        let topology = rings::plan(settings).map_err(unexpected("reading the CPU affinity"))?;
         let (mut listeners, address) = listen::bind(settings)?;
         let mut mailboxes = Vec::new();
         let mut inboxes = Vec::new();
@@ -538,19 +532,15 @@ fn run_worker(
 ) {
     let has_front = parts.stages.edge.is_some();
     match Worker::new(parts) {
-        Ok(worker)
-            if needs_multishot
-                && has_front
-                && !(worker.features().multishot_accept && worker.features().multishot_recv) =>
-        {
-            let what = "ringkeeper.uring.multishot=on, but this kernel lacks multishot accept or \
-                        receive: set it to auto, or use Linux 6.0 or later";
-            let _ = ready.send(Err(what.to_owned()));
-        }
-        Ok(worker) => {
-            let _ = ready.send(Ok((has_front, worker.features())));
-            let _ = ended.send(worker.run());
-        }
+        Ok(worker) => match missing_multishot(needs_multishot, has_front, worker.features()) {
+            Some(what) => {
+                let _ = ready.send(Err(format!("ringkeeper.uring.multishot=on: {what}")));
+            }
+            None => {
+                let _ = ready.send(Ok((has_front, worker.features())));
+                let _ = ended.send(worker.run());
+            }
+        },
         Err(e) => {
             let _ = ready.send(Err(e.to_string()));
         }
@@ -567,15 +557,6 @@ fn front_options(settings: &Settings, id: u8) -> FrontOptions {
     }
 }
 
-fn ring_options(settings: &Settings, has_front: bool) -> RingOptions {
-    RingOptions {
-        entries: settings.ring.uring_entries,
-        multishot: has_front && settings.ring.uring_multishot != Some(false),
-        buffers: 256,
-        buffer_size: 16 * 1024,
-    }
-}
-
 /// Where data lives, in absolute terms.
 pub fn describe_dirs(settings: &Settings) -> String {
     let storage = &settings.storage;
@@ -587,6 +568,7 @@ pub fn describe_dirs(settings: &Settings) -> String {
 mod tests {
     use super::*;
     use crate::config::{Environment, RawConfig, check};
+    use crate::sys::ring::RingOptions;
 
     fn settings(lines: &str) -> Settings {
         let mut raw = RawConfig::new();

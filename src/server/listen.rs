@@ -17,11 +17,11 @@ use super::listeners::{Listener, listeners};
 /// Where to listen; the error says why the host's name leads nowhere.
 pub fn resolve(settings: &Settings) -> Result<SocketAddr, String> {
     let port = settings.client_port;
-    let Some(host) = &settings.client_host else {
-        // Every address, IPv4 included, as Java's wildcard.
-        return Ok(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port));
-    };
+    let everywhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
+    let Some(host) = &settings.client_host else { return Ok(everywhere) };
     match (host.as_str(), port).to_socket_addrs().map(|mut all| all.next()) {
+        // COMPAT: Java's 0.0.0.0 is every address, those of IPv6 included, and so is its `::`.
+        Ok(Some(address)) if address.ip().is_unspecified() => Ok(everywhere),
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err("the name has no address".to_owned()),
         Err(e) => Err(format!("cannot be resolved to an address: {e}")),
@@ -131,41 +131,37 @@ impl Refusal {
     }
 }
 
-/// Tries where the configuration says, and without IPv6 where a machine has none.
-fn attempt<T>(
-    settings: &Settings,
-    wanted: SocketAddr,
-    on: impl Fn(&SocketAddr) -> io::Result<T>,
-) -> Result<T, Refusal> {
+/// Tries `wanted`. Where it is every address and this machine has no IPv6, those of IPv4 will do.
+fn attempt<T>(wanted: SocketAddr, on: impl Fn(&SocketAddr) -> io::Result<T>) -> Result<T, Refusal> {
     let refused = match on(&wanted) {
         Ok(done) => return Ok(done),
         Err(error) => Refusal::new(wanted, error),
     };
     let is_final = refused.is_taken() || refused.error.kind() == io::ErrorKind::PermissionDenied;
-    if settings.client_host.is_some() || is_final {
+    if !wanted.ip().is_unspecified() || is_final {
         return Err(refused);
     }
-    let address = SocketAddr::from(([0, 0, 0, 0], settings.client_port));
+    let address = SocketAddr::from(([0, 0, 0, 0], wanted.port()));
     on(&address).map_err(|error| Refusal::new(address, error))
 }
 
 /// Whether [`bind`] could have this address now. Takes nothing.
-pub fn probe(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
-    attempt(settings, address, net::try_bind)
+pub fn probe(address: SocketAddr) -> Result<(), Refusal> {
+    attempt(address, net::try_bind)
 }
 
 /// As [`probe`], with the patience of [`bind`] for a server that was killed.
-pub fn probe_patiently(settings: &Settings, address: SocketAddr) -> Result<(), Refusal> {
+pub fn probe_patiently(address: SocketAddr) -> Result<(), Refusal> {
     let is_leaving =
-        |refusal: &Refusal, _| refusal.is_taken() && listeners(settings.client_port).is_empty();
-    patiently(|| probe(settings, address), is_leaving)
+        |refusal: &Refusal, _| refusal.is_taken() && listeners(address.port()).is_empty();
+    patiently(|| probe(address), is_leaving)
 }
 
 /// Listens where the configuration says.
 pub fn bind(settings: &Settings) -> Result<(Vec<OwnedFd>, SocketAddr), BootError> {
     let address =
         resolve(settings).map_err(|what| misconfigured(format!("clientPortAddress: {what}")))?;
-    let bound = attempt(settings, address, |address| listen(address, settings));
+    let bound = attempt(address, |address| listen(address, settings));
     let sockets = bound.map_err(|refusal| BootError {
         message: format!(
             "{}: {}",
@@ -185,6 +181,7 @@ pub const CANNOT_LISTEN: u8 = 1;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Environment, RawConfig, check};
 
     #[test]
     fn a_backlog_bounded_by_the_kernel_takes_more_sockets() {
@@ -212,6 +209,40 @@ mod tests {
         assert_eq!(foreign.key, "clientPortAddress");
         let denied = refusal(io::ErrorKind::PermissionDenied);
         assert!(denied.advice(&[]).starts_with("ports below 1024 need"));
+    }
+
+    #[test]
+    fn every_address_is_one_socket_for_both_families() {
+        let resolved = |line: &str| {
+            let mut raw = RawConfig::new();
+            let text = format!("dataDir=/d\nclientPort=2181\n{line}\n");
+            raw.add_file("zoo.cfg", text.as_bytes());
+            let (settings, _) = check(&raw, &Environment::default()).into_settings().unwrap();
+            resolve(&settings).unwrap().to_string()
+        };
+        for any in ["", "clientPortAddress=0.0.0.0", "clientPortAddress=::"] {
+            assert_eq!(resolved(any), "[::]:2181", "{any}");
+        }
+        assert_eq!(resolved("clientPortAddress=[::]"), "[::]:2181");
+        assert_eq!(resolved("clientPortAddress=127.0.0.1"), "127.0.0.1:2181");
+        assert_eq!(resolved("clientPortAddress=[::1]"), "[::1]:2181");
+    }
+
+    #[test]
+    fn a_machine_without_ipv6_listens_on_all_addresses_of_ipv4() {
+        let without_ipv6 = |address: &SocketAddr| match address {
+            SocketAddr::V4(_) => Ok(*address),
+            SocketAddr::V6(_) => Err(io::Error::from(io::ErrorKind::Unsupported)),
+        };
+        let any: SocketAddr = "[::]:2181".parse().unwrap();
+        assert_eq!(attempt(any, without_ipv6).unwrap().to_string(), "0.0.0.0:2181");
+        // Whoever names one address gets this one or none.
+        let local: SocketAddr = "[::1]:2181".parse().unwrap();
+        let refusal = attempt(local, without_ipv6).unwrap_err();
+        assert!(refusal.what().starts_with("cannot listen on [::1]:2181: "), "{}", refusal.what());
+        // A port that is taken is not tried with half of the addresses.
+        let taken = |_: &SocketAddr| Err::<(), _>(io::Error::from(io::ErrorKind::AddrInUse));
+        assert_eq!(attempt(any, taken).unwrap_err().address, any);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! A look at what the configuration names outside of itself, which changes nothing: directories,
-//! the JAAS file, the address of the client port. `ringkeeper check` and every start begin with it,
+//! the JAAS file, the address of the client port, the kernel's rings. `ringkeeper check` and every start begin with it,
 //! so that both say the same, with the line that is to be corrected.
 //!
 //! `check` also looks ahead at what a start finds in its course: a directory in use, no room, a
@@ -19,6 +19,7 @@ use super::boot::segment_size;
 use super::host;
 use super::listen::{self, CANNOT_LISTEN};
 use super::listeners::{Listener, listeners};
+use super::rings;
 
 /// Exit code of a data directory that cannot be used.
 const UNUSABLE_DIR: u8 = 3;
@@ -28,6 +29,7 @@ const UNUSABLE_DIR: u8 = 3;
 pub fn look(settings: &Settings) -> Vec<Finding> {
     let storage = &settings.storage;
     let mut found = Vec::new();
+    found.extend(rings::look(settings));
     found.extend(address(settings));
     found.extend(jaas_file(settings));
     let autocreate = storage.is_datadir_autocreate;
@@ -73,7 +75,7 @@ pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
     }
     // What cannot be resolved has been said.
     if let Ok(at) = listen::resolve(settings)
-        && let Err(refusal) = listen::probe_patiently(settings, at)
+        && let Err(refusal) = listen::probe_patiently(at)
         && refusal.is_taken()
     {
         let who = listeners(settings.client_port);
@@ -107,7 +109,7 @@ fn address(settings: &Settings) -> Option<Finding> {
             return Some(finding("clientPortAddress", 2, what, hint));
         }
     };
-    let refusal = listen::probe(settings, address).err().filter(|refusal| !refusal.is_taken())?;
+    let refusal = listen::probe(address).err().filter(|refusal| !refusal.is_taken())?;
     Some(finding(refusal.key, CANNOT_LISTEN, refusal.what(), &refusal.advice(&[])))
 }
 

@@ -10,6 +10,7 @@ mod listen;
 mod listeners;
 mod logging;
 mod look;
+mod rings;
 mod timed;
 mod topology;
 mod uring_io;

@@ -164,10 +164,14 @@ pub struct Ring {
 /// Explains a failed set-up in the terms an operator can act on.
 fn explain(error: io::Error) -> io::Error {
     let hint = match error.raw_os_error() {
-        Some(libc::ENOSYS) => "this kernel has no io_uring; Linux 5.11 or newer is needed",
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring (Linux 5.11 or newer is needed), or the seccomp profile \
+             of a container hides it: allow io_uring_setup, io_uring_enter and io_uring_register"
+        }
         Some(libc::EPERM) => {
-            "io_uring is disabled for this process: check the sysctl kernel.io_uring_disabled \
-             (0 allows it) and the seccomp profile of the container"
+            "io_uring is not allowed to this process: set the sysctl kernel.io_uring_disabled to \
+             0, and let the seccomp profile of the container, or SystemCallFilter of the unit, \
+             allow io_uring_setup, io_uring_enter and io_uring_register"
         }
         Some(libc::ENOMEM) => "too little locked memory: raise the limit shown by `ulimit -l`",
         Some(libc::EMFILE) => "too many open files: raise the limit shown by `ulimit -n`",

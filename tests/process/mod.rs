@@ -9,6 +9,7 @@ mod command_line;
 mod crash;
 mod directory;
 mod disk_full;
+mod from_apache;
 mod limits;
 mod load;
 mod orphans;
