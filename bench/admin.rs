@@ -24,15 +24,10 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 pub struct Admin {
     stream: BufReader<TcpStream>,
     xid: i32,
+    session: SessionId,
+    password: [u8; 16],
     /// Highest zxid seen in a reply.
     pub zxid: i64,
-}
-
-/// Opens a session and returns the stream behind the handshake.
-pub fn open_session(addr: SocketAddr, timeout_ms: i32) -> Result<TcpStream, String> {
-    let mut stream = dial(addr, timeout_ms)?;
-    finish_handshake(addr, &mut stream)?;
-    Ok(stream)
 }
 
 /// Connects and sends the connect request, without waiting for the answer.
@@ -51,7 +46,10 @@ fn dial_within(addr: SocketAddr, timeout_ms: i32, patience: Duration) -> Result<
 }
 
 /// Reads the answer to [`dial`].
-pub fn finish_handshake(addr: SocketAddr, stream: &mut TcpStream) -> Result<(), String> {
+pub fn finish_handshake(
+    addr: SocketAddr,
+    stream: &mut TcpStream,
+) -> Result<ConnectResponse, String> {
     let mut answer = [0u8; 41];
     stream
         .read_exact(&mut answer)
@@ -61,23 +59,39 @@ pub fn finish_handshake(addr: SocketAddr, stream: &mut TcpStream) -> Result<(), 
     if response.session == SessionId(0) {
         Err(format!("{addr} refused the session"))
     } else {
-        Ok(())
+        Ok(response)
     }
 }
 
 impl Admin {
     /// Opens a session.
     pub fn connect(addr: SocketAddr) -> Result<Admin, String> {
-        let stream = open_session(addr, 120_000)?;
-        Ok(Admin { stream: BufReader::with_capacity(1 << 16, stream), xid: 1, zxid: 0 })
+        let mut stream = dial(addr, 120_000)?;
+        let response = finish_handshake(addr, &mut stream)?;
+        Ok(Admin::new(stream, &response))
+    }
+
+    fn new(stream: TcpStream, response: &ConnectResponse) -> Admin {
+        let stream = BufReader::with_capacity(1 << 16, stream);
+        Admin { stream, xid: 1, session: response.session, password: response.password, zxid: 0 }
+    }
+
+    /// Id and password, with which another connection can take the session over.
+    pub fn session(&self) -> (SessionId, [u8; 16]) {
+        (self.session, self.password)
     }
 
     /// Opens a session with a server that may not be up yet; fails soon.
     pub fn probe(addr: SocketAddr) -> Result<Admin, String> {
         let mut stream = dial_within(addr, 120_000, PROBE_PATIENCE)?;
-        finish_handshake(addr, &mut stream)?;
+        let response = finish_handshake(addr, &mut stream)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
-        Ok(Admin { stream: BufReader::with_capacity(1 << 16, stream), xid: 1, zxid: 0 })
+        Ok(Admin::new(stream, &response))
+    }
+
+    /// The connection, past the handshake and with no reply on the way.
+    pub fn into_stream(self) -> TcpStream {
+        self.stream.into_inner()
     }
 
     fn next_xid(&mut self) -> Xid {

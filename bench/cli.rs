@@ -10,6 +10,7 @@ use lexopt::prelude::*;
 use crate::admin::Admin;
 use crate::ceiling::{Canned, Ceiling};
 use crate::compare;
+use crate::fair;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
 use crate::stages;
@@ -24,6 +25,7 @@ rk-bench storm [options] HOST:PORT    many sessions arrive, are cut off and retu
 rk-bench ceiling [options]            the least a server can do: canned replies, write + fdatasync
 rk-bench stages [options]             Ringkeeper's stages alone, in memory: ns per request
 rk-bench compare [options]            Ringkeeper, the ceiling and Apache ZooKeeper in one run
+rk-bench fair [options]               what a flood by one connection costs everybody else
 
 load:
   --mix M             kind[:weight],... or a named mix (default get); see below
@@ -53,7 +55,7 @@ ceiling:
 stages:
   --keys N            znodes of the larger tree (1000000); --rounds N: bursts measured (200)
 
-compare: `rk-bench compare --help`; storm: `rk-bench storm --help`
+compare, fair, storm: `rk-bench compare --help` and so on
 ";
 
 /// Runs the command that the arguments name.
@@ -63,6 +65,7 @@ pub fn run() -> Result<(), String> {
         Some(Value(command)) => match command.to_str() {
             Some("load") => run_load(&mut parser),
             Some("compare") => compare::run(&mut parser),
+            Some("fair") => fair::run(&mut parser),
             Some("storm") => run_storm(&mut parser),
             Some("ceiling") => run_ceiling(&mut parser),
             Some("stages") => run_stages(&mut parser),

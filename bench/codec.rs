@@ -337,7 +337,8 @@ fn finish(mut out: Vec<u8>) -> Vec<u8> {
     out
 }
 
-fn request(xid: Xid, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+/// A request frame with the record that `body` appends.
+pub fn request(xid: Xid, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = vec![0; 4];
     put_i32(&mut out, xid.0);
     put_i32(&mut out, op.code());

@@ -135,14 +135,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
         threads: 1,
         cpus: Vec::new(),
     };
-    let mut programs = Programs {
-        ringkeeper: PathBuf::from("target/release/ringkeeper"),
-        apache_classpath: None,
-        heap_mib: 1000,
-        dir: PathBuf::from("."),
-        cpus: Vec::new(),
-        config: Vec::new(),
-    };
+    let mut programs = Programs::new();
     let (mut rounds, mut keep, mut out) = (3, false, PathBuf::from("target/bench"));
     let mut patience = Duration::from_secs(15);
     let (mut only, mut names, mut classpath) = (None, None, None::<PathBuf>);
@@ -348,19 +341,12 @@ impl Compare {
                 .collect();
             results.insert(line.name.clone(), json!({"title": line.title, "rounds": servers}));
         }
-        let command: Vec<String> = std::env::args().skip(1).collect();
-        let unix = std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs());
-        json!({
-            "command": format!("rk-bench {}", command.join(" ")),
-            "unix_time": unix,
-            "took_s": took.as_secs(),
-            "version": env!("CARGO_PKG_VERSION"),
-            "machine": procfs::machine(&self.programs.dir),
-            "rounds": self.rounds,
-            "seconds": self.settings.duration.as_secs_f64(),
-            "failures": failures,
-            "results": results,
-        })
+        let mut json = procfs::about_run(&self.programs.dir, took);
+        json["rounds"] = json!(self.rounds);
+        json["seconds"] = json!(self.settings.duration.as_secs_f64());
+        json["failures"] = json!(failures);
+        json["results"] = Json::Object(results);
+        json
     }
 
     fn write(&self, json: &Json, lines: &[Line]) -> Result<(), String> {

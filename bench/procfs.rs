@@ -123,6 +123,18 @@ pub fn machine(dir: &std::path::Path) -> Value {
     })
 }
 
+/// What was run, when, how long and where: the head of every JSON result.
+pub fn about_run(dir: &std::path::Path, took: std::time::Duration) -> Value {
+    let command: Vec<String> = std::env::args().skip(1).collect();
+    json!({
+        "command": format!("rk-bench {}", command.join(" ")),
+        "unix_time": std::time::UNIX_EPOCH.elapsed().map_or(0, |d| d.as_secs()),
+        "took_s": took.as_secs(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "machine": machine(dir),
+    })
+}
+
 /// The type of the file system that holds `dir`: that of the longest mount point above it.
 fn file_system(mounts: &str, dir: &std::path::Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use ringkeeper::sys::signal;
 
 use crate::admin::Admin;
+use crate::cli::{cpu_list, value};
 
 /// What is compared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -85,9 +86,59 @@ pub fn end_with_us() -> Result<(), String> {
     Ok(())
 }
 
+/// The options of [`Programs::take_option`], for the help of a command.
+pub const OPTIONS: &str = "\
+servers:
+  --ringkeeper PATH        (target/release/ringkeeper)
+  --apache-classpath FILE  a file that holds a Java class path (else .cache, Maven Central, Debian)
+  --heap-mib N             Java heap (1000, as in Apache's scripts)
+  --dir D                  for data directories; choose the disk to be measured (.)
+  --server-cpus LIST       their cores (left to the scheduler)
+  --config LINE            one more line for zoo.cfg; may be repeated
+";
+
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
 impl Programs {
+    /// What is started unless options say otherwise.
+    pub fn new() -> Programs {
+        Programs {
+            ringkeeper: PathBuf::from("target/release/ringkeeper"),
+            apache_classpath: None,
+            heap_mib: 1000,
+            dir: PathBuf::from("."),
+            cpus: Vec::new(),
+            config: Vec::new(),
+        }
+    }
+
+    /// Takes the option `name` if it is one of [`OPTIONS`].
+    pub fn take_option(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<bool, String> {
+        match name {
+            "ringkeeper" => self.ringkeeper = value(parser, "ringkeeper")?,
+            "apache-classpath" => {
+                let file: PathBuf = value(parser, "apache-classpath")?;
+                self.apache_classpath = Some(find_apache(Some(&file))?);
+            }
+            "heap-mib" => self.heap_mib = value(parser, "heap-mib")?,
+            "dir" => self.dir = value(parser, "dir")?,
+            "server-cpus" => self.cpus = cpu_list(parser, "server-cpus")?,
+            "config" => self.config.push(value(parser, "config")?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Makes sure that all of `servers` can be started.
+    pub fn get_ready(&mut self, servers: &[Contestant]) -> Result<(), String> {
+        let dir = self.dir.canonicalize();
+        self.dir = dir.map_err(|e| format!("--dir {}: {e}", self.dir.display()))?;
+        if servers.contains(&Contestant::Apache) && self.apache_classpath.is_none() {
+            self.apache_classpath = Some(find_apache(None)?);
+        }
+        servers.iter().try_for_each(|who| self.check(*who))
+    }
+
     /// Whether `who` can be started; otherwise why not and what to do.
     pub fn check(&self, who: Contestant) -> Result<(), String> {
         match who {
@@ -245,6 +296,14 @@ impl Server {
 
     /// Asks it to stop, kills it if it does not within ten seconds; its data stays.
     pub fn stop(mut self) {
+        self.end();
+    }
+
+    /// Ends it at once (SIGKILL), as a crash would; its data stays.
+    pub fn kill(mut self) {
+        // What has ended already is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
         self.end();
     }
 
