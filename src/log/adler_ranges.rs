@@ -2,7 +2,7 @@
 //! `crc_ranges` for why that is needed.
 //!
 //! Adler-32 is two sums modulo 65521: `a` of the bytes, and `b` of the values that `a` takes, byte
-//! by byte. For instance of bytes 2, 3, 4: `a` = 1 + 2 + 3 + 4 = 10, and `b` = 3 + 6 + 10 = 19. Both
+//! by byte. For example, bytes 2, 3, 4: `a` = 1 + 2 + 3 + 4 = 10, and `b` = 3 + 6 + 10 = 19. Both
 //! are differences of what they are up to the range's two ends. Counterpart: none.
 
 /// Bytes between two checkpoints.

@@ -1,6 +1,6 @@
 //! A look at what the configuration names outside of itself, which changes nothing: directories,
-//! the JAAS file, the address of the client port, the kernel's rings. `ringkeeper check` and every start begin with it,
-//! so that both say the same, with the line that is to be corrected.
+//! the JAAS file, the address of the client port, the kernel's rings. `ringkeeper check` and every
+//! start begin with it, so that both say the same, with the line that is to be corrected.
 //!
 //! `check` also looks ahead at what a start finds in its course: a directory in use, no room, a
 //! port that is taken. The start leaves these to the attempt, which may wait or make room. Damaged

@@ -176,7 +176,6 @@ impl Scene {
             restore.txn(&header, &txn, digest, entry).unwrap();
         }
         assert_eq!(restore.mismatches(), 0, "digests in the log differ from the replayed tree's");
-        let last = self.replica.last_processed();
         let (tree, _) = restore.finish();
         let live = self.replica.tree();
         assert_eq!(tree.node_count(), live.node_count());

@@ -1,7 +1,6 @@
 //! A data directory with ephemerals whose session does not exist.
 
 use crate::util::{Options, Server};
-use ringkeeper::base::SessionId;
 use ringkeeper::log::SnapshotWriter;
 use ringkeeper::wire::PersistedStat;
 use std::fs;
