@@ -24,12 +24,20 @@ pub struct More(u64);
 impl Ration {
     /// There is something to complain about: `None` if it is not to be written.
     pub fn take(&mut self, now: Instant) -> Option<More> {
+        self.take_many(now, 1)
+    }
+
+    /// There are `count` equal complaints, of which one at most is to be written.
+    pub fn take_many(&mut self, now: Instant, count: u64) -> Option<More> {
+        if count == 0 {
+            return None;
+        }
         if now < self.next {
-            self.held_back += 1;
+            self.held_back += count;
             return None;
         }
         self.next = now + PAUSE;
-        Some(More(std::mem::take(&mut self.held_back)))
+        Some(More(std::mem::take(&mut self.held_back) + count - 1))
     }
 }
 
@@ -56,5 +64,16 @@ mod tests {
         assert_eq!(more.as_deref(), Some(" (and 8998 more since the last such line)"));
         assert_eq!(at(20_000), None);
         assert_eq!(at(30_000), Some(More(1)));
+    }
+
+    #[test]
+    fn of_many_at_once_one_is_written_and_the_others_are_counted() {
+        let mut ration = Ration::default();
+        let mut at =
+            |ms: u64, count| ration.take_many(Instant(0) + Duration::from_millis(ms), count);
+        assert_eq!(at(0, 0), None);
+        assert_eq!(at(0, 100_000), Some(More(99_999)));
+        assert_eq!(at(1, 5), None);
+        assert_eq!(at(10_000, 1), Some(More(5)));
     }
 }

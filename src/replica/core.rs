@@ -16,6 +16,7 @@ use crate::wire::OpCode;
 use super::client::{Client, Clients};
 use super::effects::{Effect, Effects, Input};
 use super::limits::{LimitOptions, Limits};
+use super::messages::Rations;
 use super::snapshot::SnapshotState;
 use super::stats::ServerStats;
 
@@ -162,6 +163,7 @@ pub struct Replica {
     pub(super) paused: Vec<ConnId>,
     pub(super) limits: Limits,
     pub(super) stats: ServerStats,
+    pub(super) rations: Rations,
     pub(super) snapshot: SnapshotState,
     pub(super) rng: Rng,
     pub(super) touched: Vec<Slot>,
@@ -220,6 +222,7 @@ impl Replica {
             paused: Vec::new(),
             limits: Limits::new(now.mono, &options.limits),
             stats: ServerStats::new(now.mono),
+            rations: Rations::default(),
             snapshot,
             rng,
             touched: Vec::new(),
@@ -322,8 +325,8 @@ impl Replica {
         let mut expired = std::mem::take(&mut self.expired);
         expired.clear();
         self.sessions.expire(now.mono, &mut expired);
+        self.tell_expired(now, &expired);
         for &session in &expired {
-            log::info!("expiring {session:?}: no request within its timeout");
             self.stats.stale_sessions_expired += 1;
             self.propose_close(now, session, None, Xid(0));
         }

@@ -16,6 +16,7 @@ use crate::wire::{
 use super::client::{Client, ConnStats, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::messages::Complaint;
 
 impl Replica {
     pub(super) fn opened(&mut self, now: Now, conn: ConnId, peer: SocketAddr) {
@@ -66,20 +67,25 @@ impl Replica {
     pub(super) fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
         self.stats.connection_requests += 1;
         let Ok(request) = ConnectRequest::decode(frame) else {
-            log::warn!("closing {conn:?}: its first frame is no ConnectRequest");
+            let why = format_args!(
+                "it does not begin with a ConnectRequest as ZooKeeper clients do; a port scan, a \
+                 health check, or TLS on a port without TLS looks like this"
+            );
+            self.complain(now, Complaint::NoClient, self.who(conn), why);
             return self.close(conn, CloseHow::Now, fx);
         };
         if !self.admits_connect(now, request.session.0 != 0) {
-            log::debug!("closing {conn:?}: too many new sessions");
+            log::debug!("closing the connection of {}: too many new sessions", self.who(conn));
             return self.close(conn, CloseHow::Now, fx);
         }
         if request.last_zxid_seen > self.applied {
-            log::info!(
-                "refusing a client that has seen {:?}; this server is at {:?}: it must try \
-                 another server",
-                request.last_zxid_seen,
-                self.applied
+            let (seen, applied) = (request.last_zxid_seen, self.applied);
+            let why = format_args!(
+                "it has seen zxid 0x{seen}, and the last transaction here is 0x{applied}; if this \
+                 is the only server, its data directory was emptied or replaced by an older one: \
+                 bring the newer one back, or restart these clients so that they begin anew"
             );
+            self.complain(now, Complaint::Ahead, self.who(conn).asking_for(request.session), why);
             return self.close(conn, CloseHow::Now, fx);
         }
         let timeout_ms = request
@@ -103,6 +109,7 @@ impl Replica {
             client.stage = Stage::Connecting;
             client.session = session;
             client.slot = Some(slot);
+            self.sessions.set_peer(slot, client.peer);
         }
         self.session_conns.insert(session, conn);
         let (header, start) = self.begin_txn(now, session, Xid(0));
@@ -131,7 +138,11 @@ impl Replica {
             self.sessions.get(session).filter(|&slot| valid && !self.sessions.is_closing(slot));
         let read_only = request.read_only.map(|_| false);
         let Some(slot) = slot else {
-            log::info!("{session:?} is not valid here: unknown, expired or a wrong password");
+            let why = format_args!(
+                "this session is unknown here or has expired, or the password is wrong; the client \
+                 has to begin a new one"
+            );
+            self.complain(now, Complaint::NoSuchSession, self.who(conn).asking_for(session), why);
             fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
             return self.close(conn, CloseHow::AfterFlush, fx);
         };
@@ -140,6 +151,7 @@ impl Replica {
         if let Some(client) = self.clients.get_mut(conn) {
             client.session = session;
             client.slot = Some(slot);
+            self.sessions.set_peer(slot, client.peer);
         }
         self.established(conn, fx);
     }

@@ -16,6 +16,7 @@ use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
 use super::client::{Client, DEFERRED_MAX, Deferred, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::messages::Complaint;
 use super::request::Request;
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
 
@@ -317,7 +318,7 @@ impl Replica {
         while let Some(first) = self.limits.line.front() {
             let (conn, is_stale) = (first.conn, self.is_stale(now, first));
             if is_stale && self.options.limits.drop_stale {
-                self.drop_stale(conn, fx);
+                self.drop_stale(now, conn, fx);
                 continue;
             }
             if self.in_pipeline() >= self.options.limits.requests_max {
@@ -365,7 +366,7 @@ impl Replica {
 
     /// Drops the first in line and everything of its connection behind it: what comes later must
     /// not be done without what came before.
-    fn drop_stale(&mut self, conn: ConnId, fx: &mut Effects) {
+    fn drop_stale(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         if self.clients.get(conn).is_none() {
             if let Some(waiting) = self.limits.line.pop_front() {
                 self.leave_line(&waiting);
@@ -382,7 +383,8 @@ impl Replica {
                 self.limits.line.push_back(waiting);
             }
         }
-        log::warn!("closing {conn:?}: its request waited longer than its session timeout");
+        let why = format_args!("its request waited longer than its session timeout");
+        self.complain(now, Complaint::Stale, self.who(conn), why);
         self.close(conn, CloseHow::AfterFlush, fx);
     }
 

@@ -12,6 +12,7 @@ mod core;
 mod effects;
 mod handshake;
 mod limits;
+mod messages;
 #[cfg(test)]
 mod odd_tests;
 mod orphans;

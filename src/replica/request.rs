@@ -17,6 +17,7 @@ use super::client::{Client, Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::limits::InLine;
+use super::messages::Complaint;
 
 /// Bytes of transactions after which a batch goes to the log at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -173,7 +174,8 @@ impl Replica {
             return self.close(conn, CloseHow::Now, fx);
         };
         if !self.fits_large(frame.len()) {
-            log::warn!("closing {conn:?}: its large request exceeds largeRequestMaxBytes");
+            let why = format_args!("its large request exceeds largeRequestMaxBytes");
+            self.complain(now, Complaint::TooLarge, self.who(conn), why);
             return self.close(conn, CloseHow::Now, fx);
         }
         let xid = header.xid;
@@ -185,8 +187,8 @@ impl Replica {
             Some(op) => op,
         };
         match op {
-            OpCode::Auth => return self.auth_packet(conn, xid, &mut r, fx),
-            OpCode::Sasl => return self.sasl_packet(conn, xid, &mut r, fx),
+            OpCode::Auth => return self.auth_packet(now, conn, xid, &mut r, fx),
+            OpCode::Sasl => return self.sasl_packet(now, conn, xid, &mut r, fx),
             _ => {}
         }
         let Some(client) = self.clients.get_mut(conn) else { return };
@@ -285,7 +287,14 @@ impl Replica {
         }
     }
 
-    fn auth_packet(&mut self, conn: ConnId, xid: Xid, r: &mut Reader<'_>, fx: &mut Effects) {
+    fn auth_packet(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        xid: Xid,
+        r: &mut Reader<'_>,
+        fx: &mut Effects,
+    ) {
         let Ok(packet) = AuthPacket::decode_from(r) else {
             return self.close(conn, CloseHow::Now, fx);
         };
@@ -305,14 +314,23 @@ impl Replica {
             }
             AuthOutcome::Failed => {
                 self.stats.auth_failed += 1;
-                log::warn!("authentication of {} failed", client.peer);
+                let scheme = packet.scheme.as_deref().unwrap_or_default();
+                let why = format_args!("by the scheme {scheme:?}");
+                self.complain(now, Complaint::NotAuthentic, self.who(conn), why);
                 self.reply_and_close(conn, xid, Zxid::ZERO, ErrorCode::AuthFailed, fx);
             }
             AuthOutcome::CloseSilently => self.close(conn, CloseHow::Now, fx),
         }
     }
 
-    fn sasl_packet(&mut self, conn: ConnId, xid: Xid, r: &mut Reader<'_>, fx: &mut Effects) {
+    fn sasl_packet(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        xid: Xid,
+        r: &mut Reader<'_>,
+        fx: &mut Effects,
+    ) {
         // COMPAT(3.9): a null token is a null pointer in Apache and ends the connection.
         let Ok(Some(token)) = r.buffer("sasl token") else {
             return self.close(conn, CloseHow::Now, fx);
@@ -330,7 +348,8 @@ impl Replica {
             }
             SaslOutcome::NotConfigured => (ErrorCode::Ok, None),
             SaslOutcome::Failed { close_with, reason } => {
-                log::warn!("SASL of {} failed: {reason}", client.peer);
+                let why = format_args!("by SASL: {reason}");
+                self.complain(now, Complaint::NotAuthentic, self.who(conn), why);
                 (close_with.unwrap_or(ErrorCode::Ok), None)
             }
         };
@@ -440,7 +459,11 @@ impl Replica {
                 return;
             }
             if client.turn_bytes > URGENT_BYTES_MAX {
-                log::warn!("closing {}: it asks for too much ahead of a write", client.peer);
+                let why = format_args!(
+                    "the answers that it is owed before its next write exceed {URGENT_BYTES_MAX} \
+                     bytes"
+                );
+                self.complain(now, Complaint::TooMuchOwed, self.who(conn), why);
                 return self.close(conn, CloseHow::Now, fx);
             }
             let session = client.session;

@@ -6,6 +6,7 @@
 //! gone or queued elsewhere are void; ids expire in the order of their expiry, then of the id.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
@@ -30,6 +31,12 @@ pub struct Session {
     pub closing: bool,
     /// The connection it is bound to, if it is known.
     pub owner: Option<ConnId>,
+    /// The other end of the last connection that spoke for it; `None` since a restart.
+    pub peer: Option<SocketAddr>,
+    /// When it was last touched.
+    pub heard: Instant,
+    /// The timeout that it was last touched with, in milliseconds.
+    pub granted_ms: i32,
     /// Bucket in which it expires, in ticks of the monotonic clock.
     expiry: u64,
     /// Bucket that holds it; 0 for none.
@@ -131,6 +138,8 @@ impl Sessions {
             return false;
         }
         session.expiry = expiry;
+        session.heard = now;
+        session.granted_ms = timeout_ms;
         // Later than where it sits: it moves on when its bucket comes up. Only a timeout shorter
         // than before needs a place in an earlier bucket at once; the old entry becomes void.
         if session.queued == 0 || expiry < session.queued {
@@ -157,6 +166,13 @@ impl Sessions {
     pub fn set_owner(&mut self, slot: SessionSlot, owner: Option<ConnId>) {
         if let Some(session) = self.session_mut(slot) {
             session.owner = owner;
+        }
+    }
+
+    /// Notes the other end of a connection that speaks for the session from now on.
+    pub fn set_peer(&mut self, slot: SessionSlot, peer: SocketAddr) {
+        if let Some(session) = self.session_mut(slot) {
+            session.peer = Some(peer);
         }
     }
 
@@ -217,6 +233,7 @@ impl Sessions {
             session.queued = 0;
             session.closing = false;
             session.owner = None;
+            session.peer = None;
             let timeout_ms = session.timeout_ms;
             let slot = SessionSlot { index: index as u32, generation: place.generation };
             self.touch(slot, timeout_ms, now);
@@ -272,8 +289,17 @@ impl Sessions {
     }
 
     fn insert(&mut self, id: SessionId) -> SessionSlot {
-        let session =
-            Session { id, timeout_ms: 0, closing: false, owner: None, expiry: 0, queued: 0 };
+        let session = Session {
+            id,
+            timeout_ms: 0,
+            closing: false,
+            owner: None,
+            peer: None,
+            heard: Instant::default(),
+            granted_ms: 0,
+            expiry: 0,
+            queued: 0,
+        };
         let index = self.free.pop().unwrap_or_else(|| {
             let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
             assert!(index != u32::MAX, "more than {} sessions", u32::MAX);

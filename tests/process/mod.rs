@@ -12,6 +12,7 @@ mod disk_full;
 mod from_apache;
 mod limits;
 mod load;
+mod messages;
 mod orphans;
 mod regress;
 mod shutdown;
