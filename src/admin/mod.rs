@@ -16,4 +16,5 @@ mod words;
 mod tests;
 
 pub use context::{AdminContext, Host, Live};
+pub use date::java_date;
 pub use words::{four_letter, version};

@@ -234,6 +234,9 @@ impl Server {
         for note in &recovered.notes {
             log::warn!("{note}");
         }
+        if let Some(end) = restore.unclean_end(&recovered) {
+            log::warn!("{end}");
+        }
         dir.check_room(segment_size(settings), &recovered.repair.spares)
             .map_err(|e| dir_error(&e))?;
         let measures = Arc::new(Measures::default());

@@ -1,5 +1,7 @@
-//! How long the parts of a recovery take (`dbinittime`, `startup_*`).
+//! How long the parts of a recovery take (`dbinittime`, `startup_*`), and what it tells about the
+//! end of the server before.
 
+use crate::admin::java_date;
 use crate::base::{Instant, SessionId, Zxid};
 use crate::disk::Recovered;
 use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
@@ -14,12 +16,36 @@ pub struct TimedRestore {
     pub restore: Restore,
     began: Instant,
     snapshot_loaded: Option<Instant>,
+    /// When the last transaction was prepared that was replayed.
+    last_txn_ms: i64,
 }
 
 impl TimedRestore {
     /// Time runs from here.
     pub fn new(restore: Restore) -> TimedRestore {
-        TimedRestore { restore, began: cpu::now().mono, snapshot_loaded: None }
+        TimedRestore { restore, began: cpu::now().mono, snapshot_loaded: None, last_txn_ms: 0 }
+    }
+
+    /// What to say if the last server here did not end cleanly: a clean end leaves a snapshot of
+    /// everything, so that nothing is replayed. `None` too where the log's end is Apache's, which
+    /// leaves none, and where a server was killed before it logged anything after a snapshot.
+    pub fn unclean_end(&self, recovered: &Recovered) -> Option<String> {
+        let repair = &recovered.repair;
+        if recovered.entries_replayed == 0 || repair.cut.is_none() || repair.unused.is_some() {
+            return None;
+        }
+        let after = match recovered.snapshot_zxid {
+            Some(zxid) => format!("after the snapshot at zxid 0x{zxid}"),
+            None => "without a snapshot".to_owned(),
+        };
+        Some(format!(
+            "the last server on this data directory did not end cleanly (it was killed, or it \
+             failed, or this is a copy of its directory): {} transactions were replayed {after}; \
+             the last one, zxid 0x{}, is of {}",
+            recovered.entries_replayed,
+            recovered.last_zxid,
+            java_date(self.last_txn_ms)
+        ))
     }
 
     /// Call when everything is in place. A start from an empty directory loads nothing.
@@ -73,6 +99,7 @@ impl RecoveryTarget for TimedRestore {
         digest: Option<TxnDigest>,
         entry: &[u8],
     ) -> Result<(), String> {
+        self.last_txn_ms = header.time_ms;
         self.restore.txn(header, txn, digest, entry)
     }
 }

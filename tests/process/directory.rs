@@ -333,3 +333,25 @@ fn an_occupied_port_is_named() {
     assert!(text.contains(&format!("process {} (", first.pid())), "{text}");
     assert!(text.contains("clientPort"), "{text}");
 }
+
+#[test]
+fn a_start_says_whether_the_end_before_it_was_clean() {
+    const UNCLEAN: &str = "did not end cleanly";
+    let mut server = Server::start(Options::default());
+    let mut client = server.connect();
+    client.create("/a", b"", 0).ok();
+    let created = client.create("/b", b"", 0);
+    server.kill();
+    server.run();
+    let log = server.stderr();
+    let line = log.lines().find(|line| line.contains(UNCLEAN)).expect("a warning");
+    // The first snapshot, of an empty tree, may have been finished or not.
+    let last = format!("; the last one, zxid 0x{:x}, is of ", created.zxid);
+    for told in ["3 transactions were replayed", last.as_str()] {
+        assert!(line.contains(told), "{told}: {line}");
+    }
+    let before = log.len();
+    assert!(server.stop().success());
+    server.run();
+    assert!(!server.stderr()[before..].contains(UNCLEAN), "{}", server.stderr());
+}
