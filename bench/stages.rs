@@ -271,7 +271,7 @@ fn log_stage() -> Result<f64, String> {
                     std::hint::black_box(&staging[..plan.len]);
                 }
                 Plan::Roll { .. } => {
-                    appender.roll(&SegmentHeader { salt: zxid as u64, size: 64 << 20 });
+                    appender.roll(&SegmentHeader::new(zxid as u64, 64 << 20));
                 }
                 Plan::Stage { .. } => return Err("a transaction larger than the buffer".into()),
                 Plan::Idle => break,

@@ -225,6 +225,7 @@ fn storage(reader: &mut Reader, base: Base, environment: &Environment) -> Storag
         sync_warning_ms: reader.natural("fsync.warningthresholdms"),
         snapshot_compression: reader.word("snapshot.compression.method"),
         is_trust_empty_snapshot: reader.flag("snapshot.trust.empty"),
+        accepted_truncated_log: reader.text("ringkeeper.log.acceptTruncated"),
         is_snapshot_zxid: reader.flag("serializeLastProcessedZxid.enabled"),
         is_digest: reader.flag("digest.enabled"),
         is_close_session_txn: reader.flag("closeSessionTxn.enabled"),

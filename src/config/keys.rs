@@ -865,6 +865,8 @@ pub static KEYS: &[Key] = &[
         .doc("Size of a segment of the transaction log, a multiple of 4."),
     Key::own("ringkeeper.log.directIo", Kind::Auto, Standard::Value("auto"))
         .doc("The log bypasses the page cache; on refuses to start where that is impossible."),
+    Key::own("ringkeeper.log.acceptTruncated", Kind::Text, Standard::Unset)
+        .doc("Name of a log file that was cut short: start without what is missing in it."),
     Key::own("ringkeeper.uring.multishot", Kind::Auto, Standard::Value("auto"))
         .doc("Multishot accept and receive; on refuses to start where the kernel lacks it."),
     Key::own("ringkeeper.uring.entries", within(64, 32_768), Standard::Value("4096"))

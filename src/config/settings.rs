@@ -102,6 +102,8 @@ pub struct StorageSettings {
     pub snapshot_compression: String,
     /// Starts from logs without a snapshot. `snapshot.trust.empty`, default false.
     pub is_trust_empty_snapshot: bool,
+    /// Name of a log file that may be cut short. `log.acceptTruncated`, default `None`.
+    pub accepted_truncated_log: Option<String>,
     /// Snapshots end with their zxid. `serializeLastProcessedZxid.enabled`, default true.
     pub is_snapshot_zxid: bool,
     /// Digests in logs and snapshots. `digest.enabled`, default true.

@@ -103,6 +103,7 @@ fn defaults_are_those_of_zookeeper() {
             sync_warning_ms: 1000,
             snapshot_compression: String::new(),
             is_trust_empty_snapshot: false,
+            accepted_truncated_log: None,
             is_snapshot_zxid: true,
             is_digest: true,
             is_close_session_txn: true,

@@ -108,11 +108,14 @@ pub(super) fn repair<F: LogFiles>(
     for (from, to) in &repair.rename {
         files.rename(from, to).map_err(at(from))?;
     }
-    if let Some((path, end)) = &repair.cut {
+    if let Some((path, seal)) = &repair.cut {
         let renamed = repair.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
         let path = renamed.unwrap_or(path);
         let file = files.open(path, Some(false)).map_err(at(path))?;
-        files.set_len(&file, *end).map_err(at(path))?;
+        // Durable before the file is cut: a shorter one without it was cut by somebody else.
+        files.write_all(&file, seal.bytes(), seal.offset(), 0).map_err(at(path))?;
+        files.sync(&file).map_err(at(path))?;
+        files.set_len(&file, seal.end).map_err(at(path))?;
         files.sync(&file).map_err(at(path))?;
     }
     for path in &repair.sync {

@@ -52,7 +52,7 @@ pub(super) struct Making {
 
 impl Making {
     fn new<F: LogFiles>(files: &F, size: u64) -> io::Result<Making> {
-        let header = SegmentHeader { salt: files.salt()?, size };
+        let header = SegmentHeader::new(files.salt()?, size);
         let path = files.log_dir().join(format!("spare.{:016x}", header.salt));
         let tmp = files.log_dir().join(format!("spare.{:016x}.tmp", header.salt));
         Ok(Making { steps: Vec::new(), path, tmp, header })

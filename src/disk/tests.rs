@@ -131,6 +131,13 @@ impl Dirs {
         good
     }
 
+    /// Nothing of a segment's writes reached the disk.
+    fn wipe(&self, name: &str) {
+        let mut bytes = fs::read(self.version_2().join(name)).unwrap();
+        bytes[4096..].fill(0);
+        self.put(name, &bytes);
+    }
+
     /// Recovery refuses to go on because of damage.
     fn expect_damage(&self) {
         let error = self.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
@@ -260,7 +267,7 @@ fn damage_in_any_segment_is_refused_or_is_the_last_write() {
             bytes[at] ^= 1 << rng.below(8);
         } else {
             // Less than one write: wiping the last writes whole leaves a shorter, clean log.
-            let n = (rng.below(2500) as usize).min(bytes.len() - at);
+            let n = (rng.below(2400) as usize).min(bytes.len() - at);
             bytes[at..at + n].fill(0);
         }
         fs::write(&path, &bytes).unwrap();
@@ -305,9 +312,9 @@ fn a_log_without_a_snapshot_begins_with_its_first_transaction() {
     let dirs = Dirs::new();
     dirs.run(|writer, _, _| write_all(writer, 1..=1));
     dirs.run(|writer, _, _| write_all(writer, 2..=2));
+    // The second start has closed the segment of the first, which is not its end any more.
     dirs.damage("wal.1");
-    let error = dirs.recover().map(|(recovered, _)| recovered.last_zxid).unwrap_err();
-    assert_eq!(error.kind, RecoverErrorKind::Gap, "{error}");
+    dirs.expect_damage();
 }
 
 #[test]
@@ -425,7 +432,7 @@ fn logs_without_a_snapshot_need_trust() {
     assert!(error.to_string().contains("trust.empty"), "{error}");
     let dir = dirs.open();
     let mut state = State::default();
-    let trusting = RecoverOptions { trust_empty: true, db_autocreate: true };
+    let trusting = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
     let recovered = recover(&dir, &trusting, &mut state).unwrap();
     assert_eq!((recovered.last_zxid, recovered.snapshot_zxid), (Zxid(4), None));
 }
@@ -435,7 +442,7 @@ fn an_empty_directory_is_trusted_or_not() {
     let dirs = Dirs::new();
     let (recovered, _) = dirs.recover().unwrap();
     assert_eq!((recovered.empty, recovered.last_zxid), (Some(EmptyStart::Trusted), Zxid(0)));
-    let strict = RecoverOptions { trust_empty: false, db_autocreate: false };
+    let strict = RecoverOptions { db_autocreate: false, ..RecoverOptions::default() };
     let attempt = || {
         let dir = dirs.open();
         recover(&dir, &strict, &mut State::default()).unwrap()
@@ -733,7 +740,7 @@ fn numbers_go_on_behind_a_damaged_segment_that_is_not_needed() {
     });
     dirs.put("snapshot.3", &snapshot_bytes(2));
     // The write of 4 was torn, and wal.1, which the snapshot makes superfluous, is damaged.
-    dirs.put("wal.4", &fs::read(dirs.version_2().join("wal.4")).unwrap()[..4096]);
+    dirs.wipe("wal.4");
     let good = dirs.damage("wal.1");
     dirs.run(|writer, _, _| {
         write_all(writer, 4..=4);

@@ -214,6 +214,8 @@ impl<F: LogFiles> LogWriter<F> {
         self.staging = Some(write.buf);
         debug_assert!(write.plan.last_zxid > self.durable);
         self.durable = write.plan.last_zxid;
+        // A server alone is a quorum of one: what is durable is committed.
+        self.appender.commit(self.durable);
         Ok(self.durable)
     }
 

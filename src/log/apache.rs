@@ -150,7 +150,7 @@ pub fn scan_apache<E>(
         let (what, torn) = match step(bytes, at) {
             Step::Entry(entry) => {
                 let zxid = entry_zxid(entry).unwrap_or_default();
-                let here = EntryAt { zxid, offset: at as u64 };
+                let here = EntryAt { zxid, offset: at as u64, group_at: at as u64 };
                 on_entry(here, entry).map_err(|e| ScanStop::Refused(here, e))?;
                 scan.last_zxid = Some(zxid);
                 scan.records += 1;

@@ -10,7 +10,10 @@ use std::sync::Arc;
 
 use crate::base::Zxid;
 
-use super::segment::{BLOCK, RECORD_HEAD, SegmentHeader, record_size, write_record};
+use super::segment::{
+    BLOCK, Format, GROUP_HEAD, GroupHead, SegmentHeader, TAIL, group_seed, record_size,
+    write_record,
+};
 use super::{Batch, MIN_ENTRY};
 
 /// One write to perform: `staging[..len]` goes to `offset` of the current segment.
@@ -52,9 +55,10 @@ pub enum Plan {
 
 #[derive(Debug)]
 struct Segment {
+    salt: u64,
     seed: u32,
     size: u64,
-    /// Where the next record goes.
+    /// Where the next group commit goes.
     at: u64,
 }
 
@@ -65,6 +69,7 @@ pub struct Appender {
     /// Content of the last, partly filled block; bytes from `at % BLOCK` on are meaningless.
     tail: Box<[u8; BLOCK]>,
     next_group: u64,
+    committed: Zxid,
     pending: VecDeque<Arc<Batch>>,
     /// Entries of `pending[0]` already written.
     front_done: usize,
@@ -83,12 +88,18 @@ impl Appender {
             segment: None,
             tail: Box::new([0; BLOCK]),
             next_group,
+            committed: last_zxid.max(Zxid::ZERO),
             pending: VecDeque::new(),
             front_done: 0,
             pending_bytes: 0,
             roll_asked: false,
             last_submitted: last_zxid,
         }
+    }
+
+    /// Everything up to `zxid` is committed; the next group commit will say so.
+    pub fn commit(&mut self, zxid: Zxid) {
+        self.committed = self.committed.max(zxid);
     }
 
     /// Queues a batch.
@@ -119,11 +130,12 @@ impl Appender {
         self.roll_asked = self.segment.as_ref().is_some_and(|s| s.at > BLOCK as u64);
     }
 
-    /// Continues in a fresh segment with this header.
+    /// Continues in a fresh segment with this header, of format 2.
     pub fn roll(&mut self, header: &SegmentHeader) {
+        assert_eq!(header.format, Format::Two, "format 1 is read only");
         assert!(header.size >= 2 * BLOCK as u64, "a segment has room for records");
-        self.segment =
-            Some(Segment { seed: header.crc_seed(), size: header.size, at: BLOCK as u64 });
+        let (salt, seed, size) = (header.salt, header.crc_seed(), header.size);
+        self.segment = Some(Segment { salt, seed, size, at: BLOCK as u64 });
         self.roll_asked = false;
     }
 
@@ -132,8 +144,8 @@ impl Appender {
     pub fn plan(&mut self, staging: &mut [u8]) -> Plan {
         debug_assert!(staging.len().is_multiple_of(BLOCK));
         let Some((first_zxid, entry)) = self.peek() else { return Plan::Idle };
-        let need = record_size(entry.len());
-        let fresh_size = ((BLOCK + need + RECORD_HEAD) as u64).next_multiple_of(BLOCK as u64);
+        let need = GROUP_HEAD + record_size(entry.len());
+        let fresh_size = ((BLOCK + need + TAIL) as u64).next_multiple_of(BLOCK as u64);
         let roll = Plan::Roll { min_size: fresh_size, first_zxid };
         let Some(segment) = &self.segment else { return roll };
         if self.roll_asked || segment.at + need as u64 > segment.size {
@@ -144,17 +156,17 @@ impl Appender {
         let room_in_segment = usize::try_from(room_in_segment).unwrap_or(usize::MAX);
         let limit = staging.len().min(room_in_segment);
         // Room for the zeros that mark the end; at the segment's end there need not be any.
-        let usable = if limit == room_in_segment { limit } else { limit - RECORD_HEAD };
+        let usable = if limit == room_in_segment { limit } else { limit - TAIL };
         if start + need > usable {
-            return Plan::Stage { len: (start + need + RECORD_HEAD).next_multiple_of(BLOCK) };
+            return Plan::Stage { len: (start + need + TAIL).next_multiple_of(BLOCK) };
         }
         Plan::Write(self.fill(&mut staging[..limit], start, usable))
     }
 
     /// Copies records until `usable` bytes are full or nothing is pending. At least one fits.
     fn fill(&mut self, staging: &mut [u8], start: usize, usable: usize) -> WritePlan {
-        let (seed, base) = match &self.segment {
-            Some(segment) => (segment.seed, segment.at - start as u64),
+        let (salt, seed, base) = match &self.segment {
+            Some(segment) => (segment.salt, segment.seed, segment.at - start as u64),
             None => unreachable!("plan() checked that there is a segment"),
         };
         // The device has read these lines since they were last written. Asking for all of them at
@@ -165,17 +177,18 @@ impl Appender {
             line[0] = 0;
         }
         staging[..start].copy_from_slice(&self.tail[..start]);
-        let mut at = start;
+        let (number, group_at) = (self.next_group, base + start as u64);
+        let records_seed = group_seed(seed, number, group_at);
+        let mut at = start + GROUP_HEAD;
         let mut plan =
             WritePlan { offset: base, len: 0, last_zxid: Zxid::ZERO, records: 0, entry_bytes: 0 };
-        let group = self.next_group;
-        let mut next = self.peek().map(|(_, entry)| record_size(entry.len()));
-        while let Some(size) = next.filter(|size| at + size <= usable) {
-            next = self.size_after_next();
-            let Some((zxid, entry)) = self.peek() else { break };
-            let (len, end) = (entry.len(), next.is_none_or(|next| at + size + next > usable));
+        while let Some((zxid, entry)) = self.peek() {
+            let (len, size) = (entry.len(), record_size(entry.len()));
+            if at + size > usable {
+                break;
+            }
             debug_assert!(len >= MIN_ENTRY);
-            write_record(&mut staging[at..at + size], entry, end, group, seed);
+            write_record(&mut staging[at..at + size], entry, records_seed);
             at += size;
             self.pending_bytes -= len;
             plan.records += 1;
@@ -183,8 +196,11 @@ impl Appender {
             plan.last_zxid = zxid;
             self.advance();
         }
-        // Zeros behind the last record mark the end; see `segment` for why 16 of them.
-        plan.len = (at + RECORD_HEAD).next_multiple_of(BLOCK).min(staging.len());
+        let len = at - start - GROUP_HEAD;
+        let head = GroupHead { number, committed: self.committed, len };
+        head.write(&mut staging[start..], salt, seed, group_at);
+        // Zeros behind the last record mark the end, see `segment`.
+        plan.len = (at + TAIL).next_multiple_of(BLOCK).min(staging.len());
         staging[at..plan.len].fill(0);
         let kept = at % BLOCK;
         self.tail[..kept].copy_from_slice(&staging[at - kept..at]);
@@ -193,17 +209,6 @@ impl Appender {
         }
         self.next_group += 1;
         plan
-    }
-
-    /// Size of the record that follows the one that [`Appender::peek`] gives.
-    fn size_after_next(&self) -> Option<usize> {
-        let mut batches = self.pending.iter();
-        let (_, entry) = match batches.next()?.get(self.front_done + 1) {
-            Some(entry) => entry,
-            // No batch is empty.
-            None => batches.next()?.get(0)?,
-        };
-        Some(record_size(entry.len()))
     }
 
     fn peek(&self) -> Option<(Zxid, &[u8])> {

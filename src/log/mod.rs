@@ -12,7 +12,9 @@ mod appender;
 mod batch;
 mod compress;
 mod crc_ranges;
+mod cut_short;
 mod files;
+mod format1;
 mod histories;
 mod names;
 mod recover;
@@ -31,13 +33,15 @@ pub use appender::{Appender, Plan, WritePlan};
 pub use batch::Batch;
 pub use compress::{CompressError, Compression, Decoder, Encoder};
 pub use files::DataFiles;
+pub use format1::put_format1_record;
 pub use names::{FileName, snapshot_name};
 pub use recover::{EmptyStart, LogRepair, RecoverOptions, Recovered, RecoveryTarget, recover};
 pub use recover_error::{RecoverError, RecoverErrorKind};
 pub use retention::{PurgePlan, PurgePolicy, plan_purge};
 pub use scan::{Damage, EntryAt, Expect, OnEntry, ScanStop, SegmentScan, Tail, scan_segment};
 pub use segment::{
-    BLOCK, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, entry_zxid, record_size,
+    BLOCK, Format, GROUP_HEAD, HeaderError, MIN_ENTRY, RECORD_HEAD, Seal, SegmentHeader,
+    entry_zxid, record_size,
 };
 pub use snapload::{LoadedSnapshot, load_snapshot, looks_valid};
 pub use snapread::{SnapshotError, SnapshotNode, SnapshotReader, SnapshotVisitor};

@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use crate::base::Zxid;
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
+use super::cut_short::{Accepted, CutShort, judge_apache};
 use super::files::DataFiles;
 use super::histories::{Times, Witness, check_one_history};
 use super::names::FileName;
@@ -25,7 +26,7 @@ use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::scan::first_entry;
 use super::snapload::{load_snapshot, looks_valid};
 use super::{
-    BLOCK, Damage, EntryAt, Expect, ScanStop, SegmentHeader, SegmentScan, SnapshotDigest,
+    Damage, EntryAt, Expect, ScanStop, Seal, SegmentHeader, SegmentScan, SnapshotDigest,
     SnapshotVisitor, Tail, scan_apache, scan_segment,
 };
 
@@ -47,17 +48,19 @@ pub trait RecoveryTarget: SnapshotVisitor {
 }
 
 /// Settings of a recovery.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct RecoverOptions {
     /// `zookeeper.snapshot.trust.empty`: logs without a snapshot start from an empty tree.
     pub trust_empty: bool,
     /// `zookeeper.db.autocreate`: an empty directory is a trusted empty database.
     pub db_autocreate: bool,
+    /// `ringkeeper.log.acceptTruncated`: name of the log file that may be shorter than it was.
+    pub accept_truncated: Option<String>,
 }
 
 impl Default for RecoverOptions {
     fn default() -> RecoverOptions {
-        RecoverOptions { trust_empty: false, db_autocreate: true }
+        RecoverOptions { trust_empty: false, db_autocreate: true, accept_truncated: None }
     }
 }
 
@@ -76,9 +79,9 @@ pub enum EmptyStart {
 pub struct LogRepair {
     /// The number of the next group commit.
     pub next_group: u64,
-    /// The last segment and where its last whole group commit ends; what follows is zeros or a
-    /// torn, never acknowledged write.
-    pub cut: Option<(PathBuf, u64)>,
+    /// The last segment and the seal that says where its last whole group commit ends; what follows
+    /// is zeros or what is left of a torn write. Sealed first, then cut there.
+    pub cut: Option<(PathBuf, Seal)>,
     /// The last segment if there is no whole group commit in it and the next transaction gives its
     /// segment the same name. Until then it stays, cut to its header: the name says that all of the
     /// segment before is whole, and that nothing of it is behind a snapshot that ends there.
@@ -158,6 +161,7 @@ pub fn recover(
         applied: loaded.or(is_complete(&logs).then_some(Zxid::ZERO)),
         entries: 0,
         overlaps: 0,
+        accepted: Accepted::new(options),
         notes: &mut notes,
         repair: &mut repair,
     };
@@ -308,6 +312,22 @@ fn explain_fallback(mut e: RecoverError, bad: &[BadSnapshot]) -> RecoverError {
     e
 }
 
+/// No transaction is numbered from here on: the last epoch there is, with no other to go on in.
+const ZXID_LIMIT: Zxid = Zxid(0x7fff_ffff_0000_0000);
+
+fn advice_zxid() -> String {
+    format!(
+        "zxids from 0x{ZXID_LIMIT} on cannot be continued, and no server gets there by counting: \
+         move this file elsewhere if it does not belong to this server's history, or restore the \
+         version-2 directories from a backup"
+    )
+}
+
+fn snapshot_beyond(zxid: Zxid, path: &Path) -> RecoverError {
+    let what = format!("this snapshot is of transaction 0x{zxid}");
+    plain_error(Kind::ZxidRange, path, what, advice_zxid())
+}
+
 type BadSnapshot = (Zxid, PathBuf, String);
 
 /// Tries the snapshots, newest first. Returns the position of the loaded one and those that
@@ -336,6 +356,7 @@ fn load_newest(
         };
         let attempt = attempt.and_then(|loaded| target.snapshot_done(*zxid, loaded.digest));
         match attempt {
+            Ok(()) if *zxid >= ZXID_LIMIT => return Err(snapshot_beyond(*zxid, path)),
             Ok(()) => return Ok((Some(*zxid), bad)),
             Err(why) => {
                 notes.push(format!("snapshot {} cannot be used: {why}", path.display()));
@@ -394,6 +415,7 @@ struct Replay<'a, F> {
     entries: u64,
     /// Transactions that Apache's logs hold twice.
     overlaps: u64,
+    accepted: Accepted<'a>,
     notes: &'a mut Vec<String>,
     repair: &'a mut LogRepair,
 }
@@ -413,11 +435,14 @@ impl<F: DataFiles> Replay<'_, F> {
                 Source::Apache => {
                     group = None;
                     self.repair.sync.push(file.path.clone());
-                    self.apache(file, last_apache == Some(index))?;
+                    let is_last = index + 1 == logs.len();
+                    self.apache(file, last_apache == Some(index), is_last)?;
                 }
                 Source::Native => {
                     let followed = last_native != Some(index);
-                    group = self.native(file, Expect { group, followed }, &logs[..index])?;
+                    let accept_cut = false;
+                    let expect = Expect { group, followed, accept_cut };
+                    group = self.native(file, expect, &logs[..index])?;
                 }
             }
         }
@@ -425,6 +450,7 @@ impl<F: DataFiles> Replay<'_, F> {
             Some(group) => group,
             None => self.group_after(&logs[..skip])?,
         };
+        self.notes.extend(self.accepted.unused());
         if self.overlaps > 0 {
             self.notes.push(format!(
                 "{} transactions stand in more than one log file (copies such as log.1f.bak \
@@ -465,7 +491,7 @@ impl<F: DataFiles> Replay<'_, F> {
         }
         let mut is_first = false;
         let _ = scan_segment(map, Expect { group: given, ..expect }, &mut |at, _| {
-            is_first = at.offset == BLOCK as u64 && at.zxid == file.first;
+            is_first = at.zxid == file.first;
             Err(())
         });
         Ok(given.filter(|_| is_first))
@@ -474,21 +500,17 @@ impl<F: DataFiles> Replay<'_, F> {
     /// What a segment that others follow holds, for its numbers only; `None` if it is damaged.
     fn scan_again(&self, file: &LogFile) -> Result<Option<SegmentScan>, RecoverError> {
         let map = read(self.dir, &file.path)?;
-        let expect = Expect { group: None, followed: true };
+        let expect = Expect { followed: true, ..Expect::default() };
         Ok(scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(())).ok())
     }
 
-    fn apache(&mut self, file: &LogFile, newest: bool) -> Result<(), RecoverError> {
+    /// `newest`: no other log of Apache's follows. `is_last`: nor does one of ours.
+    fn apache(&mut self, file: &LogFile, newest: bool, is_last: bool) -> Result<(), RecoverError> {
         let map = read(self.dir, &file.path)?;
         let scan = scan_apache(&map, newest, &mut |at, entry| self.entry(file, at, entry))
             .map_err(|e| stopped(file, e))?;
-        if scan.tail == Tail::Torn {
-            self.notes.push(format!(
-                "{}: an incomplete record at offset {} was ignored; it was never acknowledged",
-                file.path.display(),
-                scan.end
-            ));
-        }
+        let (end, len) = ((scan.tail, scan.end, scan.last_zxid), map.len() as u64);
+        self.notes.extend(judge_apache(file, end, len, is_last, &mut self.accepted)?);
         Ok(())
     }
 
@@ -515,6 +537,10 @@ impl<F: DataFiles> Replay<'_, F> {
         before: &[LogFile],
     ) -> Result<Option<u64>, RecoverError> {
         let map = read(self.dir, &file.path)?;
+        let header = SegmentHeader::decode(&map).ok();
+        let cut = header.and_then(|header| CutShort::of(&map, &header));
+        let cut = cut.filter(|_| !expect.followed);
+        expect.accept_cut = cut.is_some();
         let mut scan = match self.scan(file, &map, expect) {
             Ok(scan) => scan,
             // With a first number that is not the expected one, nothing was handed out.
@@ -537,20 +563,14 @@ impl<F: DataFiles> Replay<'_, F> {
             expect.group = self.first_group(file, before)?;
             scan = self.scan(file, &map, expect)?;
         }
-        if scan.tail == Tail::Torn {
-            self.check_torn(file, &scan, before)?;
-        }
-        let (len, made) = (map.len() as u64, SegmentHeader::decode(&map).map_or(0, |h| h.size));
-        let path = file.path.display();
-        if len < made && len != scan.end {
-            self.notes.push(format!(
-                "{path}: an incomplete write at offset {} is cut, but the file is shorter than it \
-                 was made: if a copy of it ended early, what is missing may have been acknowledged",
-                scan.end
-            ));
+        if let Some(cut) = cut {
+            self.notes.push(cut.judge(file, &scan, &mut self.accepted)?);
         } else if scan.tail == Tail::Torn {
+            self.check_torn(file, &scan, before)?;
             self.notes.push(format!(
-                "{path}: a torn write at offset {} is cut; it was never acknowledged",
+                "{}: the last block of the log holds an incomplete write, which is cut at offset \
+                 {}. A power failure leaves such a write, as does damage to the last block",
+                file.path.display(),
                 scan.end
             ));
         }
@@ -559,6 +579,11 @@ impl<F: DataFiles> Replay<'_, F> {
             self.repair.sync.push(file.path.clone());
         }
         let next = self.applied.map(|applied| Zxid(applied.0.saturating_add(1)));
+        if let Some(next) = next.filter(|next| scan.records == 0 && file.first > *next)
+            && next.epoch() == file.first.epoch()
+        {
+            return Err(self.missed_before(file, next));
+        }
         let is_unused = scan.records == 0 && !expect.followed && next == Some(file.first);
         if is_unused {
             self.repair.unused = Some(file.path.clone());
@@ -571,9 +596,20 @@ impl<F: DataFiles> Replay<'_, F> {
         // Also where nothing is to be cut: what a killed process wrote and did not sync has been
         // replayed here, so it must be durable before a client sees it.
         if !expect.followed && (scan.records > 0 || is_unused) {
-            self.repair.cut = Some((file.path.clone(), scan.end));
+            self.repair.cut = header.map(|header| (file.path.clone(), header.seal(scan.end)));
         }
         Ok(group_behind(&scan))
+    }
+
+    /// A segment gets its name when all before it is durable, so the name alone says what there was.
+    fn missed_before(&self, file: &LogFile, next: Zxid) -> RecoverError {
+        let what = format!(
+            "it was begun for transaction 0x{}, so those from 0x{next} on were there, and they are \
+             missing",
+            file.first
+        );
+        let before = self.applied;
+        RecoverError { before, ..plain_error(Kind::Gap, &file.path, what, advice_restore()) }
     }
 
     /// Refuses what looks like a torn write and cannot be one: a snapshot holds nothing that was
@@ -605,8 +641,9 @@ impl<F: DataFiles> Replay<'_, F> {
         map: &[u8],
         expect: Expect,
     ) -> Result<SegmentScan, RecoverError> {
+        let mut is_first = true;
         let scan = scan_segment(map, expect, &mut |at, entry| {
-            if at.offset == BLOCK as u64 && at.zxid != file.first {
+            if std::mem::take(&mut is_first) && at.zxid != file.first {
                 return Err(EntryTrouble::new(
                     Kind::Overlap,
                     format!("its first transaction is 0x{}: the file was renamed", at.zxid),
@@ -619,6 +656,10 @@ impl<F: DataFiles> Replay<'_, F> {
 
     fn entry(&mut self, file: &LogFile, at: EntryAt, entry: &[u8]) -> Result<(), EntryTrouble> {
         let zxid = at.zxid;
+        if zxid < Zxid::ZERO || zxid >= ZXID_LIMIT {
+            let what = format!("its zxid 0x{zxid} is out of range");
+            return Err(EntryTrouble::new(Kind::ZxidRange, what));
+        }
         if self.snapshot.is_some_and(|s| zxid <= s) {
             return Ok(());
         }
@@ -693,7 +734,9 @@ fn stopped(file: &LogFile, stop: ScanStop<EntryTrouble>) -> RecoverError {
                                 `Coming from Apache ZooKeeper` in the README"
                         .into()
                 }
+                Kind::ZxidRange => advice_zxid(),
                 Kind::Io
+                | Kind::Truncated
                 | Kind::NoSnapshot
                 | Kind::BadSnapshots
                 | Kind::SnapshotAhead

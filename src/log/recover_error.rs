@@ -18,6 +18,10 @@ pub enum RecoverErrorKind {
     SnapshotAhead,
     /// A log file is damaged before its tail.
     Damage,
+    /// A log file is shorter than it was.
+    Truncated,
+    /// A transaction is numbered beyond what can be continued.
+    ZxidRange,
     /// Transactions are missing between two that are there.
     Gap,
     /// Two log files contain different histories.

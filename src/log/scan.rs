@@ -2,22 +2,22 @@
 //! what is missing can have been acknowledged.
 //!
 //! Only one write is in flight at a time, so a crash can tear the last group commit only, and any
-//! subset of its blocks may have reached the disk. Hence, at the first record that is not valid:
-//! - the last valid record has no END mark: its group commit is torn. If anything of a later
-//!   group commit exists, it was complete once, and this is damage;
-//! - the last valid record has the END mark of group commit n: what follows is n + 1. A zero head
-//!   is the clean end; anything valid of n + 1 makes it a torn write; anything valid of n + 2 or
-//!   later proves that n + 1 was complete, and this is damage.
+//! subset of its blocks may have reached the disk. Hence, where the group commit that begins at an
+//! offset is not whole:
+//! - a later group commit stands behind it: it was whole once, and this is damage. For instance,
+//!   the group at 4096 is unreadable and at 8192 there is the head of one. Which numbers the two
+//!   have, and what lies before the segment, does not matter;
+//! - none does: it is the end of the log, or a write that was torn, and it is cut as a whole.
 //!
-//! Damage inside the very last write cannot be told from a torn write by anybody: it is cut.
-//! A torn group commit is dropped as a whole.
+//! Damage inside the very last write cannot be told from a torn write by anybody. A later group is
+//! found by one comparison for each 8 bytes of the rest of the segment, see `segment`.
 
 use crate::base::Zxid;
 
-use super::crc_ranges::CrcRanges;
+use super::format1;
 use super::segment::{
-    BLOCK, END, HeaderError, MIN_ENTRY, RECORD_HEAD, SegmentHeader, checksum, entry_zxid, le_u32,
-    le_u64, record_size,
+    BLOCK, Format, GROUP_HEAD, GroupHead, MIN_ENTRY, RECORD_HEAD, SegmentHeader, TAIL, checksum,
+    entry_zxid, group_seed, le_u32, record_size,
 };
 
 /// Where an entry handed out by a scan stands.
@@ -27,6 +27,8 @@ pub struct EntryAt {
     pub zxid: Zxid,
     /// Byte offset of its record in the file.
     pub offset: u64,
+    /// Byte offset of its group commit; of the record itself in Apache's logs.
+    pub group_at: u64,
 }
 
 /// What is known about the log before a segment.
@@ -36,6 +38,8 @@ pub struct Expect {
     pub group: Option<u64>,
     /// A segment with records of later transactions follows: nothing may be torn here.
     pub followed: bool,
+    /// The file may end before what its seal says: it is shorter than that, which is judged later.
+    pub accept_cut: bool,
 }
 
 /// How a segment ends.
@@ -43,7 +47,7 @@ pub struct Expect {
 pub enum Tail {
     /// After a whole group commit; zeros or the end of the file follow.
     Clean,
-    /// A group commit that was never acknowledged begins at `SegmentScan::end`; cut there.
+    /// What is left of a group commit begins at `SegmentScan::end`; cut there.
     Torn,
 }
 
@@ -60,6 +64,31 @@ pub struct SegmentScan {
     pub records: u64,
     /// zxid of the last one.
     pub last_zxid: Option<Zxid>,
+    /// The last transaction that is said to be committed; 0 in format 1.
+    pub committed: Zxid,
+}
+
+impl SegmentScan {
+    /// Nothing is found yet.
+    pub(super) fn begin(expect: Expect) -> SegmentScan {
+        SegmentScan {
+            tail: Tail::Clean,
+            end: BLOCK as u64,
+            last_group: expect.group.map(|g| g.saturating_sub(1)),
+            records: 0,
+            last_zxid: None,
+            committed: Zxid::ZERO,
+        }
+    }
+
+    pub(super) fn damage<E>(
+        &self,
+        at: usize,
+        what: String,
+        after: Option<Zxid>,
+    ) -> Result<SegmentScan, ScanStop<E>> {
+        Err(ScanStop::Damage(Damage { offset: at as u64, what, before: self.last_zxid, after }))
+    }
 }
 
 /// Damage that is not a torn tail: something that may have been acknowledged is unreadable.
@@ -75,130 +104,6 @@ pub struct Damage {
     pub after: Option<Zxid>,
 }
 
-/// Bytes of the shortest record.
-const MIN_RECORD: usize = RECORD_HEAD + MIN_ENTRY;
-
-struct Record<'a> {
-    group: u64,
-    end: bool,
-    entry: &'a [u8],
-    zxid: Zxid,
-    size: usize,
-}
-
-fn record_at<'a>(bytes: &'a [u8], at: usize, seed: u32) -> Option<Record<'a>> {
-    let head = bytes.get(at..at + RECORD_HEAD)?;
-    let tag = le_u32(head, 4);
-    let len = (tag & !END) as usize;
-    let entry = bytes.get(at + RECORD_HEAD..)?.get(..len)?;
-    if len < MIN_ENTRY {
-        return None;
-    }
-    let covered = &bytes[at + 4..at + RECORD_HEAD + len];
-    if checksum(seed, covered) != le_u32(head, 0) {
-        return None;
-    }
-    let zxid = entry_zxid(entry)?;
-    Some(Record {
-        group: le_u64(head, 8),
-        end: tag & END != 0,
-        entry,
-        zxid,
-        size: record_size(len),
-    })
-}
-
-/// Looks for records of later group commits. What stands there may be anything, also what clients
-/// chose: leftovers of the file's former life, or the data of a torn write.
-struct Finder<'a> {
-    bytes: &'a [u8],
-    from: usize,
-    seed: u32,
-    /// Of the bytes from `from` on, made when the first candidate asks: so all candidates together
-    /// cost one pass, whatever lengths they claim.
-    sums: Option<CrcRanges<'a>>,
-}
-
-impl<'a> Finder<'a> {
-    fn new(bytes: &'a [u8], from: usize, seed: u32) -> Finder<'a> {
-        Finder { bytes, from, seed, sums: None }
-    }
-
-    /// First valid record whose group commit is numbered `min_group` or higher. `is_near`: that
-    /// number is known to be that of a group commit which begins behind `from`, if there is one.
-    fn find(&mut self, min_group: u64, is_near: bool) -> Option<(u64, Zxid)> {
-        // Records start at multiples of 8, their group number 8 bytes later. Zeros and most
-        // leftovers fail the comparison of that one word.
-        let words = self.bytes.get(self.from + 8..)?;
-        let (words, _) = words.as_chunks::<8>();
-        for (index, word) in words.iter().enumerate() {
-            let group = u64::from_le_bytes(*word);
-            // Each group commit between the two takes one record at least.
-            let reach = if is_near { (index * 8 / MIN_RECORD) as u64 } else { 1 << 40 };
-            if group < min_group || group - min_group > reach {
-                continue;
-            }
-            if let Some(zxid) = self.record(self.from + index * 8) {
-                return Some((group, zxid));
-            }
-        }
-        None
-    }
-
-    /// The transaction of the record at `at`, if there is one: what [`record_at`] finds.
-    fn record(&mut self, at: usize) -> Option<Zxid> {
-        let head = self.bytes.get(at..at + RECORD_HEAD)?;
-        let len = (le_u32(head, 4) & !END) as usize;
-        let entry = self.bytes.get(at + RECORD_HEAD..)?.get(..len)?;
-        if len < MIN_ENTRY {
-            return None;
-        }
-        let (bytes, from) = (self.bytes, self.from);
-        let sums = self.sums.get_or_insert_with(|| CrcRanges::new(&bytes[from..]));
-        let (start, end) = (at + 4 - from, at + RECORD_HEAD + len - from);
-        if sums.append(self.seed, start, end) != le_u32(head, 0) {
-            return None;
-        }
-        entry_zxid(entry)
-    }
-}
-
-struct Scanner<'a> {
-    bytes: &'a [u8],
-    seed: u32,
-    scan: SegmentScan,
-}
-
-impl<'a> Scanner<'a> {
-    fn damage<E>(
-        &self,
-        at: usize,
-        what: String,
-        after: Option<Zxid>,
-    ) -> Result<SegmentScan, ScanStop<E>> {
-        let before = self.scan.last_zxid;
-        Err(ScanStop::Damage(Damage { offset: at as u64, what, before, after }))
-    }
-
-    /// Follows the records of one group commit from `at` without handing them out. Returns the
-    /// offset behind its END, or where the first bad record stands.
-    fn walk_group(&self, at: usize) -> (usize, Option<(u64, bool)>) {
-        let mut at = at;
-        let mut group = None;
-        while let Some(record) = record_at(self.bytes, at, self.seed) {
-            if group.is_some_and(|g| g != record.group) {
-                break;
-            }
-            group = Some(record.group);
-            at += record.size;
-            if record.end {
-                return (at, group.map(|g| (g, true)));
-            }
-        }
-        (at, group.map(|g| (g, false)))
-    }
-}
-
 /// Consumer of the entries of a scan: place, entry bytes.
 pub type OnEntry<'a, E> = dyn FnMut(EntryAt, &[u8]) -> Result<(), E> + 'a;
 
@@ -212,133 +117,176 @@ pub enum ScanStop<E> {
 }
 
 /// Scans a whole segment file and hands the entries of every whole group commit to `on_entry`.
-/// The `Err` of a header problem counts as damage at offset 0.
+/// A header problem counts as damage at offset 0.
 pub fn scan_segment<E>(
-    bytes: &[u8],
+    content: &[u8],
     expect: Expect,
     on_entry: &mut OnEntry<'_, E>,
 ) -> Result<SegmentScan, ScanStop<E>> {
-    let scan = SegmentScan {
-        tail: Tail::Clean,
-        end: BLOCK as u64,
-        last_group: expect.group.map(|g| g.saturating_sub(1)),
-        records: 0,
-        last_zxid: None,
+    let header = match SegmentHeader::decode(content) {
+        Ok(header) => header,
+        Err(e) => return SegmentScan::begin(expect).damage(0, e.to_string(), None),
     };
-    let mut s = Scanner { bytes, seed: 0, scan };
-    match SegmentHeader::decode(bytes) {
-        Ok(header) => s.seed = header.crc_seed(),
-        Err(e @ (HeaderError::Short | HeaderError::Magic | HeaderError::Crc)) => {
-            return s.damage(0, e.to_string(), None);
+    // What follows the end of a sealed segment is a write that a start has judged to be torn.
+    let sealed = header.sealed_end(content).filter(|_| !expect.accept_cut);
+    let end = sealed.and_then(|end| usize::try_from(end).ok()).unwrap_or(content.len());
+    let bytes = &content[..end.min(content.len())];
+    let scan = match header.format {
+        Format::One => format1::scan(bytes, &header, expect, on_entry)?,
+        Format::Two => Scanner::new(bytes, &header, expect).run(on_entry)?,
+    };
+    match sealed {
+        Some(end) if scan.end != end => {
+            let what = format!("it was whole up to offset {end} when an earlier start closed it");
+            scan.damage(scan.end as usize, what, None)
         }
-        Err(e @ HeaderError::Version(_)) => return s.damage(0, e.to_string(), None),
-    }
-    let mut at = BLOCK;
-    loop {
-        let (next, group) = s.walk_group(at);
-        let Some((group, true)) = group else {
-            return finish(s, at, next, group.map(|(g, _)| g), expect);
-        };
-        if s.scan.last_group.is_some_and(|last| group != last.saturating_add(1)) {
-            let last = s.scan.last_group.unwrap_or(0);
-            let what = format!("group commit {} is missing before {group}", last.saturating_add(1));
-            let after = record_at(bytes, at, s.seed).map(|r| r.zxid);
-            return s.damage(at, what, after);
-        }
-        while at < next {
-            let Some(record) = record_at_trusted(bytes, at) else { break };
-            let here = EntryAt { zxid: record.zxid, offset: at as u64 };
-            if s.scan.last_zxid.is_some_and(|last| record.zxid <= last) {
-                let what = format!("transaction 0x{} does not ascend", record.zxid);
-                return s.damage(at, what, Some(record.zxid));
-            }
-            on_entry(here, record.entry).map_err(|e| ScanStop::Refused(here, e))?;
-            s.scan.last_zxid = Some(record.zxid);
-            s.scan.records += 1;
-            at += record.size;
-        }
-        s.scan.last_group = Some(group);
-        // A file cut inside the last record's padding is whole.
-        s.scan.end = next.min(bytes.len()) as u64;
-        at = next;
+        _ => Ok(scan),
     }
 }
 
-/// The first transaction of a segment whose first group commit is whole.
+/// The first transaction of a segment whose first group commit is whole. Looks at nothing else.
 pub(super) fn first_entry(bytes: &[u8]) -> Option<Zxid> {
     let header = SegmentHeader::decode(bytes).ok()?;
-    let first = record_at(bytes, BLOCK, header.crc_seed())?.zxid;
-    let scan =
-        SegmentScan { tail: Tail::Clean, end: 0, last_group: None, records: 0, last_zxid: None };
-    let scanner = Scanner { bytes, seed: header.crc_seed(), scan };
-    matches!(scanner.walk_group(BLOCK), (_, Some((_, true)))).then_some(first)
-}
-
-/// A record that `walk_group` has verified already.
-fn record_at_trusted(bytes: &[u8], at: usize) -> Option<Record<'_>> {
-    let head = bytes.get(at..at + RECORD_HEAD)?;
-    let tag = le_u32(head, 4);
-    let len = (tag & !END) as usize;
-    let entry = bytes.get(at + RECORD_HEAD..at + RECORD_HEAD + len)?;
-    let zxid = entry_zxid(entry)?;
-    Some(Record {
-        group: le_u64(head, 8),
-        end: tag & END != 0,
-        entry,
-        zxid,
-        size: record_size(len),
-    })
-}
-
-/// Judges the place where whole group commits end: `at` is behind the last whole one, `bad` is
-/// the first invalid record, `partial` the group commit of valid records between the two.
-fn finish<E>(
-    mut s: Scanner<'_>,
-    at: usize,
-    bad: usize,
-    partial: Option<u64>,
-    expect: Expect,
-) -> Result<SegmentScan, ScanStop<E>> {
-    let last = s.scan.last_group.unwrap_or(0);
-    // The group commit that begins at `at`, if one was ever written.
-    let this = partial.unwrap_or(last.saturating_add(1));
-    if partial.is_some() && s.scan.last_group.is_some_and(|last| this != last.saturating_add(1)) {
-        let what = format!("group commit {} is missing before {this}", last.saturating_add(1));
-        let after = record_at(s.bytes, at, s.seed).map(|r| r.zxid);
-        return s.damage(at, what, after);
+    match header.format {
+        Format::One => format1::first_entry(bytes, &header),
+        Format::Two => {
+            let scanner = Scanner::new(bytes, &header, Expect::default());
+            let head = scanner.head(BLOCK)?;
+            scanner.group(BLOCK, head)?.next().map(|(_, _, zxid)| zxid)
+        }
     }
-    let mut finder = Finder::new(s.bytes, bad, s.seed);
-    // Numbers are consecutive within a segment. What is expected of its first may be wrong.
-    let is_near = s.scan.records > 0 || partial.is_some();
-    if let Some((group, zxid)) = finder.find(this.saturating_add(1), is_near) {
-        // The first group commit of a segment whose predecessor is unknown may have any number.
-        let unknown_start = s.scan.last_group.is_none() && partial.is_none();
-        if !unknown_start {
-            let what = format!("the record of group commit {this} is unreadable, {group} follows");
-            return s.damage(bad, what, Some(zxid));
+}
+
+struct Scanner<'a> {
+    bytes: &'a [u8],
+    salt: u64,
+    seed: u32,
+    followed: bool,
+    scan: SegmentScan,
+}
+
+impl<'a> Scanner<'a> {
+    fn new(bytes: &'a [u8], header: &SegmentHeader, expect: Expect) -> Scanner<'a> {
+        let (salt, seed, followed) = (header.salt, header.crc_seed(), expect.followed);
+        Scanner { bytes, salt, seed, followed, scan: SegmentScan::begin(expect) }
+    }
+
+    fn run<E>(mut self, on_entry: &mut OnEntry<'_, E>) -> Result<SegmentScan, ScanStop<E>> {
+        let mut at = BLOCK;
+        loop {
+            let Some(head) = self.head(at) else { return self.finish(at, false) };
+            let number = head.number;
+            let group = self.group(at, head);
+            if let Some(last) = self.scan.last_group.filter(|last| *last != number.wrapping_sub(1))
+            {
+                let missing = last.saturating_add(1);
+                let what = format!("group commit {missing} is missing before {number}");
+                let after = group.and_then(|mut records| records.next()).map(|(_, _, zxid)| zxid);
+                return self.scan.damage(at, what, after);
+            }
+            let Some(records) = group else { return self.finish(at, true) };
+            for (offset, entry, zxid) in records {
+                let here = EntryAt { zxid, offset: offset as u64, group_at: at as u64 };
+                if self.scan.last_zxid.is_some_and(|last| zxid <= last) {
+                    let what = format!("transaction 0x{zxid} does not ascend");
+                    return self.scan.damage(offset, what, Some(zxid));
+                }
+                on_entry(here, entry).map_err(|e| ScanStop::Refused(here, e))?;
+                self.scan.last_zxid = Some(zxid);
+                self.scan.records += 1;
+            }
+            at += GROUP_HEAD + head.len;
+            self.scan.last_group = Some(number);
+            self.scan.committed = self.scan.committed.max(head.committed);
+            self.scan.end = at as u64;
         }
-        if let Some((later, zxid)) = finder.find(group.saturating_add(1), true) {
-            let what = format!("the segment's first record is unreadable, {later} follows");
-            return s.damage(bad, what, Some(zxid));
+    }
+
+    fn head(&self, at: usize) -> Option<GroupHead> {
+        GroupHead::read(self.bytes, at, self.salt, self.seed)
+    }
+
+    /// The records of the group commit at `at`, if it is whole.
+    fn group(&self, at: usize, head: GroupHead) -> Option<Records<'a>> {
+        let start = at + GROUP_HEAD;
+        let bytes = self.bytes.get(..start + head.len)?;
+        let seed = group_seed(self.seed, head.number, at as u64);
+        let mut next = start;
+        while next < bytes.len() {
+            let record = bytes.get(next..next + RECORD_HEAD)?;
+            let len = le_u32(record, 4) as usize;
+            let covered = bytes.get(next + 4..next + RECORD_HEAD + len)?;
+            if len < MIN_ENTRY || checksum(seed, covered) != le_u32(record, 0) {
+                return None;
+            }
+            next += record_size(len);
         }
-        s.scan.tail = Tail::Torn;
-    } else if partial.is_some() {
-        s.scan.tail = Tail::Torn;
-    } else {
-        let head_end = (bad + RECORD_HEAD).min(s.bytes.len());
-        let zero = s.bytes.get(bad..head_end).is_none_or(|head| head.iter().all(|&b| b == 0));
+        (next == bytes.len() && next > start).then_some(Records { bytes, at: start })
+    }
+
+    /// First head of a group commit at or behind `from`.
+    fn find_later(&self, from: usize) -> Option<(GroupHead, usize)> {
+        let (words, _) = self.bytes.get(from..)?.as_chunks::<8>();
+        let mut stamp_at = from as u64;
+        for word in words {
+            if u64::from_le_bytes(*word) ^ self.salt == stamp_at
+                && let Some(head) = self.head(stamp_at as usize)
+            {
+                return Some((head, stamp_at as usize));
+            }
+            stamp_at += 8;
+        }
+        None
+    }
+
+    /// Judges the place `at` where whole group commits end; `is_begun`: a head stands there.
+    fn finish<E>(mut self, at: usize, is_begun: bool) -> Result<SegmentScan, ScanStop<E>> {
+        if let Some((head, later)) = self.find_later(at + 8) {
+            let after = self.group(later, head).and_then(|mut records| records.next());
+            let what = match self.scan.last_group {
+                Some(last) => format!("group commit {} is unreadable", last.saturating_add(1)),
+                None => "the segment's first group commit is unreadable".to_owned(),
+            };
+            let what = format!("{what}, and group commit {} follows at {later}", head.number);
+            return self.scan.damage(at, what, after.map(|(_, _, zxid)| zxid));
+        }
+        let rest = self.bytes.get(at..).unwrap_or(&[]);
+        let is_zero = rest.iter().take(TAIL).all(|&byte| byte == 0);
         // Leftovers of a former life stand at a fresh segment's very start only: every write ends
         // with zeros.
-        let untouched = s.scan.records == 0;
-        let ends = bad + RECORD_HEAD + MIN_ENTRY > s.bytes.len();
-        let torn_later = finder.find(this, is_near).is_some();
-        if torn_later || !(zero || untouched || ends) {
-            s.scan.tail = Tail::Torn;
+        let is_fresh = self.scan.records == 0 && !self.is_stamped(at);
+        if is_begun || !(is_zero || is_fresh) {
+            self.scan.tail = Tail::Torn;
         }
+        if self.scan.tail == Tail::Torn && self.followed {
+            let what = "a group commit is unreadable, and a later segment exists".to_owned();
+            return self.scan.damage(at, what, None);
+        }
+        Ok(self.scan)
     }
-    if s.scan.tail == Tail::Torn && expect.followed {
-        let what = format!("group commit {this} is unreadable, and a later segment exists");
-        return s.damage(bad, what, None);
+
+    /// Whether a head was begun at `at`, though it may not be whole.
+    fn is_stamped(&self, at: usize) -> bool {
+        let stamp = (self.salt ^ at as u64).to_le_bytes();
+        self.bytes.get(at..at + 8).is_some_and(|found| found == stamp)
     }
-    Ok(s.scan)
+}
+
+/// The records of a whole group commit: offset, entry, transaction.
+struct Records<'a> {
+    /// Up to the group's end.
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = (usize, &'a [u8], Zxid);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let at = self.at;
+        let head = self.bytes.get(at..at + RECORD_HEAD)?;
+        let entry = self.bytes.get(at + RECORD_HEAD..)?.get(..le_u32(head, 4) as usize)?;
+        self.at += record_size(entry.len());
+        Some((at, entry, entry_zxid(entry)?))
+    }
 }

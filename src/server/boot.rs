@@ -229,6 +229,7 @@ impl Server {
         let options = RecoverOptions {
             trust_empty: storage.is_trust_empty_snapshot,
             db_autocreate: storage.is_db_autocreate,
+            accept_truncated: storage.accepted_truncated_log.clone(),
         };
         let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
         for note in &recovered.notes {

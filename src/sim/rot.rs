@@ -3,9 +3,8 @@
 //! The server must refuse to start, or start with everything (from an older snapshot and more of
 //! the log, say). Nothing may be lost in silence. What did not keep it from starting may stay as it
 //! is, through any number of starts. Left alone are the last whole group commit, where damage
-//! cannot be told from a torn write by anybody, the last two where no earlier segment tells how
-//! many there were (it is gone or damaged), and a segment whose name was lost in a crash, which has
-//! only its own records to say that it is in use.
+//! cannot be told from a torn write by anybody, and a segment whose name was lost in a crash, which
+//! has only its own records to say that it is in use.
 
 use crate::base::{Rng, Zxid};
 use crate::log::{BLOCK, Expect, FileName, RecoverOptions, recover, scan_segment};
@@ -108,40 +107,17 @@ fn end_of(disk: &SimDisk, file: FileId) -> usize {
 /// The segment that holds the newest transaction, and where its group commit begins.
 fn newest_group(disk: &SimDisk) -> Option<(FileId, usize)> {
     let mut newest = None;
-    // Where what can be read of the segments ends.
-    let mut ends: Vec<Zxid> = Vec::new();
-    for (kind, path) in disk.names() {
-        if let (FileName::Segment(_), Some(file)) = (kind, disk.find(name_of(&path))) {
-            let content = disk.content(file);
-            let scan = scan_segment::<()>(content, Expect::default(), &mut |_, _| Ok(()));
-            ends.extend(scan.ok().and_then(|scan| scan.last_zxid));
-        }
-    }
     for (kind, path) in disk.names() {
         let file = disk
             .find(name_of(&path))
             .filter(|_| matches!(kind, FileName::Segment(_) | FileName::Spare));
         let Some(file) = file else { continue };
-        let content = disk.content(file);
-        let mut starts: Vec<(u64, usize)> = Vec::new();
-        let mut first = None;
-        let scan = scan_segment::<()>(content, Expect::default(), &mut |at, _| {
-            let offset = at.offset as usize;
-            first = first.or(Some(at.zxid));
-            let group = content[offset + 8..][..8].try_into().map_or(0, u64::from_le_bytes);
-            if starts.last().is_none_or(|(last, _)| *last != group) {
-                starts.push((group, offset));
-            }
+        let mut last = None;
+        let _ = scan_segment::<()>(disk.content(file), Expect::default(), &mut |at, _| {
+            last = Some((at.zxid, file, at.group_at as usize));
             Ok(())
         });
-        let zxid = scan.ok().and_then(|scan| scan.last_zxid);
-        if let (Some(zxid), Some(&(_, start))) = (zxid, starts.last()) {
-            // With what was before it gone, the first of two is no better off than the last.
-            let is_told = first.is_some_and(|first| ends.contains(&Zxid(first.0 - 1)));
-            let is_alone = !is_told && kind != FileName::Segment(Zxid(1));
-            let start = if starts.len() == 2 && is_alone { BLOCK } else { start };
-            newest = newest.max(Some((zxid, file, start)));
-        }
+        newest = newest.max(last);
     }
     newest.map(|(_, file, start)| (file, start))
 }

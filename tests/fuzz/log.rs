@@ -26,7 +26,7 @@ fn entries(rng: &mut Rng) -> Vec<(Zxid, Vec<u8>)> {
 }
 
 fn segment(rng: &mut Rng, entries: &[(Zxid, Vec<u8>)]) -> Vec<u8> {
-    let header = SegmentHeader { salt: rng.next_u64(), size: 16 * BLOCK as u64 };
+    let header = SegmentHeader::new(rng.next_u64(), 16 * BLOCK as u64);
     let mut file = vec![0; header.size as usize];
     file[..BLOCK].copy_from_slice(&header.encode());
     let mut appender = Appender::new(1, Zxid(0));
@@ -52,7 +52,7 @@ fn segments(rng: &mut Rng) {
     let seed = rng.next_u64();
     let (file, is_valid) = input(rng, |_| segment(&mut Rng::new(seed), &entries));
     let group = pick(rng, &[None, Some(0), Some(1), Some(2), Some(u64::MAX)]);
-    let expect = Expect { group, followed: rng.chance(1, 2) };
+    let expect = Expect { group, followed: rng.chance(1, 2), ..Expect::default() };
     let mut found = 0;
     let mut compare = |at: EntryAt, entry: &[u8]| {
         // Splices of whole blocks included, a checksum covers what is handed out.
@@ -70,14 +70,14 @@ fn segments(rng: &mut Rng) {
         if group.is_some() || expect.group.is_none() {
             // What was cut where the scan says is clean, and holds the same.
             let cut = &file[..scan.end as usize];
-            let expect = Expect { group, followed: false };
+            let expect = Expect { group, ..Expect::default() };
             let again = scan_segment(cut, expect, &mut |_, _| Ok::<_, ()>(())).unwrap();
             assert_eq!((again.records, again.end), (scan.records, scan.end));
         }
     }
     // Corruption of what follows the header, under a header that is right.
     let mut file = vec![0; BLOCK];
-    file.copy_from_slice(&SegmentHeader { salt: 1, size: 1 << 20 }.encode());
+    file.copy_from_slice(&SegmentHeader::new(1, 1 << 20).encode());
     file.extend(bytes(rng, 300));
     let _ = scan_segment(&file, expect, &mut |_, _| Ok::<_, ()>(()));
 }

@@ -3,9 +3,19 @@
 use std::fs;
 use std::sync::Arc;
 
-use crate::log::record_size;
+use crate::log::{BLOCK, GROUP_HEAD, record_size};
 
 use super::*;
+
+/// Bytes of a group commit with one transaction.
+fn one_group() -> usize {
+    GROUP_HEAD + record_size(entry(9, 9).len())
+}
+
+/// Where the second group commit of `wal.1` begins, see [`two_segments`].
+fn second_group() -> usize {
+    BLOCK + GROUP_HEAD + 5 * record_size(entry(6, 6).len())
+}
 
 /// Somebody tidies up by hand while a purge is under way.
 #[test]
@@ -86,7 +96,7 @@ fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     two_segments(&dirs, 7);
     dirs.put("snapshot.6", &snapshot_bytes(2));
     // The write of 7 was torn, and wal.1, which the snapshot makes superfluous, is damaged.
-    dirs.put("wal.7", &fs::read(dirs.version_2().join("wal.7")).unwrap()[..4096]);
+    dirs.wipe("wal.7");
     let whole = dirs.damage("wal.1");
     dirs.run(|writer, _, _| write_all(writer, 7..=8));
     dirs.put("snapshot.6", b"broken");
@@ -95,7 +105,7 @@ fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     assert_eq!(dirs.recover().unwrap().1.txns, (1..=8).collect::<Vec<_>>());
     // A last group commit that is gone is missed all the same.
     let mut cut = whole.clone();
-    cut[4096 + 5 * record_size(entry(6, 6).len())..].fill(0);
+    cut[second_group()..].fill(0);
     dirs.put("wal.1", &cut);
     dirs.expect_damage();
     // So is a first one behind it.
@@ -136,7 +146,7 @@ fn damage_before_a_segment_without_a_write_stays_damage() {
     fs::remove_file(dirs.version_2().join("snapshot.6")).unwrap();
     dirs.run(|_, _, _| {});
     let mut last = fs::read(dirs.version_2().join("wal.1")).unwrap();
-    last[4096 + 5 * record_size(entry(6, 6).len()) + 20] ^= 1;
+    last[second_group() + 20] ^= 1;
     dirs.put("wal.1", &last);
     dirs.expect_damage();
 }
@@ -152,7 +162,7 @@ fn a_segment_without_a_write_gives_its_name_to_the_next() {
     let empty = fs::read(v2.join("wal.7")).unwrap();
     dirs.run(|writer, _, _| write_all(writer, 7..=9));
     let mut torn = fs::read(v2.join("wal.7")).unwrap();
-    torn[4096 + 5 * record_size(entry(9, 9).len()) / 2..].fill(0);
+    torn[BLOCK + one_group() * 5 / 2..].fill(0);
     fs::remove_file(v2.join("wal.7")).unwrap();
     dirs.put("spare.0123", &torn);
     dirs.put("wal.7", &empty);
@@ -177,18 +187,30 @@ fn a_segment_of_another_history_does_not_pass_for_one_numbered_anew() {
     dirs.expect_damage();
 }
 
-/// A copy that ended too early looks like a torn write; nothing tells the two apart for certain.
+/// A copy that ended too early is none that a crash leaves: segments are as long as they were made.
 #[test]
-fn a_segment_that_was_cut_is_told_of() {
+fn a_segment_that_was_cut_is_refused_until_that_is_accepted() {
     let dirs = Dirs::new();
     two_segments(&dirs, 9);
     let whole = fs::read(dirs.version_2().join("wal.7")).unwrap();
     // In the last third of the last record.
-    dirs.put("wal.7", &whole[..4096 + 3 * record_size(entry(9, 9).len()) - 9]);
-    let (recovered, state) = dirs.recover().unwrap();
-    assert_eq!(state.txns, (1..=8).collect::<Vec<_>>());
-    let notes = recovered.notes.join("\n");
-    assert!(notes.contains("may have been acknowledged"), "{notes}");
+    dirs.put("wal.7", &whole[..BLOCK + 3 * one_group() - 9]);
+    let error = dirs.recover().unwrap_err();
+    assert_eq!(error.kind, RecoverErrorKind::Truncated, "{error}");
+    assert_eq!(error.before, Some(Zxid(8)));
+    let options =
+        RecoverOptions { accept_truncated: Some("wal.7".into()), ..RecoverOptions::default() };
+    let dir = dirs.open();
+    let recovered = recover(&dir, &options, &mut State::default()).unwrap();
+    let house = HousekeeperOptions::default();
+    let (house, _, _) = Housekeeper::without_thread(Arc::clone(&dir), house, Box::new(|| {}));
+    let mut writer = LogWriter::open(dir, &recovered, dirs.options, &house).unwrap();
+    write_all(&mut writer, 9..=10);
+    drop(writer);
+    // That was for one start.
+    assert_eq!(dirs.run(|_, _, _| {}).txns, (1..=10).collect::<Vec<_>>());
+    let (recovered, _) = dirs.recover().unwrap();
+    assert!(recovered.notes.iter().all(|note| !note.contains("cut short")), "{recovered:?}");
 }
 
 /// What a snapshot holds was durable before, so a log that ends torn before it has lost something.
@@ -197,7 +219,7 @@ fn a_log_that_ends_torn_before_the_snapshot_is_damaged() {
     let dirs = Dirs::new();
     two_segments(&dirs, 9);
     let mut torn = fs::read(dirs.version_2().join("wal.7")).unwrap();
-    torn[4096 + 5 * record_size(entry(9, 9).len()) / 2..].fill(0);
+    torn[BLOCK + one_group() * 5 / 2..].fill(0);
     dirs.put("wal.7", &torn);
     assert_eq!(dirs.recover().unwrap().1.txns, (1..=8).collect::<Vec<_>>());
     dirs.put("wal.7", &torn);
