@@ -13,6 +13,7 @@ use crate::compare;
 use crate::fair;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
+use crate::restart;
 use crate::stages;
 use crate::stats::Latency;
 use crate::storm::{self, Storm};
@@ -26,6 +27,7 @@ rk-bench ceiling [options]            the least a server can do: canned replies,
 rk-bench stages [options]             Ringkeeper's stages alone, in memory: ns per request
 rk-bench compare [options]            Ringkeeper, the ceiling and Apache ZooKeeper in one run
 rk-bench fair [options]               what a flood by one connection costs everybody else
+rk-bench restart [options]            killed under full load: time until it serves again
 
 load:
   --mix M             kind[:weight],... or a named mix (default get); see below
@@ -55,7 +57,7 @@ ceiling:
 stages:
   --keys N            znodes of the larger tree (1000000); --rounds N: bursts measured (200)
 
-compare, fair, storm: `rk-bench compare --help` and so on
+compare, fair, restart, storm: `rk-bench compare --help` and so on
 ";
 
 /// Runs the command that the arguments name.
@@ -66,6 +68,7 @@ pub fn run() -> Result<(), String> {
             Some("load") => run_load(&mut parser),
             Some("compare") => compare::run(&mut parser),
             Some("fair") => fair::run(&mut parser),
+            Some("restart") => restart::run(&mut parser),
             Some("storm") => run_storm(&mut parser),
             Some("ceiling") => run_ceiling(&mut parser),
             Some("stages") => run_stages(&mut parser),

@@ -18,6 +18,7 @@ mod net;
 mod page;
 mod procfs;
 mod report;
+mod restart;
 mod scenario;
 mod servers;
 mod stages;
