@@ -39,7 +39,7 @@ flood, and the flood ends by breaking its connection.
   --seconds S              length of each of the two windows (2)
   --patience S             wait so long for replies after the end of a window (10)
   --clients N              lone clients (20)
-  --entries N              own ephemerals, children, ACL entries, users (20000)
+  --entries N              own ephemerals, children, ACL entries; users, at most 900 (20000)
   --watches N              paths of a setWatches (100000)
   --watchers N             sessions that are told of each change (2000)
   --first-warmup S         mixed load after each start; Java compiles meanwhile (2)
@@ -183,7 +183,7 @@ pub fn unexpected(arg: &lexopt::Arg<'_>) -> String {
 }
 
 /// A server that can be flooded; the ceiling keeps no state and does not count.
-fn contestant(name: &str) -> Result<Contestant, String> {
+pub fn contestant(name: &str) -> Result<Contestant, String> {
     let all = [Contestant::Ringkeeper, Contestant::Apache];
     let found = all.into_iter().find(|who| who.name() == name);
     found.ok_or_else(|| format!("--server {name}: ringkeeper or apache"))
@@ -369,7 +369,7 @@ fn row(out: &mut String, line: &Line, who: Contestant, request: &str) {
             ("/flood/unanswered", "unanswered"),
             ("/flood/lost", "connections lost"),
             ("/flood/errors", "errors"),
-            ("/flooder/closed_by_server", "flood closed by the server"),
+            ("/flooder/closed_by_server", "times closed by the server"),
         ] {
             if let Some(count) = median(name).filter(|count| *count > 0.0) {
                 let _ = write!(out, "  {count} {what}");

@@ -20,6 +20,8 @@ const BURST_BYTES: usize = 256 * 1024;
 const READ_BUFFER: usize = 256 * 1024;
 /// How soon the thread notices that it shall stop.
 const PAUSE: Duration = Duration::from_millis(10);
+/// A server that is busy may leave its listen queue full; then the connect is tried again.
+const CONNECT_PATIENCE: Duration = Duration::from_millis(500);
 const SESSION_TIMEOUT_MS: i32 = 120_000;
 /// Bytes of a reply up to and with its error code: length, xid, zxid, error.
 const HEAD_BYTES: usize = 20;
@@ -130,9 +132,9 @@ pub struct Outcome {
     pub replies: Replies,
     /// Requests handed to the kernel's sockets.
     pub sent: u64,
-    /// Connections that the server closed.
+    /// Times that the server closed a connection; it came back.
     pub closed_by_server: u64,
-    /// Connections that left and came back.
+    /// Times that a connection left of its own and came back.
     pub returns: u64,
     /// From the first byte to the end.
     pub seconds: f64,
@@ -142,8 +144,10 @@ struct Conn<'a> {
     flood: &'a Flood,
     addr: SocketAddr,
     token: usize,
-    /// `None` after the server has closed it.
+    /// `None` after it broke, until it is back.
     stream: Option<TcpStream>,
+    /// When a broken connection tries to come back.
+    back_at: Instant,
     out: Vec<u8>,
     out_at: usize,
     next: usize,
@@ -161,6 +165,7 @@ impl<'a> Conn<'a> {
             addr,
             token,
             stream: None,
+            back_at: Instant::now(),
             out: Vec::new(),
             out_at: 0,
             next: 0,
@@ -173,7 +178,7 @@ impl<'a> Conn<'a> {
 
     /// Connects; the requests follow the connect request without waiting for its answer.
     fn open(&mut self, poll: &Poll) -> io::Result<()> {
-        let stream = TcpStream::connect(self.addr)?;
+        let stream = TcpStream::connect_timeout(&self.addr, CONNECT_PATIENCE)?;
         stream.set_nodelay(true)?;
         stream.set_nonblocking(true)?;
         poll.add(&stream, self.token, true)?;
@@ -274,6 +279,12 @@ pub fn run(
     }
     let mut buf = vec![0; READ_BUFFER];
     while !stop.load(Ordering::Relaxed) {
+        for conn in conns.iter_mut().filter(|conn| conn.stream.is_none()) {
+            // A server that was killed, or that takes no connection now, is tried again.
+            if Instant::now() >= conn.back_at && conn.open(&poll).is_err() {
+                conn.back_at = Instant::now() + PAUSE;
+            }
+        }
         poll.wait(Some(PAUSE)).map_err(say)?;
         for i in 0..poll.ready_count() {
             let ready = poll.ready(i);
@@ -305,19 +316,17 @@ fn turn(
 ) -> Result<(), String> {
     let Some(stream) = &conn.stream else { return Ok(()) };
     let alive = !readable || pull(stream, &mut conn.replies, buf)?;
-    match conn.push(poll) {
-        Ok(finished) if alive => {
-            if finished {
-                conn.stream = None;
-                outcome.sent += conn.sent as u64;
-                outcome.returns += 1;
-                conn.open(poll).map_err(|e| format!("coming back: {e}"))?;
-            }
-        }
-        _ => {
-            conn.stream = None;
-            outcome.closed_by_server += 1;
-        }
+    let pushed = conn.push(poll);
+    if alive && matches!(pushed, Ok(false)) {
+        return Ok(());
+    }
+    conn.stream = None;
+    outcome.sent += std::mem::take(&mut conn.sent) as u64;
+    if alive && pushed.is_ok() {
+        outcome.returns += 1;
+    } else {
+        outcome.closed_by_server += 1;
+        conn.back_at = Instant::now() + PAUSE;
     }
     Ok(())
 }

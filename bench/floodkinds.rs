@@ -24,13 +24,15 @@ const EPHEMERALS: &str = "/fair/own";
 const FRAME_BYTES: usize = 1_000_000;
 /// Requests in flight where they are small.
 const DEEP: usize = 20_000;
+/// Ringkeeper closes a connection on which more than 1000 users log in.
+const USERS_MAX: usize = 900;
 /// Users that the flood on the node with the long ACL has logged in.
 const IDENTITIES: usize = 100;
 
 /// How large the large things are.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Children, own ephemerals, ACL entries, users.
+    /// Children, own ephemerals, ACL entries; users, but no more than 900.
     pub entries: usize,
     /// Paths of a setWatches.
     pub watches: usize,
@@ -111,7 +113,7 @@ impl Kind {
             Kind::Get => "gets of 100 B".into(),
             Kind::Ping => "pings".into(),
             Kind::Sync => "syncs".into(),
-            Kind::Auth => format!("auth, {entries} users"),
+            Kind::Auth => format!("auth, {} users", USERS_MAX.min(*entries)),
             Kind::CreateDelete => "create, delete".into(),
             Kind::MultiLarge => "1-MiB multis of 10 sets".into(),
             Kind::MultiLong => "1-MiB multis of small sets".into(),
@@ -181,7 +183,7 @@ impl Kind {
             Kind::Get => vec![codec::read_frame(xid, OpCode::GetData, SMALL, false)],
             Kind::Ping => vec![codec::empty_frame(Xid(XID_PING), OpCode::Ping)],
             Kind::Sync => vec![codec::request(xid, OpCode::Sync, |out| put_str(out, SMALL))],
-            Kind::Auth => (0..sizes.entries).map(auth_frame).collect(),
+            Kind::Auth => (0..sizes.entries.min(USERS_MAX)).map(auth_frame).collect(),
             Kind::CreateDelete => {
                 let path = format!("{ROOT}/comes-and-goes");
                 vec![codec::create_frame(xid, &path, &data, 0), codec::delete_frame(xid, &path)]

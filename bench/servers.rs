@@ -263,9 +263,7 @@ impl Server {
     pub fn wait_until_up(&mut self) -> Result<Admin, String> {
         let start = Instant::now();
         loop {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Err(format!("{} ended ({status}): {}", self.who.name(), self.last_words()));
-            }
+            self.must_live()?;
             match Admin::probe(self.addr) {
                 Ok(admin) => return Ok(admin),
                 Err(e) if start.elapsed() > START_PATIENCE => {
@@ -273,6 +271,16 @@ impl Server {
                 }
                 Err(_) => std::thread::sleep(Duration::from_millis(1)),
             }
+        }
+    }
+
+    /// Fails if it has ended, with the last lines of its log.
+    pub fn must_live(&mut self) -> Result<(), String> {
+        match self.child.try_wait() {
+            Ok(Some(status)) => {
+                Err(format!("{} ended ({status}): {}", self.who.name(), self.last_words()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -359,10 +367,11 @@ fn heap_used(info: &str) -> Option<u64> {
         .reduce(|a, b| a + b)
 }
 
-/// A port below the range that outgoing connections use, so that a storm cannot take it.
+/// A port below the range that outgoing connections use, so that a storm cannot take it. Runs side
+/// by side have process ids close to each other: each looks in a place of its own first.
 fn free_address() -> Result<SocketAddr, String> {
-    let first = 20_000 + (std::process::id() % 5_000) as u16;
-    for port in first..first + 7_000 {
+    let first = 20_000 + (std::process::id() % 700) as u16 * 10;
+    for port in first..first + 5_000 {
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(addr).is_ok() {
             return Ok(addr);
