@@ -5,12 +5,13 @@
 //! Opening and closing a session count as writes, as they do in ZooKeeper. No real server can beat
 //! it by more than its loop is better than epoll, so a result relative to it is relative to the
 //! machine.
+//!
+//! As the ceiling of an ensemble it is the leader: it sends the writes of each turn as one group to
+//! its followers ([`crate::quorum`]), and replies leave when it and a majority have synced.
 #![forbid(unsafe_code)]
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ringkeeper::base::{SessionId, Xid, Zxid};
@@ -22,11 +23,10 @@ use ringkeeper::wire::{
 
 use crate::codec;
 use crate::net::{self, Poll};
+use crate::quorum::Quorum;
+use crate::roundlog::RoundLog;
 
 const LISTENER: usize = usize::MAX;
-/// The log is filled with zeroes first and then written round and round: a write into it changes
-/// no file metadata, which is the cheapest durable write there is.
-const LOG_BYTES: u64 = 64 << 20;
 const READ_BUFFER: usize = 256 * 1024;
 /// Largest frame accepted, as in ZooKeeper's default `jute.maxbuffer`.
 const FRAME_MAX: usize = 0xfffff;
@@ -57,8 +57,8 @@ pub struct Ceiling {
     listener: TcpListener,
     clients: Vec<Option<Client>>,
     free: Vec<usize>,
-    log: File,
-    log_at: u64,
+    log: RoundLog,
+    quorum: Option<Quorum>,
     batch: Vec<u8>,
     buf: Vec<u8>,
     zxid: i64,
@@ -69,12 +69,14 @@ pub struct Ceiling {
 }
 
 impl Ceiling {
-    /// Listens on `addr` and keeps its log in `dir`.
-    pub fn bind(addr: SocketAddr, dir: &Path, canned: Canned) -> Result<Ceiling, String> {
-        let path = dir.join("ceiling.log");
-        let log = File::options().create(true).truncate(true).write(true).open(&path);
-        let log = log.map_err(|e| format!("{}: {e}", path.display()))?;
-        fill_with_zeroes(&log).map_err(|e| format!("{}: {e}", path.display()))?;
+    /// Listens on `addr` and keeps its log in `dir`; with a `quorum` it is the leader of that.
+    pub fn bind(
+        addr: SocketAddr,
+        dir: &Path,
+        canned: Canned,
+        quorum: Option<Quorum>,
+    ) -> Result<Ceiling, String> {
+        let log = RoundLog::new(dir)?;
         let listener = net::listen(addr).map_err(|e| format!("cannot listen on {addr}: {e}"))?;
         let poll = Poll::new(1024).map_err(|e| e.to_string())?;
         poll.add(&listener, LISTENER, false).map_err(|e| e.to_string())?;
@@ -94,7 +96,7 @@ impl Ceiling {
             clients: Vec::new(),
             free: Vec::new(),
             log,
-            log_at: 0,
+            quorum,
             batch: Vec::new(),
             buf: vec![0; READ_BUFFER],
             zxid: 0,
@@ -132,13 +134,13 @@ impl Ceiling {
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        let len = self.batch.len() as u64;
-        if self.log_at + len > LOG_BYTES {
-            self.log_at = 0;
+        if let Some(quorum) = &mut self.quorum {
+            quorum.send(&self.batch)?;
         }
-        self.log.write_all_at(&self.batch, self.log_at)?;
-        self.log.sync_data()?;
-        self.log_at += len;
+        self.log.append(&self.batch)?;
+        if let Some(quorum) = &mut self.quorum {
+            quorum.wait()?;
+        }
         self.batch.clear();
         Ok(())
     }
@@ -439,12 +441,4 @@ impl Ceiling {
         }
         Ok(())
     }
-}
-
-fn fill_with_zeroes(log: &File) -> io::Result<()> {
-    let zeroes = vec![0u8; 4096];
-    for at in (0..LOG_BYTES).step_by(zeroes.len()) {
-        log.write_all_at(&zeroes, at)?;
-    }
-    log.sync_all()
 }

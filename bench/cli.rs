@@ -13,6 +13,7 @@ use crate::compare;
 use crate::fair;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
+use crate::quorum::{self, Quorum};
 use crate::restart;
 use crate::stages;
 use crate::stats::Latency;
@@ -52,6 +53,9 @@ load:
 ceiling:
   --port P            (2181) on 127.0.0.1
   --dir D             where its log goes (.)
+  --ensemble N        a leader and N - 1 followers, processes of their own; a write is answered when
+                      a majority has it on disk (1)
+  --follow PORT       be such a follower, which the leader starts itself
   --size N, --list-children N, --list-name N   shape of the canned replies
 
 stages:
@@ -204,10 +208,13 @@ fn run_ceiling(parser: &mut lexopt::Parser) -> Result<(), String> {
     let mut port = 2181u16;
     let mut dir = PathBuf::from(".");
     let mut canned = Canned { size: 100, list: (100, 50) };
+    let (mut servers, mut leader) = (1usize, None::<u16>);
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         match arg {
             Long("port") => port = value(parser, "port")?,
             Long("dir") => dir = value(parser, "dir")?,
+            Long("ensemble") => servers = value(parser, "ensemble")?,
+            Long("follow") => leader = Some(value(parser, "follow")?),
             Long("size") => canned.size = value(parser, "size")?,
             Long("list-children") => canned.list.0 = value(parser, "list-children")?,
             Long("list-name") => canned.list.1 = value(parser, "list-name")?,
@@ -215,7 +222,11 @@ fn run_ceiling(parser: &mut lexopt::Parser) -> Result<(), String> {
             other => return Err(other.unexpected().to_string()),
         }
     }
-    Ceiling::bind(SocketAddr::from(([127, 0, 0, 1], port)), &dir, canned)?.run()
+    if let Some(port) = leader {
+        return quorum::follow(port, &dir);
+    }
+    let quorum = if servers == 1 { None } else { Some(Quorum::start(servers, &dir)?) };
+    Ceiling::bind(SocketAddr::from(([127, 0, 0, 1], port)), &dir, canned, quorum)?.run()
 }
 
 struct LoadArgs {
