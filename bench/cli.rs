@@ -9,6 +9,7 @@ use lexopt::prelude::*;
 
 use crate::admin::Admin;
 use crate::ceiling::{Canned, Ceiling};
+use crate::charts;
 use crate::compare;
 use crate::fair;
 use crate::load::{self, Load, Outcome, Pace};
@@ -25,6 +26,7 @@ rk-bench: load generator for servers that speak ZooKeeper's client protocol
 rk-bench load [options] HOST:PORT     put a load on a server and measure it
 rk-bench storm [options] HOST:PORT    many sessions arrive, are cut off and return; watch fan-out
 rk-bench ceiling [options]            the least a server can do: canned replies, write + fdatasync
+rk-bench charts FILE.json -o DIR      drawings of what `compare` measured, for documents
 rk-bench stages [options]             Ringkeeper's stages alone, in memory: ns per request
 rk-bench compare [options]            Ringkeeper, the ceiling and Apache ZooKeeper in one run
 rk-bench fair [options]               what a flood by one connection costs everybody else
@@ -71,6 +73,7 @@ pub fn run() -> Result<(), String> {
         Some(Value(command)) => match command.to_str() {
             Some("load") => run_load(&mut parser),
             Some("compare") => compare::run(&mut parser),
+            Some("charts") => charts::run(&mut parser),
             Some("fair") => fair::run(&mut parser),
             Some("restart") => restart::run(&mut parser),
             Some("storm") => run_storm(&mut parser),

@@ -110,16 +110,34 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
             notes.fail(&e);
         }
     }
-    let order = |line: &Line| {
-        scenario::ALL.iter().rposition(|s| {
-            let rest = line.name.strip_prefix(s.name);
-            rest.is_some_and(|r| r.is_empty() || matches!(s.method, Method::Storm(_)))
-        })
-    };
     lines.sort_by_key(order);
     let json = compare.json(&lines, &failures, begin.elapsed());
     print!("{}", report::text(&lines, &failures));
     compare.write(&json, &lines)
+}
+
+/// The place of a line among the scenarios.
+fn order(line: &Line) -> Option<usize> {
+    scenario::ALL.iter().rposition(|s| {
+        let rest = line.name.strip_prefix(s.name);
+        rest.is_some_and(|r| r.is_empty() || matches!(s.method, Method::Storm(_)))
+    })
+}
+
+/// The lines that a `compare.json` holds; `None` if it is something else.
+pub fn lines_of(json: &Json) -> Option<Vec<Line>> {
+    let mut lines = Vec::new();
+    for (name, result) in json.get("results")?.as_object()? {
+        let servers = result.get("rounds")?.as_object()?;
+        let rounds = |who: &Contestant| Some((*who, servers.get(who.name())?.as_array()?.clone()));
+        lines.push(Line {
+            name: name.clone(),
+            title: result.get("title")?.as_str()?.to_owned(),
+            rounds: Contestant::ALL.iter().filter_map(rounds).collect(),
+        });
+    }
+    lines.sort_by_key(order);
+    Some(lines)
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {

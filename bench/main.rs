@@ -4,6 +4,7 @@
 
 mod admin;
 mod ceiling;
+mod charts;
 mod cli;
 mod codec;
 mod compare;
@@ -26,6 +27,7 @@ mod servers;
 mod stages;
 mod stats;
 mod storm;
+mod svg;
 mod worker;
 
 use std::process::ExitCode;

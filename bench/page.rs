@@ -6,19 +6,16 @@ use std::fmt::Write;
 
 use serde_json::Value as Json;
 
+use crate::charts::decade_label;
 use crate::compare::Line;
 use crate::report::{BIG, disturbed, failed, is_big, number};
 use crate::servers::Contestant;
+use crate::svg::escape;
 
 const WIDTH: f64 = 330.0;
 const NAME_WIDTH: f64 = 74.0;
 const BAR_MAX: f64 = 112.0;
 const ROW: f64 = 24.0;
-
-/// Text that cannot be mistaken for markup.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 /// The whole page.
 pub fn html(json: &Json, lines: &[Line]) -> String {
@@ -248,24 +245,19 @@ fn latencies(line: &Line) -> String {
     let rows: Vec<_> = line.rounds.keys().filter_map(pick).collect();
     let least = rows.iter().map(|r| r.1).fold(f64::MAX, f64::min).log10().floor();
     let most = rows.iter().map(|r| r.3).fold(1.0, f64::max).log10().ceil().max(least + 1.0);
-    let span = WIDTH - NAME_WIDTH - 14.0;
+    // Labels are centred on their lines, so half of the last one stands to the right of its line.
+    let span = WIDTH - NAME_WIDTH - 24.0;
     let x = |us: f64| NAME_WIDTH + (us.log10() - least) / (most - least) * span;
     let height = ROW * rows.len() as f64 + 16.0;
     let mut svg = open_svg(height, &line.title);
     for decade in least as i32..=most as i32 {
         let at = x(10f64.powi(decade));
         let bottom = height - 14.0;
-        let label = if decade >= 6 {
-            format!("{} s", 10f64.powi(decade - 6))
-        } else if decade >= 3 {
-            format!("{} ms", 10f64.powi(decade - 3))
-        } else {
-            format!("{} µs", 10f64.powi(decade))
-        };
+        let label = decade_label(decade);
         let _ = write!(
             svg,
             "<line class=\"axis\" x1=\"{at:.1}\" x2=\"{at:.1}\" y1=\"0\" y2=\"{bottom}\"/>\
-             <text class=\"dim\" font-size=\"10\" text-anchor=\"middle\" x=\"{at:.1}\" \
+             <text class=\"dim\" text-anchor=\"middle\" x=\"{at:.1}\" \
              y=\"{}\">{label}</text>",
             height - 2.0
         );
@@ -350,6 +342,7 @@ fn about(out: &mut String, json: &Json) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::svg::cut_off;
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -357,7 +350,7 @@ mod tests {
     fn the_page_is_whole_and_loads_nothing() {
         let figures = json!({"round": 1, "ops_per_s": 1000, "client_share": 0.5,
             "server_cpu_us_per_op": 1.0,
-            "latency": {"p50_us": 10.0, "p99_us": 100.0, "p999_us": 2000.0}});
+            "latency": {"p50_us": 10.0, "p99_us": 100.0, "p999_us": 20000.0}});
         let big = json!({"round": 1, "start_ms": 500.0, "bytes_per_znode": 200.0});
         let line = |name: &str, title: &str, figures: &Json| Line {
             name: name.into(),
@@ -372,6 +365,9 @@ mod tests {
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
         assert!(page.contains("goal ≥ 0.60 – met"), "ratio 1 to the ceiling");
         assert!(!page.contains("NaN") && !page.contains("inf"));
+        let charts = page.split("<svg").skip(1).map(|part| part.split("</svg>").next().unwrap());
+        let cut: Vec<String> = charts.flat_map(|svg| cut_off(svg, WIDTH)).collect();
+        assert!(cut.is_empty() && page.contains("100 ms</text>"), "{cut:?}");
         let empty = Line { name: "x".into(), title: "x".into(), rounds: BTreeMap::new() };
         assert!(!html(&json, &[empty]).contains("NaN"));
     }
