@@ -14,6 +14,7 @@ use crate::compare;
 use crate::fair;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
+use crate::pair;
 use crate::quorum::{self, Quorum};
 use crate::restart;
 use crate::stages;
@@ -29,6 +30,7 @@ rk-bench ceiling [options]            the least a server can do: canned replies,
 rk-bench charts FILE.json -o DIR      drawings of what `compare` measured, for documents
 rk-bench stages [options]             Ringkeeper's stages alone, in memory: ns per request
 rk-bench compare [options]            Ringkeeper, the ceiling and Apache ZooKeeper in one run
+rk-bench pair --server A --server B   two binaries of Ringkeeper in turn, before and after
 rk-bench fair [options]               what a flood by one connection costs everybody else
 rk-bench restart [options]            killed under full load: time until it serves again
 
@@ -63,7 +65,7 @@ ceiling:
 stages:
   --keys N            znodes of the larger tree (1000000); --rounds N: bursts measured (200)
 
-compare, fair, restart, storm: `rk-bench compare --help` and so on
+compare, fair, pair, restart, storm: `rk-bench compare --help` and so on
 ";
 
 /// Runs the command that the arguments name.
@@ -75,6 +77,7 @@ pub fn run() -> Result<(), String> {
             Some("compare") => compare::run(&mut parser),
             Some("charts") => charts::run(&mut parser),
             Some("fair") => fair::run(&mut parser),
+            Some("pair") => pair::run(&mut parser),
             Some("restart") => restart::run(&mut parser),
             Some("storm") => run_storm(&mut parser),
             Some("ceiling") => run_ceiling(&mut parser),

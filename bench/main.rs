@@ -17,6 +17,7 @@ mod mix;
 mod neighbours;
 mod net;
 mod page;
+mod pair;
 mod procfs;
 mod quorum;
 mod report;
