@@ -5,6 +5,7 @@
 //! tool fails with its name where that is missing; nothing is skipped in silence.
 
 mod apache;
+mod bench;
 mod command_line;
 mod crash;
 mod directory;
