@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use ringkeeper::config::{self, Environment, RawConfig, Settings};
+use ringkeeper::config::{self, Environment, RawConfig, Settings, ShellVariables};
 use ringkeeper::server::{Server, describe_dirs, log_filter, look, look_ahead};
 use ringkeeper::sys::cpu;
 
@@ -74,11 +74,7 @@ fn run(arguments: &[String], only_check: bool) -> ExitCode {
         Ok(raw) => raw,
         Err(reason) => return refuse(&reason),
     };
-    let environment = Environment {
-        is_datadir_autocreate_disabled: std::env::var_os("ZOO_DATADIR_AUTOCREATE_DISABLE")
-            .is_some(),
-        usable_cpus: cpu::allowed_cpus().ok(),
-    };
+    let environment = Environment { usable_cpus: cpu::allowed_cpus().ok() };
     let mut checked = config::check(&raw, &environment);
     checked.add_findings(look);
     if only_check {
@@ -153,6 +149,10 @@ fn describe_source(arguments: &[String]) -> String {
 /// Files and definitions in Apache's order of precedence.
 fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
     let mut raw = RawConfig::new();
+    let variables = std::env::vars_os();
+    let variables =
+        variables.filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let mut shell = ShellVariables::new(variables);
     let rest = positional(arguments);
     if let Some(option) = rest.iter().find(|argument| argument.starts_with('-')) {
         return Err(Unreadable::Usage(format!("unknown option {option}")));
@@ -170,6 +170,8 @@ fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
             }
             let unreadable = |e| Unreadable::File(format!("cannot read {file}: {e}"));
             raw.add_file(file, &std::fs::read(file).map_err(unreadable)?);
+            run_scripts(Path::new(file), &mut shell);
+            raw.choose_paths(|path| Path::new(path).exists());
             if let Some(dynamic) = raw.dynamic_config_file().map(str::to_owned) {
                 match std::fs::read(&dynamic) {
                     Ok(text) => raw.add_dynamic_file(&dynamic, &text),
@@ -186,13 +188,21 @@ fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
         }
         positional => raw.add_arguments(positional),
     }
-    for variable in ["SERVER_JVMFLAGS", "JVMFLAGS"] {
-        if let Ok(flags) = std::env::var(variable) {
-            raw.add_jvm_flags(variable, &flags);
-        }
-    }
+    raw.add_shell(&shell);
     definitions.for_each(|definition| raw.define(definition));
     Ok(raw)
+}
+
+/// The scripts beside `file`, as `zkEnv.sh` runs them. There need not be any.
+fn run_scripts(file: &Path, shell: &mut ShellVariables) {
+    for script in config::SCRIPTS {
+        let path = file.with_file_name(script);
+        match std::fs::read(&path) {
+            Ok(text) => shell.run(&path.display().to_string(), &text),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            Err(e) => shell.miss(&path.display().to_string(), &e.to_string()),
+        }
+    }
 }
 
 fn serve(settings: &Settings) -> ExitCode {

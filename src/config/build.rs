@@ -28,7 +28,7 @@ const FOUR_LETTER_WORDS: [&str; 18] = [
 /// Checks everything that was handed in, and yields the settings if nothing is wrong.
 pub fn check(raw: &RawConfig, environment: &Environment) -> Check {
     let mut reader = Reader::new(resolve(raw));
-    let settings = build(&mut reader, raw, environment);
+    let settings = build(&mut reader, raw);
     note_other_keys(&mut reader);
     conflicts::find(&mut reader, &settings, environment);
     let Reader { resolved, mut effective } = reader;
@@ -36,7 +36,7 @@ pub fn check(raw: &RawConfig, environment: &Environment) -> Check {
     Check::new(settings, resolved.problems, effective)
 }
 
-fn build(reader: &mut Reader, raw: &RawConfig, environment: &Environment) -> Settings {
+fn build(reader: &mut Reader, raw: &RawConfig) -> Settings {
     let from_list = membership::read(reader, raw);
     let (client_host, client_port) = client_address(reader, raw, from_list);
     let tick_ms = reader.natural("tickTime");
@@ -59,7 +59,7 @@ fn build(reader: &mut Reader, raw: &RawConfig, environment: &Environment) -> Set
         is_reconfig: reader.flag("reconfigEnabled"),
         is_standalone: true,
         four_letter_words: four_letter_words(reader, is_read_only_mode),
-        storage: storage(reader, raw.base, environment),
+        storage: storage(reader, raw.base),
         nodes: nodes(reader),
         connection_throttle: connection_throttle(reader),
         request_throttle: request_throttle(reader),
@@ -205,12 +205,12 @@ fn data_dirs(reader: &mut Reader, base: Base) -> (PathBuf, PathBuf) {
     (PathBuf::from(data_dir), PathBuf::from(data_log_dir))
 }
 
-fn storage(reader: &mut Reader, base: Base, environment: &Environment) -> StorageSettings {
+fn storage(reader: &mut Reader, base: Base) -> StorageSettings {
     let (data_dir, data_log_dir) = data_dirs(reader, base);
+    // The variable comes in as this property.
     let is_datadir_autocreate = reader.flag_or_derived("datadir.autocreate").unwrap_or_else(|| {
-        let value = !environment.is_datadir_autocreate_disabled;
-        reader.derived("datadir.autocreate", value);
-        value
+        reader.derived("datadir.autocreate", true);
+        true
     });
     StorageSettings {
         data_dir,

@@ -114,7 +114,10 @@ fn check_static_lines(reader: &mut Reader) {
     let named = reader.resolved.found.get("dynamicConfigFile").map(|f| f.entry.origin.clone());
     let file_of = |origin: &super::Origin| match origin {
         super::Origin::File { name, line: _ } => Some(name.clone()),
-        super::Origin::Default | super::Origin::CommandLine | super::Origin::Variable(_) => None,
+        super::Origin::Default
+        | super::Origin::CommandLine
+        | super::Origin::Variable(_)
+        | super::Origin::Script { .. } => None,
     };
     let static_file = named.as_ref().and_then(file_of);
     for pattern in ["server.*", "group*", "weight*"] {

@@ -1,6 +1,7 @@
 //! Configuration: zoo.cfg and `-D` properties become typed, cross-checked [`Settings`].
 //!
-//! The stages are [`RawConfig`] (entries with their origin), a resolver that applies the order of
+//! The stages are [`RawConfig`] (entries with their origin, those of [`ShellVariables`] among
+//! them), a resolver that applies the order of
 //! precedence and the one key table ([`keys`]), and [`check`], which yields a [`Check`]: every
 //! problem found, the effective values, and the [`Settings`] if nothing is wrong. The module reads
 //! no file and no environment; it is handed text.
@@ -10,6 +11,8 @@
 //! ZooKeeper ignores silently is ignored here with a warning.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod apache_tests;
 mod build;
 mod conflicts;
 mod key;
@@ -19,9 +22,11 @@ mod problem;
 mod properties;
 mod raw;
 mod reader;
+mod readings;
 mod report;
 mod resolve;
 mod settings;
+mod shell;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -38,3 +43,4 @@ pub use settings::{
     AuthSettings, ConnectionThrottle, Environment, LargeRequests, NodeSettings, RequestThrottle,
     RingSettings, Settings, StorageSettings,
 };
+pub use shell::{SCRIPTS, ShellVariables};

@@ -22,13 +22,22 @@ pub enum Origin {
     CommandLine,
     /// A `-Dkey=value` inside an environment variable such as `SERVER_JVMFLAGS`.
     Variable(Arc<str>),
+    /// A script beside zoo.cfg, such as `java.env`, which puts options into a variable.
+    Script {
+        /// The name as handed in.
+        name: Arc<str>,
+        /// The line, counted from 1.
+        line: u32,
+    },
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Origin::Default => f.write_str("default"),
-            Origin::File { name, line } => write!(f, "{name}:{line}"),
+            Origin::File { name, line } | Origin::Script { name, line } => {
+                write!(f, "{name}:{line}")
+            }
             Origin::CommandLine => f.write_str("command line"),
             Origin::Variable(name) => write!(f, "variable {name}"),
         }

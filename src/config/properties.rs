@@ -1,8 +1,11 @@
 //! Java properties syntax, as `java.util.Properties.load` reads it, with line numbers.
 //!
-//! Two deliberate differences: text that is valid UTF-8 is read as UTF-8 (Java reads ISO-8859-1),
-//! and a leading byte order mark is skipped. Other bytes are read as ISO-8859-1, so that no file
-//! is refused for its encoding.
+//! That is ISO-8859-1 with `\u` escapes, whatever an editor wrote. A value that would be another
+//! one in UTF-8 brings that along, for those who cannot do with a guess. One deliberate difference:
+//! a leading byte order mark is skipped, which Java takes for a part of the first key.
+
+/// What editors put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One entry: the key and value are unescaped and trimmed, `line` counts from 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -10,6 +13,8 @@ pub(super) struct Line {
     pub(super) line: u32,
     pub(super) key: String,
     pub(super) value: String,
+    /// The value as UTF-8, if the bytes are that and it differs.
+    pub(super) utf8: Option<String>,
 }
 
 /// A `\u` escape that is not followed by four hexadecimal digits. Java refuses the whole file.
@@ -21,7 +26,8 @@ pub(super) struct BadEscape {
 
 /// Splits `bytes` into entries. Entries with a bad escape are reported in their place.
 pub(super) fn parse(bytes: &[u8]) -> Vec<Result<Line, BadEscape>> {
-    let text = decode(bytes);
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
+    let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
     let mut lines = NaturalLines { rest: &text, number: 0 };
     let mut entries = Vec::new();
     while let Some((number, first)) = lines.next() {
@@ -44,11 +50,23 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Result<Line, BadEscape>> {
     entries
 }
 
-fn decode(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.strip_prefix('\u{feff}').unwrap_or(text).to_string(),
-        Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
+/// Whether the file begins with a byte order mark.
+pub(super) fn has_byte_order_mark(bytes: &[u8]) -> bool {
+    bytes.starts_with(BYTE_ORDER_MARK)
+}
+
+/// Takes letters of ISO-8859-1 for the bytes that they were.
+fn as_utf8(text: &str) -> Option<String> {
+    if text.is_ascii() {
+        return None;
     }
+    let bytes: Option<Vec<u8>> = text.chars().map(|c| u8::try_from(c).ok()).collect();
+    String::from_utf8(bytes?).ok()
+}
+
+/// As Java's `String.trim`; a non-breaking space, which is the second half of `à`, stays.
+fn trim(text: &str) -> String {
+    text.trim_matches(|c| c <= ' ').to_string()
 }
 
 /// The white space of the format; a line feed is none.
@@ -95,10 +113,12 @@ fn entry(line: u32, logical: &str) -> Result<Line, BadEscape> {
     // Blanks around at most one sign separate key and value: `a = b`, `a b`, `a:b`.
     let rest = rest.trim_start_matches(is_blank);
     let rest = rest.strip_prefix(['=', ':']).unwrap_or(rest).trim_start_matches(is_blank);
+    let utf8 = as_utf8(rest).map(|rest| unescape(line, &rest)).transpose()?;
     Ok(Line {
         line,
-        key: unescape(line, key)?.trim().to_string(),
-        value: unescape(line, rest)?.trim().to_string(),
+        key: trim(&unescape(line, key)?),
+        value: trim(&unescape(line, rest)?),
+        utf8: utf8.map(|text| trim(&text)),
     })
 }
 
@@ -163,6 +183,7 @@ mod tests {
         check("=b", &[(1, "", "b")]);
         check("a=b # not a comment", &[(1, "a", "b # not a comment")]);
         check("\u{feff}a=b", &[(1, "a", "b")]);
+        assert!(has_byte_order_mark("\u{feff}a=b".as_bytes()) && !has_byte_order_mark(b"a=b"));
     }
 
     #[test]
@@ -189,10 +210,26 @@ mod tests {
     }
 
     #[test]
+    fn bytes_are_read_as_java_reads_them() {
+        let check = |bytes: &[u8], value: &str, utf8: Option<&str>| {
+            let found = parse(bytes).remove(0).unwrap();
+            assert_eq!((&*found.key, &*found.value, found.utf8.as_deref()), ("dir", value, utf8));
+        };
+        check(b"dir=/d", "/d", None);
+        check(b"dir=/d\xe4ta", "/däta", None);
+        check(b"dir=/d\\u00e4ta", "/däta", None);
+        check("dir=/däta".as_bytes(), "/dÃ¤ta", Some("/däta"));
+        // Java's trim leaves the second half of this letter.
+        check("dir= /à ".as_bytes(), "/Ã\u{a0}", Some("/à"));
+        check("dir=/é\\u00e9".as_bytes(), "/Ã©é", Some("/éé"));
+        // Not UTF-8 as a whole.
+        check(b"dir=/\xe9\xc3\xa9", "/éÃ©", None);
+        // A comment does not count.
+        check("# é\ndir=/d".as_bytes(), "/d", None);
+    }
+
+    #[test]
     fn any_byte_is_accepted() {
-        let found = parse(b"dir=/d\xe4ta");
-        assert_eq!(found[0].as_ref().unwrap().value, "/däta");
-        check("dir=/däta", &[(1, "dir", "/däta")]);
         let all: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
         let _ = parse(&all);
     }

@@ -5,16 +5,21 @@
 
 use std::sync::Arc;
 
+use super::key::{Kind, Status};
+use super::keys::find;
 use super::problem::{Origin, Problem, Severity, Topic};
-use super::properties;
+use super::shell::{Piece, ShellVariables};
+use super::{properties, readings};
 
 /// One `key=value` with its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct RawEntry {
     /// Key as written, trimmed.
     pub key: String,
-    /// Value as written, unescaped and trimmed.
+    /// Value as ZooKeeper reads it, unescaped and trimmed.
     pub value: String,
+    /// The value if the file is meant as UTF-8, where that is another one.
+    pub utf8: Option<String>,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -30,8 +35,8 @@ pub(super) enum Base {
     File,
 }
 
-/// All entries, before they get types. Add them in rising precedence: for `-D` options
-/// `SERVER_JVMFLAGS`, then `JVMFLAGS`, then the command line, as ZooKeeper's scripts do.
+/// All entries, before they get types. Add `-D` options in rising precedence: those of the shell,
+/// then those of the command line, as ZooKeeper's scripts do.
 #[derive(Clone, Debug)]
 pub struct RawConfig {
     pub(super) base: Base,
@@ -92,6 +97,19 @@ impl RawConfig {
         named.map(|entry| entry.value.as_str())
     }
 
+    /// Decides which path is meant where a line of zoo.cfg can be read in two ways; see
+    /// [`super::readings`]. `exists` says whether there is such a file or directory. Call it after
+    /// [`RawConfig::add_file`].
+    pub fn choose_paths(&mut self, exists: impl Fn(&str) -> bool) {
+        for entry in &mut self.file {
+            let is_path = find(&entry.key)
+                .is_some_and(|key| key.kind == Kind::Path && key.status == Status::Supported);
+            if is_path && matches!(entry.origin, Origin::File { .. }) {
+                self.problems.extend(readings::choose(entry, &exists));
+            }
+        }
+    }
+
     /// Adds the positional form `<port> <dataDir> [tickTime] [maxClientCnxns]`.
     pub fn add_arguments<S: AsRef<str>>(&mut self, arguments: &[S]) {
         self.base = Base::Arguments;
@@ -114,6 +132,7 @@ impl RawConfig {
             self.file.push(RawEntry {
                 key: (*key).to_string(),
                 value: value.as_ref().trim().to_string(),
+                utf8: None,
                 origin: Origin::CommandLine,
             });
         }
@@ -125,14 +144,27 @@ impl RawConfig {
         self.push_property(definition, Origin::CommandLine);
     }
 
-    /// Adds the options in an environment variable such as `JVMFLAGS` or `SERVER_JVMFLAGS`:
-    /// `-Dkey=value`, separated by blanks, quotes keep blanks. Other JVM options are noted.
-    pub fn add_jvm_flags(&mut self, variable: &str, text: &str) {
-        let origin = Origin::Variable(Arc::from(variable));
-        for option in split_options(text) {
+    /// Adds what the scripts beside zoo.cfg and the environment say, as `zkServer.sh` hands it to
+    /// Java.
+    pub fn add_shell(&mut self, shell: &ShellVariables) {
+        self.problems.extend_from_slice(&shell.problems);
+        // A switch of `zkServer.sh`, which makes it this property.
+        let disables = shell.value("ZOO_DATADIR_AUTOCREATE_DISABLE");
+        if let Some(set) = disables.iter().find(|piece| !piece.text.is_empty()) {
+            self.push_property("zookeeper.datadir.autocreate=false", set.origin.clone());
+        }
+        for variable in ["SERVER_JVMFLAGS", "JVMFLAGS"] {
+            self.add_options(shell.value(variable));
+        }
+    }
+
+    /// Adds the options in a variable: `-Dkey=value`, separated by blanks, quotes keep blanks.
+    /// Other JVM options are noted.
+    fn add_options(&mut self, value: &[Piece]) {
+        for (option, origin) in split_options(value) {
             let (severity, what, hint) = match option.strip_prefix("-D") {
                 Some(definition) if is_definition(definition) => {
-                    self.push_property(definition, origin.clone());
+                    self.push_property(definition, origin);
                     continue;
                 }
                 Some(_) => (
@@ -149,7 +181,7 @@ impl RawConfig {
             self.problems.push(Problem {
                 severity,
                 topic: Topic::Ignored,
-                origin: origin.clone(),
+                origin,
                 key: option,
                 value: String::new(),
                 what: what.to_string(),
@@ -161,17 +193,31 @@ impl RawConfig {
     fn push_property(&mut self, definition: &str, origin: Origin) {
         let (key, value) = definition.split_once('=').unwrap_or((definition, ""));
         let (key, value) = (key.trim().to_string(), value.trim().to_string());
-        self.properties.push(RawEntry { key, value, origin });
+        self.properties.push(RawEntry { key, value, utf8: None, origin });
     }
 
     fn parse(&mut self, name: &str, text: &[u8]) -> Vec<RawEntry> {
         let name: Arc<str> = Arc::from(name);
         let mut entries = Vec::new();
+        if properties::has_byte_order_mark(text) {
+            self.problems.push(Problem {
+                severity: Severity::Warning,
+                topic: Topic::Value,
+                origin: Origin::File { name: name.clone(), line: 1 },
+                key: String::new(),
+                value: String::new(),
+                what: "begins with a byte order mark, which ZooKeeper takes for a part of the \
+                       first key, so that this line has no effect there; it has one here"
+                    .to_string(),
+                hint: "save the file without it".to_string(),
+            });
+        }
         for entry in properties::parse(text) {
             match entry {
                 Ok(line) => entries.push(RawEntry {
                     key: line.key,
                     value: line.value,
+                    utf8: line.utf8,
                     origin: Origin::File { name: name.clone(), line: line.line },
                 }),
                 Err(bad) => self.problems.push(Problem {
@@ -196,21 +242,24 @@ pub fn is_definition(definition: &str) -> bool {
     !definition.split('=').next().unwrap_or("").trim().is_empty()
 }
 
-/// Splits at blanks, as the shell does with an unquoted variable; quotes keep blanks and vanish.
-fn split_options(text: &str) -> Vec<String> {
+/// Splits at blanks, as the shell does with an unquoted variable; quotes keep blanks and vanish. An
+/// option comes from where it begins.
+fn split_options(value: &[Piece]) -> Vec<(String, Origin)> {
     let mut options = Vec::new();
-    let mut option: Option<String> = None;
+    let mut option: Option<(String, Origin)> = None;
     let mut quote: Option<char> = None;
-    for c in text.chars() {
-        match quote {
-            Some(open) if c == open => quote = None,
-            Some(_) => option.get_or_insert_with(String::new).push(c),
-            None if c == '"' || c == '\'' => {
-                quote = Some(c);
-                option.get_or_insert_with(String::new);
+    for piece in value {
+        for c in piece.text.chars() {
+            if quote.is_none() && c.is_whitespace() {
+                options.extend(option.take());
+                continue;
             }
-            None if c.is_whitespace() => options.extend(option.take()),
-            None => option.get_or_insert_with(String::new).push(c),
+            let (text, _) = option.get_or_insert_with(|| (String::new(), piece.origin.clone()));
+            match quote {
+                Some(open) if c == open => quote = None,
+                None if c == '"' || c == '\'' => quote = Some(c),
+                Some(_) | None => text.push(c),
+            }
         }
     }
     options.extend(option);
@@ -223,7 +272,11 @@ mod tests {
 
     #[test]
     fn options_are_split_at_blanks_outside_quotes() {
-        let check = |text: &str, expected: &[&str]| assert_eq!(split_options(text), expected);
+        let check = |text: &str, expected: &[&str]| {
+            let piece = Piece { text: text.to_string(), origin: Origin::CommandLine };
+            let found: Vec<_> = split_options(&[piece]).into_iter().map(|found| found.0).collect();
+            assert_eq!(found, expected);
+        };
         check("", &[]);
         check("  -Da=b   -Xmx1g\n", &["-Da=b", "-Xmx1g"]);
         check("-Da='b c' -D\"e f\"=g", &["-Da=b c", "-De f=g"]);
@@ -235,8 +288,8 @@ mod tests {
     fn entries_keep_their_origin() {
         let mut raw = RawConfig::new();
         raw.add_file("zoo.cfg", b"# c\ntickTime=5\n");
-        raw.add_jvm_flags("JVMFLAGS", "-Xmx1g -Dzookeeper.snapCount=7");
-        raw.add_jvm_flags("OPTS", "-D -D=x");
+        let flags = ("JVMFLAGS".to_string(), "-Xmx1g -Dzookeeper.snapCount=7 -D -D=x".to_string());
+        raw.add_shell(&ShellVariables::new([flags]));
         raw.define("jute.maxbuffer");
         assert_eq!(raw.file[0].origin.to_string(), "zoo.cfg:2");
         assert_eq!(raw.properties[0].origin.to_string(), "variable JVMFLAGS");

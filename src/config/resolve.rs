@@ -11,6 +11,7 @@ use super::key::{Key, Place, Status};
 use super::keys::{KEYS, find};
 use super::problem::{Origin, Problem, Severity, Topic};
 use super::raw::{RawConfig, RawEntry};
+use super::readings::escaped;
 
 /// The entry that counts for one key.
 #[derive(Clone, Debug)]
@@ -43,6 +44,7 @@ pub(super) fn resolve(raw: &RawConfig) -> Resolved {
     }
     for entry in &raw.file {
         resolved.add_file_entry(entry);
+        resolved.warn_of_encoding(entry);
     }
     for entry in raw.dynamic.iter().flatten() {
         resolved.add_member_entry(entry);
@@ -95,6 +97,18 @@ impl Resolved {
             Some(key) => self.insert(name, key, entry, Rank::File),
             None => self.add_unknown(entry, name),
         }
+    }
+
+    fn warn_of_encoding(&mut self, entry: &RawEntry) {
+        let Some(utf8) = &entry.utf8 else { return };
+        let what = "read as ISO-8859-1, as ZooKeeper reads it, but these bytes are also UTF-8";
+        let shown =
+            problem(Severity::Warning, Topic::Value, entry, what.to_string(), String::new());
+        // What is secret is not shown.
+        let is_shown = shown.value == entry.value;
+        let written = if is_shown { escaped(utf8) } else { "\\u and its number".to_string() };
+        let hint = format!("if that is meant, write {written}");
+        self.problems.push(Problem { hint, ..shown });
     }
 
     fn add_member_entry(&mut self, entry: &RawEntry) {

@@ -6,11 +6,9 @@
 
 use std::path::PathBuf;
 
-/// What the surroundings contribute to defaults and checks; the caller finds it out.
+/// What the surroundings contribute to checks; the caller finds it out.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Environment {
-    /// Whether `ZOO_DATADIR_AUTOCREATE_DISABLE` is set. Default false.
-    pub is_datadir_autocreate_disabled: bool,
     /// CPUs this process may use; `None` leaves CPU numbers unchecked. Default `None`.
     pub usable_cpus: Option<Vec<usize>>,
 }

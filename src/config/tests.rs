@@ -3,27 +3,31 @@
 use super::key::Standard;
 use super::*;
 
-fn file(text: &str) -> RawConfig {
+pub(super) fn file(text: &str) -> RawConfig {
     let mut raw = RawConfig::new();
     raw.add_file("zoo.cfg", text.as_bytes());
     raw
 }
 
 /// A zoo.cfg with what is required on its first line, and `text` from line 2.
-fn with(text: &str) -> RawConfig {
+pub(super) fn with(text: &str) -> RawConfig {
     file(&format!("dataDir=/d\n{text}\nclientPort=2181\n"))
 }
 
-fn checked(raw: &RawConfig) -> Check {
+pub(super) fn shell(variables: &[(&str, &str)]) -> ShellVariables {
+    ShellVariables::new(variables.iter().map(|(name, value)| (name.to_string(), value.to_string())))
+}
+
+pub(super) fn checked(raw: &RawConfig) -> Check {
     check(raw, &Environment::default())
 }
 
-fn texts<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<String> {
+pub(super) fn texts<'a>(problems: impl Iterator<Item = &'a Problem>) -> Vec<String> {
     problems.map(Problem::to_string).collect()
 }
 
 #[track_caller]
-fn settings(raw: &RawConfig) -> Settings {
+pub(super) fn settings(raw: &RawConfig) -> Settings {
     let check = checked(raw);
     assert_eq!(texts(check.errors()), Vec::<String>::new());
     check.settings().unwrap().clone()
@@ -43,7 +47,7 @@ fn check_error(raw: &RawConfig, begin: &str, part: &str) {
 
 /// The only warning has to begin with `begin` and contain `part`; there are no errors.
 #[track_caller]
-fn check_warning(raw: &RawConfig, begin: &str, part: &str) {
+pub(super) fn check_warning(raw: &RawConfig, begin: &str, part: &str) {
     let check = checked(raw);
     let warnings = texts(check.warnings());
     assert_eq!(texts(check.errors()), Vec::<String>::new());
@@ -438,13 +442,13 @@ fn precedence() {
     check_warning(&with("snapCount=20\nsnapCount=30"), "zoo.cfg:2: ", "zoo.cfg:3");
     assert_eq!(settings(&with("snapCount=20\nsnapCount=30")).storage.snap_count, 30);
     let mut raw = with("");
-    raw.add_jvm_flags("SERVER_JVMFLAGS", "-Xmx2g -Dzookeeper.snapCount=20");
+    raw.add_shell(&shell(&[("SERVER_JVMFLAGS", "-Xmx2g -Dzookeeper.snapCount=20")]));
     raw.define("zookeeper.snapCount=30");
     assert_eq!(settings(&raw).storage.snap_count, 30);
     check_warning(&raw, "variable SERVER_JVMFLAGS: ", "at command line");
     let mut raw = with("");
-    raw.add_jvm_flags("SERVER_JVMFLAGS", "-Dzookeeper.snapCount=20");
-    raw.add_jvm_flags("JVMFLAGS", "-Dzookeeper.snapCount=20");
+    let flags = "-Dzookeeper.snapCount=20";
+    raw.add_shell(&shell(&[("SERVER_JVMFLAGS", flags), ("JVMFLAGS", flags)]));
     check_silent(&raw);
     check_warning(&with("snapCount=20\nsnapCount=20"), "zoo.cfg:2: ", "zoo.cfg:3");
     // With prefix over without, as FileTxnLog does.
@@ -562,7 +566,7 @@ fn authentication() {
 
 #[test]
 fn cpus_have_to_be_usable() {
-    let environment = Environment { usable_cpus: Some(vec![0, 1]), ..Environment::default() };
+    let environment = Environment { usable_cpus: Some(vec![0, 1]) };
     let found = check(&with("ringkeeper.cores.network=0-2"), &environment);
     let errors = texts(found.errors());
     assert_eq!(errors.len(), 1);
@@ -574,13 +578,18 @@ fn cpus_have_to_be_usable() {
 
 #[test]
 fn autocreate_default_comes_from_the_environment() {
-    let environment =
-        Environment { is_datadir_autocreate_disabled: true, ..Environment::default() };
-    let autocreate = |raw: &RawConfig| {
-        check(raw, &environment).settings().unwrap().storage.is_datadir_autocreate
+    let autocreate = |text: &str, value: &str| {
+        let mut raw = with(text);
+        raw.add_shell(&shell(&[("ZOO_DATADIR_AUTOCREATE_DISABLE", value)]));
+        let check = checked(&raw);
+        let effective = check.effective().iter().find(|e| e.name == "datadir.autocreate").unwrap();
+        let is_autocreate = check.settings().unwrap().storage.is_datadir_autocreate;
+        (is_autocreate, effective.origin.to_string())
     };
-    assert!(!autocreate(&with("")));
-    assert!(autocreate(&with("datadir.autocreate=true")));
+    let variable = "variable ZOO_DATADIR_AUTOCREATE_DISABLE";
+    assert_eq!(autocreate("", "1"), (false, variable.to_string()));
+    assert_eq!(autocreate("", ""), (true, "default".to_string()));
+    assert_eq!(autocreate("datadir.autocreate=true", "1"), (true, "zoo.cfg:2".to_string()));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Driver for the configuration: any text gives settings or problems.
 
 use ringkeeper::base::Rng;
-use ringkeeper::config::{Environment, KEYS, RawConfig, check};
+use ringkeeper::config::{Environment, KEYS, RawConfig, ShellVariables, check};
 
 use super::harness::{Driver, run};
 use super::input::{input, int, pick};
@@ -60,6 +60,17 @@ fn text(rng: &mut Rng) -> Vec<u8> {
     out.into_bytes()
 }
 
+/// Pieces of a shell script, in any order.
+fn script(rng: &mut Rng) -> Vec<u8> {
+    const PIECES: &[&str] = &[
+        "export ", "JVMFLAGS", "=", "+=", "\"", "'", "`", "\\", "$", "${", "}", ":-", "(", ")",
+        "-D", "a=b", " ", "\n", ";", "&&", "|", "<<", "#", "if", "then", "fi", "case", "esac", "é",
+        "~", "{",
+    ];
+    let count = rng.below(60);
+    (0..count).flat_map(|_| pick(rng, PIECES).bytes()).collect()
+}
+
 fn files(rng: &mut Rng) {
     let (file, _) = input(rng, text);
     let mut raw = RawConfig::new();
@@ -71,11 +82,15 @@ fn files(rng: &mut Rng) {
         let other = text(rng);
         let other = String::from_utf8_lossy(&other);
         raw.define(other.lines().last().unwrap_or_default());
-        raw.add_jvm_flags("SERVER_JVMFLAGS", &format!("-D\"{other}' -Da -D=b"));
+        let flags = format!("-D\"{other}' -Da -D=b");
+        let mut shell = ShellVariables::new([("SERVER_JVMFLAGS".to_owned(), flags)]);
+        shell.run("java.env", &script(rng));
+        raw.add_shell(&shell);
     }
     if rng.chance(1, 16) {
         raw.add_arguments(&[pick(rng, VALUES), pick(rng, VALUES), pick(rng, VALUES)]);
     }
+    raw.choose_paths(|path| path.len().is_multiple_of(2));
     raw.dynamic_config_file();
     let found = check(&raw, &Environment::default());
     assert_eq!(found.is_ok(), found.settings().is_some());
