@@ -208,6 +208,8 @@ impl FrontSink for Count {
         self.0 += bytes.len() as u64;
     }
 
+    fn heard(&mut self, _: ConnId) {}
+
     fn drained(&mut self, _: ConnId) {}
 
     fn word(&mut self, _: ConnId, _: [u8; 4], _: &[u8]) {}

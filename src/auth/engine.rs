@@ -3,6 +3,7 @@
 //! Corresponds to `ProviderRegistry`, `PrepRequestProcessor.fixupACL`, `ZooKeeperServer.checkACL`,
 //! `AuthenticationHelper` and the getACL and whoAmI parts of `FinalRequestProcessor`.
 
+use core::cell::Cell;
 use core::net::IpAddr;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,13 @@ pub const ACL_BYTES_MAX: usize = 4 << 20;
 
 /// From this many entries on, duplicates are found through an ordered set instead of by scanning.
 const SCAN_ENTRIES_MAX: usize = 16;
+
+/// Cost of an entry that is decoded.
+const ENTRY_COST: usize = 15;
+/// Cost of an identity that an entry is compared with.
+const IDENTITY_COST: usize = 10;
+/// Looking for repetitions costs about as much as comparing with this many identities.
+const FIX_UP_COMPARED: usize = 15;
 
 /// Why a requested ACL was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +85,8 @@ pub struct Auth {
     pub(super) options: AuthOptions,
     /// DIGEST-MD5 users and their passwords; `None` when SASL is not configured.
     pub(super) sasl_users: Option<BTreeMap<String, String>>,
+    /// See [`Auth::take_cost`].
+    cost: Cell<u64>,
 }
 
 impl fmt::Debug for Auth {
@@ -94,7 +104,7 @@ impl Auth {
             Some(section) => Some(sasl::users(section, options.super_password.as_deref())?),
             None => None,
         };
-        let auth = Auth { options, sasl_users };
+        let auth = Auth { options, sasl_users, cost: Cell::new(0) };
         let Some(schemes) = &auth.options.enforce else { return Ok(auth) };
         if schemes.is_empty() {
             return Err("zookeeper.enforce.auth.enabled is true, but \
@@ -116,6 +126,16 @@ impl Auth {
     /// The options in force.
     pub fn options(&self) -> &AuthOptions {
         &self.options
+    }
+
+    /// What comparing entries of long lists has cost since the last call, in nanoseconds.
+    #[inline]
+    pub fn take_cost(&self) -> u64 {
+        self.cost.take()
+    }
+
+    fn add_cost(&self, entries: usize, ids: usize) {
+        self.cost.set(self.cost.get() + (entries * (ENTRY_COST + ids * IDENTITY_COST)) as u64);
     }
 
     fn provider(&self, scheme: &str) -> Option<Provider> {
@@ -207,7 +227,9 @@ impl Auth {
         out.clear();
         put_i32(out, 0);
         let mut count = 0;
-        for entry in unique(acl)? {
+        let entries = unique(acl)?;
+        self.add_cost(entries.len(), FIX_UP_COMPARED);
+        for entry in entries {
             count += self.fix_up_entry(&entry, ids, out)?;
             if out.len() > ACL_BYTES_MAX {
                 return Err(AclError::InvalidAcl);
@@ -272,7 +294,11 @@ impl Auth {
         if self.options.skip_acl || acl.is_empty() || ids.is_super() {
             return true;
         }
-        acl.iter().filter(|entry| entry.perms.shares(perm)).any(|entry| self.grants(&entry, ids))
+        let mut compared = 0;
+        let mut entries = acl.iter().inspect(|_| compared += 1);
+        let grants = entries.any(|entry| entry.perms.shares(perm) && self.grants(&entry, ids));
+        self.add_cost(compared, ids.len());
+        grants
     }
 
     fn grants(&self, entry: &Acl<'_>, ids: &Identities) -> bool {

@@ -43,12 +43,12 @@ impl<I: Io> Brain<I> {
 
     /// Hands one input to the replica.
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
-        let framed = match &input {
-            Input::Frames { conn, .. } => Some(*conn),
+        let heard = match &input {
+            Input::Frames { conn, .. } | Input::Heard { conn } => Some(*conn),
             _ => None,
         };
         self.replica.handle(now, input, &mut self.effects);
-        self.probe.handled(&self.replica, framed);
+        self.probe.handled(&self.replica, heard);
     }
 
     /// A four-letter word came; its answer follows in the same turn.
@@ -81,6 +81,7 @@ impl<I: Io> Brain<I> {
                     self.asked(conn, word, &argument);
                     continue;
                 }
+                FrontEvent::Heard(conn) => Input::Heard { conn },
                 FrontEvent::Drained(conn) => Input::Drained { conn },
                 FrontEvent::Closed(conn) => Input::Closed { conn },
             };

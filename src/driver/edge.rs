@@ -36,6 +36,8 @@ struct Socket<I: Io> {
     sending: bool,
     /// Bytes of the buffer being sent that the socket has taken.
     sent: usize,
+    /// Bytes of the buffers before it.
+    sent_before: u64,
     /// Sending is over; until then the peer may close.
     lingering: Option<Instant>,
     /// A close was asked for; by then the peer must have taken what is left.
@@ -167,6 +169,7 @@ impl<I: Io> Edge<I> {
             receive,
             sending: false,
             sent: 0,
+            sent_before: 0,
             lingering: None,
             close_by: None,
             input_ended: false,
@@ -387,6 +390,7 @@ impl<I: Io> Edge<I> {
             return Ok(None);
         }
         socket.sending = false;
+        socket.sent_before += socket.sent as u64;
         socket.sent = 0;
         let is_dying = socket.dying;
         buf.clear();
@@ -441,17 +445,51 @@ impl<I: Io> Edge<I> {
     ///
     /// A sweep that comes late tells of a server that was held up (paused, or waiting for its
     /// disk), and so was the input in its sockets and queues: that is taken first.
-    pub fn sweep(&mut self, now: Now, io: &mut I, gone: &mut Vec<ConnId>) {
+    pub fn sweep(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        gone: &mut Vec<ConnId>,
+        sink: &mut impl FrontSink,
+    ) {
         if now.mono < self.next_sweep {
             return;
         }
         let is_late = now.mono.since(self.next_sweep) > SWEEP_PAUSE;
         self.postponed = is_late && !self.postponed;
         self.next_sweep = now.mono + SWEEP_PAUSE;
+        self.look_at_slow(now, io, gone, sink);
+        self.front.cut_off_slow(now.mono, is_late);
         if !self.postponed {
             self.end_idle(now, io, gone);
         }
         self.end_late(now, io);
+    }
+
+    /// Looks at the connections that show no other sign of life than taking their output, and at
+    /// those with much to take: bytes that the kernel has and the peer has not do not count.
+    fn look_at_slow(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        gone: &mut Vec<ConnId>,
+        sink: &mut impl FrontSink,
+    ) {
+        for at in 0..self.sockets.len() {
+            let Some(socket) = &self.sockets[at] else { continue };
+            let conn = socket.conn;
+            if socket.dying || !self.front.wants_progress(conn) {
+                continue;
+            }
+            let unconfirmed = io.unconfirmed(&socket.socket) as u64;
+            let taken = (socket.sent_before + socket.sent as u64).saturating_sub(unconfirmed);
+            // One that is not read from could be gone without anybody noticing.
+            if self.front.is_held(conn) && io.is_hung_up(&socket.socket) {
+                gone.extend(self.disconnected(conn, io));
+            } else if self.front.took(now.mono, conn, taken) {
+                sink.heard(conn);
+            }
+        }
     }
 
     fn end_idle(&mut self, now: Now, io: &mut I, gone: &mut Vec<ConnId>) {
@@ -459,7 +497,9 @@ impl<I: Io> Edge<I> {
         idle.clear();
         self.front.idle(now.mono, &mut idle);
         for conn in idle.drain(..) {
-            if let Some(who) = self.front.who(conn) {
+            if !self.front.is_cut_off(conn)
+                && let Some(who) = self.front.who(conn)
+            {
                 log::info!("closing the connection of {who}: nothing came from it for too long");
             }
             gone.extend(self.disconnected(conn, io));

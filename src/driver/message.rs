@@ -18,6 +18,8 @@ pub enum FrontEvent {
     Frames(ConnId, usize, usize),
     /// A four-letter word with its argument.
     Word(ConnId, [u8; 4], Vec<u8>),
+    /// A connection whose input is held back is alive.
+    Heard(ConnId),
     /// All output of a connection is sent.
     Drained(ConnId),
     /// The connection is gone.

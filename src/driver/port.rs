@@ -71,6 +71,11 @@ pub trait Io: Sized + 'static {
         buf: Vec<u8>,
         from: usize,
     ) -> io::Result<()>;
+    /// Bytes that the system has taken for the peer and the peer has not confirmed; 0 where it
+    /// cannot be asked.
+    fn unconfirmed(&mut self, socket: &Self::Socket) -> usize;
+    /// Whether the peer has closed the connection or reset it, though there may be more to read.
+    fn is_hung_up(&mut self, socket: &Self::Socket) -> bool;
     /// Ends one or both directions of a connection, and with them the operations under way.
     fn shutdown(&mut self, socket: &Self::Socket, direction: Direction);
 
@@ -159,7 +164,7 @@ pub enum Completion<I: Io> {
 /// Looks at what the driver does, and may have it do something wrong on purpose. Production has
 /// [`Unobserved`], of which nothing is left in the compiled code.
 pub trait Probe: 'static {
-    /// The replica has taken an input; `conn` had frames in it.
+    /// The replica has taken an input; `conn` was heard of by it.
     fn handled(&mut self, _replica: &Replica, _conn: Option<ConnId>) {}
     /// A connection got its session.
     fn established(&mut self, _replica: &Replica, _conn: ConnId) {}
@@ -188,4 +193,6 @@ pub enum Mutation {
     ExpireEarly,
     /// What follows from carrying out effects is dropped.
     LoseEffects,
+    /// The loop sleeps though somebody waits for nothing but a turn.
+    SleepOnWork,
 }

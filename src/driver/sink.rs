@@ -29,6 +29,13 @@ impl<I: Io> FrontSink for Sink<'_, I> {
         }
     }
 
+    fn heard(&mut self, conn: ConnId) {
+        match self {
+            Sink::Local { now, brain } => brain.handle(*now, Input::Heard { conn }),
+            Sink::Remote(turn) => turn.events.push(FrontEvent::Heard(conn)),
+        }
+    }
+
     fn drained(&mut self, conn: ConnId) {
         match self {
             Sink::Local { now, brain } => brain.handle(*now, Input::Drained { conn }),

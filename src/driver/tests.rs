@@ -101,6 +101,14 @@ impl Io for Hands {
         Ok(())
     }
 
+    fn unconfirmed(&mut self, (): &()) -> usize {
+        0
+    }
+
+    fn is_hung_up(&mut self, (): &()) -> bool {
+        false
+    }
+
     fn shutdown(&mut self, (): &(), direction: Direction) {
         self.shut.push(direction);
     }
@@ -251,6 +259,8 @@ struct Deaf;
 
 impl FrontSink for Deaf {
     fn frames(&mut self, _: ConnId, _: &[u8]) {}
+
+    fn heard(&mut self, _: ConnId) {}
 
     fn drained(&mut self, _: ConnId) {}
 

@@ -335,16 +335,17 @@ impl<I: Io> Driver<I> {
 
     fn finish_turn(&mut self, io: &mut I) -> Result<(), Failure> {
         let now = self.now;
-        if let Some(edge) = &mut self.parts.edge {
-            edge.sweep(now, io, &mut self.gone);
-            edge.accept_due(now, io)?;
-        }
-        if !self.gone.is_empty() {
+        if self.parts.edge.is_some() {
             let mut gone = std::mem::take(&mut self.gone);
-            self.parts.measures.connections_idle.add(gone.len() as u64);
-            let (_, mut sink) = self.edge_and_sink();
+            let (edge, mut sink) = self.edge_and_sink();
+            edge.sweep(now, io, &mut gone, &mut sink);
+            edge.accept_due(now, io)?;
+            let ended = gone.len() as u64;
             gone.drain(..).for_each(|conn| sink.closed(conn));
             self.gone = gone;
+            if ended > 0 {
+                self.parts.measures.connections_idle.add(ended);
+            }
         }
         self.run_brain(io)?;
         self.flush_outputs(io)
@@ -358,7 +359,9 @@ impl<I: Io> Driver<I> {
         if brain.probe.is_mutated(Mutation::ExpireEarly) {
             now.mono = now.mono + Duration::from_secs(2);
         }
-        if brain.replica.deadline().is_some_and(|at| at <= now.mono) {
+        let sleeps = brain.probe.is_mutated(Mutation::SleepOnWork);
+        let due = brain.replica.deadline().filter(|&at| at <= now.mono);
+        if due.is_some_and(|at| !sleeps || at > Instant(0) || brain.replica.is_snapshotting()) {
             brain.handle(now, Input::Tick);
         }
         if self.draining && brain.house.final_snapshot(&mut brain.replica) {

@@ -19,10 +19,18 @@ pub struct FrontOptions {
     pub sessionless_timeout_ms: u64,
     /// Output bytes waiting for a slow reader beyond which its requests are not taken.
     pub max_output: usize,
-    /// Output bytes waiting for a reader that does not read beyond which it is cut off: what it
-    /// did not ask for, such as notifications, keeps coming. Must exceed `max_output`.
-    pub cut_off_output: usize,
+    /// What it did not ask for, such as notifications, keeps coming: so many bytes may be queued
+    /// while more than `max_output` waits. A reply is never cut off for its size; with a reply of
+    /// 70 MiB waiting, 64 MiB of notifications may follow.
+    pub max_excess: usize,
+    /// Who has more than `max_output` to read must take this many bytes a second, on average over
+    /// its session timeout, or is cut off.
+    pub min_rate: u64,
 }
+
+/// [`FrontOptions::min_rate`] in production: the slowest line that anybody uses is faster, and a
+/// reply of 64 MiB is gone in an hour.
+pub const MIN_RATE: u64 = 16 << 10;
 
 impl Default for FrontOptions {
     fn default() -> FrontOptions {
@@ -31,7 +39,8 @@ impl Default for FrontOptions {
             max_frame: 0xf_ffff,
             sessionless_timeout_ms: 10_000,
             max_output: 16 << 20,
-            cut_off_output: 65 << 20,
+            max_excess: 64 << 20,
+            min_rate: MIN_RATE,
         }
     }
 }
@@ -40,6 +49,8 @@ impl Default for FrontOptions {
 pub trait FrontSink {
     /// Whole frames of a connection, lengths included.
     fn frames(&mut self, conn: ConnId, bytes: &[u8]);
+    /// Input came that is held back: nothing is handed on, but the client is alive.
+    fn heard(&mut self, conn: ConnId);
     /// All output of a connection is sent, see [`Front::await_drain`].
     fn drained(&mut self, conn: ConnId);
     /// A four-letter word with its argument.
@@ -94,8 +105,16 @@ struct Conn {
     input: Vec<u8>,
     /// Output not given to the socket yet.
     output: Vec<u8>,
+    /// Nothing more is read from it because too much input waits.
+    held: bool,
     /// Output bytes given to the socket and not confirmed.
     sending: usize,
+    /// Output bytes that the peer has taken in all, as of the last look.
+    taken: u64,
+    /// Output bytes queued while more than `max_output` waited.
+    excess: usize,
+    /// While more than `max_output` waits: since when its pace is measured, and `taken` then.
+    measured: Option<(Instant, u64)>,
     timeout_ms: u64,
     idle_at: Instant,
 }
@@ -164,7 +183,11 @@ impl Front {
             cut_off: false,
             input: Vec::new(),
             output: Vec::new(),
+            held: false,
             sending: 0,
+            taken: 0,
+            excess: 0,
+            measured: None,
             timeout_ms: options.sessionless_timeout_ms,
             idle_at: now + Duration::from_millis(options.sessionless_timeout_ms),
         });
@@ -187,6 +210,7 @@ impl Front {
         found.idle_at = now + Duration::from_millis(found.timeout_ms);
         if found.paused || found.clogs(&options) {
             found.input.extend_from_slice(bytes);
+            sink.heard(conn);
             return found.verdict(&options);
         }
         if !found.input.is_empty() {
@@ -241,13 +265,19 @@ impl Front {
 
     /// Queues output.
     pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) -> Queued {
-        let limit = self.options.cut_off_output;
+        let FrontOptions { max_output, max_excess, .. } = self.options;
         let Some(found) = self.get(conn).filter(|found| !found.cut_off) else {
             return Queued::Waiting;
         };
-        let waiting = found.output.len() + found.sending;
-        if waiting > limit {
-            return found.cut_off(waiting);
+        let waiting = found.waiting();
+        if waiting > max_output {
+            if found.excess > max_excess {
+                found.cut_off(format_args!(
+                    "{waiting} bytes wait to be read by it, and more comes than it reads"
+                ));
+                return Queued::CutOff;
+            }
+            found.excess += bytes.len();
         }
         found.output.extend_from_slice(bytes);
         if waiting == 0 { Queued::Ready } else { Queued::Waiting }
@@ -265,8 +295,13 @@ impl Front {
 
     /// A send is complete. Returns what to do next.
     pub fn sent(&mut self, conn: ConnId) -> Sent {
+        let max_output = self.options.max_output;
         let Some(found) = self.get(conn) else { return Sent::Nothing };
+        found.excess = found.excess.saturating_sub(found.sending);
         found.sending = 0;
+        if found.waiting() <= max_output {
+            (found.excess, found.measured) = (0, None);
+        }
         if !found.output.is_empty() {
             return Sent::More;
         }
@@ -319,13 +354,73 @@ impl Front {
         Some(peer)
     }
 
-    /// Connections that have been silent for too long or were cut off. Call about once a second.
+    /// Whether it matters how fast the peer takes its output: nothing is read from it, or much
+    /// waits for it.
+    pub fn wants_progress(&mut self, conn: ConnId) -> bool {
+        let max_output = self.options.max_output;
+        self.get(conn).is_some_and(|found| found.held || found.waiting() > max_output)
+    }
+
+    /// The peer has taken `taken` bytes of output in all. Returns whether that is the only sign of
+    /// life that it can give, because nothing is read from it.
+    pub fn took(&mut self, now: Instant, conn: ConnId, taken: u64) -> bool {
+        let Some(found) = self.get(conn).filter(|found| found.taken < taken) else { return false };
+        found.taken = taken;
+        found.idle_at = now + Duration::from_millis(found.timeout_ms);
+        found.held
+    }
+
+    /// Whether nothing is read from the connection.
+    pub fn is_held(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|found| found.held)
+    }
+
+    /// Cuts off who has much to read and does not read it. Call about once a second, after
+    /// [`Front::took`]; `was_late`: the server was held up, and everybody's pace is measured anew.
+    pub fn cut_off_slow(&mut self, now: Instant, was_late: bool) {
+        let FrontOptions { max_output, min_rate, .. } = self.options;
+        for found in self.conns.iter_mut().flatten() {
+            if found.closing || found.cut_off || found.waiting() <= max_output {
+                continue;
+            }
+            let (since, had) = match found.measured {
+                Some(begun) if !was_late => begun,
+                _ => {
+                    found.measured = Some((now, found.taken));
+                    continue;
+                }
+            };
+            let passed_ms = now.since(since).as_millis() as u64;
+            if passed_ms < found.timeout_ms {
+                continue;
+            }
+            let got = found.taken - had;
+            if got < min_rate.saturating_mul(passed_ms) / 1000 {
+                let waiting = found.waiting();
+                found.cut_off(format_args!(
+                    "it has {waiting} bytes to read and took {got} of them in {} s",
+                    passed_ms / 1000
+                ));
+            } else {
+                found.measured = Some((now, found.taken));
+            }
+        }
+    }
+
+    /// Whether the connection was cut off, which was said then.
+    pub fn is_cut_off(&mut self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|found| found.cut_off)
+    }
+
+    /// Connections that have been silent for too long, while they were read from, or were cut off.
+    /// Call about once a second.
     pub fn idle(&self, now: Instant, out: &mut Vec<ConnId>) {
         out.extend(
             self.conns
                 .iter()
                 .flatten()
-                .filter(|found| (found.idle_at <= now || found.cut_off) && !found.closing)
+                .filter(|found| found.cut_off || found.idle_at <= now && !found.held)
+                .filter(|found| !found.closing)
                 .map(|found| found.id),
         );
     }
@@ -365,24 +460,26 @@ pub enum Sent {
 impl Conn {
     /// Whether so much output waits that input must, too; remembers that it does.
     fn clogs(&mut self, options: &FrontOptions) -> bool {
-        let clogs = self.output.len() + self.sending > options.max_output;
+        let clogs = self.waiting() > options.max_output;
         self.clogged |= clogs;
         clogs
     }
 
-    fn cut_off(&mut self, waiting: usize) -> Queued {
-        log::warn!(
-            "closing the connection of {}: it has {waiting} bytes to read and does not read them",
-            self.who
-        );
+    /// Output bytes that the socket has not taken whole.
+    fn waiting(&self) -> usize {
+        self.output.len() + self.sending
+    }
+
+    fn cut_off(&mut self, why: fmt::Arguments<'_>) {
+        log::warn!("closing the connection of {}: {why}", self.who);
         self.cut_off = true;
         self.input = Vec::new();
         self.output = Vec::new();
-        Queued::CutOff
     }
 
-    fn verdict(&self, options: &FrontOptions) -> Verdict {
-        if self.input.len() > options.max_frame + 4 { Verdict::Hold } else { Verdict::Read }
+    fn verdict(&mut self, options: &FrontOptions) -> Verdict {
+        self.held = self.input.len() > options.max_frame + 4;
+        if self.held { Verdict::Hold } else { Verdict::Read }
     }
 
     fn take_input(&mut self, options: &FrontOptions, sink: &mut impl FrontSink) -> Verdict {

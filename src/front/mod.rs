@@ -8,7 +8,7 @@
 mod conns;
 mod framing;
 
-pub use conns::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict, Who};
+pub use conns::{Front, FrontOptions, FrontSink, MIN_RATE, Queued, Sent, Verdict, Who};
 pub use framing::{FrameError, whole_frames};
 
 #[cfg(test)]

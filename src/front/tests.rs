@@ -7,13 +7,17 @@ use crate::base::{ConnId, Instant, SessionId};
 
 const NOW: Instant = Instant(0);
 
-/// Collects the bytes of frames.
+/// Collects the bytes of frames, and counts signs of life.
 #[derive(Default)]
-struct Taken(Vec<u8>);
+struct Taken(Vec<u8>, u32);
 
 impl FrontSink for Taken {
     fn frames(&mut self, _: ConnId, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
+    }
+
+    fn heard(&mut self, _: ConnId) {
+        self.1 += 1;
     }
 
     fn drained(&mut self, _: ConnId) {}
@@ -27,7 +31,8 @@ fn front() -> (Front, ConnId) {
         max_frame: 100,
         sessionless_timeout_ms: 10_000,
         max_output: 1_000,
-        cut_off_output: 4_000,
+        max_excess: 4_000,
+        min_rate: 100,
     });
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let conn = front.accept(NOW, peer);
@@ -128,4 +133,92 @@ fn a_connection_is_named_with_its_session_once_it_has_one() {
     assert_eq!(who(&mut front), "127.0.0.1:1");
     front.established(NOW, conn, SessionId(0x1_000f), 10_000);
     assert_eq!(who(&mut front), "127.0.0.1:1 (session 0x1000f)");
+}
+
+/// Idle connections as of `ms`.
+fn idle_at(front: &mut Front, ms: u64) -> Vec<ConnId> {
+    let mut idle = Vec::new();
+    front.idle(Instant::from_ms(ms), &mut idle);
+    idle
+}
+
+#[test]
+fn a_client_that_reads_a_large_reply_is_alive() {
+    let (mut front, conn) = front();
+    let mut taken = Taken::default();
+    front.established(NOW, conn, SessionId(1), 10_000);
+    front.queue(conn, &[0; 50_000]);
+    let output = front.take_output(conn, Vec::new()).unwrap();
+    assert!(front.wants_progress(conn));
+    // Its pings are not taken, but heard.
+    assert_eq!(front.received(NOW, conn, &frame(1), &mut taken), Verdict::Read);
+    assert_eq!((taken.0.len(), taken.1), (0, 1));
+    assert!(!front.took(Instant::from_ms(1), conn, 1), "it is read from");
+    // So much comes that nothing is read any more: then it lives as long as it takes its reply.
+    assert_eq!(front.received(NOW, conn, &vec![0; 200], &mut taken), Verdict::Hold);
+    for second in 1..100 {
+        let now = Instant::from_ms(1000 * second);
+        assert!(front.took(now, conn, 200 * second), "{second}");
+        assert!(!front.took(now, conn, 200 * second), "the same again is no progress");
+        front.cut_off_slow(now, false);
+        assert_eq!(idle_at(&mut front, 1000 * second), []);
+        // Events on top of it do not end it.
+        assert_eq!(front.queue(conn, &[0; 10]), Queued::Waiting);
+    }
+    assert_eq!(output.len(), 50_000);
+    assert_eq!(front.sent(conn), Sent::More);
+}
+
+#[test]
+fn who_takes_next_to_nothing_is_cut_off_after_its_session_timeout() {
+    for (rate, was_late, is_cut_off) in
+        [(0, false, true), (99, false, true), (101, false, false), (0, true, false)]
+    {
+        let (mut front, conn) = front();
+        front.established(NOW, conn, SessionId(1), 4_000);
+        front.queue(conn, &[0; 5_000]);
+        front.take_output(conn, Vec::new()).unwrap();
+        for second in 0..10 {
+            let now = Instant::from_ms(1000 * second);
+            let mut taken = Taken::default();
+            front.received(now, conn, &frame(1), &mut taken);
+            front.took(now, conn, rate * second);
+            front.cut_off_slow(now, was_late);
+            let expect = is_cut_off && second >= 4;
+            assert_eq!(front.is_cut_off(conn), expect, "{rate} bytes a second, after {second} s");
+        }
+        let idle: &[ConnId] = if is_cut_off { &[conn] } else { &[] };
+        assert_eq!(idle_at(&mut front, 9_000), idle, "its pings came");
+    }
+}
+
+#[test]
+fn little_that_waits_is_nobodys_concern() {
+    let (mut front, conn) = front();
+    front.queue(conn, &[0; 1_000]);
+    front.take_output(conn, Vec::new()).unwrap();
+    for second in 0..100 {
+        let now = Instant::from_ms(1000 * second);
+        front.received(now, conn, &frame(1), &mut Taken::default());
+        front.cut_off_slow(now, false);
+        assert!(!front.is_cut_off(conn), "{second}");
+    }
+}
+
+/// More comes than it reads; each reply that it has read whole makes room again.
+#[test]
+fn what_comes_on_top_is_bounded_by_what_was_read() {
+    let (mut front, conn) = front();
+    front.queue(conn, &[0; 1_100]);
+    for _ in 0..20 {
+        front.take_output(conn, Vec::new()).unwrap();
+        for _ in 0..12 {
+            assert_eq!(front.queue(conn, &[0; 100]), Queued::Waiting);
+        }
+        assert_eq!(front.sent(conn), Sent::More);
+    }
+    front.take_output(conn, Vec::new()).unwrap();
+    let more = (0..1000).take_while(|_| front.queue(conn, &[0; 100]) == Queued::Waiting).count();
+    assert!((40..60).contains(&more), "{more}");
+    assert!(front.is_cut_off(conn));
 }

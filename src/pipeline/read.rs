@@ -17,6 +17,13 @@ use crate::wire::{
 /// Bytes of results that one multiRead may have; more than any client's `jute.maxbuffer` takes.
 const MULTI_READ_BYTES_MAX: usize = 64 << 20;
 
+/// Cost of a node that is visited: its name.
+const NODE_COST: u64 = 15;
+/// Cost of a path that is put together.
+const PATH_COST: u64 = 80;
+/// Cost of a path that is looked up and watched or read.
+const WATCH_COST: u64 = 200;
+
 /// What Apache counts for the stat in the figures of a read.
 const STAT_BYTES: usize = 68;
 
@@ -41,6 +48,8 @@ pub struct ReadContext<'a> {
     pub zxid: Zxid,
     /// Bytes read: path, data or names of children, and stat.
     pub bytes_read: &'a mut Namespaces,
+    /// What was looked at, in nanoseconds: nodes, watches and results, but not their bytes.
+    pub cost: u64,
 }
 
 impl From<DecodeError> for ErrorCode {
@@ -195,6 +204,7 @@ impl ReadContext<'_> {
             self.watches.add(self.conn, &key, WatchMode::Child);
         }
         let before = out.len();
+        self.cost += NODE_COST * u64::from(self.tree.num_children(node));
         self.put_children(node, out);
         // Without the lengths of the vector and of each name.
         let lengths = 4 * (1 + self.tree.num_children(node) as usize);
@@ -223,6 +233,10 @@ impl ReadContext<'_> {
         let node = self.find_readable(&self.tree.key(path))?;
         // The nodes whose path begins with `path` and a slash; the root's does with its alias.
         let count = self.tree.count_descendants(node) + usize::from(path.is_empty());
+        // The root's are not walked but known.
+        if node != NodeId::ROOT {
+            self.cost += NODE_COST * count as u64;
+        }
         put_i32(out, i32::try_from(count).unwrap_or(i32::MAX));
         Ok(())
     }
@@ -233,6 +247,7 @@ impl ReadContext<'_> {
         put_i32(out, 0);
         let mut count = 0i32;
         let mut path = String::new();
+        self.cost += PATH_COST * self.tree.ephemerals(self.session).len() as u64;
         for node in self.tree.ephemerals(self.session) {
             path.clear();
             self.tree.path_into(node, &mut path);
@@ -288,6 +303,7 @@ impl ReadContext<'_> {
                 return Err(ErrorCode::MarshallingError);
             }
             // Watch flags inside a multiRead are ignored.
+            self.cost += WATCH_COST;
             let before = out.len();
             put_multi_header(out, code.code());
             let result = if code == OpCode::GetData {
@@ -327,6 +343,7 @@ impl ReadContext<'_> {
                     // A watch that never fires, like one on the empty path.
                     path => path.unwrap_or_default(),
                 };
+                self.cost += WATCH_COST;
                 let key = self.tree.key(&path);
                 if let Some(event) = self.restore_watch(list, &key, relative) {
                     put_notification(out, Zxid(-1), event, &path);

@@ -12,6 +12,9 @@ use crate::wire::OpCode;
 /// it may have to be answered in one turn, see `Replica::answer_earlier`.
 pub const DEFERRED_MAX: usize = 128;
 
+/// What keeping a frame takes besides its bytes.
+pub(super) const FRAME_OVERHEAD: usize = 32;
+
 /// Bytes of read replies to one connection that one turn may make.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
@@ -105,6 +108,8 @@ pub enum Deferred {
         received: Instant,
         /// Identities at the time of reading, if they are not the connection's.
         identities: Option<Identities>,
+        /// It takes long, see [`Client::heavy`].
+        is_heavy: bool,
     },
     /// A reply that is ready but must keep its place.
     Reply(Box<[u8]>),
@@ -123,6 +128,11 @@ impl Deferred {
             Deferred::Throttled(_) | Deferred::Close => 0,
         };
         extra + 2 * size_of::<Deferred>()
+    }
+
+    /// Whether it is a read that takes long.
+    pub fn is_heavy(&self) -> bool {
+        matches!(self, Deferred::Request { is_heavy: true, .. })
     }
 
     /// Length of the request; 0 for anything else.
@@ -156,6 +166,11 @@ impl Frames {
         let begin = self.at;
         self.at += len;
         &self.bytes[begin..self.at]
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.at == self.bytes.len()
     }
 
     /// The bytes of all frames that were not taken.
@@ -208,14 +223,27 @@ pub struct Client {
     pub waiting_bytes: usize,
     /// Requests that wait for room in the pipeline.
     pub in_line: u64,
-    /// Bytes of read replies made for it in `turn`.
+    /// Bytes of read replies made for it in `turn`, or since it was choked.
     pub turn_bytes: usize,
     /// The turn that `turn_bytes` counts.
     pub turn: u64,
     /// Too much was answered in one turn: nothing more is done for it until that has been sent.
     pub choked: bool,
-    /// Frames that came while it was choked or too much was deferred.
-    pub held: VecDeque<Box<[u8]>>,
+    /// Reads that take long among `deferred`: at most one, because the connection's next write,
+    /// and with it everybody else's, must not be applied before them.
+    pub heavy: u32,
+    /// Whole frames, lengths included, that came while it was blocked or had no credit.
+    pub held: Frames,
+    /// Their number.
+    pub held_count: u64,
+    /// What it may cost, in nanoseconds, see [`super::fair`]; below zero it is in debt.
+    pub credit: i64,
+    /// The turn that it got credit for last.
+    pub credit_turn: u64,
+    /// It stands in the queue of those that could go on.
+    pub queued: bool,
+    /// Bytes of its transactions that are not applied.
+    pub in_flight_bytes: usize,
     /// Asked to pause.
     pub paused: bool,
     /// When it connected, wall clock in ms.
@@ -251,9 +279,13 @@ impl Client {
         }
     }
 
-    /// Whether a frame that comes now must be kept for later.
-    pub fn must_hold(&self) -> bool {
-        self.choked || !self.held.is_empty() || self.deferred.len() >= DEFERRED_MAX
+    /// Whether its next frame has to wait until something of it is answered, applied or sent.
+    #[inline]
+    pub fn is_blocked(&self, in_flight_max: usize) -> bool {
+        self.choked
+            || self.deferred.len() >= DEFERRED_MAX
+            || self.heavy > 0
+            || self.in_flight_bytes >= in_flight_max
     }
 
     /// Counts reply bytes of a read. A small request can have a large answer, so that the replies
@@ -261,7 +293,7 @@ impl Client {
     /// the connection has taken what is there. Returns whether that begins now.
     #[inline]
     pub fn is_choked_by(&mut self, bytes: usize, turn: u64) -> bool {
-        if self.turn != turn {
+        if self.turn != turn && !self.choked {
             self.turn = turn;
             self.turn_bytes = 0;
         }
@@ -276,7 +308,7 @@ impl Client {
         self.writes_prepared - self.writes_applied
             + self.deferred.len() as u64
             + self.in_line
-            + self.held.len() as u64
+            + self.held_count
     }
 
     /// Whether no more requests should be taken: it has something to wait for while the server is

@@ -21,6 +21,7 @@ use crate::wire::{
 use super::client::{Client, Clients};
 use super::core::{Proposal, Replica};
 use super::effects::{CloseHow, Effect, Effects};
+use super::fair::{APPLY_COST, EVENT_COST, bytes_cost};
 use super::request::AHEAD;
 use super::stats::ServerStats;
 
@@ -39,6 +40,8 @@ struct Deliver<'a> {
     fx: &'a mut Effects,
     hasher: PathHasher,
     zxid: Zxid,
+    /// Watches fired.
+    events: u64,
     in_multi: bool,
     reply: &'a mut Vec<u8>,
 }
@@ -76,6 +79,7 @@ impl ApplySink for Deliver<'_> {
         });
         for (summary, count) in stats.fired.iter_mut().zip(fired) {
             if count > 0 {
+                self.events += count;
                 summary.record(count);
             }
         }
@@ -125,12 +129,23 @@ fn put_stat(out: &mut Vec<u8>, result: &OpResult<'_>) {
 
 impl Replica {
     pub(super) fn synced(&mut self, now: Now, zxid: Zxid, fx: &mut Effects) {
+        self.fair.durable = self.fair.durable.max(zxid);
+        self.apply_durable(now, fx);
+    }
+
+    /// Applies what is durable, as far as the turn's budget goes; `Input::Tick` goes on.
+    pub(super) fn apply_durable(&mut self, now: Now, fx: &mut Effects) {
+        let begun = self.fair.spent;
+        let stop_at = self.fair.apply_stop();
         self.begin_look_ahead();
         let mut applied = 0_usize;
-        while let Some(batch) = self.unsynced.front() {
+        while self.fair.spent < stop_at
+            && let Some(batch) = self.unsynced.front()
+        {
             let batch = Arc::clone(batch);
-            for (at, entry) in batch.iter().skip(self.applied_in_front) {
-                if at > zxid {
+            while let Some((at, entry)) = batch.get(self.applied_in_front) {
+                if at > self.fair.durable || !self.may_apply(now, stop_at, fx) {
+                    self.fair.charge_apply(begun);
                     return self.make_room(now, fx);
                 }
                 if applied.is_multiple_of(AHEAD) {
@@ -138,7 +153,7 @@ impl Replica {
                 }
                 applied += 1;
                 self.applied_in_front += 1;
-                if let Err(reason) = self.apply(now, at, entry, fx) {
+                if let Err(reason) = self.apply(now, at, entry, stop_at, fx) {
                     fx.list.push(Effect::Fatal(format!("applying {at:?}: {reason}")));
                     return;
                 }
@@ -154,7 +169,22 @@ impl Replica {
                 self.spare_batches.push(batch);
             }
         }
+        self.fair.charge_apply(begun);
         self.make_room(now, fx);
+    }
+
+    /// Whether the next transaction may be applied in this turn: there is budget, and what its
+    /// connection asked for before it is answered.
+    fn may_apply(&mut self, now: Now, stop_at: u64, fx: &mut Effects) -> bool {
+        if self.fair.spent >= stop_at {
+            return false;
+        }
+        let Some(conn) = self.proposals.front().and_then(|next| next.conn) else { return true };
+        if !self.clients.get(conn).is_some_and(Client::owes_earlier) {
+            return true;
+        }
+        self.run_deferred(now, conn, true, stop_at, fx);
+        !self.clients.get(conn).is_some_and(Client::owes_earlier)
     }
 
     /// Asks for the nodes of the next transactions, for [`Replica::look_ahead`] to go on from.
@@ -200,14 +230,12 @@ impl Replica {
         now: Now,
         zxid: Zxid,
         entry: &[u8],
+        stop_at: u64,
         fx: &mut Effects,
     ) -> Result<(), String> {
         let proposal = self.proposals.pop_front().ok_or("no proposal for it")?;
         if proposal.zxid != zxid {
             return Err(format!("the next proposal is {:?}", proposal.zxid));
-        }
-        if let Some(conn) = proposal.conn {
-            self.answer_earlier(now, conn, fx);
         }
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r).map_err(|e| e.to_string())?;
@@ -223,6 +251,7 @@ impl Replica {
             stats: &mut self.stats,
             fx,
             zxid,
+            events: 0,
             in_multi: header.kind == TxnType::Multi,
             reply: &mut self.result,
         };
@@ -231,7 +260,8 @@ impl Replica {
             // The stat is not made part of anything: moved, it would be read in other pieces than
             // it was stored in, and waited for.
             let stat = self.tree.apply_set_data_at(&header, &set, proposal.hint, &mut sink);
-            self.settle(entry.len(), &proposal);
+            let events = sink.events;
+            self.settle(entry.len(), events, &proposal);
             self.answer(now, 0, &proposal, fx, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
             })
@@ -243,17 +273,26 @@ impl Replica {
                 }
                 _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
             }
-            self.settle(entry.len(), &proposal);
+            let events = sink.events;
+            self.settle(entry.len(), events, &proposal);
             self.answer_other(now, header.session, &txn, &proposal, fx)
         };
         if is_owed_more && let Some(conn) = proposal.conn {
-            self.drain_deferred(now, conn, fx);
+            self.go_on_early(now, conn, stop_at, fx);
         }
         Ok(())
     }
 
-    /// A transaction, of `len` bytes in the log, is applied: nothing is owed to it but its answer.
-    fn settle(&mut self, len: usize, proposal: &Proposal) {
+    /// A transaction, of `len` bytes in the log, is applied and has fired `events` watches: nothing
+    /// is owed to it but its answer.
+    fn settle(&mut self, len: usize, events: u64, proposal: &Proposal) {
+        let nodes = proposal.more_touched.as_ref().map_or(1, |slots| slots.len() as u64);
+        let work = APPLY_COST * nodes + EVENT_COST * events + self.auth.take_cost();
+        let cost = work + bytes_cost(len);
+        self.fair.spent += cost;
+        if let Some(client) = proposal.conn.and_then(|conn| self.clients.get_mut(conn)) {
+            client.credit -= cost as i64;
+        }
         self.applied = proposal.zxid;
         self.snapshot.logged(len as u64);
         self.release(proposal);
@@ -396,6 +435,7 @@ fn count_answer(
     let latency_us = now.mono.since(proposal.received).as_micros() as u64;
     stats.update_answered(proposal.op, latency_us);
     client.writes_applied += 1;
+    client.in_flight_bytes -= proposal.len as usize;
     client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
     if err != 0 {
         client.stats.last_op = None;

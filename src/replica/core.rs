@@ -15,6 +15,7 @@ use crate::wire::OpCode;
 
 use super::client::{Client, Clients};
 use super::effects::{Effect, Effects, Input};
+use super::fair::{Fair, FairOptions};
 use super::limits::{LimitOptions, Limits};
 use super::messages::Rations;
 use super::snapshot::SnapshotState;
@@ -59,6 +60,8 @@ pub struct ReplicaOptions {
     pub snapshot_zxid: bool,
     /// Limits on connections and requests.
     pub limits: LimitOptions,
+    /// How connections take turns.
+    pub fair: FairOptions,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -88,6 +91,7 @@ impl Default for ReplicaOptions {
             digest: true,
             snapshot_zxid: true,
             limits: LimitOptions::default(),
+            fair: FairOptions::default(),
             seed: 1,
         }
     }
@@ -124,6 +128,8 @@ pub(super) struct Proposal {
     pub conn: Option<ConnId>,
     pub xid: Xid,
     pub op: OpCode,
+    /// Bytes of its entry.
+    pub len: u32,
     pub received: Instant,
     /// Pending records it touched; `Slot::MAX` for none.
     pub touched: [Slot; 2],
@@ -157,11 +163,12 @@ pub struct Replica {
     pub(super) committed_sessions: FixedMap<SessionId, i32>,
     /// Which connection speaks for a session.
     pub(super) session_conns: FixedMap<SessionId, ConnId>,
-    /// Requests that wait behind writes of their connection.
+    /// Reads and replies that wait behind writes of their connection.
     pub(super) deferred_total: u64,
     /// Connections that are not read from, in the order in which that began.
     pub(super) paused: Vec<ConnId>,
     pub(super) limits: Limits,
+    pub(super) fair: Fair,
     pub(super) stats: ServerStats,
     pub(super) rations: Rations,
     pub(super) snapshot: SnapshotState,
@@ -221,6 +228,7 @@ impl Replica {
             deferred_total: 0,
             paused: Vec::new(),
             limits: Limits::new(now.mono, &options.limits),
+            fair: Fair::new(options.fair, restored.last_zxid),
             stats: ServerStats::new(now.mono),
             rations: Rations::default(),
             snapshot,
@@ -254,6 +262,7 @@ impl Replica {
                 }
             }
             Input::Drained { conn } => self.drained(now, conn, fx),
+            Input::Heard { conn } => self.heard(now, conn),
             Input::Closed { conn } => {
                 self.forget(conn);
                 self.make_room(now, fx);
@@ -274,6 +283,12 @@ impl Replica {
     /// it waits, and may do so at any time between two inputs.
     pub fn flush(&mut self, fx: &mut Effects) {
         self.turn += 1;
+        self.fair.begin_turn();
+        self.hand_over(fx);
+    }
+
+    /// Gives the log what was prepared.
+    pub(super) fn hand_over(&mut self, fx: &mut Effects) {
         if self.batch.is_empty() {
             return;
         }
@@ -289,13 +304,24 @@ impl Replica {
         if let Some(expiry) = self.expiry_deadline() {
             next = next.min(expiry);
         }
-        if self.snapshot.wants_step() {
+        if self.snapshot.wants_step() || self.has_work() {
             next = Instant(0);
         }
         Some(next)
     }
 
+    /// Whether something waits for nothing but its turn.
+    pub(super) fn has_work(&self) -> bool {
+        self.fair.has_queue() || self.applied < self.fair.durable || self.has_room()
+    }
+
     fn on_time(&mut self, now: Now, fx: &mut Effects) {
+        if self.applied < self.fair.durable {
+            self.apply_durable(now, fx);
+        } else if self.has_room() {
+            self.make_room(now, fx);
+        }
+        self.serve_queue(now, fx);
         if self.expiry_deadline().is_some_and(|at| at <= now.mono) {
             self.expire_or_wait(now);
         }
@@ -356,6 +382,11 @@ impl Replica {
 
     /// Requests received and not answered, of all connections.
     pub fn outstanding(&self) -> u64 {
+        self.in_progress() + self.fair.held
+    }
+
+    /// Those of them that do not only wait for their turn.
+    pub(super) fn in_progress(&self) -> u64 {
         self.proposals.len() as u64 + self.deferred_total + self.limits.waiting()
     }
 
@@ -364,9 +395,9 @@ impl Replica {
         self.applied
     }
 
-    /// Whether everything prepared has been applied.
+    /// Whether everything prepared has been applied, and nobody waits for a turn.
     pub fn is_settled(&self) -> bool {
-        self.proposals.is_empty() && self.batch.is_empty()
+        self.proposals.is_empty() && self.batch.is_empty() && !self.fair.has_queue()
     }
 
     /// Committed state, for status views and checkers.
@@ -464,7 +495,10 @@ impl Replica {
         if self.proposals.is_empty() {
             assert!(self.pending.is_empty(), "pending records without a proposal");
         }
-        assert!(!self.has_room(), "somebody waits in line although there is room");
+        let may_go_on = self.has_room() && self.fair.has_line_budget();
+        assert!(!may_go_on, "somebody waits in line although there is room");
+        assert!(self.applied <= self.fair.durable, "applied before it is durable");
+        self.check_queue();
         for client in self.clients.iter() {
             assert!(client.writes_applied <= client.writes_prepared, "{:?}", client.conn);
         }

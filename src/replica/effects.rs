@@ -23,6 +23,12 @@ pub enum Input<'a> {
         /// One or more whole frames.
         bytes: &'a [u8],
     },
+    /// Input of the connection came, or its peer took output, while nothing of the input was handed
+    /// over: its client is alive.
+    Heard {
+        /// The connection.
+        conn: ConnId,
+    },
     /// The connection is gone.
     Closed {
         /// The connection.

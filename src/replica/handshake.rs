@@ -16,6 +16,7 @@ use crate::wire::{
 use super::client::{Client, ConnStats, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::fair::{CLOSE_NODE_COST, CONNECT_COST, WRITE_COST};
 use super::messages::Complaint;
 
 impl Replica {
@@ -39,7 +40,13 @@ impl Replica {
             turn_bytes: 0,
             turn: 0,
             choked: false,
+            heavy: 0,
             held: Default::default(),
+            held_count: 0,
+            credit: 0,
+            credit_turn: 0,
+            queued: false,
+            in_flight_bytes: 0,
             paused: false,
             established_ms: now.wall_ms,
             stats: ConnStats::default(),
@@ -66,6 +73,7 @@ impl Replica {
     /// that is not valid.
     pub(super) fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
         self.stats.connection_requests += 1;
+        self.fair.spent += CONNECT_COST;
         let Ok(request) = ConnectRequest::decode(frame) else {
             let why = format_args!(
                 "it does not begin with a ConnectRequest as ZooKeeper clients do; a port scan, a \
@@ -114,8 +122,8 @@ impl Replica {
         self.session_conns.insert(session, conn);
         let (header, start) = self.begin_txn(now, session, Xid(0));
         put_i32(self.batch.entry(), timeout_ms);
-        self.end_txn(header, start, Ok(TxnType::CreateSession));
-        self.queue_proposal(now, header.zxid, Some(conn), Xid(0), OpCode::CreateSession);
+        let len = self.end_txn(header, start, Ok(TxnType::CreateSession));
+        self.queue_proposal(now, header.zxid, Some(conn), Xid(0), OpCode::CreateSession, len);
     }
 
     fn reconnect(
@@ -200,11 +208,12 @@ impl Replica {
             scratch: &mut self.scratch,
         }
         .close_session(&mut paths);
+        self.fair.spent += WRITE_COST + CLOSE_NODE_COST * paths.len() as u64;
         if self.options.prepare.close_session_paths {
             put_close_session_txn(self.batch.entry(), &paths);
         }
-        self.end_txn(header, start, Ok(TxnType::CloseSession));
-        self.queue_proposal(now, header.zxid, conn, xid, OpCode::CloseSession);
+        let len = self.end_txn(header, start, Ok(TxnType::CloseSession));
+        self.queue_proposal(now, header.zxid, conn, xid, OpCode::CloseSession, len);
     }
 
     /// Prepares the removal of a container or TTL node that is due.
@@ -224,7 +233,7 @@ impl Replica {
             scratch: &mut self.scratch,
         }
         .delete_container(path, self.batch.entry());
-        self.end_txn(header, start, outcome);
-        self.queue_proposal(now, header.zxid, None, Xid(0), OpCode::DeleteContainer);
+        let len = self.end_txn(header, start, outcome);
+        self.queue_proposal(now, header.zxid, None, Xid(0), OpCode::DeleteContainer, len);
     }
 }

@@ -13,15 +13,13 @@ use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
 use crate::metrics::{Histogram, Summary};
 use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
 
-use super::client::{Client, DEFERRED_MAX, Deferred, Stage};
+use super::client::{Client, Deferred};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::fair::FRAME_COST;
 use super::messages::Complaint;
 use super::request::Request;
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
-
-/// What keeping a frame takes besides its bytes.
-const FRAME_OVERHEAD: usize = 32;
 
 /// Settings of the limits.
 #[derive(Clone, Debug)]
@@ -209,41 +207,20 @@ impl Replica {
         }
     }
 
-    /// Keeps a frame for later.
-    pub(super) fn hold_frame(&mut self, conn: ConnId, frame: &[u8]) {
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.waiting_bytes += frame.len() + FRAME_OVERHEAD;
-            client.held.push_back(frame.into());
-            self.deferred_total += 1;
-        }
-    }
-
     /// A choked connection has taken its replies.
     pub(super) fn drained(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.choked = false;
         client.turn_bytes = 0;
-        self.drain_deferred(now, conn, fx);
+        let stop_at = self.fair.spent + self.fair.options.turn;
+        self.go_on_early(now, conn, stop_at, fx);
         self.make_room(now, fx);
-    }
-
-    /// Goes on with frames that were kept, unless there is a new reason to keep them.
-    pub(super) fn take_held(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        while let Some(client) = self.clients.get_mut(conn)
-            && !client.choked
-            && client.deferred.len() < DEFERRED_MAX
-            && client.stage != Stage::Closing
-            && let Some(frame) = client.held.pop_front()
-        {
-            client.waiting_bytes -= frame.len() + FRAME_OVERHEAD;
-            self.deferred_total -= 1;
-            self.request(now, conn, &frame, fx);
-        }
     }
 
     /// The connection is gone: what waited for its writes does not take memory any more.
     pub(super) fn forget_deferred(&mut self, client: &Client) {
-        self.deferred_total -= (client.deferred.len() + client.held.len()) as u64;
+        self.deferred_total -= client.deferred.len() as u64;
+        self.fair.held -= client.held_count;
         if self.limits.large_bytes > 0 {
             for (_, what) in &client.deferred {
                 self.release_large(what.request_len());
@@ -256,6 +233,7 @@ impl Replica {
         self.hold_large(what.request_len());
         if let Some(client) = self.clients.get_mut(conn) {
             client.waiting_bytes += what.size();
+            client.heavy += u32::from(what.is_heavy());
             client.deferred.push_back((client.writes_prepared, what));
             self.deferred_total += 1;
         }
@@ -267,7 +245,9 @@ impl Replica {
         client.frames.push(request.frame);
         let (len, received) = (request.frame.len(), request.now.mono);
         let identities = request.asked.map(|(_, as_whom)| as_whom.clone());
-        self.defer(request.conn, Deferred::Request { len, received, identities });
+        let is_heavy = self.is_heavy(request.op, request.conn, request.body());
+        let what = Deferred::Request { len, received, identities, is_heavy };
+        self.defer(request.conn, what);
     }
 
     /// Whether a request has to line up. Only with a limit on requests.
@@ -307,15 +287,21 @@ impl Replica {
             self.limits.large_bytes -= len;
         }
         if !self.limits.line.is_empty() {
+            let begun = self.fair.spent;
             self.limits.letting_in = true;
             self.let_in(now, fx);
             self.limits.letting_in = false;
+            self.fair.charge_line(begun);
         }
         self.relieve_pressure(fx);
     }
 
     fn let_in(&mut self, now: Now, fx: &mut Effects) {
-        while let Some(first) = self.limits.line.front() {
+        let stop_at = self.fair.line_stop();
+        while self.fair.spent < stop_at
+            && let Some(first) = self.limits.line.front()
+        {
+            self.fair.spent += FRAME_COST;
             let (conn, is_stale) = (first.conn, self.is_stale(now, first));
             if is_stale && self.options.limits.drop_stale {
                 self.drop_stale(now, conn, fx);
@@ -441,9 +427,10 @@ impl Replica {
     /// Input came: pauses its connection if the server has more than enough to do and the
     /// connection some of it, or if too much waits for its writes.
     pub(super) fn apply_pressure(&mut self, conn: ConnId, fx: &mut Effects) {
-        let outstanding = self.outstanding();
+        let outstanding = self.in_progress();
         if outstanding <= self.options.outstanding_limit
             && self.deferred_total == 0
+            && self.fair.held == 0
             && self.limits.line.is_empty()
         {
             return;
@@ -462,11 +449,11 @@ impl Replica {
 
     /// Resumes who need not be paused any longer, first paused first. Even a busy server takes
     /// one request at a time from everybody, or a few connections could keep others out for ever.
-    fn relieve_pressure(&mut self, fx: &mut Effects) {
+    pub(super) fn relieve_pressure(&mut self, fx: &mut Effects) {
         if self.paused.is_empty() {
             return;
         }
-        let is_busy = self.outstanding() > self.options.outstanding_limit;
+        let is_busy = self.in_progress() > self.options.outstanding_limit;
         let bytes_max = self.options.limits.waiting_bytes_max;
         let clients = &mut self.clients;
         self.paused.retain(|&conn| {

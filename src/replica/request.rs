@@ -13,9 +13,10 @@ use crate::wire::{
     put_buffer, put_error_reply,
 };
 
-use super::client::{Client, Clients, Deferred, Frames, Stage};
+use super::client::{Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
+use super::fair::{AUTH_COST, FRAME_COST, IDENTITY_COST, READ_COST, SASL_COST, bytes_cost};
 use super::limits::InLine;
 use super::messages::Complaint;
 
@@ -68,15 +69,30 @@ fn path_of(frame: &[u8]) -> Option<&[u8]> {
 /// The first of a run of frames, without its length, and those behind it; `None` if there is no
 /// whole one.
 #[inline(always)]
-fn split_frame(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(super) fn split_frame(frames: &[u8]) -> Option<(&[u8], &[u8])> {
     let (len, rest) = frames.split_first_chunk::<4>()?;
     rest.split_at_checked(u32::from_be_bytes(*len) as usize)
 }
 
+/// How far [`Replica::run`] came. Of a connection that is gone nothing is left.
+pub(super) struct Taken {
+    pub bytes: usize,
+    pub frames: u64,
+}
+
 impl Replica {
-    pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
-        self.stats.bytes_received += bytes.len() as u64;
-        let mut rest = bytes;
+    /// Handles frames of a connection, one after the other, until it has to wait for something or
+    /// the work has come to `stop_at`.
+    pub(super) fn run(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        bytes: &[u8],
+        stop_at: u64,
+        fx: &mut Effects,
+    ) -> Taken {
+        let (begun, in_flight_max) = (self.fair.spent, self.fair.options.in_flight_bytes);
+        let (mut rest, mut frames) = (bytes, 0);
         // What a lone request needs is waited for anyhow.
         let is_alone = split_frame(bytes).is_some_and(|(_, others)| others.is_empty());
         let mut ahead = if is_alone { &[] } else { bytes };
@@ -84,37 +100,37 @@ impl Replica {
         self.ahead.clear();
         self.look_ahead_in(&mut ahead);
         while let Some((frame, tail)) = split_frame(rest) {
+            let Some(client) = self.clients.get_mut(conn) else {
+                return Taken { bytes: bytes.len(), frames };
+            };
+            if self.fair.spent >= stop_at || client.is_blocked(in_flight_max) {
+                break;
+            }
+            client.stats.received += 1;
+            let stage = client.stage;
             if until_next == 0 {
                 self.look_ahead_in(&mut ahead);
                 until_next = AHEAD;
             }
             until_next -= 1;
-            rest = tail;
-            let Some(client) = self.clients.get_mut(conn) else { return };
-            client.stats.received += 1;
+            (rest, frames) = (tail, frames + 1);
             self.stats.received += 1;
-            if client.must_hold() {
-                // What waits here keeps its session alive as what is under way does.
-                if let (Stage::Active, Some(slot)) = (client.stage, client.slot) {
-                    self.sessions.touch(slot, client.timeout_ms, now.mono);
-                }
-                self.hold_frame(conn, frame);
-                continue;
-            }
-            match client.stage {
+            self.fair.spent += FRAME_COST;
+            match stage {
                 Stage::New => self.connect(now, conn, frame, fx),
-                Stage::Closing => return,
+                Stage::Closing => {}
                 Stage::Connecting | Stage::Active => self.request(now, conn, frame, fx),
             }
             if self.batch.bytes_len() > BATCH_BYTES_MAX {
-                self.flush(fx);
+                self.hand_over(fx);
             }
         }
-        if !rest.is_empty() {
-            // The front hands over whole frames only.
-            return self.close(conn, CloseHow::Now, fx);
+        let cost = self.fair.spent - begun;
+        match self.clients.get_mut(conn) {
+            Some(client) => client.credit -= cost as i64,
+            None => rest = &[],
         }
-        self.apply_pressure(conn, fx);
+        Taken { bytes: bytes.len() - rest.len(), frames }
     }
 
     /// Asks for what coming requests will need: names and data of the nodes that were asked for the
@@ -299,6 +315,7 @@ impl Replica {
             return self.close(conn, CloseHow::Now, fx);
         };
         let Some(client) = self.clients.get_mut(conn) else { return };
+        self.fair.spent += AUTH_COST + IDENTITY_COST * client.identities.len() as u64;
         let outcome = self.auth.add_auth(
             &client.identities,
             client.peer.ip(),
@@ -336,6 +353,7 @@ impl Replica {
             return self.close(conn, CloseHow::Now, fx);
         };
         let Some(client) = self.clients.get_mut(conn) else { return };
+        self.fair.spent += SASL_COST;
         let identities = client.identities.clone();
         let sasl = client.sasl.get_or_insert_with(|| Box::new(self.auth.sasl_begin()));
         let rng = &mut self.rng;
@@ -379,6 +397,7 @@ impl Replica {
         let Some(client) = self.clients.get(conn) else { return };
         let mut frames = 1;
         let before = fx.bytes.len();
+        let mut cost = READ_COST + bytes_cost(request.frame.len());
         if op == OpCode::Ping {
             let zxid = self.applied;
             fx.send(conn, |out| put_error_reply(out, Xid(XID_PING), zxid, ErrorCode::Ok));
@@ -392,6 +411,7 @@ impl Replica {
                 identities: request.asked.map_or(&client.identities, |(_, as_whom)| as_whom),
                 zxid: self.applied,
                 bytes_read: &mut self.stats.bytes_read,
+                cost: 0,
             };
             fx.send(conn, |out| match op {
                 OpCode::SetWatches | OpCode::SetWatches2 => {
@@ -399,10 +419,12 @@ impl Replica {
                 }
                 _ => context.execute(op, xid, request.body(), out),
             });
+            cost += context.cost + self.auth.take_cost();
         }
         if op != OpCode::Ping {
             self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         }
+        self.fair.spent += cost + bytes_cost(fx.bytes.len() - before);
         self.stats.sent += frames;
         self.stats.read_answered(op, waited_us);
         let (zxid, turn) = (self.applied.0, self.turn);
@@ -414,32 +436,32 @@ impl Replica {
         }
     }
 
-    /// Runs what waited for a connection's own writes, as far as it may, then what was kept behind
-    /// that.
-    pub(super) fn drain_deferred(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        self.run_deferred(now, conn, false, fx);
-        if self.clients.get(conn).is_some_and(|client| !client.held.is_empty()) {
-            self.take_held(now, conn, fx);
-        }
-    }
-
-    /// Before a write of a choked connection is applied: answers what came before it, which must
-    /// not see it, in spite of the ration. [`DEFERRED_MAX`] bounds how many that are, and a
-    /// connection for which even those make too many bytes is closed.
+    /// Runs what waited for a connection's own writes, as far as it may and until the work has come
+    /// to `stop_at`.
+    ///
+    /// `is_urgent`: a write of a choked connection is to be applied next. What came before it must
+    /// not see it, and is answered in spite of the ration. [`DEFERRED_MAX`] bounds how many that
+    /// are, and a connection for which even those make too many bytes is closed.
     ///
     /// [`DEFERRED_MAX`]: super::client::DEFERRED_MAX
-    pub(super) fn answer_earlier(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        if self.clients.get(conn).is_some_and(Client::owes_earlier) {
-            self.run_deferred(now, conn, true, fx);
-        }
-    }
-
-    fn run_deferred(&mut self, now: Now, conn: ConnId, is_urgent: bool, fx: &mut Effects) {
+    pub(super) fn run_deferred(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        is_urgent: bool,
+        stop_at: u64,
+        fx: &mut Effects,
+    ) {
         let Some(client) = self.clients.get_mut(conn) else { return };
+        if !client.owes_earlier() {
+            return;
+        }
+        let begun = self.fair.spent;
         let mut frames = std::mem::take(&mut client.frames);
         self.look_ahead_deferred(conn, &frames);
-        self.run_frames(now, conn, is_urgent, &mut frames, fx);
+        self.run_frames(now, conn, is_urgent, stop_at, &mut frames, fx);
         if let Some(client) = self.clients.get_mut(conn) {
+            client.credit -= (self.fair.spent - begun) as i64;
             frames.tidy();
             client.frames = frames;
         }
@@ -450,14 +472,17 @@ impl Replica {
         now: Now,
         conn: ConnId,
         is_urgent: bool,
+        stop_at: u64,
         frames: &mut Frames,
         fx: &mut Effects,
     ) {
         loop {
             let Some(client) = self.clients.get_mut(conn) else { return };
-            if !client.owes_earlier() || (client.choked && !is_urgent) {
+            let is_choked = client.choked && !is_urgent;
+            if !client.owes_earlier() || is_choked || self.fair.spent >= stop_at {
                 return;
             }
+            self.fair.spent += FRAME_COST;
             if client.turn_bytes > URGENT_BYTES_MAX {
                 let why = format_args!(
                     "the answers that it is owed before its next write exceed {URGENT_BYTES_MAX} \
@@ -469,10 +494,11 @@ impl Replica {
             let session = client.session;
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
             client.waiting_bytes -= deferred.size();
+            client.heavy -= u32::from(deferred.is_heavy());
             self.deferred_total -= 1;
             self.release_large(deferred.request_len());
             match deferred {
-                Deferred::Request { len, received, identities } => {
+                Deferred::Request { len, received, identities, .. } => {
                     let frame = frames.pop(len);
                     let header = RequestHeader::decode_from(&mut Reader::new(frame));
                     let Ok(RequestHeader { xid, op }) = header else { continue };

@@ -1,6 +1,7 @@
 //! Limits and back-pressure, over a replica without sockets and disk. Nothing becomes durable
 //! before a test says so.
 
+mod fair;
 mod regress;
 mod waiting;
 
@@ -62,7 +63,16 @@ impl Scene {
         Scene { replica, now, logged: Zxid(0), fx: Effects::default() }
     }
 
+    /// A turn, and those that it leaves work for.
     fn handle(&mut self, input: Input<'_>) {
+        self.turn(input);
+        while self.replica.has_work() {
+            assert_eq!(self.replica.deadline(), Some(Instant(0)));
+            self.turn(Input::Tick);
+        }
+    }
+
+    fn turn(&mut self, input: Input<'_>) {
         self.replica.handle(self.now, input, &mut self.fx);
         self.replica.flush(&mut self.fx);
         for effect in &self.fx.list {

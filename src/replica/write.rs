@@ -15,6 +15,7 @@ use crate::wire::{
 
 use super::core::{Proposal, Replica};
 use super::effects::Effects;
+use super::fair::{WRITE_COST, bytes_cost};
 use super::request::Request;
 
 /// Bytes that one transaction may take; frames are far smaller.
@@ -97,11 +98,13 @@ impl Replica {
         if outcome == Err(ErrorCode::QuotaExceeded) {
             self.stats.quota_exceeded.record(path.unwrap_or_default(), 1);
         }
-        end_txn(&mut self.batch, header, start, outcome);
+        let len = end_txn(&mut self.batch, header, start, outcome);
+        self.fair.spent += WRITE_COST + bytes_cost(len) + self.auth.take_cost();
         if let Some(client) = client {
             client.writes_prepared += 1;
+            client.in_flight_bytes += len;
         }
-        self.queue(now, header.zxid, Some(conn), xid, op);
+        self.queue(now, header.zxid, Some(conn), xid, op, len);
     }
 
     /// Begins a transaction: its header and where its entry starts in the batch.
@@ -115,8 +118,9 @@ impl Replica {
     }
 
     /// Ends a transaction begun at `start`: its outcome decides what kind it is.
-    pub(super) fn end_txn(&mut self, header: TxnHeader, start: usize, outcome: Outcome) {
-        end_txn(&mut self.batch, header, start, outcome);
+    /// Returns the length of its entry.
+    pub(super) fn end_txn(&mut self, header: TxnHeader, start: usize, outcome: Outcome) -> usize {
+        end_txn(&mut self.batch, header, start, outcome)
     }
 
     /// Queues the proposal of a transaction that was just encoded.
@@ -127,15 +131,27 @@ impl Replica {
         conn: Option<ConnId>,
         xid: Xid,
         op: OpCode,
+        len: usize,
     ) {
-        self.queue(now, zxid, conn, xid, op);
+        self.queue(now, zxid, conn, xid, op, len);
         if let Some(client) = conn.and_then(|conn| self.clients.get_mut(conn)) {
             client.writes_prepared += 1;
+            client.in_flight_bytes += len;
         }
     }
 
     #[inline(always)]
-    fn queue(&mut self, now: Now, zxid: Zxid, conn: Option<ConnId>, xid: Xid, op: OpCode) {
+    fn queue(
+        &mut self,
+        now: Now,
+        zxid: Zxid,
+        conn: Option<ConnId>,
+        xid: Xid,
+        op: OpCode,
+        len: usize,
+    ) {
+        // A batch is smaller than 4 GiB.
+        let len = len as u32;
         let (touched, more_touched) = match *self.touched {
             [] => ([Slot::MAX; 2], None),
             [only] => ([only, Slot::MAX], None),
@@ -145,7 +161,7 @@ impl Replica {
         self.touched.clear();
         let received = now.mono;
         let hint = std::mem::replace(&mut self.hint, ApplyHint::NONE);
-        let proposal = Proposal { zxid, conn, xid, op, received, touched, more_touched, hint };
+        let proposal = Proposal { zxid, conn, xid, op, len, received, touched, more_touched, hint };
         self.proposals.push_back(proposal);
     }
 
@@ -162,8 +178,9 @@ impl Replica {
             Err(_) => Err(ErrorCode::MarshallingError),
         };
         self.hint = ApplyHint::NONE;
-        self.end_txn(header, start, outcome);
-        self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi);
+        let len = self.end_txn(header, start, outcome);
+        self.fair.spent += bytes_cost(len) + self.auth.take_cost();
+        self.queue_proposal(now, header.zxid, Some(conn), xid, OpCode::Multi, len);
         Ok(())
     }
 
@@ -175,6 +192,7 @@ impl Replica {
         self.tree.touch_paths(&self.ahead_hashes);
         let who = request.who(&self.clients);
         let (session, identities) = who.ok_or(ErrorCode::SessionExpired)?;
+        self.fair.spent += WRITE_COST * ops.len() as u64;
         let entry = self.batch.entry();
         let begun = entry.len();
         put_i32(entry, ops.len() as i32);
@@ -249,7 +267,7 @@ fn begin_txn(
     (header, start)
 }
 
-fn end_txn(batch: &mut Batch, header: TxnHeader, start: usize, outcome: Outcome) {
+fn end_txn(batch: &mut Batch, header: TxnHeader, start: usize, outcome: Outcome) -> usize {
     let entry = batch.entry();
     match outcome {
         Ok(kind) => {
@@ -260,7 +278,9 @@ fn end_txn(batch: &mut Batch, header: TxnHeader, start: usize, outcome: Outcome)
             put_error_txn(entry, code.code());
         }
     }
+    let len = entry.len() - start;
     batch.finish_entry(header.zxid);
+    len
 }
 
 /// `ZooKeeperServer.authWriteRequest`: whether committed permissions allow a write. What is wrong

@@ -20,12 +20,12 @@ use crate::disk::{
 use crate::driver::{
     Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, LogStage, Routes, Unobserved,
 };
-use crate::front::FrontOptions;
+use crate::front::{FrontOptions, MIN_RATE};
 use crate::log::Compression;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
-    BILLION, LimitOptions, Replica, ReplicaOptions, Restore, Restored, SNAP_LOG_RATIO,
+    BILLION, FairOptions, LimitOptions, Replica, ReplicaOptions, Restore, Restored, SNAP_LOG_RATIO,
     ThrottleOptions,
 };
 use crate::session::initial_session_id;
@@ -166,6 +166,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         digest: storage.is_digest,
         snapshot_zxid: storage.is_snapshot_zxid,
         limits: limit_options(settings),
+        fair: FairOptions::default(),
         seed,
     }
 }
@@ -557,7 +558,8 @@ fn front_options(settings: &Settings, id: u8) -> FrontOptions {
         max_frame: settings.packet_size_max as usize,
         sessionless_timeout_ms: u64::from(settings.sessionless_timeout_ms),
         max_output: 16 << 20,
-        cut_off_output: (64 << 20) + settings.packet_size_max as usize,
+        max_excess: 64 << 20,
+        min_rate: MIN_RATE,
     }
 }
 

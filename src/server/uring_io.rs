@@ -221,6 +221,14 @@ impl Io for UringIo {
         self.ring.send(socket.as_raw_fd(), buf, from, TOKEN_SEND | conn.0 & !KIND).map(|_| ())
     }
 
+    fn unconfirmed(&mut self, socket: &OwnedFd) -> usize {
+        net::unsent(socket)
+    }
+
+    fn is_hung_up(&mut self, socket: &OwnedFd) -> bool {
+        net::is_hung_up(socket)
+    }
+
     fn shutdown(&mut self, socket: &OwnedFd, direction: Direction) {
         let direction = match direction {
             Direction::Write => net::Direction::Write,

@@ -37,6 +37,8 @@ struct LinkState {
     receiving: Option<(usize, ConnId)>,
     /// Arrived while no receive was under way.
     waiting: VecDeque<Vec<u8>>,
+    /// Something has arrived.
+    has_begun: bool,
     /// The peer sends no more.
     ended: bool,
     /// The send under way: which loop's, for which connection, and how much of it is taken.
@@ -110,6 +112,10 @@ impl Net {
             }
             Arrival::Bytes { link, bytes } => {
                 if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
+                    // The first frame is the handshake.
+                    let swaps = bug == Some(Bug::SwapRequests) && state.has_begun;
+                    state.has_begun = true;
+                    let bytes = if swaps { swap_requests(bytes) } else { bytes };
                     state.waiting.push_back(bytes);
                     self.deliver(link);
                 }
@@ -305,6 +311,14 @@ impl Io for SimIo {
         Ok(())
     }
 
+    fn unconfirmed(&mut self, _socket: &SimSocket) -> usize {
+        0
+    }
+
+    fn is_hung_up(&mut self, socket: &SimSocket) -> bool {
+        self.net().links.get(&socket.0).is_none_or(|state| state.ended)
+    }
+
     fn shutdown(&mut self, socket: &SimSocket, direction: Direction) {
         let link = socket.0;
         let mut net = self.net();
@@ -419,13 +433,7 @@ impl Probe for SimProbe {
     }
 }
 
-/// Injected bugs of the reply path, on whole frames.
-fn misbehave(bug: Option<Bug>, rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
-    let relevant =
-        [Bug::ReplyBeforeEvent, Bug::LoseEvent, Bug::SwapReplies, Bug::HideError].map(Some);
-    if !relevant.contains(&bug) {
-        return bytes.to_vec();
-    }
+fn split_frames(bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut frames: Vec<Vec<u8>> = Vec::new();
     let mut rest = bytes;
     while let Some((len, _)) = rest.split_first_chunk::<4>() {
@@ -434,6 +442,27 @@ fn misbehave(bug: Option<Bug>, rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
         frames.push(frame.to_vec());
         rest = tail;
     }
+    frames
+}
+
+/// An injected bug: two requests that arrived together change places.
+fn swap_requests(bytes: Vec<u8>) -> Vec<u8> {
+    let mut frames = split_frames(&bytes);
+    match &mut *frames {
+        [first, second, ..] if bytes.len() < 4096 => std::mem::swap(first, second),
+        _ => return bytes,
+    }
+    frames.concat()
+}
+
+/// Injected bugs of the reply path, on whole frames.
+fn misbehave(bug: Option<Bug>, rng: &mut Rng, bytes: &[u8]) -> Vec<u8> {
+    let relevant =
+        [Bug::ReplyBeforeEvent, Bug::LoseEvent, Bug::SwapReplies, Bug::HideError].map(Some);
+    if !relevant.contains(&bug) {
+        return bytes.to_vec();
+    }
+    let mut frames = split_frames(bytes);
     let is_event = |frame: &[u8]| frame.get(4..8) == Some(&[0xff; 4]);
     match bug {
         Some(Bug::ReplyBeforeEvent) => frames.sort_by_key(|frame| is_event(frame)),

@@ -24,7 +24,7 @@ use crate::front::FrontOptions;
 use crate::log::{FileName, RecoverError, RecoverOptions, Recovered, recover};
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{Replica, ReplicaOptions, Restore, Restored};
+use crate::replica::{FairOptions, Replica, ReplicaOptions, Restore, Restored};
 use crate::session::initial_session_id;
 use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{Txn, TxnHeader, TxnType};
@@ -172,6 +172,11 @@ fn replica_options(swarm: &Swarm, seed: u64) -> ReplicaOptions {
         },
         outstanding_limit: swarm.outstanding,
         snap_count: swarm.snap_count,
+        fair: FairOptions {
+            turn: swarm.turn_cost,
+            share: swarm.turn_cost / 4,
+            in_flight_bytes: swarm.in_flight,
+        },
         snap_size_bytes: 0,
         snap_log_ratio: 0,
         seed,
@@ -235,7 +240,8 @@ fn front_options(swarm: &Swarm, id: u8) -> FrontOptions {
         max_frame: 1 << 20,
         sessionless_timeout_ms: 10_000,
         max_output: swarm.max_output,
-        cut_off_output: 4 * swarm.max_output + (64 << 10),
+        max_excess: 4 * swarm.max_output + (64 << 10),
+        min_rate: 1,
     }
 }
 

@@ -36,14 +36,17 @@ pub enum Bug {
     SkipFileSync,
     /// What the log writer and the housekeeper write in line is not written through.
     SkipWriteThrough,
+    /// Requests that arrive together change places.
+    SwapRequests,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 17] = [
+    pub const ALL: [Bug; 19] = [
         Bug::Driver(Mutation::AckBeforeSync),
         Bug::Driver(Mutation::ExpireEarly),
         Bug::Driver(Mutation::LoseEffects),
+        Bug::Driver(Mutation::SleepOnWork),
         Bug::DropLastGroup,
         Bug::SkipTailBlock,
         Bug::IgnoreFailedWrite,
@@ -58,6 +61,7 @@ impl Bug {
         Bug::SkipDirSync,
         Bug::SkipFileSync,
         Bug::SkipWriteThrough,
+        Bug::SwapRequests,
     ];
 }
 
@@ -123,6 +127,10 @@ pub(super) struct Swarm {
     pub snap_count: u64,
     pub outstanding: u64,
     pub max_output: usize,
+    /// Budget of a turn, in nanoseconds of work.
+    pub turn_cost: u64,
+    /// Bytes of one client's transactions that may be on their way.
+    pub in_flight: usize,
     pub write_us: u64,
     /// Mean time between faults.
     pub fault_ms: u64,
@@ -158,6 +166,8 @@ impl Swarm {
             snap_count: pick(&[10, 30, 100, 1000]),
             outstanding: pick(&[2, 20, 1000]),
             max_output: pick(&[2 << 10, 64 << 10, 16 << 20]) as usize,
+            turn_cost: pick(&[4, 1_000, 10_000, 1_000_000]),
+            in_flight: pick(&[1, 1_000, 1 << 20]) as usize,
             write_us: pick(&[50, 500, 5_000]),
             fault_ms: pick(&[200, 1_000, 5_000]),
         }

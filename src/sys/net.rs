@@ -178,6 +178,23 @@ pub fn set_keepalive(fd: &impl AsRawFd) -> io::Result<()> {
     set_option(fd, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)
 }
 
+/// Bytes that the kernel has taken for the peer and the peer has not confirmed; 0 where it cannot
+/// be asked.
+pub fn unsent(fd: &impl AsRawFd) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one c_int, which lives across the call.
+    let result = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    if result < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
+}
+
+/// Whether the peer has closed the connection or reset it, though there may be more to read.
+pub fn is_hung_up(fd: &impl AsRawFd) -> bool {
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
+    // SAFETY: the pointer is to one pollfd, which lives across the call.
+    let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+    ready > 0 && poll.revents & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0
+}
+
 /// Makes the coming close reset the connection, as Apache does for refused connections.
 pub fn set_reset_on_close(fd: &impl AsRawFd) -> io::Result<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };

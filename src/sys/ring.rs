@@ -139,6 +139,8 @@ pub struct OpId(u64);
 
 const IGNORED: u64 = u64::MAX;
 const BUFFER_GROUP: u16 = 0;
+/// Bytes of one send; more would say nothing for as long as the peer takes to read it all.
+const SEND_MAX: u32 = 256 << 10;
 /// Tries to submit that bring neither success nor completions, before it is an error.
 const FRUITLESS_MAX: u32 = 1000;
 
@@ -387,9 +389,13 @@ impl Ring {
         token: u64,
     ) -> io::Result<OpId> {
         let rest = &buf[from..];
-        let len = u32::try_from(rest.len()).unwrap_or(1 << 30);
+        // Of a large rest the kernel reports what the socket takes, piece by piece.
+        let (len, wait) = match u32::try_from(rest.len()) {
+            Ok(len) if len <= SEND_MAX => (len, libc::MSG_WAITALL),
+            _ => (SEND_MAX, 0),
+        };
         let entry = opcode::Send::new(Fd(socket), rest.as_ptr(), len)
-            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .flags(libc::MSG_NOSIGNAL | wait)
             .build();
         self.start(Op::Send { token, buf }, entry)
     }

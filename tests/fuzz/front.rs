@@ -23,6 +23,8 @@ impl FrontSink for Taken {
         self.frames.extend_from_slice(bytes);
     }
 
+    fn heard(&mut self, _: ConnId) {}
+
     fn drained(&mut self, _: ConnId) {}
 
     fn word(&mut self, _: ConnId, word: [u8; 4], argument: &[u8]) {

@@ -15,7 +15,7 @@ fn a_minute_of_pings(scene: &mut Scene, a: ConnId) {
 }
 
 fn held(scene: &Scene, conn: ConnId) -> usize {
-    scene.replica.clients().find(|client| client.conn == conn).map_or(0, |c| c.held.len())
+    scene.replica.clients().find(|client| client.conn == conn).map_or(0, |c| c.held_count as usize)
 }
 
 #[test]

@@ -16,6 +16,8 @@ struct Deaf;
 impl FrontSink for Deaf {
     fn frames(&mut self, _: ConnId, _: &[u8]) {}
 
+    fn heard(&mut self, _: ConnId) {}
+
     fn drained(&mut self, _: ConnId) {}
 
     fn word(&mut self, _: ConnId, _: [u8; 4], _: &[u8]) {}
@@ -91,10 +93,10 @@ fn a_closed_connection_whose_peer_never_reads_is_freed() {
     let mut gone = Vec::new();
     scene.edge.close(scene.now, &mut scene.io, scene.conn, true);
     scene.now.mono = scene.now.mono + Duration::from_secs(5);
-    scene.edge.sweep(scene.now, &mut scene.io, &mut gone);
+    scene.edge.sweep(scene.now, &mut scene.io, &mut gone, &mut Deaf);
     assert!(!scene.edge.is_flushed(), "it has its time to read");
     scene.now.mono = scene.now.mono + Duration::from_secs(5);
-    scene.edge.sweep(scene.now, &mut scene.io, &mut gone);
+    scene.edge.sweep(scene.now, &mut scene.io, &mut gone, &mut Deaf);
     scene.run(|edge| edge.front.is_empty());
     scene.assert_free();
     assert_eq!(gone, [], "the replica closed it itself");
@@ -109,7 +111,7 @@ fn a_closed_connection_whose_peer_never_closes_is_freed() {
     scene.run(Edge::is_flushed);
     assert!(!scene.edge.front.is_empty(), "the peer may still read");
     scene.now.mono = scene.now.mono + Duration::from_secs(2);
-    scene.edge.sweep(scene.now, &mut scene.io, &mut Vec::new());
+    scene.edge.sweep(scene.now, &mut scene.io, &mut Vec::new(), &mut Deaf);
     scene.run(|edge| edge.front.is_empty());
     scene.assert_free();
 }
@@ -120,14 +122,14 @@ fn a_server_that_was_held_up_reads_before_it_ends_idle_connections() {
         let mut scene = Scene::new();
         let mut gone = Vec::new();
         for _ in 0..2 {
-            scene.edge.sweep(scene.now, &mut scene.io, &mut gone);
+            scene.edge.sweep(scene.now, &mut scene.io, &mut gone, &mut Deaf);
             scene.now.mono = scene.now.mono + Duration::from_secs(1);
         }
         scene.now.mono = scene.now.mono + Duration::from_secs(3600);
         if !is_silent {
             scene.peer.write_all(&[0, 0, 0, 1, 7]).unwrap();
         }
-        scene.edge.sweep(scene.now, &mut scene.io, &mut gone);
+        scene.edge.sweep(scene.now, &mut scene.io, &mut gone, &mut Deaf);
         assert_eq!(gone, [], "nothing was read yet");
         if !is_silent {
             let now = scene.now.mono;
@@ -138,7 +140,7 @@ fn a_server_that_was_held_up_reads_before_it_ends_idle_connections() {
             });
         }
         scene.now.mono = scene.now.mono + Duration::from_secs(1);
-        scene.edge.sweep(scene.now, &mut scene.io, &mut gone);
+        scene.edge.sweep(scene.now, &mut scene.io, &mut gone, &mut Deaf);
         assert_eq!(gone.is_empty(), !is_silent);
     }
 }

@@ -1,0 +1,343 @@
+//! Turns by cost: no connection owns the server.
+//!
+//! Work is metered in nanoseconds of a calibrated machine, by constants, so that a simulated
+//! server decides as a real one does. A connection that sends a request is served at once as long
+//! as it has credit; what its credit does not pay for waits in [`Client::held`], and the connection
+//! stands in a queue. At the end of each turn (`Input::Tick`, which [`Replica::deadline`] asks for
+//! without a pause) the queue is served round by round, each connection for one share more
+//! (deficit round robin): who has asked for something large pays until the debt is gone. With one
+//! connection in the queue there is nobody to wait for, and it gets everything.
+//!
+//! What arrives, what becomes durable, what stands in line and what stands in the queue have a
+//! budget each in every turn. Invariant: a connection that could go on stands in the queue.
+
+use std::collections::VecDeque;
+
+use crate::base::{ConnId, Now, Zxid};
+use crate::wire::OpCode;
+
+use super::client::{Client, FRAME_OVERHEAD, Stage};
+use super::core::Replica;
+use super::effects::{CloseHow, Effects};
+use super::request::split_frame;
+
+/// Any frame: found, decoded, counted.
+pub(super) const FRAME_COST: u64 = 50;
+/// A read or a ping, without what it looks at.
+pub(super) const READ_COST: u64 = 200;
+/// A write that is prepared; so much again for each operation of a multi.
+pub(super) const WRITE_COST: u64 = 500;
+/// A transaction that is applied, and each operation of a multi.
+pub(super) const APPLY_COST: u64 = 400;
+/// A watch that fires: looked up, taken out, its event encoded.
+pub(super) const EVENT_COST: u64 = 100;
+/// A digest of a user and a password, and its reply.
+pub(super) const AUTH_COST: u64 = 1_000;
+/// An identity that a new one is compared with and copied beside.
+pub(super) const IDENTITY_COST: u64 = 40;
+/// A step of a SASL exchange: several MD5 sums.
+pub(super) const SASL_COST: u64 = 20_000;
+/// A ConnectRequest: password, session table, transaction.
+pub(super) const CONNECT_COST: u64 = 2_000;
+/// An ephemeral node that the end of its session deletes.
+pub(super) const CLOSE_NODE_COST: u64 = 300;
+/// Bytes in or out that take a nanosecond: copied three times, by the replica, front and kernel.
+const BYTES_PER_NS: usize = 4;
+
+/// A read that looks at more than this must not stand before a write, see [`Client::heavy`].
+const HEAVY_NODES: usize = 1_000;
+/// A list of paths longer than this is heavy, too.
+const HEAVY_BYTES: usize = 16 << 10;
+
+/// What moving `bytes` costs.
+pub(super) fn bytes_cost(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_NS) as u64
+}
+
+/// Budgets, in nanoseconds of work.
+#[derive(Clone, Copy, Debug)]
+pub struct FairOptions {
+    /// Of a turn: for what arrives, for what is applied, and half of it for the queue.
+    pub turn: u64,
+    /// Of one connection in a turn or a round of the queue.
+    pub share: u64,
+    /// Bytes of one connection's transactions that may be on their way; beyond, its requests wait.
+    /// They go to disk and are applied before anything that others write later.
+    pub in_flight_bytes: usize,
+}
+
+impl Default for FairOptions {
+    fn default() -> FairOptions {
+        FairOptions { turn: 1_000_000, share: 250_000, in_flight_bytes: 1 << 20 }
+    }
+}
+
+/// What is left of the budgets, and who waits.
+#[derive(Debug)]
+pub(super) struct Fair {
+    pub options: FairOptions,
+    /// All work done so far.
+    pub spent: u64,
+    /// This turn's budgets. What begins while something is left ends, so they may go below zero.
+    arrivals_left: i64,
+    apply_left: i64,
+    line_left: i64,
+    /// Connections that could go on.
+    queue: VecDeque<ConnId>,
+    /// Frames in [`Client::held`], of all connections.
+    pub held: u64,
+    /// Last transaction that may be applied.
+    pub durable: Zxid,
+}
+
+impl Fair {
+    pub fn new(options: FairOptions, durable: Zxid) -> Fair {
+        let mut fair = Fair {
+            options,
+            spent: 0,
+            arrivals_left: 0,
+            apply_left: 0,
+            line_left: 0,
+            queue: VecDeque::new(),
+            held: 0,
+            durable,
+        };
+        fair.begin_turn();
+        fair
+    }
+
+    pub fn begin_turn(&mut self) {
+        let turn = i64::try_from(self.options.turn).unwrap_or(i64::MAX);
+        (self.arrivals_left, self.apply_left, self.line_left) = (turn, turn, turn);
+    }
+
+    /// Whether somebody stands in the queue.
+    pub fn has_queue(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
+    /// Whether those in line may go on in this turn.
+    pub fn has_line_budget(&self) -> bool {
+        self.line_left > 0
+    }
+
+    /// Where letting in from the line has to stop in this turn.
+    pub fn line_stop(&self) -> u64 {
+        self.stop_after(self.line_left)
+    }
+
+    /// Takes from the line's budget what was spent since.
+    pub fn charge_line(&mut self, begun: u64) {
+        self.line_left -= (self.spent - begun) as i64;
+    }
+
+    /// Where work that may take `budget` has to stop.
+    fn stop_after(&self, budget: i64) -> u64 {
+        self.spent + u64::try_from(budget).unwrap_or(0)
+    }
+
+    /// Where applying has to stop in this turn.
+    pub fn apply_stop(&self) -> u64 {
+        self.stop_after(self.apply_left)
+    }
+
+    /// Takes from the budget for applying what was spent since.
+    pub fn charge_apply(&mut self, begun: u64) {
+        self.apply_left -= (self.spent - begun) as i64;
+    }
+}
+
+impl Client {
+    /// What it may cost now; a new turn gives it a new share, and debts stay.
+    fn credit_at(&mut self, turn: u64, share: u64) -> i64 {
+        if self.credit_turn != turn {
+            let shares = i64::try_from((turn - self.credit_turn).saturating_mul(share));
+            let full = i64::try_from(share).unwrap_or(i64::MAX);
+            self.credit = self.credit.saturating_add(shares.unwrap_or(i64::MAX)).min(full);
+            self.credit_turn = turn;
+        }
+        self.credit
+    }
+
+    /// Whether it could go on if it were its turn.
+    fn could_go_on(&self, in_flight_max: usize) -> bool {
+        self.owes_earlier() && !self.choked
+            || !self.held.is_empty() && !self.is_blocked(in_flight_max)
+    }
+}
+
+impl Replica {
+    /// Frames arrived: those that the connection has credit for are handled, the others wait.
+    pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
+        self.stats.bytes_received += bytes.len() as u64;
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let mut rest = bytes;
+        if !client.queued && client.held.is_empty() {
+            let credit = client.credit_at(self.turn, self.fair.options.share);
+            let begun = self.fair.spent;
+            let stop_at = self.fair.stop_after(credit.min(self.fair.arrivals_left));
+            let taken = self.run(now, conn, bytes, stop_at, fx);
+            self.fair.arrivals_left -= (self.fair.spent - begun) as i64;
+            rest = &bytes[taken.bytes..];
+        }
+        if !rest.is_empty() {
+            self.hold(now, conn, rest, fx);
+        }
+        self.apply_pressure(conn, fx);
+    }
+
+    /// Keeps frames for later. The client has shown that it lives: its session is not to end for
+    /// requests that wait here.
+    fn hold(&mut self, now: Now, conn: ConnId, frames: &[u8], fx: &mut Effects) {
+        let (mut rest, mut count) = (frames, 0);
+        while let Some((_, tail)) = split_frame(rest) {
+            (rest, count) = (tail, count + 1);
+        }
+        if !rest.is_empty() {
+            // The front hands over whole frames only.
+            return self.close(conn, CloseHow::Now, fx);
+        }
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.stage == Stage::Closing {
+            return;
+        }
+        client.held.push(frames);
+        client.held_count += count;
+        client.waiting_bytes += frames.len() + count as usize * FRAME_OVERHEAD;
+        self.fair.held += count;
+        self.heard(now, conn);
+        self.queue_up(conn);
+    }
+
+    /// The client is there, though nothing that it sends is looked at for now.
+    ///
+    /// COMPAT(3.9): Apache counts a request when it is taken from the socket, and lets a session
+    /// expire while it takes none. A session that lives longer is safe: nobody may rely on an end
+    /// that has not been announced, and who is dead sends and takes nothing.
+    pub(super) fn heard(&mut self, now: Now, conn: ConnId) {
+        if let Some(client) = self.clients.get(conn)
+            && client.stage == Stage::Active
+            && let Some(slot) = client.slot
+        {
+            self.sessions.touch(slot, client.timeout_ms, now.mono);
+        }
+    }
+
+    /// Puts a connection that could go on into the queue.
+    pub(super) fn queue_up(&mut self, conn: ConnId) {
+        let in_flight_max = self.fair.options.in_flight_bytes;
+        if let Some(client) = self.clients.get_mut(conn)
+            && !client.queued
+            && client.could_go_on(in_flight_max)
+        {
+            client.queued = true;
+            self.fair.queue.push_back(conn);
+        }
+    }
+
+    /// Ends the turn's work with those who wait: every one gets a share, again and again until the
+    /// budget is spent.
+    pub(super) fn serve_queue(&mut self, now: Now, fx: &mut Effects) {
+        let options = self.fair.options;
+        let least = i64::try_from(options.turn / 2).unwrap_or(i64::MAX).max(1);
+        let end = self.fair.stop_after(self.fair.arrivals_left.max(least));
+        let share = i64::try_from(options.share).unwrap_or(i64::MAX).max(1);
+        while self.fair.spent < end
+            && let Some(conn) = self.fair.queue.pop_front()
+        {
+            let Some(client) = self.clients.get_mut(conn) else { continue };
+            client.queued = false;
+            client.credit = (client.credit_at(self.turn, options.share) + share).min(share);
+            let credit = client.credit;
+            if credit > 0 {
+                let stop_at = self.fair.stop_after(credit).min(end);
+                self.go_on(now, conn, stop_at, stop_at, fx);
+            } else {
+                self.queue_up(conn);
+            }
+        }
+        if !self.paused.is_empty() {
+            self.relieve_pressure(fx);
+        }
+    }
+
+    /// Its writes were applied, or it has taken its replies: goes on with what that held up, as far
+    /// as its share allows.
+    pub(super) fn go_on_early(&mut self, now: Now, conn: ConnId, stop_at: u64, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.queued {
+            return;
+        }
+        let credit = client.credit_at(self.turn, self.fair.options.share);
+        let held_stop = self.fair.stop_after(credit).min(stop_at);
+        self.go_on(now, conn, stop_at, held_stop, fx);
+    }
+
+    /// Goes on with what waits for its turn: first what was deferred, then what was never looked
+    /// at. What is left stands in the queue.
+    fn go_on(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        deferred_stop: u64,
+        held_stop: u64,
+        fx: &mut Effects,
+    ) {
+        self.run_deferred(now, conn, false, deferred_stop, fx);
+        if let Some(client) = self.clients.get_mut(conn)
+            && !client.held.is_empty()
+            && !client.owes_earlier()
+        {
+            self.run_held(now, conn, held_stop, fx);
+        }
+        self.queue_up(conn);
+    }
+
+    fn run_held(&mut self, now: Now, conn: ConnId, stop_at: u64, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let mut held = std::mem::take(&mut client.held);
+        let taken = self.run(now, conn, held.rest(), stop_at, fx);
+        // One that is gone has taken the counts of all its frames with it.
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        held.pop(taken.bytes);
+        held.tidy();
+        client.held = held;
+        client.held_count -= taken.frames;
+        client.waiting_bytes -= taken.bytes + taken.frames as usize * FRAME_OVERHEAD;
+        self.fair.held -= taken.frames;
+    }
+
+    /// Whether a read may take so long that no write should have to wait for it.
+    pub(super) fn is_heavy(&self, op: OpCode, conn: ConnId, body: &[u8]) -> bool {
+        match op {
+            OpCode::GetEphemerals => {
+                let session = self.session_of(conn);
+                self.tree.ephemerals(session).len() > HEAVY_NODES
+            }
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                let path = body.split_first_chunk::<4>();
+                let path =
+                    path.and_then(|(len, rest)| rest.get(..u32::from_be_bytes(*len) as usize));
+                let node = path.and_then(|path| self.tree.find_bytes(path));
+                node.is_some_and(|node| self.tree.num_children(node) as usize > HEAVY_NODES)
+            }
+            OpCode::GetAllChildrenNumber => true,
+            OpCode::SetWatches | OpCode::SetWatches2 | OpCode::MultiRead => {
+                body.len() > HEAVY_BYTES
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether everything that could be done stands where it will be.
+    pub(super) fn check_queue(&self) {
+        let held: u64 = self.clients.iter().map(|client| client.held_count).sum();
+        assert_eq!(held, self.fair.held, "frames that wait for their turn");
+        for client in self.clients.iter() {
+            let could = client.could_go_on(self.fair.options.in_flight_bytes);
+            assert!(client.queued || !could, "{:?} waits for nothing", client.conn);
+            assert_eq!(client.held.rest().is_empty(), client.held_count == 0);
+            assert!(!client.queued || self.fair.queue.contains(&client.conn), "{:?}", client.conn);
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Turns by cost: what one connection asks for does not hold others up, and is forgotten with it.
+
+use super::*;
+
+fn get_ephemerals(xid: i32) -> Vec<u8> {
+    request(xid, OpCode::GetEphemerals, |out| put_str(out, "/"))
+}
+
+fn ephemeral(xid: i32, path: &str) -> Vec<u8> {
+    request(xid, OpCode::Create, |out| {
+        put_str(out, path);
+        put_buffer(out, Some(&[]));
+        out.extend_from_slice(ACL_OPEN_BYTES);
+        put_i32(out, 1);
+    })
+}
+
+fn spent(scene: &Scene) -> u64 {
+    scene.replica.fair.spent
+}
+
+/// A connection with 2,000 ephemerals, so that listing them takes a good part of a turn.
+fn scene_with_lister() -> (Scene, ConnId, ConnId) {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let (a, b) = (scene.connect(0), scene.connect(1));
+    for part in 0..20 {
+        let nodes = part * 100..(part + 1) * 100;
+        scene.send(a, &nodes.map(|n| ephemeral(n, &format!("/{n}"))).collect::<Vec<_>>());
+        scene.settle();
+        scene.fx.clear();
+    }
+    (scene, a, b)
+}
+
+/// The worst that one list and one budget of each kind can make of a turn.
+const TURN_MAX: u64 = 4_000_000;
+
+#[test]
+fn a_flood_of_lists_leaves_every_turn_to_others() {
+    let (mut scene, a, b) = scene_with_lister();
+    let flood: Vec<_> = (0..20_000).map(get_ephemerals).collect();
+    let before = spent(&scene);
+    scene.turn(Input::Frames { conn: a, bytes: &flood.concat() });
+    assert!(spent(&scene) - before < TURN_MAX, "{}", spent(&scene) - before);
+    for xid in 1..50 {
+        let before = spent(&scene);
+        scene.turn(Input::Frames { conn: b, bytes: &get_data(xid, "/1") });
+        assert_eq!(scene.xids(b), [xid], "at once");
+        scene.turn(Input::Tick);
+        let taken = spent(&scene) - before;
+        assert!(taken < TURN_MAX, "{taken}");
+        if scene.replica.deadline() != Some(Instant(0)) {
+            // It has enough to read for now.
+            scene.fx.clear();
+            scene.turn(Input::Drained { conn: a });
+        }
+    }
+    // Its client leaves: nothing of what it asked for is done any more.
+    scene.fx.clear();
+    let before = (spent(&scene), scene.replica.stats().received);
+    scene.turn(Input::Closed { conn: a });
+    while scene.replica.has_work() {
+        scene.turn(Input::Tick);
+    }
+    assert_eq!((spent(&scene), scene.replica.stats().received), before);
+    assert_eq!(scene.replica.outstanding(), 0);
+}
+
+#[test]
+fn a_lone_connection_gets_everything_in_order() {
+    let mut scene = Scene::new(u64::MAX, limits(|_| {}));
+    let a = scene.connect(0);
+    scene.send(a, &[create(0, "/n")]);
+    scene.settle();
+    scene.replies(a);
+    let frames: Vec<_> = (1..20_000).map(|xid| get_data(xid, "/n")).collect();
+    let before = spent(&scene);
+    scene.turn(Input::Frames { conn: a, bytes: &frames.concat() });
+    let mut turns = 1u64;
+    while scene.replica.has_work() {
+        assert_eq!(scene.replica.deadline(), Some(Instant(0)), "the loop must not sleep");
+        scene.turn(Input::Tick);
+        turns += 1;
+    }
+    assert_eq!(scene.xids(a), Vec::from_iter(1..20_000));
+    // The budget is spent again and again.
+    let (total, turn) = (spent(&scene) - before, scene.replica.options.fair.turn);
+    assert!(turns > total / (2 * turn), "{turns} turns for {total}");
+    assert!(turns < 4 + total / (turn / 4), "{turns} turns for {total}");
+}
+
+#[test]
+fn connections_that_wait_share_by_cost() {
+    let (mut scene, a, b) = scene_with_lister();
+    // a asks for lists, b for as much work in small pieces.
+    let lists: Vec<_> = (0..1_000).map(get_ephemerals).collect();
+    let gets: Vec<_> = (0..100_000).map(|xid| get_data(xid, "/1")).collect();
+    scene.turn(Input::Frames { conn: a, bytes: &lists.concat() });
+    scene.turn(Input::Frames { conn: b, bytes: &gets.concat() });
+    for _ in 0..40 {
+        scene.turn(Input::Tick);
+        // Nobody is choked.
+        for conn in [a, b] {
+            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.fx);
+        }
+    }
+    let list_cost = 80 * 2_000;
+    let (lists, gets) = (scene.xids(a).len() as u64, scene.xids(b).len() as u64);
+    let (a, b) = (lists * list_cost, gets * 300);
+    assert!(a > b / 2 && b > a / 2, "{lists} lists and {gets} gets");
+}
+
+/// Transactions of a connection that are on their way are bounded in bytes, and applied by turns.
+#[test]
+fn large_writes_of_one_leave_room_for_those_of_others() {
+    let mut scene = Scene::new(1_000_000, limits(|_| {}));
+    let (a, b) = (scene.connect(0), scene.connect(1));
+    scene.send(a, &[create(1, "/a"), create(2, "/b")]);
+    scene.settle();
+    scene.fx.clear();
+    let flood: Vec<_> = (3..20).map(|xid| set_data(xid, "/a", 700_000)).collect();
+    scene.send(a, &flood);
+    scene.send(b, &[set_data(1, "/b", 10)]);
+    assert!(scene.replica.proposals.len() <= 3, "{}", scene.replica.proposals.len());
+    scene.sync();
+    assert_eq!(scene.xids(b), [1]);
+    scene.settle();
+    assert_eq!(scene.xids(a), Vec::from_iter(3..20));
+}
+
+#[test]
+fn what_is_durable_is_applied_by_turns_and_in_order() {
+    let mut scene = Scene::new(1_000_000, limits(|_| {}));
+    scene.replica.options.limits.waiting_bytes_max = usize::MAX;
+    let conns: Vec<_> = (0..20).map(|slot| scene.connect(slot)).collect();
+    scene.send(conns[0], &[create(0, "/n")]);
+    scene.settle();
+    scene.fx.clear();
+    for &conn in &conns {
+        scene.send(conn, &(1..500).map(|xid| set_data(xid, "/n", 10)).collect::<Vec<_>>());
+    }
+    let (zxid, mut turns) = (scene.logged, 0);
+    let before = spent(&scene);
+    scene.turn(Input::Synced { zxid });
+    while scene.replica.last_processed() < zxid {
+        assert_eq!(scene.replica.deadline(), Some(Instant(0)));
+        scene.turn(Input::Tick);
+        turns += 1;
+    }
+    let total = spent(&scene) - before;
+    assert!(turns >= total / scene.replica.options.fair.turn - 1, "{turns} turns for {total}");
+    assert!(turns >= 3, "{turns}");
+    scene.settle();
+    for conn in conns {
+        assert_eq!(scene.xids(conn), Vec::from_iter(1..500));
+    }
+}
+
+/// A read that takes long and stands before a write would hold up everybody's writes.
+#[test]
+fn no_more_than_one_long_read_stands_before_a_write() {
+    let (mut scene, a, b) = scene_with_lister();
+    let mut frames = vec![create(1, "/x")];
+    frames.extend((2..60).map(get_ephemerals));
+    frames.push(create(60, "/y"));
+    scene.send(a, &frames);
+    scene.send(b, &[create(1, "/z")]);
+    let before = spent(&scene);
+    let zxid = scene.logged;
+    scene.turn(Input::Synced { zxid });
+    assert_eq!(scene.xids(b), [1]);
+    assert!(spent(&scene) - before < TURN_MAX);
+    let mut seen = scene.xids(a);
+    while seen.len() < 60 {
+        scene.fx.clear();
+        scene.handle(Input::Drained { conn: a });
+        scene.sync();
+        seen.extend(scene.xids(a));
+    }
+    assert_eq!(seen, Vec::from_iter(1..61));
+}
+
+#[test]
+fn a_client_whose_input_is_held_back_is_alive() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let (a, b) = (scene.connect(0), scene.connect(1));
+    for _ in 0..60 {
+        scene.pass(1000);
+        scene.handle(Input::Heard { conn: a });
+        scene.handle(Input::Tick);
+    }
+    scene.settle();
+    assert!(!scene.is_closed(a, CloseHow::AfterFlush));
+    assert!(scene.is_closed(b, CloseHow::AfterFlush), "it was silent for a minute");
+}
