@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
@@ -15,7 +15,7 @@ use serde_json::{Map, Value as Json, json};
 use crate::admin::Admin;
 use crate::cli::{seconds, value};
 use crate::compare::Line;
-use crate::flood;
+use crate::flood::{self, Signals};
 use crate::floodkinds::{Kind, ROOT, Sizes};
 use crate::load::{self, Load};
 use crate::mix::Mix;
@@ -234,19 +234,23 @@ impl Fair {
             return Err(format!("not even the quiet clients were served: {}", quiet.json()));
         }
         let pid = server.pid();
-        let stop = AtomicBool::new(false);
+        let signals = Signals::default();
         std::thread::scope(|scope| {
             let flooding = scope.spawn(|| {
                 flood::step_back();
-                flood::run(server.addr, std::slice::from_ref(&flood), &watchers, &stop)
+                flood::run(server.addr, std::slice::from_ref(&flood), &watchers, &signals)
             });
+            // What is sent from here on has the flood before it, and its wait counts.
+            while !signals.flows.load(Ordering::Relaxed) && !flooding.is_finished() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             let before = (Cpu::of(Some(pid)), Cpu::of(None), procfs::machine_busy());
             let mut after = before;
             let waits = neighbours.measure(self.window, self.patience, || {
                 after = (Cpu::of(Some(pid)), Cpu::of(None), procfs::machine_busy());
-                stop.store(true, Ordering::Relaxed);
+                signals.stop.store(true, Ordering::Relaxed);
             });
-            stop.store(true, Ordering::Relaxed);
+            signals.stop.store(true, Ordering::Relaxed);
             let outcome = flooding.join().map_err(|_| "the flood's thread panicked")??;
             let mut figures = figures(&quiet, &waits?, &outcome);
             let spent = |from: Option<Cpu>, to: Option<Cpu>| Some(to?.since(from?).total());

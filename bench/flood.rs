@@ -125,6 +125,15 @@ pub struct Flood {
     pub manner: Manner,
 }
 
+/// What the flood's thread and its master tell each other.
+#[derive(Debug, Default)]
+pub struct Signals {
+    /// The first requests have left.
+    pub flows: AtomicBool,
+    /// It shall end.
+    pub stop: AtomicBool,
+}
+
 /// What the floods gave.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
@@ -253,7 +262,7 @@ pub fn step_back() {
     let _ = rustix::process::setpriority_process(me, 10);
 }
 
-/// Floods `addr` until `stop`; `watchers` are sockets whose events are read meanwhile.
+/// Floods `addr` until it shall stop; `watchers` are sockets whose events are read meanwhile.
 ///
 /// # Errors
 /// The server cannot be reached, or answers what no ZooKeeper server answers.
@@ -261,7 +270,7 @@ pub fn run(
     addr: SocketAddr,
     floods: &[Flood],
     watchers: &[TcpStream],
-    stop: &AtomicBool,
+    signals: &Signals,
 ) -> Result<Outcome, String> {
     let say = |e: io::Error| format!("flood on {addr}: {e}");
     let mut poll = Poll::new(4096).map_err(say)?;
@@ -278,7 +287,7 @@ pub fn run(
         poll.add(watcher, floods.len() + i, false).map_err(say)?;
     }
     let mut buf = vec![0; READ_BUFFER];
-    while !stop.load(Ordering::Relaxed) {
+    while !signals.stop.load(Ordering::Relaxed) {
         for conn in conns.iter_mut().filter(|conn| conn.stream.is_none()) {
             // A server that was killed, or that takes no connection now, is tried again.
             if Instant::now() >= conn.back_at && conn.open(&poll).is_err() {
@@ -295,6 +304,9 @@ pub fn run(
                 continue;
             }
             turn(&mut conns[ready.token], ready.readable, &poll, &mut buf, &mut outcome)?;
+        }
+        if outcome.sent > 0 || conns.iter().any(|conn| conn.sent > 0) {
+            signals.flows.store(true, Ordering::Relaxed);
         }
     }
     outcome.seconds = begin.elapsed().as_secs_f64();
