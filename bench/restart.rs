@@ -11,7 +11,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use lexopt::prelude::*;
@@ -23,7 +23,7 @@ use crate::admin::Admin;
 use crate::cli::{seconds, value};
 use crate::codec;
 use crate::fair::{contestant, unexpected};
-use crate::flood::{self, Flood, Manner};
+use crate::flood::{self, Flood, Manner, Signals};
 use crate::procfs::{self, Cpu};
 use crate::scenario::remove;
 use crate::servers::{self, Contestant, OPTIONS, Programs, Server};
@@ -37,8 +37,8 @@ used again, starts it on its data, and says how long it took to serve and what i
 
   --server NAME            ringkeeper or apache (ringkeeper)
   --rounds N               (1)
-  --seconds S              load before the kill (10); longer, up to three times, until segments
-                           have been used again
+  --seconds S              load before the kill (10); up to 30 s longer, until a segment has been
+                           used again
   --segment-kib N          segment size of the log (the server's default)
   --nodes N                znodes that are set (70); --size N: bytes of data (200)
   --payload KIND           random, or numbers: every word of the data could be a number of the log
@@ -54,6 +54,8 @@ used again, starts it on its data, and says how long it took to serve and what i
 const GOAL_BASE_S: f64 = 1.0;
 /// Transactions that a start shall replay per second.
 const GOAL_REPLAY_PER_S: f64 = 3e6;
+/// How much longer the load runs while no segment has been used again.
+const REUSE_PATIENCE: Duration = Duration::from_secs(30);
 const ROOT: &str = "/restart";
 /// A server that takes a connection while it recovers may leave a word unanswered.
 const WORD_PATIENCE: Duration = Duration::from_millis(50);
@@ -211,15 +213,15 @@ impl Restart {
     fn load_and_kill(&self, server: Server, home: &Path) -> Result<Killed, String> {
         let floods = self.floods(server.addr)?;
         let addr = server.addr;
-        let stop = AtomicBool::new(false);
+        let signals = Signals::default();
         std::thread::scope(|scope| {
-            let load = scope.spawn(|| flood::run(addr, &floods, &[], &stop));
+            let load = scope.spawn(|| flood::run(addr, &floods, &[], &signals));
             let mut segments = Segments::default();
             let begin = Instant::now();
             let wants_more = |segments: &Segments| {
                 let elapsed = begin.elapsed();
                 let is_waiting = self.who == Contestant::Ringkeeper && segments.reused() == 0;
-                elapsed < self.load || is_waiting && elapsed < self.load * 3
+                elapsed < self.load || is_waiting && elapsed < self.load + REUSE_PATIENCE
             };
             while wants_more(&segments) && !load.is_finished() {
                 std::thread::sleep(Duration::from_millis(5));
@@ -227,7 +229,7 @@ impl Restart {
             }
             let seconds = begin.elapsed().as_secs_f64();
             server.kill();
-            stop.store(true, Ordering::Relaxed);
+            signals.stop.store(true, Ordering::Relaxed);
             let outcome = load.join().map_err(|_| "the load's thread panicked")??;
             if let Some((code, count)) = outcome.replies.errors.iter().next() {
                 return Err(format!("{count} sets were answered {code}"));
