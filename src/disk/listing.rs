@@ -112,7 +112,9 @@ pub(super) fn repair<F: LogFiles>(
         let renamed = repair.rename.iter().find(|(from, _)| from == path).map(|(_, to)| to);
         let path = renamed.unwrap_or(path);
         let file = files.open(path, Some(false)).map_err(at(path))?;
-        // Durable before the file is cut: a shorter one without it was cut by somebody else.
+        // What a killed process left in the page cache is durable before a seal vouches for it, and
+        // the seal before the file is cut: a shorter one without it was cut by somebody else.
+        files.sync(&file).map_err(at(path))?;
         files.write_all(&file, seal.bytes(), seal.offset(), 0).map_err(at(path))?;
         files.sync(&file).map_err(at(path))?;
         files.set_len(&file, seal.end).map_err(at(path))?;

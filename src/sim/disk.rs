@@ -264,6 +264,23 @@ impl SimDisk {
         }
     }
 
+    /// Cuts a file, in what was synced too. Returns what was cut off.
+    pub fn cut(&mut self, file: FileId, len: usize) -> Vec<u8> {
+        let file = &mut self.files[file.0];
+        file.durable.truncate(len);
+        file.volatile.split_off(len)
+    }
+
+    /// Puts what was cut off a file back, if it has not changed its length since.
+    pub fn put_back(&mut self, file: FileId, len: usize, end: &[u8]) {
+        let file = &mut self.files[file.0];
+        if file.volatile.len() == len {
+            file.volatile.extend_from_slice(end);
+            file.durable.truncate(len);
+            file.durable.extend_from_slice(end);
+        }
+    }
+
     /// Overwrites content without a trace; for injected bugs.
     pub fn corrupt(&mut self, file: FileId, from: usize) {
         let file = &mut self.files[file.0];

@@ -1,10 +1,13 @@
-//! Bit rot: one bit of what was synced changes while the server is down.
+//! Bit rot: one bit of what was synced changes while the server is down, or the end of the newest
+//! segment is gone.
 //!
 //! The server must refuse to start, or start with everything (from an older snapshot and more of
 //! the log, say). Nothing may be lost in silence. What did not keep it from starting may stay as it
 //! is, through any number of starts. Left alone are the last whole group commit, where damage
 //! cannot be told from a torn write by anybody, and a segment whose name was lost in a crash, which
 //! has only its own records to say that it is in use.
+
+use std::ops::Range;
 
 use crate::base::{Rng, Zxid};
 use crate::log::{BLOCK, Expect, FileName, RecoverOptions, recover, scan_segment};
@@ -14,13 +17,27 @@ use crate::tree::TreeOptions;
 use super::disk::{FileId, SimDisk, name_of};
 use super::files::SimFiles;
 
-/// A bit that was flipped.
+/// Bytes that the header of a segment takes.
+const HEADER: usize = 36;
+/// Where its seal stands.
+const SEAL: Range<usize> = 512..536;
+
+/// What became of a file from an offset on.
+#[derive(Clone, Debug)]
+enum Harm {
+    /// These bits of one byte were flipped.
+    Flip(u8),
+    /// This was cut off.
+    Cut(Vec<u8>),
+}
+
+/// A file that was harmed.
 #[derive(Clone, Debug)]
 pub(super) struct Rot {
     file: FileId,
     name: String,
     offset: usize,
-    mask: u8,
+    harm: Harm,
     /// Where the log ends without it.
     pub last: i64,
 }
@@ -48,6 +65,11 @@ impl Rot {
                 targets.push((file, name, end));
             }
         }
+        if rng.chance(1, 6)
+            && let Some((rot, text)) = Rot::cut(&mut disk, sound.last_zxid.0, rng)
+        {
+            return Some((rot, text));
+        }
         targets.retain(|(_, _, end)| *end > 0);
         if targets.is_empty() {
             return None;
@@ -57,20 +79,45 @@ impl Rot {
         }
         let (file, name, end) = targets.swap_remove(rng.below(targets.len() as u64) as usize);
         // The unused rest of a header block says nothing.
-        let used = if end > BLOCK && name.starts_with("wal.") { 40 + end - BLOCK } else { end };
-        let at = rng.below(used as u64) as usize;
-        let offset = if used < end && at >= 40 { at - 40 + BLOCK } else { at };
+        let offset = match end > BLOCK && name.starts_with("wal.") {
+            true => match rng.below((HEADER + SEAL.len() + end - BLOCK) as u64) as usize {
+                at if at < HEADER => at,
+                at if at < HEADER + SEAL.len() => SEAL.start + at - HEADER,
+                at => BLOCK + at - HEADER - SEAL.len(),
+            },
+            false => rng.below(end as u64) as usize,
+        };
         let (mask, last) = (1 << rng.below(8), sound.last_zxid.0);
         disk.flip(file, offset, mask);
+        let harm = Harm::Flip(mask);
         let text = format!("bit rot in {name} at {offset}, log ends at 0x{last:x}");
-        Some((Rot { file, name, offset, mask, last }, text))
+        Some((Rot { file, name, offset, harm, last }, text))
+    }
+
+    /// A copy of the newest segment ended early.
+    fn cut(disk: &mut SimDisk, last: i64, rng: &mut Rng) -> Option<(Rot, String)> {
+        let first_of = |(kind, path)| match kind {
+            FileName::Segment(first) => Some((first, path)),
+            _ => None,
+        };
+        let (_, path): (Zxid, std::path::PathBuf) =
+            disk.names().into_iter().filter_map(first_of).max()?;
+        let name = name_of(&path).to_owned();
+        let file = disk.find(&name)?;
+        let offset = rng.below(disk.len(file) as u64) as usize;
+        let harm = Harm::Cut(disk.cut(file, offset));
+        let text = format!("{name} is cut at {offset}, log ends at 0x{last:x}");
+        Some((Rot { file, name, offset, harm, last }, text))
     }
 
     /// The operator put a good copy in place, if the file is still there.
     pub fn undo(self, files: &SimFiles) {
         let mut disk = files.disk();
         if disk.find(&self.name) == Some(self.file) {
-            disk.flip(self.file, self.offset, self.mask);
+            match self.harm {
+                Harm::Flip(mask) => disk.flip(self.file, self.offset, mask),
+                Harm::Cut(end) => disk.put_back(self.file, self.offset, &end),
+            }
         }
     }
 
