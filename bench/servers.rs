@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use ringkeeper::sys::signal;
+use ringkeeper::sys::signal::{self, Meaning};
 
 use crate::admin::Admin;
 use crate::cli::{cpu_list, value};
@@ -72,9 +72,14 @@ static RUNNING: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// From here on SIGINT and SIGTERM end the servers before they end this process.
 pub fn end_with_us() -> Result<(), String> {
-    signal::block_termination().map_err(|e| format!("blocking signals: {e}"))?;
+    signal::take().map_err(|e| format!("blocking signals: {e}"))?;
     std::thread::spawn(|| {
-        let number = signal::wait_for_termination().unwrap_or(2);
+        let number = loop {
+            match signal::wait() {
+                Ok(row) if row.meaning != Meaning::End => {}
+                received => break received.map_or(2, |row| row.number),
+            }
+        };
         for pid in RUNNING.lock().iter().flat_map(|pids| pids.iter()) {
             if let Some(pid) = i32::try_from(*pid).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(pid, Signal::KILL);

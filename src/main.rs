@@ -1,11 +1,14 @@
 //! The `ringkeeper` binary: `server`, `check`, `version`. Parses the command line and nothing
 //! else; what is worth testing lives in the library.
 
+use std::io::{IsTerminal, Write, stderr};
 use std::path::Path;
 use std::process::ExitCode;
 
+use env_logger::{Target, WriteStyle};
+
 use ringkeeper::config::{self, Environment, RawConfig, Settings, ShellVariables};
-use ringkeeper::server::{Server, describe_dirs, log_filter, look, look_ahead};
+use ringkeeper::server::{LogPipe, Server, describe_dirs, flush_log, log_filter, look, look_ahead};
 use ringkeeper::sys::cpu;
 
 #[global_allocator]
@@ -23,7 +26,7 @@ const COMMANDS: [&str; 4] = ["server", "check", "version", "help"];
 
 fn main() -> ExitCode {
     let (filter, complaint) = log_filter(std::env::var("RUST_LOG").ok().as_deref());
-    env_logger::Builder::new().parse_filters(&filter).format_target(false).init();
+    start_log(&filter);
     if let Some(complaint) = complaint {
         log::warn!("{complaint}");
     }
@@ -58,6 +61,20 @@ fn main() -> ExitCode {
         "server" => run(rest, false),
         _ => run(&arguments, false),
     }
+}
+
+fn start_log(filter: &str) {
+    // The logging library finds this out itself only where it writes to stderr itself.
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty())
+        || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    let is_colored = stderr().is_terminal() && !is_plain;
+    let style = if is_colored { WriteStyle::Always } else { WriteStyle::Never };
+    env_logger::Builder::new()
+        .parse_filters(filter)
+        .format_target(false)
+        .write_style(style)
+        .target(Target::Pipe(Box::new(LogPipe)))
+        .init();
 }
 
 /// Says why there is nothing to do.
@@ -209,7 +226,9 @@ fn serve(settings: &Settings) -> ExitCode {
     let server = match Server::start(settings) {
         Ok(server) => server,
         Err(error) => {
-            eprintln!("ringkeeper: {error}");
+            // Behind what was logged before, and never waiting for whoever reads it.
+            let _ = writeln!(LogPipe, "ringkeeper: {error}");
+            flush_log();
             return ExitCode::from(error.exit_code);
         }
     };
@@ -220,5 +239,7 @@ fn serve(settings: &Settings) -> ExitCode {
     log::info!("recovered {}", started.recovery);
     log::info!("{}", started.features);
     log::info!("stages: {}", started.topology);
-    ExitCode::from(server.run_until_terminated())
+    let code = server.run_until_terminated();
+    flush_log();
+    ExitCode::from(code)
 }

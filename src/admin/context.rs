@@ -87,6 +87,11 @@ impl AdminContext {
         self.address
     }
 
+    /// Whether `stmk` is answered, so that its argument is worth waiting for.
+    pub fn takes_mask(&self) -> bool {
+        self.allows("stmk")
+    }
+
     /// Whether a word is answered. The settings hold all of them for `*`.
     pub(super) fn allows(&self, word: &str) -> bool {
         self.settings.four_letter_words.iter().any(|allowed| allowed == word)

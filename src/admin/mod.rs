@@ -17,4 +17,4 @@ mod tests;
 
 pub use context::{AdminContext, Host, Live};
 pub use date::java_date;
-pub use words::{four_letter, version};
+pub use words::{four_letter, not_serving, version};

@@ -65,14 +65,10 @@ fn answer(
     word: [u8; 4],
     argument: &[u8],
 ) -> String {
-    if word == TELNET_INTERRUPT {
-        // Known to the list, so that it can be refused, but there is nothing to say.
-        return if context.allows_all() { String::new() } else { refusal("telnet close") };
-    }
-    let word = String::from_utf8_lossy(&word).into_owned();
-    if !context.allows(&word) {
-        return refusal(&word);
-    }
+    let word = match permitted(context, word) {
+        Ok(word) => word,
+        Err(answer) => return answer,
+    };
     match word.as_str() {
         "conf" => conf(context),
         "cons" => listing::cons(replica, conn),
@@ -106,6 +102,35 @@ fn answer(
         "wchp" => listing::wchp(replica),
         "wchs" => listing::wchs(replica),
         _ => refusal(&word),
+    }
+}
+
+/// The word, if it is to be executed; otherwise the whole answer.
+fn permitted(context: &AdminContext, word: [u8; 4]) -> Result<String, String> {
+    if word == TELNET_INTERRUPT {
+        // Known to the list, so that it can be refused, but there is nothing to say.
+        let allowed = context.allows_all();
+        return Err(if allowed { String::new() } else { refusal("telnet close") });
+    }
+    let word = String::from_utf8_lossy(&word).into_owned();
+    if context.allows(&word) { Ok(word) } else { Err(refusal(&word)) }
+}
+
+/// Answers a four-letter word while there is no replica yet: recovery runs.
+pub fn not_serving(context: &mut AdminContext, word: [u8; 4], argument: &[u8]) -> String {
+    const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
+    let word = match permitted(context, word) {
+        Ok(word) => word,
+        Err(answer) => return answer,
+    };
+    match word.as_str() {
+        "ruok" => "imok".to_owned(),
+        "envi" => envi(context),
+        "gtmk" => context.trace_mask.to_string(),
+        "stmk" => stmk(context, argument),
+        "isro" => "null".to_owned(),
+        "hash" => NOT_SERVING.to_owned(),
+        _ => format!("{NOT_SERVING}\n"),
     }
 }
 

@@ -10,11 +10,12 @@ use std::time::Duration;
 use crossbeam_channel::after;
 
 use crate::base::Zxid;
-use crate::log::FileName;
+use crate::log::{BLOCK, FileName, LogRepair};
 use crate::sys::file::{free_space, has_room, may_open, sync_dir};
 
 use super::error::DirError;
 use super::listing::{list, tidy};
+use super::presence::{Absence, Presence};
 
 const VERSION_DIR: &str = "version-2";
 const LOCK_FILE: &str = "ringkeeper.lock";
@@ -36,6 +37,7 @@ pub struct DataDir {
     log_root: PathBuf,
     snap_dir: PathBuf,
     log_dir: PathBuf,
+    presence: Presence,
     _locks: Vec<File>,
 }
 
@@ -58,11 +60,17 @@ impl DataDir {
             return Err(DirError::Apache { path: data_dir, pid });
         }
         let same = same_dir(&snap_dir, &log_dir)?;
-        let mut locks = vec![lock(&snap_dir)?];
+        let [snap_handle, log_handle] =
+            [&snap_dir, &log_dir].map(|dir| File::open(dir).map_err(io_error(dir, "open")));
+        let (snap_handle, log_handle) = (snap_handle?, log_handle?);
+        let mut locks = lock(&snap_dir, &snap_handle)?;
         if !same {
-            locks.push(lock(&log_dir)?);
+            locks.extend(lock(&log_dir, &log_handle)?);
         }
-        let dir = DataDir { log_root, snap_dir, log_dir, _locks: locks };
+        let presence = Presence::new((&snap_dir, &snap_handle), (&log_dir, &log_handle));
+        let presence = presence.map_err(io_error(&snap_dir, "look at"))?;
+        locks.extend([snap_handle, log_handle]);
+        let dir = DataDir { log_root, snap_dir, log_dir, presence, _locks: locks };
         if !same {
             dir.check_misplaced()?;
         }
@@ -84,19 +92,37 @@ impl DataDir {
         &self.log_dir
     }
 
-    /// Fails unless a segment of `size` bytes fits or one of `spares` will do. Not even a session
-    /// begins without a write, so a start without it serves nobody. Call it when recovery has
-    /// succeeded: for want of room, unfinished files go already here.
-    pub fn check_room(&self, size: u64, spares: &[PathBuf]) -> Result<(), DirError> {
-        if spares.iter().any(|spare| fs::metadata(spare).is_ok_and(|found| found.len() == size)) {
+    /// What is open here and has lost its name. Nothing is acknowledged any more once that is
+    /// certain.
+    pub fn absence(&self) -> Option<Absence> {
+        self.presence.look()
+    }
+
+    pub(super) fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// Fails unless a segment of `size` bytes will fit after the repair or one of the spares will
+    /// do. Not even a session begins without a write, so a start without it serves nobody. Call it
+    /// when recovery has succeeded: for want of room, unfinished files go already here.
+    pub fn check_room(&self, size: u64, repair: &LogRepair) -> Result<(), DirError> {
+        let fits = |spare: &PathBuf| fs::metadata(spare).is_ok_and(|found| found.len() == size);
+        if repair.spares.iter().any(fits) {
             return Ok(());
         }
-        let room = try_room(&self.log_dir, size);
-        if !matches!(room, Err(DirError::NoRoom { .. })) {
-            return room;
+        let needed = size.saturating_sub(freed_by(repair)).max(1);
+        let room = |needed| match try_room(&self.log_dir, needed) {
+            Err(DirError::NoRoom { path, error, .. }) => {
+                Err(DirError::NoRoom { path, size, error })
+            }
+            found => found,
+        };
+        let found = room(needed);
+        if !matches!(found, Err(DirError::NoRoom { .. })) {
+            return found;
         }
         tidy(self).map_err(|(path, error)| io_error(&path, "tidy")(error))?;
-        try_room(&self.log_dir, size)
+        room(needed)
     }
 
     fn check_misplaced(&self) -> Result<(), DirError> {
@@ -165,6 +191,19 @@ pub fn closed_file(version_dir: &Path) -> Option<(PathBuf, io::Error)> {
     })
 }
 
+/// Bytes that the repair gives back: a segment that a killed server was writing is as long as it
+/// was made, and is cut where its last group commit ends. Example: of 64 MiB with 1 MiB of group
+/// commits, 63 MiB.
+fn freed_by(repair: &LogRepair) -> u64 {
+    let occupied = |path: &PathBuf| fs::metadata(path).map_or(0, |found| found.blocks() * 512);
+    let removed: u64 = repair.remove.iter().map(occupied).sum();
+    let cut = repair.cut.as_ref().map_or(0, |(path, seal)| {
+        // What stays takes whole blocks.
+        occupied(path).saturating_sub(seal.end.next_multiple_of(BLOCK as u64))
+    });
+    removed + cut
+}
+
 fn try_room(dir: &Path, size: u64) -> Result<(), DirError> {
     use io::ErrorKind::{QuotaExceeded, StorageFull};
     has_room(dir, size).map_err(|error| {
@@ -186,13 +225,14 @@ pub fn foresee_lock(root: &Path) -> Option<DirError> {
     if let Some(pid) = running_apache(root) {
         return Some(DirError::Apache { path: root.to_owned(), pid });
     }
-    let file = File::open(dir.join(LOCK_FILE)).ok()?;
-    // Shared, so that two who look do not see each other.
-    match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(DirError::Locked { path: dir, pid: holder(file) }),
-        // It ends with the file.
-        Ok(()) | Err(TryLockError::Error(_)) => None,
-    }
+    // Shared, so that two who look do not see each other. It ends with the handle.
+    let is_locked = |path: &Path| {
+        let handle = File::open(path).ok();
+        handle.is_some_and(|h| matches!(h.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    };
+    let locked = is_locked(&dir) || is_locked(&dir.join(LOCK_FILE));
+    let pid = if locked { File::open(dir.join(LOCK_FILE)).ok().and_then(holder) } else { None };
+    locked.then_some(DirError::Locked { path: dir, pid })
 }
 
 /// The process that a lock file names.
@@ -242,17 +282,30 @@ fn running_apache(data_dir: &Path) -> Option<u32> {
     mains.iter().any(|main| command.contains(main)).then_some(pid)
 }
 
-/// Takes the lock file and writes the process id into it. The lock goes with the process, so a
-/// leftover file means nothing.
-fn lock(dir: &Path) -> Result<File, DirError> {
-    let path = dir.join(LOCK_FILE);
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(io_error(&path, "open"))?;
+/// Locks the directory itself, through `handle`, and the file in it that says who does, which
+/// earlier versions lock alone. The directory's lock is what counts: a cleaner may remove the file.
+/// Locks go with the process, so a leftover file means nothing.
+fn lock(dir: &Path, handle: &File) -> Result<Vec<File>, DirError> {
+    match try_for_a_while(handle) {
+        Err(TryLockError::WouldBlock) => {
+            let pid = File::open(dir.join(LOCK_FILE)).ok().and_then(holder);
+            return Err(DirError::Locked { path: dir.to_owned(), pid });
+        }
+        // NFS locks only what is open for writing, which no directory can be.
+        Err(TryLockError::Error(e)) => {
+            log::warn!(
+                "{} cannot be locked itself ({e}): only {LOCK_FILE} in it keeps a second server \
+                 away, so do not remove that file",
+                dir.display()
+            );
+        }
+        Ok(()) => {}
+    }
+    lock_file(dir).map(|file| vec![file])
+}
+
+/// [`foresee_lock`] may have the lock for a moment.
+fn try_for_a_while(file: &File) -> Result<(), TryLockError> {
     let mut tried = file.try_lock();
     for _ in 0..LOOKS {
         if !matches!(tried, Err(TryLockError::WouldBlock)) {
@@ -261,7 +314,20 @@ fn lock(dir: &Path) -> Result<File, DirError> {
         let _ = after(LOOK).recv();
         tried = file.try_lock();
     }
-    match tried {
+    tried
+}
+
+/// Locks the file and writes the process id into it.
+fn lock_file(dir: &Path) -> Result<File, DirError> {
+    let path = dir.join(LOCK_FILE);
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(io_error(&path, "open"))?;
+    match try_for_a_while(&file) {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             return Err(DirError::Locked { path: dir.to_owned(), pid: holder(file) });

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use crate::base::Zxid;
 
+use super::presence::Absence;
+
 /// Why a data directory cannot be used.
 #[derive(Debug)]
 pub enum DirError {
@@ -69,6 +71,9 @@ impl DirError {
     }
 }
 
+/// What to do about `EFBIG`, which the limit of the process causes or that of the file system.
+const FILE_TOO_LARGE: &str = "raise LimitFSIZE of its unit, or `ulimit -f`";
+
 impl fmt::Display for DirError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -80,6 +85,9 @@ impl fmt::Display for DirError {
                     }
                     io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                         write!(f, "; free some space and start again")
+                    }
+                    io::ErrorKind::FileTooLarge => {
+                        write!(f, "; {FILE_TOO_LARGE}, and start again")
                     }
                     _ => Ok(()),
                 }
@@ -136,22 +144,39 @@ pub struct FatalLogError {
     pub error: io::Error,
     /// Everything up to here is durable.
     pub durable: Zxid,
+    /// Whether durable means that a power failure loses nothing: not with `forceSync=no`.
+    pub is_synced: bool,
+    /// What is open and has lost its name.
+    pub absence: Option<Absence>,
 }
 
 impl fmt::Display for FatalLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "cannot {} the transaction log {}: {}; transactions up to 0x{} are safe, nothing \
-             later was acknowledged, and this server stops. ",
+            "cannot {} the transaction log {}: {}; ",
             self.doing,
             self.path.display(),
-            self.error,
+            self.error
+        )?;
+        if let Some(absence) = &self.absence {
+            return write!(f, "this server stops: {absence}");
+        }
+        let care =
+            if self.is_synced { "safe" } else { "in the page cache at least (forceSync=no)" };
+        write!(
+            f,
+            "transactions up to 0x{} are {care}, nothing later was acknowledged, and this server \
+             stops. ",
             self.durable
         )?;
         match self.error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
                 write!(f, "Free space on that file system (see autopurge), then start it again")
+            }
+            io::ErrorKind::FileTooLarge => {
+                let (first, rest) = FILE_TOO_LARGE.split_at(1);
+                write!(f, "{}{rest}, then start it again", first.to_uppercase())
             }
             _ => write!(f, "Check the disk and the kernel's messages, then start it again"),
         }

@@ -12,6 +12,7 @@ use std::ops::DerefMut;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
+use crate::base::Zxid;
 use crate::log::{DataFiles, FileName};
 use crate::sys::file::{
     AlignedBuf, open_direct, random_u64, reserve, sync_dir, write_all_flags, write_back,
@@ -20,6 +21,7 @@ use crate::sys::file::{
 
 use super::datadir::DataDir;
 use super::listing::list;
+use super::presence::Absence;
 
 /// Flag of a write that is durable when it has ended (`RWF_DSYNC`).
 pub const DURABLE: i32 = crate::sys::file::RWF_DSYNC;
@@ -79,6 +81,15 @@ pub trait LogFiles: DataFiles {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// From here on this segment is written, which begins with transaction `first`: its name is
+    /// among those that [`LogFiles::absence`] looks up.
+    fn begin_segment(&self, path: &Path, file: &Self::File, first: Zxid) -> io::Result<()>;
+    /// Whether what was written up to `zxid` may be acknowledged: not once something that is open
+    /// was found to have lost its name.
+    fn may_acknowledge(&self, zxid: Zxid) -> bool;
+    /// What is open and has lost its name, by a fresh look.
+    fn absence(&self) -> Option<Absence>;
 }
 
 impl LogFiles for DataDir {
@@ -170,6 +181,18 @@ impl LogFiles for DataDir {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         sync_dir(dir)
+    }
+
+    fn begin_segment(&self, path: &Path, file: &File, first: Zxid) -> io::Result<()> {
+        self.presence().segment(path, file, first)
+    }
+
+    fn may_acknowledge(&self, zxid: Zxid) -> bool {
+        self.presence().may_acknowledge(zxid)
+    }
+
+    fn absence(&self) -> Option<Absence> {
+        self.presence().look()
     }
 }
 

@@ -20,9 +20,11 @@ use crate::log::{Compression, PurgePolicy, SegmentHeader};
 
 use super::datadir::DataDir;
 use super::files::LogFiles;
+use super::presence::Absence;
 use super::purge::{Purged, plan};
 use super::segments::{Making, SegmentKind, Spare};
 use super::snapfile::SnapshotFile;
+use super::spare_pool::{Prepared, SegmentChannels};
 use super::steps::Step;
 
 /// Settings of the housekeeper.
@@ -44,7 +46,8 @@ pub enum Report {
         /// Its size in bytes.
         bytes: u64,
     },
-    /// The snapshot was abandoned; older ones and the log still hold everything.
+    /// The snapshot was abandoned; older ones and the log still hold everything, unless something
+    /// is absent.
     SnapshotFailed {
         /// Position of the snapshot.
         zxid: Zxid,
@@ -52,6 +55,8 @@ pub enum Report {
         path: PathBuf,
         /// What went wrong.
         error: io::Error,
+        /// What is open and has lost its name.
+        absence: Option<Absence>,
     },
     /// A purge is done.
     Purged(Purged),
@@ -93,7 +98,7 @@ enum Job {
 pub struct Housekeeper<F: LogFiles = DataDir> {
     urgent: Option<Sender<Urgent>>,
     jobs: Option<Sender<Job>>,
-    spares: Receiver<Spare<F>>,
+    prepared: Receiver<Prepared<F>>,
     backlog: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
@@ -121,7 +126,7 @@ impl<F: LogFiles> Housekeeper<F> {
     ) -> (Housekeeper<F>, Chores<F>, Reports) {
         let (urgent, urgent_in) = unbounded();
         let (jobs, jobs_in) = unbounded();
-        let (spares_out, spares) = unbounded();
+        let (prepared_out, prepared) = unbounded();
         let (reports_out, reports) = unbounded();
         let backlog = Arc::new(AtomicUsize::new(0));
         let chores = Chores {
@@ -129,7 +134,7 @@ impl<F: LogFiles> Housekeeper<F> {
             options,
             urgent: urgent_in,
             jobs: jobs_in,
-            spares: spares_out,
+            prepared: prepared_out,
             reports: reports_out,
             wake,
             backlog: Arc::clone(&backlog),
@@ -141,7 +146,7 @@ impl<F: LogFiles> Housekeeper<F> {
             snapshot: None,
         };
         let (urgent, jobs) = (Some(urgent), Some(jobs));
-        (Housekeeper { urgent, jobs, spares, backlog, thread: None }, chores, reports)
+        (Housekeeper { urgent, jobs, prepared, backlog, thread: None }, chores, reports)
     }
 
     /// Begins the snapshot at `zxid`; one still unfinished is abandoned.
@@ -176,12 +181,13 @@ impl<F: LogFiles> Housekeeper<F> {
         self.send(Job::DirSizes);
     }
 
-    pub(super) fn segment_channels(&self) -> (Sender<Urgent>, Receiver<Spare<F>>) {
+    pub(super) fn segment_channels(&self) -> SegmentChannels<F> {
         let urgent = match &self.urgent {
             Some(urgent) => urgent.clone(),
             None => unbounded().0,
         };
-        (urgent, self.spares.clone())
+        let (prepared, has_thread) = (self.prepared.clone(), self.thread.is_some());
+        SegmentChannels { urgent, prepared, has_thread }
     }
 
     fn send(&self, job: Job) {
@@ -209,7 +215,7 @@ pub struct Chores<F: LogFiles> {
     options: HousekeeperOptions,
     urgent: Receiver<Urgent>,
     jobs: Receiver<Job>,
-    spares: Sender<Spare<F>>,
+    prepared: Sender<Prepared<F>>,
     reports: Sender<Report>,
     wake: Box<dyn Fn() + Send>,
     backlog: Arc<AtomicUsize>,
@@ -239,6 +245,8 @@ enum Act {
 enum Stake {
     /// A segment ahead of need, and this file of it.
     Segment(Option<PathBuf>),
+    /// The durable names of segments.
+    Names,
     /// The snapshot under this name.
     Snapshot(Zxid, PathBuf),
     Purge,
@@ -312,7 +320,7 @@ impl<F: LogFiles> Chores<F> {
             Act::Offer(path, header) => {
                 if let Some(file) = self.hand.take() {
                     // Nobody wants it any more during shutdown.
-                    let _ = self.spares.send(Spare { path, file, header });
+                    let _ = self.prepared.send(Prepared::Ready(Spare { path, file, header }));
                 }
             }
             Act::Keep(path) => self.reusable.push(path),
@@ -336,17 +344,30 @@ impl<F: LogFiles> Chores<F> {
     fn failed(&mut self, error: io::Error) {
         match std::mem::replace(&mut self.stake, Stake::Purge) {
             Stake::Segment(tmp) => {
+                // What it takes up is given back with its last handle.
+                self.hand = None;
                 if let Some(tmp) = tmp {
                     let _ = self.files.remove(&tmp);
                 }
-                self.report(Report::SegmentFailed(error));
+                self.prepare_failed(error);
             }
+            Stake::Names => self.report(Report::SegmentFailed(error)),
             Stake::Snapshot(zxid, path) => {
                 let _ = self.files.remove(&path);
-                self.report(Report::SnapshotFailed { zxid, path, error });
+                self.snapshot_failed(zxid, path, error);
             }
             Stake::Purge => self.report(Report::PurgeFailed(error)),
         }
+    }
+
+    fn prepare_failed(&self, error: io::Error) {
+        self.report(Report::SegmentFailed(error));
+        let _ = self.prepared.send(Prepared::Failed);
+    }
+
+    fn snapshot_failed(&self, zxid: Zxid, path: PathBuf, error: io::Error) {
+        let absence = self.files.absence();
+        self.report(Report::SnapshotFailed { zxid, path, error, absence });
     }
 
     fn report(&self, report: Report) {
@@ -359,13 +380,13 @@ impl<F: LogFiles> Chores<F> {
         match message {
             Urgent::Prepare(kind) => {
                 self.segments = kind;
-                if let Err(e) = self.prepare(kind) {
-                    self.report(Report::SegmentFailed(e));
+                if let Err(error) = self.prepare(kind) {
+                    self.prepare_failed(error);
                 }
             }
             Urgent::Adopt(files) => self.reusable.extend(files),
             Urgent::SyncLogDir => {
-                self.stake = Stake::Segment(None);
+                self.stake = Stake::Names;
                 self.acts.push_back(Act::File(Step::SyncDir(self.files.log_dir().to_owned())));
             }
         }
@@ -425,7 +446,7 @@ impl<F: LogFiles> Chores<F> {
             Ok(file) => self.snapshot = Some((zxid, file)),
             Err(error) => {
                 let path = self.files.snap_dir().to_owned();
-                self.report(Report::SnapshotFailed { zxid, path, error });
+                self.snapshot_failed(zxid, path, error);
             }
         }
     }
@@ -437,7 +458,7 @@ impl<F: LogFiles> Chores<F> {
             && let Some((_, file)) = self.snapshot.take()
         {
             let path = file.abandon();
-            self.report(Report::SnapshotFailed { zxid, path, error });
+            self.snapshot_failed(zxid, path, error);
         }
     }
 

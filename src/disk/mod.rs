@@ -12,9 +12,11 @@ mod error;
 mod files;
 mod housekeeper;
 mod listing;
+mod presence;
 mod purge;
 mod segments;
 mod snapfile;
+mod spare_pool;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -30,5 +32,6 @@ pub use error::{DirError, FatalLogError};
 pub use files::{DURABLE, LogFiles};
 pub use housekeeper::{Chores, Housekeeper, HousekeeperOptions, Report, Reports};
 pub use listing::recover;
+pub use presence::Absence;
 pub use purge::Purged;
 pub use writer::{LogWriter, LogWriterOptions, PendingWrite};

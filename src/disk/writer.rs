@@ -6,10 +6,8 @@
 //! next group gathers in memory.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-use crossbeam_channel::{Receiver, Sender};
 
 use crate::base::Zxid;
 use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan};
@@ -17,9 +15,10 @@ use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan};
 use super::datadir::DataDir;
 use super::error::FatalLogError;
 use super::files::{DURABLE, LogFiles};
-use super::housekeeper::{Housekeeper, Urgent};
+use super::housekeeper::Housekeeper;
 use super::listing::repair;
-use super::segments::{self, SegmentKind, Spare};
+use super::segments::{self, SegmentKind};
+use super::spare_pool::SparePool;
 
 /// Settings of the writer.
 #[derive(Clone, Copy, Debug)]
@@ -81,8 +80,7 @@ pub struct LogWriter<F: LogFiles = DataDir> {
     /// A segment without a record, which the next one takes the place of.
     unused: Option<PathBuf>,
     durable: Zxid,
-    urgent: Sender<Urgent>,
-    spares: Receiver<Spare<F>>,
+    spares: SparePool<F>,
 }
 
 impl<F: LogFiles> LogWriter<F> {
@@ -94,22 +92,25 @@ impl<F: LogFiles> LogWriter<F> {
         options: LogWriterOptions,
         house: &Housekeeper<F>,
     ) -> Result<LogWriter<F>, FatalLogError> {
-        let fatal = |path: &std::path::Path, doing, error| FatalLogError {
+        let fatal = |path: &Path, doing, error| FatalLogError {
             path: path.to_owned(),
             doing,
             error,
             durable: recovered.last_zxid,
+            is_synced: options.force_sync,
+            absence: files.absence(),
         };
         repair(&recovered.repair, &*files).map_err(|(p, e)| fatal(&p, "repair", e))?;
         let size = options.write_size_max.max(2 * BLOCK).next_multiple_of(BLOCK);
         let dir = files.log_dir();
         let staging = files.buffer(size).map_err(|e| fatal(dir, "buffer", e))?;
-        let (urgent, spares) = house.segment_channels();
-        // If the housekeeper is gone, segments are made in line.
-        let _ = urgent.send(Urgent::Adopt(recovered.repair.spares.clone()));
+        let mut spares = SparePool::new(house.segment_channels());
+        spares.adopt(recovered.repair.spares.clone());
         let kind = SegmentKind { size: options.segment_size, direct_io: options.direct_io };
         segments::check_direct(&*files, kind).map_err(|e| fatal(dir, "open", e))?;
-        let _ = urgent.send(Urgent::Prepare(kind));
+        spares.ask(kind);
+        // What was recovered had been acknowledged, or is now as good as that.
+        let _ = files.may_acknowledge(recovered.last_zxid);
         Ok(LogWriter {
             files,
             options,
@@ -119,7 +120,6 @@ impl<F: LogFiles> LogWriter<F> {
             in_flight: false,
             unused: recovered.repair.unused.clone(),
             durable: recovered.last_zxid,
-            urgent,
             spares,
         })
     }
@@ -132,6 +132,11 @@ impl<F: LogFiles> LogWriter<F> {
     /// Everything up to here is durable.
     pub fn durable(&self) -> Zxid {
         self.durable
+    }
+
+    /// The segment that is being written.
+    pub fn segment(&self) -> Option<&Path> {
+        self.current.as_ref().map(|current| &*current.path)
     }
 
     /// Entry bytes queued behind the write in flight.
@@ -213,6 +218,10 @@ impl<F: LogFiles> LogWriter<F> {
         self.in_flight = false;
         self.staging = Some(write.buf);
         debug_assert!(write.plan.last_zxid > self.durable);
+        if !self.files.may_acknowledge(write.plan.last_zxid) {
+            let lost = io::Error::new(io::ErrorKind::NotFound, "its name is gone");
+            return Err(self.fatal("go on with", lost));
+        }
         self.durable = write.plan.last_zxid;
         // A server alone is a quorum of one: what is durable is committed.
         self.appender.commit(self.durable);
@@ -233,7 +242,14 @@ impl<F: LogFiles> LogWriter<F> {
             Some(current) => current.path.clone(),
             None => self.files.log_dir().to_owned(),
         };
-        FatalLogError { path, doing, error, durable: self.durable }
+        FatalLogError {
+            path,
+            doing,
+            error,
+            durable: self.durable,
+            is_synced: self.options.force_sync,
+            absence: self.files.absence(),
+        }
     }
 
     /// Changes to a new segment. Its `wal.` name need not be durable before records in it are
@@ -241,14 +257,6 @@ impl<F: LogFiles> LogWriter<F> {
     fn roll(&mut self, min_size: u64, first_zxid: Zxid) -> Result<(), FatalLogError> {
         let kind =
             SegmentKind { size: self.options.segment_size, direct_io: self.options.direct_io };
-        let size = kind.size.max(min_size);
-        let ready = self.spares.try_iter().find(|spare| spare.header.size >= min_size);
-        let spare = match ready {
-            Some(spare) => spare,
-            // None is ready: make one without writing it through, so that this takes a moment.
-            None => segments::create(&*self.files, SegmentKind { size, ..kind }, false)
-                .map_err(|e| self.fatal("extend", e))?,
-        };
         let path = self.files.log_dir().join(format!("wal.{first_zxid}"));
         let is_unused = self.unused.take().is_some_and(|unused| unused == path);
         if !is_unused && self.files.exists(&path) {
@@ -258,12 +266,16 @@ impl<F: LogFiles> LogWriter<F> {
             );
             return Err(self.fatal("name a segment of", exists));
         }
-        let named = self.files.rename(&spare.path, &path);
-        named.map_err(|e| self.fatal("name a segment of", e))?;
+        let files = Arc::clone(&self.files);
+        let spare = self
+            .spares
+            .take(&*files, kind, min_size, |spare| files.rename(&spare.path, &path))
+            .and_then(|spare| files.begin_segment(&path, &spare.file, first_zxid).map(|()| spare))
+            .map_err(|e| self.fatal("extend", e))?;
         self.appender.roll(&spare.header);
         self.current = Some(Current { path, file: spare.file });
-        let _ = self.urgent.send(Urgent::SyncLogDir);
-        let _ = self.urgent.send(Urgent::Prepare(kind));
+        self.spares.sync_names();
+        self.spares.ask(kind);
         Ok(())
     }
 }

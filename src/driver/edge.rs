@@ -65,6 +65,10 @@ pub struct Edge<I: Io> {
     idle: Vec<ConnId>,
     accepting: bool,
     refusals: Ration,
+    /// Connections that sent what is no frame.
+    offenders: Ration,
+    /// Connections that said nothing for too long.
+    silent: Ration,
     /// Accepts to begin again later: the process ran out of something.
     accept_later: Vec<(Instant, usize)>,
 }
@@ -86,8 +90,15 @@ impl<I: Io> Edge<I> {
             idle: Vec::new(),
             accepting: true,
             refusals: Ration::default(),
+            offenders: Ration::default(),
+            silent: Ration::default(),
             accept_later: Vec::new(),
         }
+    }
+
+    /// Connections that are open here.
+    pub fn connections(&self) -> usize {
+        self.sockets.iter().flatten().count()
     }
 
     /// Stops accepting, which frees the ports at once, and takes no more requests.
@@ -237,8 +248,10 @@ impl<I: Io> Edge<I> {
                 Ok(None)
             }
             Verdict::Close(error) => {
-                if let Some(who) = self.front.who(conn) {
-                    log::warn!("closing the connection of {who}: {error}");
+                if let Some(who) = self.front.who(conn)
+                    && let Some(more) = self.offenders.take(io.now())
+                {
+                    log::warn!("closing the connection of {who}: {error}{more}");
                 }
                 Ok(self.disconnected(conn, io))
             }
@@ -499,8 +512,11 @@ impl<I: Io> Edge<I> {
         for conn in idle.drain(..) {
             if !self.front.is_cut_off(conn)
                 && let Some(who) = self.front.who(conn)
+                && let Some(more) = self.silent.take(now.mono)
             {
-                log::info!("closing the connection of {who}: nothing came from it for too long");
+                log::info!(
+                    "closing the connection of {who}: nothing came from it for too long{more}"
+                );
             }
             gone.extend(self.disconnected(conn, io));
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Instant, Now};
-use crate::disk::{Housekeeper, LogFiles, PurgePolicy, Report, Reports};
+use crate::disk::{Absence, Housekeeper, LogFiles, PurgePolicy, Report, Reports};
 use crate::metrics::Measures;
 use crate::replica::{Effect, Effects, Input, Replica};
 
@@ -41,6 +41,8 @@ pub struct Housekeeping<F: LogFiles> {
     pub dir_sizes: (u64, u64),
     /// The final snapshot could not be written.
     failed: bool,
+    /// What was found to have lost its name when a snapshot failed.
+    absence: Option<Absence>,
     finishing: bool,
     /// The last one that began did so when everything was applied and a final one was due.
     is_final: bool,
@@ -68,6 +70,7 @@ impl<F: LogFiles> Housekeeping<F> {
             next_sizes: Instant(0),
             dir_sizes: (0, 0),
             failed: false,
+            absence: None,
             finishing: false,
             is_final: false,
             done: false,
@@ -92,6 +95,18 @@ impl<F: LogFiles> Housekeeping<F> {
             Effect::SnapshotFinish => self.house.snapshot_finish(),
             _ => {}
         }
+    }
+
+    /// The snapshot under way, for a state report.
+    pub fn describe_snapshot(&self, now: Instant, is_running: bool) -> String {
+        if !is_running {
+            return "no snapshot under way".to_owned();
+        }
+        format!(
+            "a snapshot under way since {} ms, {} bytes of it waiting for the disk",
+            now.since(self.snapshot_began).as_millis(),
+            self.house.snapshot_backlog()
+        )
     }
 
     /// Whether [`Housekeeping::poll`] has something to take.
@@ -139,19 +154,24 @@ impl<F: LogFiles> Housekeeping<F> {
                     let took = now.mono.since(self.snapshot_began);
                     self.measures.snapshot.record(took.as_micros() as u64);
                     self.next_sizes = now.mono;
-                    log::info!("snapshot at {zxid:?} is complete: {bytes} bytes");
+                    log::info!("snapshot at 0x{zxid} is complete: {bytes} bytes");
                     replica.handle(now, Input::SnapshotEnded { ok: true }, effects);
                     self.purge_segments();
                 }
-                Report::SnapshotFailed { zxid, path, error } => {
+                Report::SnapshotFailed { zxid, path, error, absence } => {
                     // One that was under way when the end was asked for is tried again.
                     self.failed = self.is_final;
                     probe.chore_failed(&error);
+                    let standing = absence.as_ref().map_or_else(
+                        || "the log holds what older snapshots do not".to_owned(),
+                        ToString::to_string,
+                    );
                     log::error!(
-                        "snapshot at {zxid:?} failed at {}: {error}; the log still holds \
-                         everything, the next snapshot will be tried as usual",
+                        "snapshot at 0x{zxid} failed at {}: {error}; the next one will be tried as \
+                         usual; {standing}",
                         path.display()
                     );
+                    self.absence = absence;
                     replica.handle(now, Input::SnapshotEnded { ok: false }, effects);
                 }
                 Report::Purged(purged) => {
@@ -168,7 +188,10 @@ impl<F: LogFiles> Housekeeping<F> {
                 }
                 Report::SegmentFailed(error) => {
                     probe.chore_failed(&error);
-                    log::error!("cannot prepare a log segment: {error}");
+                    log::warn!(
+                        "cannot make a log segment ahead of need: {error}; the log goes on in the \
+                         one it has, and needs room for another when that is full"
+                    );
                 }
             }
         }
@@ -194,11 +217,14 @@ impl<F: LogFiles> Housekeeping<F> {
             return false;
         }
         self.done = true;
-        if self.failed {
-            log::error!(
-                "the log holds everything, but no snapshot does: Ringkeeper can start from this \
-                 directory, an Apache server would start without the latest transactions"
-            );
+        match &self.absence {
+            _ if !self.failed => {}
+            Some(absence) => log::error!("the final snapshot could not be written: {absence}"),
+            None => log::error!(
+                "the final snapshot could not be written; the log holds what older snapshots do \
+                 not: Ringkeeper can start from this directory, an Apache server would start \
+                 without the latest transactions"
+            ),
         }
         true
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::{Instant, Zxid};
+use crate::base::{Instant, Ration, Zxid};
 use crate::disk::{FatalLogError, LogFiles, LogWriter, PendingWrite};
 use crate::log::WritePlan;
 use crate::metrics::Measures;
@@ -29,17 +29,25 @@ pub struct LogStage<F: LogFiles> {
     pub inline: bool,
     /// A write that takes longer is warned about.
     slow: Duration,
+    slow_writes: Ration,
 }
 
 impl<F: LogFiles> LogStage<F> {
     /// A log that has written nothing yet; see the fields.
     pub fn new(writer: LogWriter<F>, inline: bool, slow: Duration) -> LogStage<F> {
-        LogStage { writer, in_flight: None, inline, slow }
+        LogStage { writer, in_flight: None, inline, slow, slow_writes: Ration::default() }
     }
 
     /// Whether a write is under way.
     pub fn is_writing(&self) -> bool {
         self.in_flight.is_some()
+    }
+
+    /// The write under way, for a state report.
+    pub(super) fn describe_write(&self, now: Instant) -> String {
+        let Some(write) = &self.in_flight else { return "no write in flight".to_owned() };
+        let (offset, took) = (write.offset, now.since(write.began).as_millis());
+        format!("{} bytes at offset {offset} in flight since {took} ms", write.len)
     }
 
     /// Begins the next write if none is under way and something is queued; returns its last
@@ -72,7 +80,7 @@ impl<F: LogFiles> LogStage<F> {
         let Some(InFlight { fd, offset, len, rw_flags, plan, began }) = in_flight else {
             unreachable!("just asserted")
         };
-        self.took(measures, now.since(began), plan.records as u64);
+        self.took(now, measures, now.since(began), plan.records as u64);
         self.writer.finish_write(PendingWrite { fd, offset, len, rw_flags, buf, plan }, result)
     }
 
@@ -84,18 +92,24 @@ impl<F: LogFiles> LogStage<F> {
     ) -> Result<Option<Zxid>, FatalLogError> {
         let (before, began) = (self.writer.durable(), io.now());
         let Some(zxid) = self.writer.write_sync()? else { return Ok(None) };
-        self.took(measures, io.now().since(began), (zxid.0 - before.0).unsigned_abs());
+        let now = io.now();
+        self.took(now, measures, now.since(began), (zxid.0 - before.0).unsigned_abs());
         Ok(Some(zxid))
     }
 
     /// Notes how long a write of that many transactions took.
-    fn took(&self, measures: &Measures, took: Duration, records: u64) {
+    ///
+    /// COMPAT(3.x): like Apache's, the threshold is compared with whole milliseconds, so with 0 a
+    /// write of a millisecond or more is slow, and one of 0.9 ms is not.
+    fn took(&mut self, now: Instant, measures: &Measures, took: Duration, records: u64) {
         measures.log_batch.record(records);
         measures.log_write.record(took.as_micros() as u64);
-        if took > self.slow {
+        if took.as_millis() > self.slow.as_millis()
+            && let Some(more) = self.slow_writes.take(now)
+        {
             log::warn!(
                 "fsync-ing the write ahead log took {} ms, which delays every write: is the disk \
-                 of dataLogDir shared, slow or failing? (fsync.warningthresholdms)",
+                 of dataLogDir shared, slow or failing? (fsync.warningthresholdms){more}",
                 took.as_millis()
             );
         }

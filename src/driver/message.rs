@@ -47,6 +47,8 @@ pub enum Message<I: Io> {
     Append(Vec<Arc<Batch>>),
     /// To the replica: everything up to here is durable.
     Synced(Zxid),
+    /// To all: describe the state of your stages.
+    Describe(Box<dyn FnOnce(String) + Send>),
     /// To all: stop accepting, finish, end.
     Drain,
     /// To all: end now.

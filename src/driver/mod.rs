@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod brain;
+mod describe;
 mod edge;
 mod failure;
 mod housekeeping;

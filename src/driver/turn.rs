@@ -13,6 +13,7 @@ use crate::metrics::Measures;
 use crate::replica::{CloseHow, Effect, Effects, Input};
 
 use super::brain::Brain;
+use super::describe;
 use super::edge::Edge;
 use super::failure::Failure;
 use super::log_stage::LogStage;
@@ -296,6 +297,7 @@ impl<I: Io> Driver<I> {
                     }
                 }
                 Message::Synced(zxid) => self.durable(io, zxid)?,
+                Message::Describe(tell) => tell(describe::stages(self.now.mono, &self.parts)),
                 Message::Drain => self.drain(io),
                 Message::Stop => return Ok(Messages::Stop),
             }

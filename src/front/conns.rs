@@ -13,6 +13,8 @@ use super::framing::{First, FrameError, classify, whole_frames};
 pub struct FrontOptions {
     /// Index of this front among the server's; part of its connections' ids.
     pub id: u8,
+    /// Whether `stmk` is answered; if not, its argument is not waited for.
+    pub takes_mask: bool,
     /// `jute.maxbuffer`: longest frame in bytes.
     pub max_frame: usize,
     /// `nio.sessionlessCnxnTimeout` in ms.
@@ -36,6 +38,7 @@ impl Default for FrontOptions {
     fn default() -> FrontOptions {
         FrontOptions {
             id: 0,
+            takes_mask: false,
             max_frame: 0xf_ffff,
             sessionless_timeout_ms: 10_000,
             max_output: 16 << 20,
@@ -506,7 +509,7 @@ impl Conn {
         sink: &mut impl FrontSink,
     ) -> Result<usize, FrameError> {
         if self.first {
-            match classify(bytes) {
+            match classify(bytes, options.takes_mask) {
                 First::Unknown => return Ok(0),
                 First::Word(word, taken) => {
                     self.closing = true;

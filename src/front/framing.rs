@@ -78,16 +78,17 @@ pub enum First {
     Frame,
 }
 
-/// Classifies the first bytes of a connection.
-pub fn classify(bytes: &[u8]) -> First {
+/// Classifies the first bytes of a connection. `takes_mask`: `stmk` is answered, so its argument is
+/// waited for; otherwise it is refused at once, as Apache does.
+pub fn classify(bytes: &[u8], takes_mask: bool) -> First {
     let Some(word) = bytes.first_chunk::<4>() else { return First::Unknown };
     let telnet_interrupt = [0xff, 0xf4, 0xff, 0xfd];
     let known = WORDS.contains(&word) || word == b"wchs" || *word == telnet_interrupt;
-    // stmk carries an 8-byte mask.
     match (known, word) {
         (false, _) => First::Frame,
-        (true, b"stmk") if bytes.len() < 12 => First::Unknown,
-        (true, b"stmk") => First::Word(*word, 12),
+        // It carries an 8-byte mask.
+        (true, b"stmk") if takes_mask && bytes.len() < 12 => First::Unknown,
+        (true, b"stmk") if takes_mask => First::Word(*word, 12),
         (true, _) => First::Word(*word, 4),
     }
 }
@@ -137,11 +138,12 @@ mod tests {
 
     #[test]
     fn words_are_told_from_lengths() {
-        assert_eq!(classify(b"ruo"), First::Unknown);
-        assert_eq!(classify(b"ruok\n"), First::Word(*b"ruok", 4));
-        assert_eq!(classify(b"wchs"), First::Word(*b"wchs", 4));
-        assert_eq!(classify(b"stmk\0\0\0\0"), First::Unknown);
-        assert_eq!(classify(b"stmk\0\0\0\0\0\0\0\x01"), First::Word(*b"stmk", 12));
-        assert_eq!(classify(&[0, 0, 0, 45]), First::Frame);
+        assert_eq!(classify(b"ruo", true), First::Unknown);
+        assert_eq!(classify(b"ruok\n", true), First::Word(*b"ruok", 4));
+        assert_eq!(classify(b"wchs", true), First::Word(*b"wchs", 4));
+        assert_eq!(classify(b"stmk\0\0\0\0", true), First::Unknown);
+        assert_eq!(classify(b"stmk", false), First::Word(*b"stmk", 4));
+        assert_eq!(classify(b"stmk\0\0\0\0\0\0\0\x01", true), First::Word(*b"stmk", 12));
+        assert_eq!(classify(&[0, 0, 0, 45], true), First::Frame);
     }
 }

@@ -27,6 +27,7 @@ impl FrontSink for Taken {
 
 fn front() -> (Front, ConnId) {
     let mut front = Front::new(FrontOptions {
+        takes_mask: false,
         id: 0,
         max_frame: 100,
         sessionless_timeout_ms: 10_000,

@@ -152,8 +152,13 @@ impl Effects {
         self.list.push(Effect::Close { conn, how });
     }
 
-    /// Forgets everything, keeping the memory.
+    /// Forgets everything, keeping the memory, unless it is much more than this turn took: one
+    /// large reply must not be paid for ever after.
     pub fn clear(&mut self) {
+        const KEPT_MAX: usize = 1 << 20;
+        if self.bytes.capacity() > KEPT_MAX && self.bytes.len() < self.bytes.capacity() / 8 {
+            self.bytes = Vec::new();
+        }
         self.bytes.clear();
         self.list.clear();
     }

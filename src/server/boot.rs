@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,16 +30,20 @@ use crate::replica::{
     ThrottleOptions,
 };
 use crate::session::initial_session_id;
+use crate::sys::cpu;
 use crate::sys::ring::RingFeatures;
-use crate::sys::{cpu, signal};
 use crate::tree::TreeOptions;
 
 use super::census::Census;
 use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
+use super::log_pipe;
 use super::look::read_jaas;
+use super::presence_watch::PresenceWatch;
+use super::probe::Probe;
 use super::rings::{self, missing_multishot, ring_options};
+use super::signals::{Running, Signals};
 use super::timed::TimedRestore;
 use super::topology::{Topology, WorkerPlan};
 use super::uring_io::Gate;
@@ -89,6 +94,7 @@ pub struct Server {
     ended: Receiver<Ended>,
     /// Hears when a drain has nothing left to write.
     settled: Receiver<()>,
+    presence: PresenceWatch,
     /// What to show.
     pub started: Started,
 }
@@ -208,24 +214,64 @@ fn limit_options(settings: &Settings) -> LimitOptions {
     }
 }
 
+fn dir_error(error: &dyn fmt::Display) -> BootError {
+    BootError { message: error.to_string(), exit_code: 3 }
+}
+
+fn open_dir(settings: &Settings) -> Result<DataDir, BootError> {
+    let storage = &settings.storage;
+    DataDir::open(&DirOptions {
+        data_dir: storage.data_dir.clone(),
+        log_dir: Some(storage.data_log_dir.clone()),
+        autocreate: storage.is_datadir_autocreate,
+    })
+    .map_err(|e| dir_error(&e))
+}
+
+/// The client port.
+struct Port {
+    listeners: Vec<OwnedFd>,
+    address: SocketAddr,
+    admin: AdminContext,
+}
+
+impl Port {
+    fn bind(
+        settings: &Settings,
+        dir: &DataDir,
+        measures: &Arc<Measures>,
+    ) -> Result<Port, BootError> {
+        let (listeners, address) = listen::bind(settings)?;
+        let host = host::host(dir, host::open_files_max());
+        let admin = AdminContext::new(settings, address, host, Arc::clone(measures));
+        Ok(Port { listeners, address, admin })
+    }
+
+    /// Has the port answer while recovery runs.
+    fn probe(&mut self) -> Result<Probe, BootError> {
+        let listeners = std::mem::take(&mut self.listeners);
+        let probe = Probe::start(listeners, self.admin.clone());
+        let probe = probe.map_err(unexpected("answering probes"))?;
+        log::info!("{} answers probes while recovery runs, and serves nothing yet", self.address);
+        Ok(probe)
+    }
+}
+
 impl Server {
     /// Recovers the data directory and starts to serve.
     pub fn start(settings: &Settings) -> Result<Server, BootError> {
-        signal::block_termination().map_err(unexpected("blocking signals"))?;
+        let signals = Signals::start().map_err(unexpected("receiving signals"))?;
+        log_pipe::start().map_err(unexpected("starting a thread"))?;
         let _ = cpu::raise_open_files();
         cpu::forgo_huge_pages();
         let seed = cpu::random_u64().map_err(unexpected("random seed"))?;
         let now = cpu::now();
         let auth = Auth::new(auth_options(settings)?).map_err(misconfigured)?;
-        let dir_error = |e: &dyn fmt::Display| BootError { message: e.to_string(), exit_code: 3 };
         let storage = &settings.storage;
-        let dir = DataDir::open(&DirOptions {
-            data_dir: storage.data_dir.clone(),
-            log_dir: Some(storage.data_log_dir.clone()),
-            autocreate: storage.is_datadir_autocreate,
-        })
-        .map_err(|e| dir_error(&e))?;
-        let dir = Arc::new(dir);
+        let dir = Arc::new(open_dir(settings)?);
+        let measures = Arc::new(Measures::default());
+        let mut port = Port::bind(settings, &dir, &measures)?;
+        let probe = port.probe()?;
         let mut restore = TimedRestore::new(Restore::new(tree_options(settings, seed)));
         let options = RecoverOptions {
             trust_empty: storage.is_trust_empty_snapshot,
@@ -233,15 +279,14 @@ impl Server {
             accept_truncated: storage.accepted_truncated_log.clone(),
         };
         let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
+        signals.recovered();
         for note in &recovered.notes {
             log::warn!("{note}");
         }
         if let Some(end) = restore.unclean_end(&recovered) {
             log::warn!("{end}");
         }
-        dir.check_room(segment_size(settings), &recovered.repair.spares)
-            .map_err(|e| dir_error(&e))?;
-        let measures = Arc::new(Measures::default());
+        dir.check_room(segment_size(settings), &recovered.repair).map_err(|e| dir_error(&e))?;
         let restore = restore.finish(&recovered, &measures);
         let mismatches = restore.mismatches();
         let (tree, sessions) = restore.finish();
@@ -273,7 +318,16 @@ impl Server {
             restored,
             first_session,
         );
-        Self::launch(settings, &dir, &recovered, replica, recovery, &measures)
+        let listeners = probe.stop().map_err(unexpected("ending the probes"))?;
+        let port = Port { listeners, ..port };
+        let server =
+            Self::launch(settings, &dir, &recovered, replica, recovery, (port, &measures))?;
+        signals.running(Running {
+            mailboxes: server.mailboxes.clone(),
+            settled: server.settled.clone(),
+            stages: server.started.topology.workers.iter().map(thread_name).collect(),
+        });
+        Ok(server)
     }
 
     fn launch(
@@ -282,11 +336,11 @@ impl Server {
         recovered: &crate::disk::Recovered,
         replica: Replica,
         recovery: String,
-        measures: &Arc<Measures>,
+        (port, measures): (Port, &Arc<Measures>),
     ) -> Result<Server, BootError> {
         let storage = &settings.storage;
         let topology = rings::plan(settings).map_err(unexpected("reading the CPU affinity"))?;
-        let (mut listeners, address) = listen::bind(settings)?;
+        let Port { mut listeners, address, admin } = port;
         let mut mailboxes = Vec::new();
         let mut inboxes = Vec::new();
         for _ in &topology.workers {
@@ -325,8 +379,6 @@ impl Server {
             ..HousekeepingOptions::default()
         };
         let house = Housekeeping::new(house_options, house, reports, Arc::clone(measures));
-        let host = host::host(dir, host::open_files_max());
-        let admin = AdminContext::new(settings, address, host, Arc::clone(measures));
         let mut brain = Some(Brain::new(replica, house, admin, Unobserved));
         let mut settled_out = Some(settled_out);
         let mut writer = Some(writer);
@@ -339,7 +391,7 @@ impl Server {
         let census = Census::new(settings.client_cnxns_max, settings.cnxns_max)
             .with_room(connection_room(settings, &topology));
         let census = Arc::new(census);
-        let (ended_out, ended) = bounded(topology.workers.len());
+        let (ended_out, ended) = bounded(topology.workers.len() + 1);
         let (ready_out, ready) = bounded(topology.workers.len());
         let mut threads = Vec::new();
         for (index, (plan, inbox)) in topology.workers.iter().zip(inboxes).enumerate() {
@@ -384,6 +436,8 @@ impl Server {
                 .map_err(unexpected("starting a thread"))?;
             threads.push(thread);
         }
+        let presence = PresenceWatch::start(Arc::clone(dir), ended_out.clone());
+        let presence = presence.map_err(unexpected("starting a thread"))?;
         drop((ended_out, ready_out));
         let mut features = None;
         for _ in &topology.workers {
@@ -401,40 +455,21 @@ impl Server {
             features: features.unwrap_or_default(),
             topology,
         };
-        Ok(Server { threads, mailboxes, ended, settled, started })
+        Ok(Server { threads, mailboxes, ended, settled, presence, started })
     }
 
-    /// Waits for SIGTERM, SIGINT or SIGHUP, or for the server to fail. Returns the exit code.
+    /// Waits for a signal that ends it, or for the server to fail. Returns the exit code.
     pub fn run_until_terminated(self) -> u8 {
-        let (mailboxes, settled) = (self.mailboxes.clone(), self.settled.clone());
-        let waiter = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
-            if let Ok(signal) = signal::wait_for_termination() {
-                let name = signal::name(signal);
-                log::info!("{name}: finishing what is under way, then ending");
-                drain(&mailboxes, &settled);
-            }
-        });
-        if let Err(e) = waiter {
-            log::error!("cannot wait for signals: {e}");
-            return 1;
-        }
-        self.join()
-    }
-
-    /// Asks for a clean end and waits for it. Returns the exit code.
-    pub fn stop(self) -> u8 {
-        drain(&self.mailboxes, &self.settled);
-        self.join()
-    }
-
-    fn join(self) -> u8 {
         let mut code = 0;
         // The first worker to end decides. A failure waits for nobody: the process ends with this
         // code, and the other workers with it.
         let first = self.ended.recv();
         if let Ok(Ended::Fatal(reason)) = first {
             log::error!("{reason}");
-            log::error!("this server ends now: nothing acknowledged is lost by that");
+            // What has lost its name says itself what is lost.
+            if self.presence.look().is_none() {
+                log::error!("this server ends now: nothing acknowledged is lost by that");
+            }
             return 1;
         }
         tell(&self.mailboxes, || Message::Stop);
@@ -450,6 +485,10 @@ impl Server {
                 Ended::Stopped { at } => last_processed = last_processed.or(at),
                 Ended::Unsaved | Ended::Fatal(_) => {}
             }
+        }
+        if let Some(absence) = self.presence.look() {
+            log::error!("ended, but not cleanly: {absence}");
+            return code.max(1);
         }
         if let Some(zxid) = last_processed.filter(|_| code == 0) {
             log::info!("ended cleanly at zxid 0x{zxid}");
@@ -506,7 +545,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(1);
 
 /// Has everything finished, the final snapshot included; then gives clients a moment to read
 /// what is left for them. One that does not read must not keep the server from ending.
-fn drain(mailboxes: &[Mailbox], settled: &Receiver<()>) {
+pub(super) fn drain(mailboxes: &[Mailbox], settled: &Receiver<()>) {
     tell(mailboxes, || Message::Drain);
     // Disconnected as soon as the replica's worker has ended by itself.
     if settled.recv().is_ok() && settled.recv_timeout(FLUSH_MAX) == Err(RecvTimeoutError::Timeout) {
@@ -555,6 +594,7 @@ fn run_worker(
 fn front_options(settings: &Settings, id: u8) -> FrontOptions {
     FrontOptions {
         id,
+        takes_mask: settings.four_letter_words.iter().any(|word| word == "stmk"),
         max_frame: settings.packet_size_max as usize,
         sessionless_timeout_ms: u64::from(settings.sessionless_timeout_ms),
         max_output: 16 << 20,
@@ -584,6 +624,9 @@ mod tests {
 
     #[test]
     fn a_fatal_error_ends_the_server_whatever_the_other_workers_do() {
+        let home = tempfile::tempdir().unwrap();
+        let data_dir = home.path().to_owned();
+        let dir = DataDir::open(&DirOptions { data_dir, log_dir: None, autocreate: true });
         let (mailbox, inbox) = Mailbox::new().unwrap();
         while mailbox.send(Message::Stop).is_ok() {}
         let (never, waits) = bounded::<()>(1);
@@ -591,7 +634,8 @@ mod tests {
             let _ = waits.recv();
             drop(inbox);
         });
-        let (ended_out, ended) = bounded(1);
+        let (ended_out, ended) = bounded(2);
+        let presence = PresenceWatch::start(Arc::new(dir.unwrap()), ended_out.clone()).unwrap();
         ended_out.send(Ended::Fatal("the log cannot be written".to_owned())).unwrap();
         let started = Started {
             listening: Vec::new(),
@@ -600,9 +644,9 @@ mod tests {
             topology: Topology { workers: Vec::new() },
         };
         let (threads, mailboxes) = (vec![stuck], vec![mailbox]);
-        let server = Server { threads, mailboxes, ended, settled: bounded(1).1, started };
+        let server = Server { threads, mailboxes, ended, settled: bounded(1).1, presence, started };
         let (code_out, code) = bounded(1);
-        std::thread::spawn(move || code_out.send(server.join()));
+        std::thread::spawn(move || code_out.send(server.run_until_terminated()));
         assert_eq!(code.recv_timeout(Duration::from_secs(20)), Ok(1));
         drop(never);
     }

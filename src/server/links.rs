@@ -87,6 +87,11 @@ impl Mailbox {
         }
     }
 
+    /// Messages that wait.
+    pub fn queued(&self) -> usize {
+        self.sender.len()
+    }
+
     /// The worker's bell.
     pub fn bell(&self) -> &Arc<Bell> {
         &self.bell

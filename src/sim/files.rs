@@ -4,7 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::disk::{DURABLE, LogFiles};
+use crate::base::Zxid;
+use crate::disk::{Absence, DURABLE, LogFiles};
 use crate::log::{BLOCK, DataFiles, FileName};
 
 use super::disk::{DIR, DiskError, FileId, SimDisk, name_of};
@@ -167,5 +168,19 @@ impl LogFiles for SimFiles {
             Some(Bug::SkipDirSync) => Ok(()),
             _ => Ok(self.disk().sync_dir()?),
         }
+    }
+
+    // Nobody but the server touches the simulated directory.
+
+    fn begin_segment(&self, _path: &Path, _file: &FileId, _first: Zxid) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn may_acknowledge(&self, _zxid: Zxid) -> bool {
+        true
+    }
+
+    fn absence(&self) -> Option<Absence> {
+        None
     }
 }

@@ -237,6 +237,7 @@ fn routes(stages: Stages) -> Routes {
 fn front_options(swarm: &Swarm, id: u8) -> FrontOptions {
     FrontOptions {
         id,
+        takes_mask: false,
         max_frame: 1 << 20,
         sessionless_timeout_ms: 10_000,
         max_output: swarm.max_output,

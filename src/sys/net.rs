@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
 
 use super::cpu::open_files_max;
 
@@ -218,6 +219,26 @@ pub fn accept_advice(error: &io::Error) -> String {
             "; the machine may not have more files open: raise fs.file-max".into()
         }
         _ => String::new(),
+    }
+}
+
+/// Waits until one of `fds` can be read (or accepted from, or has failed), or `timeout` is over.
+/// Returns for each of them whether it can.
+///
+/// # Errors
+/// Those of poll, but for an interruption, which is a time-out.
+pub fn wait_readable(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
+    let mut polled: Vec<libc::pollfd> =
+        fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();
+    // Rounded up, so that a wait for a time does not end before it.
+    let timeout = timeout
+        .map_or(-1, |limit| i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX));
+    let count = polled.len() as libc::nfds_t;
+    // SAFETY: the pointer and count describe the vector above, which lives across the call.
+    let result = check(unsafe { libc::poll(polled.as_mut_ptr(), count, timeout) });
+    match result {
+        Err(e) if e.kind() != io::ErrorKind::Interrupted => Err(e),
+        _ => Ok(polled.iter().map(|one| one.revents != 0).collect()),
     }
 }
 

@@ -102,6 +102,24 @@ fn a_full_disk_ends_the_server_and_loses_nothing() {
     load.verify(&server);
 }
 
+/// There is room for the segment that is needed, and for no other one ahead of need.
+#[test]
+fn a_volume_with_room_for_one_segment_serves() {
+    let config = ["ringkeeper.log.segmentSizeInKb=20480".to_owned()].to_vec();
+    let mut server = Server::prepare(Options { config, ..Options::default() });
+    let mounts =
+        Mounts::new(&format!("mount -t tmpfs -o size=33m tmpfs '{}'", server.data_dir().display()));
+    server.options_mut().wrapper = mounts.wrapper();
+    for round in 0..8 {
+        server.run();
+        let mut client = server.connect();
+        for number in 0..20 {
+            client.create(&format!("/{round}-{number}"), b"", 0).ok();
+        }
+        server.kill();
+    }
+}
+
 #[test]
 fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
     let config = small(&["snapCount=200"]);

@@ -15,5 +15,7 @@ mod limits;
 mod load;
 mod messages;
 mod orphans;
+mod presence;
+mod recovery;
 mod regress;
 mod shutdown;

@@ -59,6 +59,55 @@ fn a_purge_goes_on_behind_files_that_are_gone() {
     assert_eq!(dirs.names("spare.").len(), spares + 1);
 }
 
+/// Segments ahead of need are a convenience.
+#[test]
+fn spares_that_a_cleaner_removed_are_passed_over() {
+    let dirs = Dirs::new();
+    dirs.run(|writer, _, _| {
+        for zxid in 1..=5 {
+            write_all(writer, zxid..=zxid);
+            writer.ask_roll();
+            while dirs.names("spare.").is_empty() {
+                std::thread::yield_now();
+            }
+            for name in dirs.names("spare.") {
+                let _ = fs::remove_file(dirs.version_2().join(name));
+            }
+        }
+    });
+    assert_eq!(dirs.names("wal.").len(), 5);
+    assert_eq!(dirs.recover().unwrap().1.txns, [1, 2, 3, 4, 5]);
+}
+
+/// A transaction that is larger than a spare leaves the spare to the next segment.
+#[test]
+fn a_spare_that_is_too_small_waits_for_its_turn() {
+    let dirs = Dirs::new();
+    let dir = dirs.open();
+    let recovered = recover(&dir, &RecoverOptions::default(), &mut State::default()).unwrap();
+    let (house, mut chores, _reports) = Housekeeper::without_thread(
+        Arc::clone(&dir),
+        HousekeeperOptions::default(),
+        Box::new(|| {}),
+    );
+    let mut writer = LogWriter::open(dir, &recovered, dirs.options, &house).unwrap();
+    while !chores.is_idle() {
+        chores.turn();
+    }
+    let spare = dirs.names("spare.");
+    assert_eq!(spare.len(), 1);
+    let mut large = Batch::new();
+    large.entry().extend_from_slice(&vec![0; 100 << 10]);
+    large.finish_entry(Zxid(1));
+    writer.submit(Arc::new(large));
+    assert_eq!(writer.write_sync().unwrap(), Some(Zxid(1)));
+    assert_eq!(dirs.names("spare."), spare);
+    writer.ask_roll();
+    write_all(&mut writer, 2..=2);
+    assert!(dirs.names("spare.").is_empty(), "it was used");
+    assert!(fs::metadata(dirs.version_2().join("wal.1")).unwrap().len() > 100 << 10);
+}
+
 #[test]
 fn only_a_start_that_succeeds_removes_unfinished_files() {
     let dirs = Dirs::new();
