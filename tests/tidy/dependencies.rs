@@ -57,7 +57,11 @@ const DEPENDENCIES: &[Dependency] = &[
     Dependency { package: "rustix", users: &["bench/"], why: "epoll and sockets of the generator" },
     Dependency { package: "serde_json", users: &["admin", "bench/"], why: "JSON of the pages" },
     Dependency { package: "sha1", users: &["auth"], why: "digest ACLs" },
-    Dependency { package: "sha2", users: &["auth"], why: "digest ACLs, DigestAlgorithm" },
+    Dependency {
+        package: "sha2",
+        users: &["auth", "tools/suites/"],
+        why: "digest ACLs, DigestAlgorithm; for which list a suite fetched something",
+    },
     Dependency { package: "sha3", users: &["auth"], why: "DigestAlgorithm" },
     Dependency {
         package: "simd-adler32",
@@ -72,7 +76,7 @@ const DEPENDENCIES: &[Dependency] = &[
     Dependency { package: "snap", users: &["log"], why: "snapshots compressed with snappy" },
     Dependency {
         package: "tempfile",
-        users: &["src/", "tests/", "bench/"],
+        users: &["src/", "tests/", "bench/", "tools/"],
         why: "directories of tests",
     },
 ];
