@@ -120,9 +120,8 @@ fn a_volume_with_room_for_one_segment_serves() {
     }
 }
 
-#[test]
-fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
-    let config = small(&["snapCount=200"]);
+/// A server that is not started yet: its snapshots are on a volume of 1 MiB, its log is elsewhere.
+fn with_little_room_for_snapshots(config: Vec<String>) -> (Server, Mounts) {
     let mut server = Server::prepare(Options { config, ..Options::default() });
     let log_dir = server.home().join("log");
     fs::create_dir(&log_dir).expect("log directory");
@@ -131,6 +130,12 @@ fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
     let mounts =
         Mounts::new(&format!("mount -t tmpfs -o size=1m tmpfs '{}'", server.data_dir().display()));
     server.options_mut().wrapper = mounts.wrapper();
+    (server, mounts)
+}
+
+#[test]
+fn a_disk_too_full_for_snapshots_keeps_the_server_up() {
+    let (mut server, mounts) = with_little_room_for_snapshots(small(&["snapCount=200"]));
     server.run();
     let mut load = Load::prepare(&server, 2);
     let filler = fill(&mounts.path(&server.data_dir()));
@@ -200,14 +205,7 @@ fn a_disk_without_room_for_a_segment_is_refused_at_the_start() {
 
 #[test]
 fn a_clean_end_without_its_final_snapshot_has_a_code_of_its_own() {
-    let mut server = Server::prepare(Options { config: small(&[]), ..Options::default() });
-    let log_dir = server.home().join("log");
-    fs::create_dir(&log_dir).expect("log directory");
-    server.options_mut().config.push(format!("dataLogDir={}", log_dir.display()));
-    server.rewrite_config();
-    let mounts =
-        Mounts::new(&format!("mount -t tmpfs -o size=1m tmpfs '{}'", server.data_dir().display()));
-    server.options_mut().wrapper = mounts.wrapper();
+    let (mut server, mounts) = with_little_room_for_snapshots(small(&[]));
     server.run();
     eventually("the first snapshot", || server.stderr().contains("is complete").then_some(()));
     let mut load = Load::prepare(&server, 2);
