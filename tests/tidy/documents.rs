@@ -1,14 +1,14 @@
-//! Documents: what a reader is told to run or to open exists.
+//! Documents: what a reader is told to run or to open exists, what is quoted is said elsewhere, and
+//! what must be short is short. Links are in `links`.
 
 use std::collections::BTreeSet;
 
-use super::source::{exists, package, read};
+use ringkeeper::config::{KEYS, Standard};
 
-/// Documents whose commands and paths are checked.
-const DOCUMENTS: &[&str] = &["README.md", "bench/README.md", "src/ARCHITECTURE.md"];
+use super::source::{documents, exists, package, read};
 
-/// Binaries that documents name before they are there. Take one off as it arrives.
-const PLANNED: &[&str] = &["rk-sim"];
+/// Longer, and nobody reads the door.
+const README_WORDS: usize = 600;
 
 /// Longer, and nobody reads the map.
 const ARCHITECTURE_LINES: usize = 300;
@@ -120,7 +120,7 @@ fn binaries() -> BTreeSet<String> {
     let manifest = read("Cargo.toml");
     let sections = manifest.split("[[bin]]").skip(1);
     let declared = sections.filter_map(|section| section.split('"').nth(1));
-    declared.chain(PLANNED.iter().copied()).map(str::to_owned).collect()
+    declared.map(str::to_owned).collect()
 }
 
 /// The texts in which an option of ours would be found.
@@ -134,8 +134,8 @@ fn programs() -> String {
 fn documents_name_what_exists() {
     let (binaries, programs) = (binaries(), programs());
     let mut found = Vec::new();
-    for document in DOCUMENTS.iter().filter(|document| exists(document)) {
-        let lacking = missing(&read(document), &binaries, &programs);
+    for document in documents() {
+        let lacking = missing(&read(&document), &binaries, &programs);
         found.extend(lacking.into_iter().map(|what| format!("{document}: {what}")));
     }
     assert!(found.is_empty(), "{found:#?}");
@@ -148,6 +148,82 @@ fn architecture_is_short() {
         lines <= ARCHITECTURE_LINES,
         "src/ARCHITECTURE.md has {lines} lines: drop what is stale"
     );
+}
+
+/// Figures in the tables of `document` that `source` does not have.
+fn unknown_figures<'a>(document: &'a str, source: &str) -> Vec<&'a str> {
+    let cells = document.lines().filter(|line| line.starts_with("| ")).flat_map(|line| {
+        // The first column says what is measured, the last `|` ends the row.
+        line.trim_matches('|').split('|').skip(1)
+    });
+    let figures = cells.map(|cell| {
+        cell.trim_matches(|c: char| !c.is_ascii_digit()) // without a unit
+    });
+    figures.filter(|figure| !figure.is_empty() && !source.contains(*figure)).collect()
+}
+
+/// The parts of the server's log lines in a document that no source has: pieces of some length
+/// without the digits, which differ from run to run.
+fn unsaid<'a>(document: &'a str, sources: &str) -> Vec<&'a str> {
+    let lines = document.lines().filter_map(|line| Some(line.split_once(" INFO ] ")?.1));
+    let pieces = lines.flat_map(|line| {
+        line.split(|c: char| c.is_ascii_digit()).filter(|piece| piece.len() >= LEAST_PIECE)
+    });
+    pieces.filter(|piece| !sources.contains(*piece)).collect()
+}
+
+/// Shorter pieces of a log line are found anywhere.
+const LEAST_PIECE: usize = 10;
+
+#[test]
+fn readme_is_short() {
+    let words = read("README.md").split_whitespace().count();
+    assert!(
+        words <= README_WORDS,
+        "README.md has {words} words, at most {README_WORDS}: move what is not for a first look"
+    );
+}
+
+#[test]
+fn figures_of_the_readme_are_those_of_the_last_run() {
+    let unknown = read("README.md");
+    let unknown = unknown_figures(&unknown, &read("bench/README.md"));
+    assert!(unknown.is_empty(), "README.md has figures that bench/README.md lacks: {unknown:?}");
+}
+
+#[test]
+fn log_lines_in_documents_are_what_the_server_says() {
+    let sources: String = package().into_iter().map(|source| source.text).collect();
+    for document in documents() {
+        let text = read(&document);
+        let unsaid = unsaid(&text, &sources);
+        assert!(unsaid.is_empty(), "{document}: the server does not say {unsaid:?}");
+    }
+}
+
+#[test]
+fn own_keys_are_documented_with_their_defaults() {
+    let document = read("conf/README.md");
+    let own = KEYS.iter().filter(|key| key.name.starts_with("ringkeeper."));
+    let own: Vec<_> = own.collect();
+    assert!(!own.is_empty());
+    for key in own {
+        let begin = format!("| `{}` |", key.name);
+        let row = document.lines().find(|line| line.starts_with(&begin));
+        let row = row.unwrap_or_else(|| panic!("conf/README.md has no row for {}", key.name));
+        if let Standard::Value(value) = key.default {
+            assert!(row.ends_with(&format!("| {value} |")), "{row}: the default is {value}");
+        }
+    }
+}
+
+#[test]
+fn quoting_rules_notice() {
+    let table = "| | A |\n| --- | --- |\n| 7 clients | 1 200 ms |\n| x | 34.5 |\n";
+    assert_eq!(unknown_figures(table, "| 1 200 | 34.55 |"), [""; 0]);
+    assert_eq!(unknown_figures(table, "| 1200 | 34.5 |"), ["1 200"]);
+    let line = "[2026 INFO ] ended cleanly at zxid 0x6, after 3 seconds of work\n";
+    assert_eq!(unsaid(line, "\"ended cleanly at zxid {zxid}\""), [" seconds of work"]);
 }
 
 #[test]

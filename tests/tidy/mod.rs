@@ -7,6 +7,7 @@ mod bans;
 mod dependencies;
 mod documents;
 mod layers;
+mod links;
 mod purity;
 mod sizes;
 mod source;

@@ -75,6 +75,22 @@ pub fn read(path: &str) -> String {
     fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("cannot read {path}: {e}"))
 }
 
+/// Every document of the repository: in its root and in the directories below, but not further.
+pub fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    for directory in ["", "bench/", "conf/", "src/", "tests/", "tools/"] {
+        let entries = fs::read_dir(root().join(directory)).expect("a directory of the package");
+        for entry in entries {
+            let name = entry.expect("a readable directory").file_name();
+            let name = name.into_string().expect("a name in UTF-8");
+            found.extend(name.ends_with(".md").then(|| format!("{directory}{name}")));
+        }
+    }
+    found.sort();
+    assert!(found.len() > 8, "found {found:?} only");
+    found
+}
+
 pub fn exists(path: &str) -> bool {
     root().join(path).exists()
 }
