@@ -125,7 +125,7 @@ fn contents_name_every_section() {
 
 #[test]
 fn link_rules_notice() {
-    let document = "# A\n\n- [B c](#b-c): a letter\n\n[x](nowhere.md) `[y](code.md)` [z](../LICENSE)\n\
+    let document = "# A\n\n- [B c](#b-c): more\n\n[x](nowhere.md) `[y](code.md)` [z](../LICENSE)\n\
                     [w](https://example.org) [v](#d) [u](../README.md#no-such) [t](../../up)\n\
                     ```\n[s](block.md)\n## not a heading\n```\n\n## B c\n\n## D, e!\n";
     let expect = ["no file nowhere.md", "no heading #d", "no heading ../README.md#no-such"];
