@@ -156,7 +156,7 @@ fn a_client_that_reads_a_large_reply_is_alive() {
     assert_eq!((taken.0.len(), taken.1), (0, 1));
     assert!(!front.took(Instant::from_ms(1), conn, 1), "it is read from");
     // So much comes that nothing is read any more: then it lives as long as it takes its reply.
-    assert_eq!(front.received(NOW, conn, &vec![0; 200], &mut taken), Verdict::Hold);
+    assert_eq!(front.received(NOW, conn, &[0; 200], &mut taken), Verdict::Hold);
     for second in 1..100 {
         let now = Instant::from_ms(1000 * second);
         assert!(front.took(now, conn, 200 * second), "{second}");
