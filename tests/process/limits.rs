@@ -190,6 +190,48 @@ fn a_slow_reader_gets_everything_in_order() {
     }
 }
 
+/// The value of a figure of `mntr`.
+fn figure(server: &Server, name: &str) -> u64 {
+    let text = server.ask("mntr");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('\t'));
+    line.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {text}"))
+}
+
+/// All of the lists would take minutes. Others are served meanwhile, and when the client leaves,
+/// what it asked for is forgotten.
+#[test]
+fn what_a_client_that_left_had_asked_for_is_not_done() {
+    const NODES: i32 = 4_000;
+    const LISTS: u64 = 20_000;
+    const GET_EPHEMERALS: i32 = 103;
+    let server = with(&[]);
+    let mut flooder = server.connect();
+    for part in 0..NODES / 100 {
+        for number in part * 100..(part + 1) * 100 {
+            let path = format!("/ephemeral-{number}");
+            let body = Jute::new().string(&path).buffer(&[]).open_acl().int(1);
+            flooder.send(op::CREATE, body);
+        }
+        for _ in 0..100 {
+            flooder.receive().ok();
+        }
+    }
+    let mut other = server.connect();
+    let before = figure(&server, "zk_packets_received");
+    let frame = [13, 0, GET_EPHEMERALS, 1].map(i32::to_be_bytes).concat();
+    let frame = [&frame[..], b"/"].concat();
+    flooder.send_raw(&frame.repeat(LISTS as usize));
+    other.ping();
+    other.get("/ephemeral-1");
+    flooder.link().shutdown(Shutdown::Both).expect("a connection");
+    eventually("the flooder is gone", || {
+        (figure(&server, "zk_num_alive_connections") <= 2).then_some(())
+    });
+    other.ping();
+    let done = figure(&server, "zk_packets_received") - before;
+    assert!(done < LISTS / 2, "{done} requests were looked at");
+}
+
 #[test]
 fn a_storm_of_connections_leaves_nothing_behind() {
     let mut server = Server::ringkeeper();
