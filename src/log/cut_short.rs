@@ -12,6 +12,8 @@
 //! an ensemble takes back transactions: only a record of which the end is missing, where 4 KiB
 //! should follow its begin, is taken for a file that was cut.
 
+#![allow(clippy::result_large_err, reason = "a recovery fails once")]
+
 use std::path::Path;
 
 use crate::base::Zxid;
@@ -119,10 +121,10 @@ pub(super) fn judge_apache(
     if tail == Tail::Clean {
         return Ok((is_last && last.is_some() && len - end < APACHE_HEAD).then(|| {
             format!(
-                "{path}: the file ends with its last record, at offset {end}, without the space that Apache \
-                 allocates ahead. Apache leaves it so behind a large record, with preAllocSize=0, \
-                 and where it took back transactions; if a copy of it ended early instead, \
-                 transactions are missing"
+                "{path}: the file ends with its last record, at offset {end}, without the \
+                 space that Apache allocates ahead. Apache leaves it so behind a large record, \
+                 with preAllocSize=0, and where it took back transactions; if a copy of it \
+                 ended early instead, transactions are missing"
             )
         }));
     }

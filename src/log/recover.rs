@@ -601,7 +601,7 @@ impl<F: DataFiles> Replay<'_, F> {
         Ok(group_behind(&scan))
     }
 
-    /// A segment gets its name when all before it is durable, so the name alone says what there was.
+    /// A segment gets its name when all before it is durable, so the name says what there was.
     fn missed_before(&self, file: &LogFile, next: Zxid) -> RecoverError {
         let what = format!(
             "it was begun for transaction 0x{}, so those from 0x{next} on were there, and they are \

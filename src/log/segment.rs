@@ -3,7 +3,7 @@
 //! ```text
 //! block 0   offset 0: magic "RKWAL\0\0\1", u32 version 2, u32 block size, u64 salt, u64 segment
 //!           size, u32 CRC-32C of the 32 bytes before it; zeros
-//!           offset 512, once the segment is closed by a start: the seal, see [`SegmentHeader::seal`]
+//!           offset 512, once a start has closed the segment: see [`SegmentHeader::seal`]
 //! groups    a head of 32 bytes, then its records
 //!   head    u64 stamp = salt XOR the head's offset in the file, u64 group commit number,
 //!           i64 committed zxid, u32 size of the records / 8, u32 CRC-32C of the 28 bytes before it
@@ -38,7 +38,7 @@ pub const MIN_ENTRY: usize = crate::wire::TxnHeader::SIZE;
 
 const MAGIC: &[u8; 8] = b"RKWAL\0\0\x01";
 const HEADER_USED: usize = 36;
-/// Where the seal stands: in a sector of its own, so that a torn write of it cannot harm the header.
+/// Where the seal stands: in a sector of its own, so that a torn write cannot harm the header.
 pub(super) const SEAL_AT: usize = 512;
 const SEAL: usize = 24;
 
@@ -149,7 +149,7 @@ impl SegmentHeader {
     }
 
     /// Says that the segment is whole up to `end` and ends there: u64 stamp, u64 end, u32 CRC-32C
-    /// of both, zeros. A start writes it at [`Seal::offset`] before it cuts the file, so that a file
+    /// of both, zeros. A start writes it at [`Seal::offset`] before it cuts the file, so that one
     /// which is shorter than it was made, and not for this reason, shows as cut by somebody else.
     pub(super) fn seal(&self, end: u64) -> Seal {
         let mut bytes = [0; SEAL];

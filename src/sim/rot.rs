@@ -79,11 +79,15 @@ impl Rot {
         }
         let (file, name, end) = targets.swap_remove(rng.below(targets.len() as u64) as usize);
         // The unused rest of a header block says nothing.
+        // A seal that is not there yet would be written over the harm, and undoing that harms it.
+        let is_sealed =
+            disk.content(file).get(SEAL).is_some_and(|seal| seal.iter().any(|b| *b != 0));
+        let seal = if is_sealed { SEAL } else { 0..0 };
         let offset = match end > BLOCK && name.starts_with("wal.") {
-            true => match rng.below((HEADER + SEAL.len() + end - BLOCK) as u64) as usize {
+            true => match rng.below((HEADER + seal.len() + end - BLOCK) as u64) as usize {
                 at if at < HEADER => at,
-                at if at < HEADER + SEAL.len() => SEAL.start + at - HEADER,
-                at => BLOCK + at - HEADER - SEAL.len(),
+                at if at < HEADER + seal.len() => seal.start + at - HEADER,
+                at => BLOCK + at - HEADER - seal.len(),
             },
             false => rng.below(end as u64) as usize,
         };

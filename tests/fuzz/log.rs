@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use ringkeeper::base::{Rng, SessionId, Zxid};
 use ringkeeper::log::{
-    Appender, BLOCK, Batch, Compression, Decoder, Encoder, EntryAt, Expect, Plan, SegmentHeader,
-    SnapshotDigest, SnapshotNode, SnapshotReader, SnapshotVisitor, SnapshotWriter,
-    put_apache_header, put_apache_record, scan_apache, scan_segment,
+    Appender, BLOCK, Batch, Compression, Decoder, Encoder, EntryAt, Expect, Format, Plan,
+    SegmentHeader, SnapshotDigest, SnapshotNode, SnapshotReader, SnapshotVisitor, SnapshotWriter,
+    put_apache_header, put_apache_record, put_format1_record, scan_apache, scan_segment,
 };
 use ringkeeper::wire::{AclBytes, PersistedStat, Reader};
 
@@ -47,10 +47,25 @@ fn segment(rng: &mut Rng, entries: &[(Zxid, Vec<u8>)]) -> Vec<u8> {
     file
 }
 
+/// The same as releases of old wrote it.
+fn segment_of_old(rng: &mut Rng, entries: &[(Zxid, Vec<u8>)]) -> Vec<u8> {
+    let (salt, size) = (rng.next_u64(), 16 * BLOCK as u64);
+    let header = SegmentHeader { format: Format::One, salt, size };
+    let mut file = header.encode().to_vec();
+    for (number, part) in (1..).zip(entries.chunks(1 + rng.below(3) as usize)) {
+        for (index, (_, entry)) in part.iter().enumerate() {
+            put_format1_record(&mut file, &header, number, index + 1 == part.len(), entry);
+        }
+    }
+    file.resize(file.len().max(size as usize), 0);
+    file
+}
+
 fn segments(rng: &mut Rng) {
     let entries = entries(rng);
-    let seed = rng.next_u64();
-    let (file, is_valid) = input(rng, |_| segment(&mut Rng::new(seed), &entries));
+    let (seed, is_old) = (rng.next_u64(), rng.chance(1, 3));
+    let make = if is_old { segment_of_old } else { segment };
+    let (file, is_valid) = input(rng, |_| make(&mut Rng::new(seed), &entries));
     let group = pick(rng, &[None, Some(0), Some(1), Some(2), Some(u64::MAX)]);
     let expect = Expect { group, followed: rng.chance(1, 2), ..Expect::default() };
     let mut found = 0;
