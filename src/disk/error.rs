@@ -147,7 +147,7 @@ pub struct FatalLogError {
     /// Whether durable means that a power failure loses nothing: not with `forceSync=no`.
     pub is_synced: bool,
     /// What is open and has lost its name.
-    pub absence: Option<Absence>,
+    pub absence: Option<Box<Absence>>,
 }
 
 impl fmt::Display for FatalLogError {

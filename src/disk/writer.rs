@@ -98,7 +98,7 @@ impl<F: LogFiles> LogWriter<F> {
             error,
             durable: recovered.last_zxid,
             is_synced: options.force_sync,
-            absence: files.absence(),
+            absence: files.absence().map(Box::new),
         };
         repair(&recovered.repair, &*files).map_err(|(p, e)| fatal(&p, "repair", e))?;
         let size = options.write_size_max.max(2 * BLOCK).next_multiple_of(BLOCK);
@@ -248,7 +248,7 @@ impl<F: LogFiles> LogWriter<F> {
             error,
             durable: self.durable,
             is_synced: self.options.force_sync,
-            absence: self.files.absence(),
+            absence: self.files.absence().map(Box::new),
         }
     }
 
