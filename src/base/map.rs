@@ -3,6 +3,8 @@
 
 use std::hash::{BuildHasherDefault, Hasher};
 
+use super::mix::absorb;
+
 /// Multiplies and folds 8 bytes at a time; for keys that clients cannot choose freely.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FixedHasher(u64);
@@ -17,8 +19,7 @@ impl Hasher for FixedHasher {
     }
 
     fn write_u64(&mut self, n: u64) {
-        let product = u128::from(self.0 ^ n ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-        self.0 = (product as u64) ^ ((product >> 64) as u64);
+        self.0 = absorb(self.0, n);
     }
 
     fn write_i64(&mut self, n: i64) {

@@ -3,6 +3,7 @@
 
 mod ids;
 mod map;
+mod mix;
 mod path;
 mod ration;
 mod rng;
@@ -10,7 +11,8 @@ mod time;
 
 pub use ids::{ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
 pub use map::{FixedHasher, FixedMap};
+pub use mix::{absorb, spread};
 pub use path::{PathHasher, PathKey, validate_path};
 pub use ration::{More, Ration};
-pub use rng::Rng;
+pub use rng::{Rng, derive_seed};
 pub use time::{Instant, Now};

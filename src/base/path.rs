@@ -3,6 +3,8 @@
 //! A path is hashed once when a request is decoded. Tree, pending view and watch tables are all
 //! keyed by that hash.
 
+use super::mix::{GOLDEN_RATIO, fold};
+
 /// Seeded path hash. The seed is drawn once per process, so that a client cannot prepare names
 /// that collide.
 #[derive(Clone, Copy, Debug)]
@@ -48,14 +50,7 @@ fn last_slash(path: &str) -> Option<usize> {
     path.as_bytes().iter().rposition(|&byte| byte == b'/')
 }
 
-const K: u64 = 0x9e37_79b9_7f4a_7c15;
 const L: u64 = 0xe703_7ed1_a0b4_28db;
-
-#[inline]
-fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    (product as u64) ^ ((product >> 64) as u64)
-}
 
 impl PathHasher {
     /// A hasher whose values depend on `seed` only.
@@ -85,13 +80,13 @@ impl PathHasher {
     /// overlap those before them, instead of a copy of a few.
     #[inline]
     pub fn bytes(&self, bytes: &[u8]) -> u64 {
-        let mut h = self.seed ^ (bytes.len() as u64).wrapping_mul(K);
+        let mut h = self.seed ^ (bytes.len() as u64).wrapping_mul(GOLDEN_RATIO);
         let mut rest = bytes;
         while rest.len() > 16
             && let Some((chunk, tail)) = rest.split_first_chunk::<16>()
         {
             let (a, b) = halves(chunk);
-            h = mix(a ^ h, b ^ L);
+            h = fold(a ^ h, b ^ L);
             rest = tail;
         }
         let (a, b) = match (bytes.last_chunk::<16>(), rest.first_chunk::<8>()) {
@@ -99,7 +94,7 @@ impl PathHasher {
             (None, Some(first)) => (u64::from_le_bytes(*first), last_word(rest)),
             (None, None) => (little_word(rest), 0),
         };
-        mix(mix(a ^ h, b ^ L), self.seed ^ K)
+        fold(fold(a ^ h, b ^ L), self.seed ^ GOLDEN_RATIO)
     }
 }
 

@@ -11,7 +11,7 @@
 //! As in Apache, a pending setACL does not change which ACL later writes are checked against until
 //! it is applied; the ACL of a pending create does.
 
-use crate::base::{FixedMap, PathKey, SessionId, Zxid};
+use crate::base::{FixedMap, PathKey, SessionId, Zxid, spread};
 use crate::tree::{AclId, NodeId, NodeView, Tree};
 use crate::wire::AclBytes;
 
@@ -491,5 +491,5 @@ pub(super) const fn fresh_view(owner: i64, data_len: i32) -> NodeView {
 
 /// Depends on all of the number, lest writes to every thousandth node share a chain.
 fn node_hash(node: NodeId) -> u64 {
-    (node.index() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
+    spread(node.index() as u64) >> 32
 }

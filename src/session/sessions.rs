@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
-use crate::base::{ConnId, Instant, ServerId, SessionId};
+use crate::base::{ConnId, Instant, ServerId, SessionId, spread};
 
 /// Handle of a tracked session: an index into the table, void after the session's removal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -68,7 +68,7 @@ pub fn initial_session_id(server: ServerId, t_ms: u64) -> SessionId {
 }
 
 fn id_hash(id: SessionId) -> u64 {
-    let h = id.0.cast_unsigned().wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let h = spread(id.0.cast_unsigned());
     h ^ h >> 32
 }
 

@@ -39,7 +39,7 @@ fn recent_of(hash: u64) -> usize {
 /// Spreads the stored 32 bits over the 64 that the table wants (position below, tag on top).
 #[inline]
 fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    crate::base::spread(u64::from(hash))
 }
 
 /// Shard of a hash. Shards are deliberately unequal: the expected size grows from 1 to 2 along

@@ -30,7 +30,7 @@ pub(super) struct Paths {
 /// Half of the path hash is kept per entry; the multiplication spreads it over the bits that the
 /// index looks at.
 fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    crate::base::spread(u64::from(hash))
 }
 
 impl Paths {

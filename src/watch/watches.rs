@@ -11,7 +11,7 @@ use super::paths::Paths;
 use super::set::{
     CHILD, DATA, Holder, IN_CHILD, IN_DATA, INDEX_MAX, PERSISTENT, RECURSIVE, WatcherSet,
 };
-use crate::base::{ConnId, PathKey};
+use crate::base::{ConnId, PathKey, spread};
 
 /// How a connection watches a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,7 +121,7 @@ pub struct Watches {
 }
 
 fn conn_hash(id: ConnId) -> u64 {
-    let h = (id.0 ^ id.0 >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let h = spread(id.0 ^ id.0 >> 32);
     h ^ h >> 32
 }
 
