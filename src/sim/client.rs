@@ -7,6 +7,7 @@ use crate::wire::{ConnectRequest, ConnectResponse, Reader, put_str};
 
 use super::expect::{self, Event, Expected};
 use super::model::{Model, parent_of};
+use super::network::End;
 use super::ops::{Op, other_acl};
 use super::options::Swarm;
 
@@ -29,7 +30,11 @@ struct Pending {
 pub(super) struct Client {
     pub id: usize,
     pub state: State,
-    pub link: Option<usize>,
+    pub link: Option<End>,
+    /// The host whose client it is.
+    pub host: usize,
+    /// What it asks, and when.
+    pub rng: Rng,
     pub session: Option<SessionId>,
     password: [u8; 16],
     pub timeout_ms: i32,
@@ -59,11 +64,14 @@ pub(super) struct Client {
 }
 
 impl Client {
-    pub fn new(id: usize) -> Client {
+    /// A client of one host.
+    pub fn new(id: usize, host: usize, rng: Rng) -> Client {
         Client {
             id,
             state: State::Down,
             link: None,
+            host,
+            rng,
             session: None,
             password: [0; 16],
             timeout_ms: 0,
@@ -91,7 +99,7 @@ impl Client {
     }
 
     /// Begins a connection; the first frame to send.
-    pub fn connect(&mut self, now: Instant, link: usize, timeout_ms: i32) -> Vec<u8> {
+    pub fn connect(&mut self, now: Instant, link: End, timeout_ms: i32) -> Vec<u8> {
         self.state = State::Connecting;
         self.link = Some(link);
         self.input.clear();
@@ -236,7 +244,8 @@ impl Client {
         let fresh = self.session.is_none();
         self.session = Some(response.session);
         self.password = response.password;
-        if fresh && !model.sessions(model.last).iter().any(|(id, _)| *id == response.session) {
+        // The answer may have been on its way for so long that the session is over.
+        if fresh && !model.knows_session(response.session) {
             return Err(format!("{:?} was promised and is not in the log", response.session));
         }
         self.timeout_ms = response.timeout_ms;
@@ -349,16 +358,20 @@ impl Client {
     }
 
     /// The next requests of the workload, at most so many.
-    pub fn burst(&mut self, rng: &mut Rng, swarm: &Swarm, most: usize) -> Vec<Op> {
+    pub fn burst(&mut self, swarm: &Swarm, most: usize) -> Vec<Op> {
         if most == 0 {
             return Vec::new();
         }
-        if swarm.turnover && most > 1 && rng.chance(1, 2) {
-            let mut ops = self.turnover(rng);
+        let mut rng = self.rng.clone();
+        let ops = if swarm.turnover && most > 1 && rng.chance(1, 2) {
+            let mut ops = self.turnover(&mut rng);
             ops.truncate(most);
-            return ops;
-        }
-        (0..=rng.below(most as u64)).map(|_| self.draw(rng, swarm)).collect()
+            ops
+        } else {
+            (0..=rng.below(most as u64)).map(|_| self.draw(&mut rng, swarm)).collect()
+        };
+        self.rng = rng;
+        ops
     }
 
     /// What only means something pipelined: a few paths belong in turn to nobody, to this session

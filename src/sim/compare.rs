@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use crate::wire::AclBytes;
+use crate::tree::{NodeId, Tree};
 
 use super::model::{Model, Node as ModelNode};
 use super::node::Node;
 
-/// Every node of the live tree in the model's form.
-pub(super) fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
-    let tree = node.replica().tree();
-    let mut found = BTreeMap::new();
+/// Shows every node of a tree, found by way of its parents' lists.
+fn walk(
+    tree: &Tree,
+    visit: &mut impl FnMut(&str, NodeId) -> Result<(), String>,
+) -> Result<(), String> {
     let mut todo = vec!["/".to_owned()];
     while let Some(path) = todo.pop() {
         let Some(id) = tree.find(&tree.key(&path)) else { continue };
@@ -18,35 +19,58 @@ pub(super) fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
             let slash = if path == "/" { "" } else { "/" };
             todo.push(format!("{path}{slash}{}", String::from_utf8_lossy(name)));
         }
-        let acl: AclBytes<'_> = tree.acls().bytes(tree.acl(id));
-        let node = ModelNode {
-            data: tree.data(id).map(<[u8]>::to_vec),
-            stat: tree.persisted(id),
-            acl: acl.bytes().to_vec(),
-            children: tree.num_children(id) as i32,
-        };
-        found.insert(path, node);
+        visit(&path, id)?;
     }
+    Ok(())
+}
+
+/// A node in the model's form.
+fn model_node(tree: &Tree, id: NodeId) -> ModelNode {
+    ModelNode {
+        data: tree.data(id).map(<[u8]>::to_vec),
+        stat: tree.persisted(id),
+        acl: tree.acls().bytes(tree.acl(id)).bytes().to_vec(),
+        children: tree.num_children(id) as i32,
+    }
+}
+
+fn is_equal(tree: &Tree, id: NodeId, want: &ModelNode) -> bool {
+    tree.data(id) == want.data.as_deref()
+        && tree.persisted(id) == want.stat
+        && tree.acls().bytes(tree.acl(id)).bytes() == want.acl
+        && tree.num_children(id) as i32 == want.children
+}
+
+/// Every node of the live tree in the model's form.
+pub(super) fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
+    let tree = node.replica().tree();
+    let mut found = BTreeMap::new();
+    let _ = walk(tree, &mut |path, id| {
+        found.insert(path.to_owned(), model_node(tree, id));
+        Ok(())
+    });
     found
 }
 
 /// Whether the server's tree is the model's last state; the first difference otherwise.
 pub(super) fn compare(model: &Model, node: &Node, when: &str) -> Result<(), String> {
-    let found = all_nodes(node);
+    let tree = node.replica().tree();
     let mut count = 0;
-    for (path, want) in model.nodes(model.last) {
+    walk(tree, &mut |path, id| {
         count += 1;
-        match found.get(path) {
-            None => return Err(format!("{path} is missing {when}")),
-            Some(node) if node != want => {
-                return Err(format!("{path} differs {when}: {node:?}, not {want:?}"));
+        match model.at(path, model.last) {
+            None => Err(format!("{path} should not be there {when}")),
+            Some(want) if !is_equal(tree, id, want) => {
+                let found = model_node(tree, id);
+                Err(format!("{path} differs {when}: {found:?}, not {want:?}"))
             }
-            Some(_) => {}
+            Some(_) => Ok(()),
         }
+    })?;
+    if model.nodes(model.last).count() == count {
+        return Ok(());
     }
-    if found.len() != count {
-        let extra = found.keys().find(|path| model.at(path, model.last).is_none());
-        return Err(format!("{extra:?} should not be there {when}"));
-    }
-    Ok(())
+    let found = all_nodes(node);
+    let missing = model.nodes(model.last).find(|(path, _)| !found.contains_key(*path));
+    Err(format!("{:?} is missing {when}", missing.map(|(path, _)| path)))
 }

@@ -9,7 +9,7 @@ use crate::disk::{Absence, DURABLE, LogFiles};
 use crate::log::{BLOCK, DataFiles, FileName};
 
 use super::disk::{DIR, DiskError, FileId, SimDisk, name_of};
-use super::options::{Bug, SimOptions};
+use super::options::Bug;
 
 /// The one directory of the simulated server. The mutex is for the signatures only: there is one
 /// thread.
@@ -33,9 +33,9 @@ impl From<DiskError> for io::Error {
 
 impl SimFiles {
     /// An empty directory.
-    pub fn new(options: &SimOptions) -> SimFiles {
-        let disk = Mutex::new(SimDisk::new(options.seed ^ 0x5a17));
-        SimFiles { disk, dir: PathBuf::from(DIR), bug: options.bug }
+    pub fn new(seed: u64, bug: Option<Bug>) -> SimFiles {
+        let disk = Mutex::new(SimDisk::new(seed));
+        SimFiles { disk, dir: PathBuf::from(DIR), bug }
     }
 
     /// The disk itself, for faults and for looking behind the server's back.

@@ -20,15 +20,16 @@ use crate::replica::Replica;
 
 use super::disk::{DiskError, FileId};
 use super::files::SimFiles;
+use super::network::{Arrived, End};
 use super::node::{Action, Arrival};
 use super::options::Bug;
 
 /// Messages that a loop's queue holds: few, so that it is often full.
 const QUEUE: usize = 3;
 
-/// A client's connection, by the number that the world knows it by.
+/// A client's connection, by its end in the network.
 #[derive(Debug)]
-pub(super) struct SimSocket(usize);
+pub(super) struct SimSocket(End);
 
 /// What the kernel knows of a connection.
 #[derive(Debug, Default)]
@@ -41,6 +42,8 @@ struct LinkState {
     has_begun: bool,
     /// The peer sends no more.
     ended: bool,
+    /// Nor does it take anything.
+    failed: bool,
     /// The send under way: which loop's, for which connection, and how much of it is taken.
     sending: Option<(usize, ConnId, Vec<u8>, usize)>,
     is_shut: bool,
@@ -59,7 +62,7 @@ struct LogWrite {
 
 /// What the loops of one server share.
 pub(super) struct Net {
-    links: FixedMap<usize, LinkState>,
+    links: FixedMap<End, LinkState>,
     completions: Vec<VecDeque<Completion<SimIo>>>,
     inboxes: Vec<VecDeque<Message<SimIo>>>,
     write: Option<LogWrite>,
@@ -100,17 +103,23 @@ impl Net {
     /// Takes in what the world brings.
     pub fn arrive(&mut self, files: &SimFiles, bug: Option<Bug>, arrival: Arrival) {
         match arrival {
-            Arrival::Opened { link } if !self.accepting => {
-                self.actions.push(Action::Reset { link });
-            }
-            Arrival::Opened { link } => {
-                let peer = SocketAddr::from(([127, 0, 0, 1], 1024 + (link % 60_000) as u16));
+            Arrival::Stream { link, what } => self.stream(bug, link, what),
+            Arrival::LogDone { of_256 } => self.log_done(files, bug, of_256),
+            Arrival::HouseTurn => unreachable!("the node does this itself"),
+        }
+    }
+
+    fn stream(&mut self, bug: Option<Bug>, link: End, what: Arrived) {
+        match what {
+            Arrived::Opened if !self.accepting => self.actions.push(Action::Reset { link }),
+            Arrived::Opened => {
+                let peer = SocketAddr::from(([127, 0, 0, 1], link.port()));
                 self.links.insert(link, LinkState::default());
                 let result = Ok((SimSocket(link), Some(peer)));
                 let accepted = Completion::Accepted { listener: 0, result, more: true };
                 self.completions[0].push_back(accepted);
             }
-            Arrival::Bytes { link, bytes } => {
+            Arrived::Bytes(bytes) => {
                 if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
                     // The first frame is the handshake.
                     let swaps = bug == Some(Bug::SwapRequests) && state.has_begun;
@@ -120,20 +129,23 @@ impl Net {
                     self.deliver(link);
                 }
             }
-            Arrival::Eof { link } => {
+            Arrived::Finished | Arrived::Failed => {
                 if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
                     state.ended = true;
+                    state.failed |= what == Arrived::Failed;
+                    let has_failed = state.failed;
                     self.deliver(link);
+                    if has_failed {
+                        self.sent(link);
+                    }
                 }
             }
-            Arrival::Sent { link } => self.sent(link),
-            Arrival::LogDone { of_256 } => self.log_done(files, bug, of_256),
-            Arrival::HouseTurn => unreachable!("the node does this itself"),
+            Arrived::Taken => self.sent(link),
         }
     }
 
     /// Completes a receive with what has arrived.
-    fn deliver(&mut self, link: usize) {
+    fn deliver(&mut self, link: End) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let Some((at, conn)) = state.receiving else { return };
         for bytes in state.waiting.drain(..) {
@@ -142,15 +154,15 @@ impl Net {
         }
         if state.ended {
             state.receiving = None;
-            let result = Received::End;
+            let result = if state.failed { Received::Failed } else { Received::End };
             self.completions[at].push_back(Completion::Received { conn, result, more: false });
         }
     }
 
-    fn sent(&mut self, link: usize) {
+    fn sent(&mut self, link: End) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let Some((at, conn, buf, taken)) = state.sending.take() else { return };
-        let sent = if state.is_shut { 0 } else { taken };
+        let sent = if state.is_shut || state.failed { 0 } else { taken };
         self.completions[at].push_back(Completion::Sent { conn, buf, sent });
     }
 
@@ -213,7 +225,7 @@ impl SimIo {
 impl Io for SimIo {
     type Files = SimFiles;
     type Socket = SimSocket;
-    type Receive = usize;
+    type Receive = End;
     type Bytes = Vec<u8>;
     type Probe = SimProbe;
 
@@ -261,18 +273,18 @@ impl Io for SimIo {
         self.net().actions.push(Action::Reset { link: socket.0 });
     }
 
-    fn receive(&mut self, socket: &SimSocket, conn: ConnId) -> io::Result<usize> {
+    fn receive(&mut self, socket: &SimSocket, conn: ConnId) -> io::Result<End> {
         let (index, link) = (self.index, socket.0);
         let mut net = self.net();
         if let Some(state) = net.links.get_mut(&link) {
-            assert!(state.receiving.is_none(), "two receives on link {link}");
+            assert!(state.receiving.is_none(), "two receives on {link:?}");
             state.receiving = Some((index, conn));
         }
         net.deliver(link);
         Ok(link)
     }
 
-    fn cancel(&mut self, link: usize) -> io::Result<()> {
+    fn cancel(&mut self, link: End) -> io::Result<()> {
         let mut net = self.net();
         if let Some(state) = net.links.get_mut(&link)
             && let Some((at, conn)) = state.receiving.take()
@@ -304,8 +316,12 @@ impl Io for SimIo {
         };
         let mut net = self.net();
         if let Some(state) = net.links.get_mut(&link) {
-            assert!(state.sending.is_none(), "two sends on link {link}");
+            assert!(state.sending.is_none(), "two sends on {link:?}");
             state.sending = Some((index, conn, buf, taken));
+            if state.failed || state.is_shut {
+                net.sent(link);
+                return Ok(());
+            }
         }
         net.actions.push(Action::Send { link, bytes });
         Ok(())
@@ -330,6 +346,8 @@ impl Io for SimIo {
             state.ended = true;
             state.waiting.clear();
             net.deliver(link);
+            // The send under way ends with it, though nothing confirms it any more.
+            net.sent(link);
             net.actions.push(Action::Reset { link });
         }
     }

@@ -1,11 +1,15 @@
-//! A deterministic simulation of one server: virtual time, a disk that loses, tears and fails,
-//! clients that check every answer.
+//! A deterministic simulation of servers: virtual time, disks that lose, tear and fail, a network
+//! that delays, cuts and divides, clocks that go wrong, clients that check every answer.
 //!
-//! The server is the real one, the body of its event loop included (`driver`), on one loop or on
-//! several. Only what a loop stands on is replaced: sockets and queues (`driver::Io`), files
-//! (`disk::LogFiles`), clocks. `run` takes a seed and either ends
-//! well or says what was violated; the same seed always does the same. This is the seed of the
-//! ensemble's simulator: `world` knows one server, and nothing else depends on that.
+//! The servers are the real ones, the body of their event loop included (`driver`), on one loop or
+//! on several. Only what a loop stands on is replaced: sockets and queues (`driver::Io`), files
+//! (`disk::LogFiles`), clocks. `run` takes a seed and either ends well or says what was violated;
+//! the same seed always does the same. Each concern has a generator of its own (`derive_seed`), so
+//! that a change in one place leaves the others as they are.
+//!
+//! A run has one to three hosts. Servers do not replicate: each stands alone, with clients of its
+//! own and a ledger that says what it has promised. The network does not know that: its streams are
+//! between any two endpoints.
 //!
 //! What is checked: acknowledged writes survive every crash; a failed write changes nothing;
 //! replies keep the order of requests and zxids never go back; reads equal a model at the reply's
@@ -16,12 +20,16 @@
 #![forbid(unsafe_code)]
 
 mod client;
+mod clock;
 mod compare;
 mod disk;
 mod expect;
 mod files;
+mod host;
 mod io;
+mod ledger;
 mod model;
+mod network;
 mod node;
 mod ops;
 mod options;

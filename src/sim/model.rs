@@ -160,6 +160,18 @@ impl Model {
         self.sessions.iter().filter_map(|(&id, versions)| Some((id, at(versions)?))).collect()
     }
 
+    /// Whether a session was open at a point in time.
+    pub fn has_session(&self, session: SessionId, zxid: i64) -> bool {
+        let Some(versions) = self.sessions.get(&session) else { return false };
+        let end = versions.partition_point(|(at, _)| *at <= zxid);
+        versions[..end].last().is_some_and(|(_, timeout_ms)| timeout_ms.is_some())
+    }
+
+    /// Whether a session was ever opened, as far as the log says.
+    pub fn knows_session(&self, session: SessionId) -> bool {
+        self.sessions.get(&session).is_some_and(|versions| !versions.is_empty())
+    }
+
     /// Changes after `from` up to and including `to`.
     pub fn changes(&self, from: i64, to: i64) -> &[Change] {
         let start = self.changes.partition_point(|c| c.zxid <= from);

@@ -8,13 +8,13 @@ use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use crate::admin::{AdminContext, Host};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{Instant, Now, Rng, ServerId, SessionId, Zxid};
-use crate::config::{self, Environment, RawConfig};
+use crate::config::{self, Environment, RawConfig, Settings};
 use crate::disk::{Chores, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions};
 use crate::driver::{
     Brain, Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, LogStage,
@@ -32,23 +32,15 @@ use crate::wire::{Txn, TxnHeader, TxnType};
 use super::disk::{DiskError, SimDisk, name_of};
 use super::files::SimFiles;
 use super::io::{Net, SimIo, SimProbe};
+use super::network::{Arrived, End};
 use super::options::{Bug, Stages, Swarm};
 
 /// Something that reaches the server from outside.
 #[derive(Clone, Debug)]
 pub(super) enum Arrival {
-    Opened {
-        link: usize,
-    },
-    Bytes {
-        link: usize,
-        bytes: Vec<u8>,
-    },
-    Eof {
-        link: usize,
-    },
-    Sent {
-        link: usize,
+    Stream {
+        link: End,
+        what: Arrived,
     },
     /// The write in flight ended, perhaps short.
     LogDone {
@@ -61,15 +53,15 @@ pub(super) enum Arrival {
 #[derive(Debug)]
 pub(super) enum Action {
     Send {
-        link: usize,
+        link: End,
         bytes: Vec<u8>,
     },
     /// Half-closed after everything sent.
     Finish {
-        link: usize,
+        link: End,
     },
     Reset {
-        link: usize,
+        link: End,
     },
     /// A write of the log began.
     Writing,
@@ -158,9 +150,9 @@ pub(super) fn tree_options(seed: u64) -> TreeOptions {
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: seed }
 }
 
-fn replica_options(swarm: &Swarm, seed: u64) -> ReplicaOptions {
+fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
     ReplicaOptions {
-        server_id: 1,
+        server_id: id.0,
         tick_ms: TICK_MS,
         min_session_timeout_ms: 2 * TICK_MS as i32,
         max_session_timeout_ms: 20 * TICK_MS as i32,
@@ -215,12 +207,16 @@ fn cut_at_damage(disk: &mut SimDisk, error: &RecoverError) {
 
 /// What the four-letter words show of the configuration.
 fn admin(measures: &Arc<Measures>) -> Result<AdminContext, String> {
-    let mut raw = RawConfig::new();
-    raw.add_file("zoo.cfg", b"dataDir=/sim\nclientPort=2181\n4lw.commands.whitelist=*\n");
-    let outcome = config::check(&raw, &Environment::default()).into_settings();
-    let (settings, _) = outcome.map_err(|_| "the simulated configuration is wrong".to_owned())?;
+    // Checking a configuration takes as long as everything else of a start.
+    static SETTINGS: LazyLock<Option<Settings>> = LazyLock::new(|| {
+        let mut raw = RawConfig::new();
+        raw.add_file("zoo.cfg", b"dataDir=/sim\nclientPort=2181\n4lw.commands.whitelist=*\n");
+        let outcome = config::check(&raw, &Environment::default()).into_settings();
+        outcome.ok().map(|(settings, _)| settings)
+    });
+    let settings = SETTINGS.as_ref().ok_or("the simulated configuration is wrong")?;
     let address = SocketAddr::from(([127, 0, 0, 1], 2181));
-    Ok(AdminContext::new(&settings, address, Host::default(), Arc::clone(measures)))
+    Ok(AdminContext::new(settings, address, Host::default(), Arc::clone(measures)))
 }
 
 /// Which loop runs what.
@@ -253,7 +249,7 @@ impl Node {
         files: &Arc<SimFiles>,
         swarm: &Swarm,
         now: Now,
-        seed: u64,
+        (id, seed): (ServerId, u64),
         bug: Option<Bug>,
     ) -> Result<Result<Started, String>, Ended> {
         files.disk().has_failed = false;
@@ -284,8 +280,8 @@ impl Node {
             Ok(auth) => auth,
             Err(why) => return Ok(Err(why)),
         };
-        let first = initial_session_id(ServerId(1), now.wall_ms as u64);
-        let replica = Replica::new(now, replica_options(swarm, seed), auth, restored, first);
+        let first = initial_session_id(id, now.wall_ms as u64);
+        let replica = Replica::new(now, replica_options(swarm, id, seed), auth, restored, first);
         let node = Node::open(files, swarm, now, seed, bug, &recovered, replica)?;
         Ok(Ok(Started { node, recovered, sessions, mismatches }))
     }
@@ -321,7 +317,7 @@ impl Node {
         let probe = SimProbe::new(Rc::clone(&net), bug);
         let mut brain = Some(Brain::new(replica, house, admin, probe));
         let mut writer = Some(writer);
-        let mut rng = Rng::new(seed ^ 0xb06);
+        let mut rng = Rng::derived(seed, "loops", 0);
         let loops = (0..routes.loops).map(|index| {
             let front = routes.front_at.iter().position(|&at| at == index);
             let is_alone = front.is_none() && index != routes.replica_at;

@@ -3,6 +3,9 @@
 use crate::base::Rng;
 use crate::driver::Mutation;
 
+use super::clock::ClockOptions;
+use super::network::NetworkOptions;
+
 /// A fault put into the driver or into what is around it, to prove that the checkers notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
@@ -72,6 +75,8 @@ pub struct SimOptions {
     pub seed: u64,
     /// Requests that the clients make in all.
     pub ops: u32,
+    /// Servers, 1 to 3; drawn from the seed if not given.
+    pub nodes: Option<usize>,
     /// Keep a readable history.
     pub verbose: bool,
     /// Fault in the driver, if any.
@@ -134,10 +139,18 @@ pub(super) struct Swarm {
     pub write_us: u64,
     /// Mean time between faults.
     pub fault_ms: u64,
+    pub nodes: usize,
+    pub partitions: bool,
+    /// Streams are cut in the middle, or stall.
+    pub breaks: bool,
+    pub network: NetworkOptions,
+    pub clocks: ClockOptions,
 }
 
 impl Swarm {
-    pub(super) fn draw(rng: &mut Rng) -> Swarm {
+    /// One of many. A new option draws at the end, so that the others stay as they are.
+    pub(super) fn draw(options: &SimOptions) -> Swarm {
+        let mut rng = Rng::derived(options.seed, "swarm", 0);
         let clients = 1 + rng.below(6) as usize;
         let mut pick = |values: &[u64]| values[rng.below(values.len() as u64) as usize];
         Swarm {
@@ -170,6 +183,14 @@ impl Swarm {
             in_flight: pick(&[1, 1_000, 1 << 20]) as usize,
             write_us: pick(&[50, 500, 5_000]),
             fault_ms: pick(&[200, 1_000, 5_000]),
+            nodes: options.nodes.unwrap_or(pick(&[1, 1, 1, 1, 2, 3]) as usize),
+            partitions: pick(&[0, 0, 1]) == 1,
+            breaks: pick(&[0, 0, 1]) == 1,
+            network: NetworkOptions { window: pick(&[0, 1 << 10, 64 << 10]) as usize },
+            clocks: ClockOptions {
+                drift_ppm: pick(&[0, 0, 200, 20_000]),
+                wall_offset_ms: pick(&[0, 5_000]),
+            },
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a run found.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use super::options::SimOptions;
 use super::world::World;
@@ -8,8 +9,12 @@ use super::world::World;
 /// Counters and history of one run.
 #[derive(Clone, Debug, Default)]
 pub struct SimReport {
+    /// Servers.
+    pub nodes: u64,
     /// Simulated time.
     pub virtual_ns: u64,
+    /// Time that the run took.
+    pub took: Duration,
     /// Events handled.
     pub events: u64,
     /// Turns of the server.
@@ -30,10 +35,46 @@ pub struct SimReport {
     pub refusals: u64,
     /// Clean shutdowns.
     pub stops: u64,
+    /// Partitions between a client and its server.
+    pub partitions: u64,
+    /// Streams that were cut in the middle or stalled.
+    pub cuts: u64,
     /// Hash over everything that happened: equal for equal seeds.
     pub hash: u64,
     /// Readable lines, if asked for.
     pub history: Vec<String>,
+}
+
+impl SimReport {
+    /// Adds what another run counted. Histories and hashes of several runs mean nothing together.
+    pub fn add(&mut self, other: &SimReport) {
+        let SimReport { nodes, virtual_ns, took, events, turns, ops, txns, .. } = other;
+        self.nodes += nodes;
+        self.virtual_ns += virtual_ns;
+        self.took += *took;
+        self.events += events;
+        self.turns += turns;
+        self.ops += ops;
+        self.txns += txns;
+        self.starts += other.starts;
+        self.crashes += other.crashes;
+        self.fatals += other.fatals;
+        self.rots += other.rots;
+        self.refusals += other.refusals;
+        self.stops += other.stops;
+        self.partitions += other.partitions;
+        self.cuts += other.cuts;
+    }
+
+    /// Events in a second of real time.
+    pub fn events_per_second(&self) -> f64 {
+        self.events as f64 / self.took.as_secs_f64().max(1e-9)
+    }
+
+    /// Simulated seconds in a second of real time.
+    pub fn times_real_time(&self) -> f64 {
+        self.virtual_ns as f64 / 1e9 / self.took.as_secs_f64().max(1e-9)
+    }
 }
 
 /// A checker's complaint.
@@ -56,6 +97,8 @@ impl std::error::Error for Violation {}
 /// Runs one seed. The report is complete even if a checker complained.
 pub fn run(options: &SimOptions) -> (SimReport, Result<(), Violation>) {
     let mut world = World::new(options.clone());
+    let began = Instant::now();
     let outcome = world.run();
+    world.report.took = began.elapsed();
     (world.report, outcome)
 }

@@ -6,13 +6,14 @@ use ringkeeper::sim::{Bug, SimOptions, SimReport, run};
 
 const OPS: u32 = 300;
 
-fn options(seed: u64, bug: Option<Bug>) -> SimOptions {
-    SimOptions { seed, ops: OPS, verbose: false, bug }
+/// A run with as many servers as asked for, or as the seed says.
+fn options(seed: u64, nodes: Option<usize>, bug: Option<Bug>) -> SimOptions {
+    SimOptions { seed, ops: OPS, nodes, verbose: false, bug }
 }
 
 /// Runs a seed; a failed assertion in the server counts as a violation.
-fn outcome(seed: u64, bug: Option<Bug>) -> Result<SimReport, String> {
-    let caught = catch_unwind(AssertUnwindSafe(|| run(&options(seed, bug))));
+fn outcome(options: &SimOptions) -> Result<SimReport, String> {
+    let caught = catch_unwind(AssertUnwindSafe(|| run(options)));
     match caught {
         Ok((report, Ok(()))) => Ok(report),
         Ok((_, Err(violation))) => Err(violation.to_string()),
@@ -20,33 +21,44 @@ fn outcome(seed: u64, bug: Option<Bug>) -> Result<SimReport, String> {
     }
 }
 
-fn expect_good(seed: u64) -> SimReport {
-    outcome(seed, None).unwrap_or_else(|why| {
+fn expect_good(seed: u64, nodes: Option<usize>) -> SimReport {
+    outcome(&options(seed, nodes, None)).unwrap_or_else(|why| {
+        let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
         panic!(
             "seed {seed}: {why}\nreplay: cargo run --release --bin rk-sim -- --seed {seed} --count \
-             1 --ops {OPS} --verbose"
+             1 --ops {OPS}{nodes} --verbose"
         )
     })
 }
 
-#[test]
-fn short_seeds_end_well_and_replay_exactly() {
+/// Runs seeds, each twice; what the runs of each first time come to.
+fn replay_seeds(count: u64, nodes: Option<usize>) -> SimReport {
     let mut total = SimReport::default();
-    for seed in 0..200 {
-        let (first, second) = (expect_good(seed), expect_good(seed));
+    for seed in 0..count {
+        let (first, second) = (expect_good(seed, nodes), expect_good(seed, nodes));
         assert_eq!(first.hash, second.hash, "seed {seed} does not replay");
         assert_eq!(first.events, second.events, "seed {seed} does not replay");
-        total.crashes += first.crashes;
-        total.fatals += first.fatals;
-        total.stops += first.stops;
-        total.rots += first.rots;
-        total.refusals += first.refusals;
-        total.txns += first.txns;
+        total.add(&first);
     }
+    total
+}
+
+#[test]
+fn short_seeds_end_well_and_replay_exactly() {
+    let total = replay_seeds(200, None);
     // The seeds are worth something only if these happen.
     assert!(total.crashes > 50 && total.fatals > 5 && total.stops > 10, "{total:?}");
     assert!(total.txns > 10_000, "{total:?}");
     assert!(total.rots > total.refusals && total.refusals > 20, "{total:?}");
+    assert!(total.partitions > 20 && total.cuts > 20, "{total:?}");
+    assert!(total.nodes > 250, "{total:?}");
+}
+
+#[test]
+fn three_servers_end_well_and_replay_exactly() {
+    let total = replay_seeds(60, Some(3));
+    assert_eq!(total.nodes, 180);
+    assert!(total.crashes > 20 && total.txns > 5_000, "{total:?}");
 }
 
 #[test]
@@ -55,10 +67,8 @@ fn every_injected_bug_is_caught() {
     const SEEDS: u64 = 1_000;
     let quiet = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let missed: Vec<Bug> = Bug::ALL
-        .into_iter()
-        .filter(|&bug| (0..SEEDS).all(|seed| outcome(seed, Some(bug)).is_ok()))
-        .collect();
+    let is_missed = |bug| (0..SEEDS).all(|seed| outcome(&options(seed, None, Some(bug))).is_ok());
+    let missed: Vec<Bug> = Bug::ALL.into_iter().filter(|&bug| is_missed(bug)).collect();
     std::panic::set_hook(quiet);
     assert!(missed.is_empty(), "{SEEDS} seeds do not catch {missed:?}");
 }

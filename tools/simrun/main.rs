@@ -4,16 +4,16 @@
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use lexopt::prelude::{Long, Short, ValueExt};
 use ringkeeper::sim::{Bug, SimOptions, SimReport, run};
 
 const USAGE: &str = "\
-rk-sim [--seed S] [--count N] [--ops N] [--bug NAME] [--verbose]
+rk-sim [--seed S] [--count N] [--ops N] [--nodes N] [--bug NAME] [--verbose]
   --seed S      first seed (default 1)
   --count N     how many seeds (default 100)
   --ops N       requests per seed (default 2000)
+  --nodes N     servers, 1 to 3 (default: as the seed says)
   --bug NAME    put a fault into the driver, to see that it is caught
   --verbose     print the history of every seed";
 
@@ -27,18 +27,27 @@ struct Arguments {
     seed: u64,
     count: u64,
     ops: u32,
+    nodes: Option<usize>,
     bug: Option<Bug>,
     verbose: bool,
 }
 
 fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
-    let mut parsed = Arguments { seed: 1, count: 100, ops: 2000, bug: None, verbose: false };
+    let mut parsed =
+        Arguments { seed: 1, count: 100, ops: 2000, nodes: None, bug: None, verbose: false };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
             Long("seed") => parsed.seed = parser.value()?.parse()?,
             Long("count") => parsed.count = parser.value()?.parse()?,
             Long("ops") => parsed.ops = parser.value()?.parse()?,
+            Long("nodes") => {
+                let nodes = parser.value()?.parse()?;
+                if !(1..=3).contains(&nodes) {
+                    return Err(format!("--nodes: {nodes} is not 1 to 3").into());
+                }
+                parsed.nodes = Some(nodes);
+            }
             Long("bug") => {
                 let name = parser.value()?.string()?;
                 let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
@@ -64,18 +73,17 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let ops = arguments.ops;
+    let (ops, nodes) = (arguments.ops, arguments.nodes);
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
         default(info);
-        eprintln!("{}", replay(SEED.load(Ordering::Relaxed), ops, None));
+        eprintln!("{}", replay(SEED.load(Ordering::Relaxed), ops, nodes, None));
     }));
-    let start = Instant::now();
     let mut total = SimReport::default();
     for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
         SEED.store(seed, Ordering::Relaxed);
         let (ops, bug) = (arguments.ops, arguments.bug);
-        let mut options = SimOptions { seed, ops, bug, verbose: arguments.verbose };
+        let mut options = SimOptions { seed, ops, nodes, bug, verbose: arguments.verbose };
         let (report, outcome) = run(&options);
         if arguments.verbose {
             report.history.iter().for_each(|line| println!("{line}"));
@@ -87,17 +95,31 @@ fn main() -> ExitCode {
             let from = report.history.len().saturating_sub(TAIL);
             report.history[from..].iter().for_each(|line| println!("{line}"));
             println!("seed {seed}: {violation}");
-            println!("{}", replay(seed, ops, bug));
+            println!("{}", replay(seed, ops, nodes, bug));
             return ExitCode::from(129);
         }
-        add(&mut total, &report);
+        total.add(&report);
     }
-    let seconds = start.elapsed().as_secs_f64();
-    println!(
-        "{} seeds, {:.1} simulated hours, {} requests, {} transactions, {} starts ({} crashes, \
-         {} disk failures, {} clean stops), {} flipped bits ({} starts refused), {} events in \
-         {seconds:.1} s: {:.0} seeds/s, {:.0} events/s",
-        arguments.count,
+    println!("{}", summary(arguments.count, &total));
+    ExitCode::SUCCESS
+}
+
+fn replay(seed: u64, ops: u32, nodes: Option<usize>, bug: Option<Bug>) -> String {
+    let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+    let bug = bug.map(|bug| format!(" --bug {bug:?}")).unwrap_or_default();
+    format!(
+        "replay: cargo run --release --bin rk-sim -- --seed {seed} --count 1 --ops \
+         {ops}{nodes}{bug} --verbose"
+    )
+}
+
+fn summary(seeds: u64, total: &SimReport) -> String {
+    format!(
+        "{seeds} seeds, {:.1} nodes each, {:.1} simulated hours, {} requests, {} transactions, {} \
+         starts ({} crashes, {} disk failures, {} clean stops), {} partitions, {} cuts and stalls, \
+         {} flipped bits ({} starts refused), {} turns, {} events in {:.1} s: {:.0} events/s, {:.0} \
+         simulated seconds per second",
+        total.nodes as f64 / seeds.max(1) as f64,
         total.virtual_ns as f64 / 3.6e12,
         total.ops,
         total.txns,
@@ -105,33 +127,14 @@ fn main() -> ExitCode {
         total.crashes,
         total.fatals,
         total.stops,
+        total.partitions,
+        total.cuts,
         total.rots,
         total.refusals,
+        total.turns,
         total.events,
-        arguments.count as f64 / seconds,
-        total.events as f64 / seconds,
-    );
-    ExitCode::SUCCESS
-}
-
-fn replay(seed: u64, ops: u32, bug: Option<Bug>) -> String {
-    let bug = bug.map(|bug| format!(" --bug {bug:?}")).unwrap_or_default();
-    format!(
-        "replay: cargo run --release --bin rk-sim -- --seed {seed} --count 1 --ops {ops}{bug} \
-         --verbose"
+        total.took.as_secs_f64(),
+        total.events_per_second(),
+        total.times_real_time(),
     )
-}
-
-fn add(total: &mut SimReport, report: &SimReport) {
-    total.virtual_ns += report.virtual_ns;
-    total.events += report.events;
-    total.turns += report.turns;
-    total.ops += report.ops;
-    total.txns += report.txns;
-    total.starts += report.starts;
-    total.crashes += report.crashes;
-    total.fatals += report.fatals;
-    total.stops += report.stops;
-    total.rots += report.rots;
-    total.refusals += report.refusals;
 }

@@ -19,7 +19,7 @@ pub(super) fn first_orphan(node: &Node) -> Option<SessionId> {
 impl World {
     /// Puts a snapshot on the empty disk. Each start must give its nodes until a transaction has
     /// taken them away, and from then on none of them.
-    pub(super) fn plant_orphans(&mut self) -> Checked {
+    pub(super) fn plant_orphans(&mut self, host: usize) -> Checked {
         if !self.swarm.orphans {
             return Ok(());
         }
@@ -34,9 +34,9 @@ impl World {
             writer.node(path, Some(b"old"), -1, &stat, &mut out);
         }
         writer.finish(None, None, &mut out);
-        let planted = self.files.disk().plant(&format!("snapshot.{AT:x}"), &out);
-        planted.map_err(|e| self.wrong(format!("no disk to begin with: {e:?}")))?;
-        self.model.last = AT;
+        let planted = self.hosts[host].files.disk().plant(&format!("snapshot.{AT:x}"), &out);
+        planted.map_err(|e| self.wrong_at(host, format!("no disk to begin with: {e:?}")))?;
+        self.ledgers[host].model.last = AT;
         Ok(())
     }
 }

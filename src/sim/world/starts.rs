@@ -1,68 +1,105 @@
-//! Starts of the server: what the disk is like by then, and what recovery must make of it.
+//! Starts of a server: what its disk is like by then, and what recovery must make of it.
 
-use super::super::compare::{all_nodes, compare};
+use super::super::host::Life;
 use super::super::node::{Ended, Node, Started, tree_options};
 use super::super::rot::Rot;
-use super::{Checked, Phase, World};
+use super::{Checked, Event, MS, Phase, World};
 
 impl World {
-    pub(super) fn restart(&mut self) -> Checked {
-        let seed = self.rng.next_u64();
-        if self.is_crashing() && self.rng.chance(1, 8) {
-            self.files.disk().crash_in = Some(self.rng.below(20) as u32);
+    pub(super) fn restart(&mut self, host: usize) -> Checked {
+        let is_crashing = self.is_crashing();
+        let state = &mut self.hosts[host];
+        let seed = state.starts_rng.next_u64();
+        if is_crashing && state.starts_rng.chance(1, 8) {
+            state.files.disk().crash_in = Some(state.starts_rng.below(20) as u32);
         }
-        let (now, bug) = (self.clock(), self.options.bug);
-        self.mend();
-        let rot = self.rot(seed);
-        let outcome = Node::start(&self.files, &self.swarm, now, seed, bug);
+        self.mend(host);
+        let rot = self.rot(host, seed);
+        let state = &self.hosts[host];
+        let (now, bug) = (state.now(self.now), self.options.bug);
+        let outcome = Node::start(&state.files, &self.swarm, now, (state.id, seed), bug);
         let sound_last = rot.as_ref().map(|rot| rot.last);
         let mut kill_of_4 = 1;
         if let Some(rot) = rot {
-            let loaded = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
-            let loaded = loaded.map(|started| started.recovered.snapshot_zxid);
-            if loaded.is_some_and(|loaded| rot.is_idle(loaded)) && self.rng.chance(3, 4) {
-                self.rotten.push(rot);
+            if self.keep_rot(host, rot, &outcome) {
                 kill_of_4 = 2;
-            } else {
-                rot.undo(&self.files);
             }
             if let Ok(Err(why)) = &outcome {
                 self.report.refusals += 1;
-                self.note(|| format!("the start is refused: {why}"));
-                self.down_server(false);
+                self.note(|| format!("the start of host {host} is refused: {why}"));
+                self.end_host(host, false);
                 return Ok(());
             }
         }
         let started = match outcome {
             Ok(Ok(started)) => started,
-            Ok(Err(why)) => return Err(self.wrong(format!("the server refuses to start: {why}"))),
+            Ok(Err(why)) => {
+                return Err(self.wrong_at(host, format!("the server refuses to start: {why}")));
+            }
             Err(ended) => {
-                self.note(|| format!("the start ends: {ended:?}"));
-                self.down_server(ended == Ended::Crashed);
+                self.note(|| format!("the start of host {host} ends: {ended:?}"));
+                self.end_host(host, ended == Ended::Crashed);
                 return Ok(());
             }
         };
-        self.files.disk().crash_in = None;
         let last = started.recovered.last_zxid.0;
         if sound_last.is_some_and(|sound| sound != last) {
-            return Err(self.wrong(format!("bit rot goes unnoticed, recovery ends at 0x{last:x}")));
+            let what = format!("bit rot goes unnoticed, recovery ends at 0x{last:x}");
+            return Err(self.wrong_at(host, what));
         }
-        self.check_recovery(&started)?;
-        for &(session, timeout_ms) in &started.sessions {
-            self.touched.insert(session, (self.now, timeout_ms));
+        self.started(host, started, kill_of_4)
+    }
+
+    /// Whether what is damaged did not matter to the start, and stays.
+    fn keep_rot(
+        &mut self,
+        host: usize,
+        rot: Rot,
+        outcome: &Result<Result<Started, String>, Ended>,
+    ) -> bool {
+        let state = &mut self.hosts[host];
+        let loaded = outcome.as_ref().ok().and_then(|outcome| outcome.as_ref().ok());
+        let loaded = loaded.map(|started| started.recovered.snapshot_zxid);
+        if loaded.is_some_and(|loaded| rot.is_idle(loaded)) && state.starts_rng.chance(3, 4) {
+            state.rotten.push(rot);
+            return true;
         }
+        rot.undo(&state.files);
+        false
+    }
+
+    /// Recovery is over; the server serves soon, unless it is killed before anything is written.
+    fn started(&mut self, host: usize, started: Started, kill_of_4: u64) -> Checked {
+        let (recovered, ledger) = (&started.recovered, &mut self.ledgers[host]);
+        let (last, model_last) = (recovered.last_zxid.0.max(0), ledger.model.last);
+        let state = &mut self.hosts[host];
+        state.files.disk().crash_in = None;
+        if state.starts == 0 {
+            ledger.adopt(&started.node);
+        }
+        let outcome = ledger.recovered(state.now(self.now).mono, &started);
+        self.note(|| {
+            let notes = &started.recovered.notes;
+            format!("START of host {host} at 0x{last:x} of 0x{model_last:x}, {notes:?}")
+        });
+        outcome.map_err(|what| self.wrong_at(host, what))?;
         self.report.starts += 1;
-        if self.is_crashing() && self.rng.chance(kill_of_4, 4) {
-            // Again before anything is written.
-            self.note(|| "KILLED at once".into());
+        let is_crashing = self.is_crashing();
+        let state = &mut self.hosts[host];
+        state.starts += 1;
+        state.is_fresh = true;
+        state.life = Life::Starting(Box::new(started.node));
+        let rng = &mut state.starts_rng;
+        if is_crashing && rng.chance(kill_of_4, 4) {
+            let power = rng.chance(1, 2);
+            self.note(|| format!("host {host} KILLED at once"));
             self.report.crashes += 1;
-            let power = self.rng.chance(1, 2);
-            self.down_server(power);
+            self.end_host(host, power);
             return Ok(());
         }
-        self.is_fresh = true;
-        self.node = Some(started.node);
-        self.want_turn(self.now);
+        let delay = rng.below(20 * MS);
+        let life = state.lives;
+        self.after(delay, Event::Proceed { host, life });
         Ok(())
     }
 
@@ -71,65 +108,26 @@ impl World {
     }
 
     /// Now and then a good copy of what is damaged turns up.
-    fn mend(&mut self) {
-        if self.rng.chance(1, 8)
-            && let Some(rot) = self.rotten.pop()
+    fn mend(&mut self, host: usize) {
+        let state = &mut self.hosts[host];
+        if state.starts_rng.chance(1, 8)
+            && let Some(rot) = state.rotten.pop()
         {
-            self.note(|| format!("mended: {rot:?}"));
-            rot.undo(&self.files);
+            rot.undo(&state.files);
+            self.note(|| "a good copy of what is damaged turns up".into());
         }
     }
 
     /// Now and then a bit on disk flips while the server is down.
-    fn rot(&mut self, seed: u64) -> Option<Rot> {
+    fn rot(&mut self, host: usize, seed: u64) -> Option<Rot> {
         let is_due = self.swarm.rot && self.phase == Phase::Work;
-        if !is_due || self.files.disk().crash_in.is_some() || !self.rng.chance(1, 2) {
+        let state = &mut self.hosts[host];
+        if !is_due || state.files.disk().crash_in.is_some() || !state.starts_rng.chance(1, 2) {
             return None;
         }
-        let (rot, text) = Rot::strike(&self.files, tree_options(seed), &mut self.rng)?;
+        let (rot, text) = Rot::strike(&state.files, tree_options(seed), &mut state.starts_rng)?;
         self.report.rots += 1;
-        self.note(|| text);
+        self.note(|| format!("host {host}: {text}"));
         Some(rot)
-    }
-
-    fn check_recovery(&mut self, started: &Started) -> Checked {
-        let last = started.recovered.last_zxid.0.max(0);
-        let notes = &started.recovered.notes;
-        let (model_last, revealed) = (self.model.last, self.revealed);
-        self.note(|| format!("START at 0x{last:x} of 0x{model_last:x}, {notes:?}"));
-        if self.report.starts == 0 {
-            self.adopt(&started.node);
-        }
-        if last < revealed {
-            let what =
-                format!("0x{revealed:x} was revealed to a client, recovery ends at 0x{last:x}");
-            return Err(self.wrong(what));
-        }
-        if last > model_last {
-            return Err(self.wrong(format!("0x{last:x} is recovered, 0x{model_last:x} was last")));
-        }
-        if started.mismatches > 0 {
-            return Err(self.wrong("replay does not give the digest of the snapshot".into()));
-        }
-        self.model.truncate(last);
-        self.digests.retain(|zxid, _| *zxid <= last);
-        let digest = started.node.replica().tree().digest();
-        if self.digests.get(&last).is_some_and(|&live| live != digest) {
-            return Err(self.wrong(format!("at 0x{last:x} the live tree had another digest")));
-        }
-        let mut sessions = started.sessions.clone();
-        sessions.sort_unstable();
-        let want = self.model.sessions(last);
-        if sessions != want {
-            return Err(self.wrong(format!("sessions {sessions:?} are recovered, not {want:?}")));
-        }
-        compare(&self.model, &started.node, "after recovery").map_err(|what| self.wrong(what))
-    }
-
-    /// The state of an empty server is where the model begins.
-    fn adopt(&mut self, node: &Node) {
-        for (path, found) in all_nodes(node) {
-            self.model.adopt(&path, found);
-        }
     }
 }

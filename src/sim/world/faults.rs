@@ -1,0 +1,95 @@
+//! What goes wrong from outside, now and then, until the clients have asked for enough.
+
+use super::super::network::Endpoint;
+use super::{Event, MS, Phase, SECOND, World};
+
+/// Partitions are shorter than this; sessions last from one second to eight.
+const PARTITION_MAX: u64 = 12 * SECOND;
+
+impl World {
+    pub(super) fn plan_fault(&mut self) {
+        let delay = self.faults.below(2 * self.swarm.fault_ms * MS) + 10 * MS;
+        self.after(delay, Event::Fault);
+    }
+
+    pub(super) fn fault(&mut self) {
+        if self.phase != Phase::Work {
+            return;
+        }
+        self.plan_fault();
+        // Each fault draws as much as the others.
+        let kind = self.faults.below(12);
+        let extent = self.faults.next_u64();
+        let host = self.faults.below(self.hosts.len() as u64) as usize;
+        let client = self.faults.below(self.clients.len() as u64) as usize;
+        match kind {
+            0 | 1 if self.swarm.crashes => {
+                self.hosts[host].files.disk().crash_in = Some((extent % 40) as u32);
+            }
+            2 if self.swarm.crashes && self.hosts[host].node().is_some() => {
+                // The power fails, or only the process is killed.
+                let power = extent.is_multiple_of(2);
+                self.note(|| format!("host {host} KILLED, power lost: {power}"));
+                self.report.crashes += 1;
+                self.end_host(host, power);
+            }
+            3 if self.swarm.stops => {
+                if let Some(node) = self.hosts[host].running() {
+                    node.drain();
+                }
+            }
+            4 if self.swarm.pauses && self.hosts[host].pause() => {
+                let life = self.hosts[host].lives;
+                self.after(extent % (8 * SECOND), Event::Proceed { host, life });
+            }
+            5 if self.swarm.wall_jumps => {
+                self.hosts[host].clock.jump((extent % 200_000) as i64 - 100_000);
+            }
+            6 if self.swarm.write_errors => self.hosts[host].files.disk().fail_next = true,
+            7 if self.swarm.disk_full => {
+                self.hosts[host].files.disk().full = true;
+                self.after(extent % (2 * SECOND), Event::FullEnds { host });
+            }
+            8 | 9 if self.swarm.partitions => self.partition(client, extent),
+            10 if self.swarm.breaks => self.break_stream(client, extent),
+            _ => return,
+        }
+        self.note(|| format!("fault {kind}, host {host}, client {client}"));
+    }
+
+    /// A client and its host do not reach each other for a while, or one of them the other.
+    fn partition(&mut self, client: usize, extent: u64) {
+        let host = Endpoint::Host(self.clients[client].host);
+        let client = Endpoint::Client(client);
+        let ways = [(client, host), (host, client)];
+        let (ways, lasts) = match extent % 3 {
+            0 => (&ways[..], extent / 3),
+            1 => (&ways[..1], extent / 3),
+            _ => (&ways[1..], extent / 3),
+        };
+        self.report.partitions += 1;
+        for &(from, to) in ways {
+            self.note(|| format!("{from:?} does not reach {to:?}"));
+            self.network.partition(from, to);
+            self.after(lasts % PARTITION_MAX, Event::PartitionEnds { from, to });
+        }
+    }
+
+    /// The stream of a client is cut, which none, one or both of the ends learn, or stalls.
+    fn break_stream(&mut self, client: usize, extent: u64) {
+        let Some(link) = self.clients[client].link else { return };
+        self.report.cuts += 1;
+        match extent % 8 {
+            0..4 => {
+                let told = [extent & 1 != 0, extent & 2 != 0];
+                self.note(|| format!("{link:?} is CUT, its ends learn: {told:?}"));
+                self.network.cut(self.now, link, told);
+            }
+            kind => {
+                let end = if kind < 6 { link } else { link.peer() };
+                let until = self.now + extent / 8 % (3 * SECOND);
+                self.network.stall(self.now, end, until);
+            }
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The hosts at work: their turns, what they do to the outside, and how their lives end.
+
+use crate::wire::TxnHeader;
+
+use super::super::network::{Arrived, End};
+use super::super::node::{Action, Arrival, Ended};
+use super::orphans::first_orphan;
+use super::{Checked, Event, MS, US, World};
+
+/// A server's own pause between what arrived and its turn.
+const WAKE_UP: u64 = 5 * US;
+
+impl World {
+    /// Something from the network reaches a machine, though perhaps no server.
+    pub(super) fn reach_host(&mut self, host: usize, link: End, what: Arrived) {
+        if self.hosts[host].node().is_some() {
+            return self.arrived(host, Arrival::Stream { link, what });
+        }
+        self.network.reset(self.now, link);
+    }
+
+    pub(super) fn arrived(&mut self, host: usize, arrival: Arrival) {
+        let state = &mut self.hosts[host];
+        if matches!(arrival, Arrival::HouseTurn) {
+            state.house_called = false;
+        }
+        state.arrivals.push(arrival);
+        self.want_turn(host, self.now + WAKE_UP);
+    }
+
+    /// The start or the pause of a server is over.
+    pub(super) fn proceed(&mut self, host: usize) {
+        self.hosts[host].proceed();
+        self.want_turn(host, self.now);
+    }
+
+    pub(super) fn want_turn(&mut self, host: usize, time: u64) {
+        let state = &mut self.hosts[host];
+        let time = time.max(self.now);
+        if state.running().is_some() && state.turn_at.is_none_or(|at| time < at) {
+            state.turn_at = Some(time);
+            let life = state.lives;
+            self.at(time, Event::Turn { host, life });
+        }
+    }
+
+    pub(super) fn turn(&mut self, host: usize) -> Checked {
+        let state = &mut self.hosts[host];
+        let now = state.now(self.now);
+        let arrivals = std::mem::take(&mut state.arrivals);
+        let Some(node) = state.running() else { return Ok(()) };
+        let outcome = node.turn(now, arrivals);
+        let actions = std::mem::take(&mut node.actions);
+        self.report.turns += 1;
+        for action in actions {
+            self.action(host, action)?;
+        }
+        match outcome {
+            Ok(()) => self.after_turn(host),
+            Err(ended) => self.server_ended(host, &ended),
+        }
+    }
+
+    fn after_turn(&mut self, host: usize) -> Checked {
+        let Some(node) = self.hosts[host].running() else { return Ok(()) };
+        let (deadline, has_chores) = (node.deadline(), node.has_chores());
+        if node.replica().is_settled() {
+            if let Some(orphan) = first_orphan(node) {
+                let what = format!("{orphan:?} does not exist and owns ephemerals");
+                return Err(self.wrong_at(host, what));
+            }
+            let outcome = self.ledgers[host].settled(node);
+            outcome.map_err(|what| self.wrong_at(host, what))?;
+            if self.checks.chance(1, 50) {
+                self.compare(host, "while running")?;
+            }
+        }
+        let state = &mut self.hosts[host];
+        let next = state.clock.when(deadline).max(self.now + 20 * US);
+        if has_chores && !std::mem::replace(&mut state.house_called, true) {
+            let slow = if state.schedule.chance(1, 20) { 40 } else { 1 };
+            let delay = state.schedule.below(4 * self.swarm.write_us * US) * slow + US;
+            self.arrive(host, delay, Arrival::HouseTurn);
+        }
+        self.want_turn(host, next);
+        Ok(())
+    }
+
+    fn arrive(&mut self, host: usize, delay: u64, arrival: Arrival) {
+        let life = self.hosts[host].lives;
+        self.after(delay, Event::Arrive { host, life, arrival });
+    }
+
+    fn action(&mut self, host: usize, action: Action) -> Checked {
+        let now = self.hosts[host].clock.mono(self.now);
+        match action {
+            Action::Send { link, bytes } => self.network.send(self.now, link, &bytes),
+            Action::Finish { link } => self.network.finish(self.now, link),
+            Action::Reset { link } => self.network.close(self.now, link),
+            Action::Writing => self.writing(host),
+            Action::Logged { entry } => {
+                let outcome = self.ledgers[host].logged(now, &entry);
+                let header = outcome.map_err(|what| self.wrong_at(host, what))?;
+                self.report.txns += 1;
+                self.note_logged(host, &header);
+            }
+            Action::Touched { session, timeout_ms } => {
+                self.ledgers[host].touched(session, now, timeout_ms);
+            }
+        }
+        Ok(())
+    }
+
+    fn note_logged(&mut self, host: usize, header: &TxnHeader) {
+        if self.options.verbose {
+            let (zxid, session, xid) = (header.zxid.0, header.session, header.cxid.0);
+            let asked = self.ledgers[host].request(header);
+            let line = format!("logs 0x{zxid:x} {session:?} xid {xid}, which is {asked:?}");
+            self.note(|| format!("host {host} {line}"));
+        }
+    }
+
+    /// A write of the log began.
+    fn writing(&mut self, host: usize) {
+        let is_crashing = self.is_crashing();
+        let state = &mut self.hosts[host];
+        let rng = &mut state.disk_rng;
+        let slow = if rng.chance(1, 50) { 40 } else { 1 };
+        let delay = (rng.below(self.swarm.write_us) + 20) * US * slow;
+        let of_256 = if rng.chance(1, 30) { rng.below(256) } else { 256 };
+        let is_first = std::mem::take(&mut state.is_fresh);
+        if is_first && is_crashing && rng.chance(1, 4) {
+            // The first write after a start is torn.
+            state.files.disk().crash_in = Some(rng.below(4) as u32);
+        }
+        self.arrive(host, delay, Arrival::LogDone { of_256: of_256 as usize });
+    }
+
+    fn server_ended(&mut self, host: usize, ended: &Ended) -> Checked {
+        self.note(|| format!("SERVER {host} ENDS: {ended:?}"));
+        let power = match ended {
+            Ended::Crashed => {
+                self.report.crashes += 1;
+                true
+            }
+            Ended::Fatal(why) => {
+                if !self.hosts[host].files.disk().has_failed {
+                    let what = format!("nothing failed and the server ends: {why}");
+                    return Err(self.wrong_at(host, what));
+                }
+                self.report.fatals += 1;
+                self.hosts[host].starts_rng.chance(1, 2)
+            }
+            Ended::Stopped => {
+                self.report.stops += 1;
+                self.hosts[host].starts_rng.chance(1, 2)
+            }
+        };
+        self.end_host(host, power);
+        Ok(())
+    }
+
+    /// The process is gone; with it, perhaps, everything the disk did not hold for certain.
+    pub(super) fn end_host(&mut self, host: usize, power: bool) {
+        self.hosts[host].end(self.now, power);
+        self.network.lose(self.now, super::Endpoint::Host(host), power);
+        let delay = self.hosts[host].starts_rng.below(500 * MS) + MS;
+        self.after(delay, Event::Restart { host });
+    }
+
+    pub(super) fn compare(&self, host: usize, when: &str) -> Checked {
+        let Some(node) = self.hosts[host].node() else { return Ok(()) };
+        self.ledgers[host].compare(node, when).map_err(|what| self.wrong_at(host, what))
+    }
+}
