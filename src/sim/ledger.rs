@@ -23,8 +23,16 @@ pub(super) struct Ledger {
     ended: FixedMap<SessionId, ()>,
     /// Digest of the live tree at each zxid at which it was looked at.
     digests: BTreeMap<i64, u64>,
+    /// The last of those zxids.
+    looked_at: Option<i64>,
     /// Highest zxid that a client has seen.
     pub revealed: i64,
+}
+
+/// A session that owns ephemerals in the server's tree and does not exist.
+fn first_orphan(node: &Node) -> Option<SessionId> {
+    let owners = node.replica().tree().sessions_with_ephemerals().map(|(session, _)| session);
+    owners.filter(|&session| node.replica().sessions().get(session).is_none()).min()
 }
 
 type Checked = Result<(), String>;
@@ -110,15 +118,21 @@ impl Ledger {
         Ok(())
     }
 
-    /// The server has applied all that it logged.
-    pub fn settled(&mut self, node: &Node) -> Checked {
+    /// The server has applied all that it logged. Returns whether that is news.
+    pub fn settled(&mut self, node: &Node) -> Result<bool, String> {
         let replica = node.replica();
         let (applied, last) = (replica.last_processed().0, self.model.last);
-        self.digests.insert(applied, replica.tree().digest());
         if applied != last {
             return Err(format!("applied 0x{applied:x}, logged 0x{last:x}"));
         }
-        Ok(())
+        if self.looked_at.replace(last) == Some(last) {
+            return Ok(false);
+        }
+        if let Some(orphan) = first_orphan(node) {
+            return Err(format!("{orphan:?} does not exist and owns ephemerals"));
+        }
+        self.digests.insert(applied, replica.tree().digest());
+        Ok(true)
     }
 
     /// The server's tree and its sessions are what they must be now.
@@ -153,6 +167,7 @@ impl Ledger {
         if started.mismatches > 0 {
             return Err("replay does not give the digest of the snapshot".into());
         }
+        self.looked_at = None;
         self.model.truncate(last);
         self.digests.retain(|zxid, _| *zxid <= last);
         let digest = started.node.replica().tree().digest();

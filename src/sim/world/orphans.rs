@@ -1,20 +1,13 @@
 //! A data directory with ephemerals of sessions that do not exist, at paths that clients use.
 
-use crate::base::SessionId;
 use crate::log::SnapshotWriter;
 use crate::wire::PersistedStat;
 
-use super::{Checked, Node, World};
+use super::{Checked, World};
 
 /// Position of the planted snapshot. Not 0: then the log alone would be taken for everything.
 const AT: i64 = 5;
 const OWNERS: [i64; 2] = [0xbad, 0x100_0000_0bad];
-
-/// A session that owns ephemerals in the server's tree and does not exist.
-pub(super) fn first_orphan(node: &Node) -> Option<SessionId> {
-    let owners = node.replica().tree().sessions_with_ephemerals().map(|(session, _)| session);
-    owners.filter(|&session| node.replica().sessions().get(session).is_none()).min()
-}
 
 impl World {
     /// Puts a snapshot on the empty disk. Each start must give its nodes until a transaction has
