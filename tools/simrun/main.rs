@@ -117,8 +117,8 @@ fn summary(seeds: u64, total: &SimReport) -> String {
     format!(
         "{seeds} seeds, {:.1} nodes each, {:.1} simulated hours, {} requests, {} transactions, {} \
          starts ({} crashes, {} disk failures, {} clean stops), {} partitions, {} cuts and stalls, \
-         {} flipped bits ({} starts refused), {} turns, {} events in {:.1} s: {:.0} events/s, {:.0} \
-         simulated seconds per second",
+         {} flipped bits ({} starts refused), {} turns, {} events in {:.1} s: {:.0} \
+         events/s, {:.0} simulated seconds per second",
         total.nodes as f64 / seeds.max(1) as f64,
         total.virtual_ns as f64 / 3.6e12,
         total.ops,
