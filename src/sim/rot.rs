@@ -25,10 +25,28 @@ const SEAL: Range<usize> = 512..536;
 /// What became of a file from an offset on.
 #[derive(Clone, Debug)]
 enum Harm {
-    /// These bits of one byte were flipped.
-    Flip(u8),
+    /// These bits of one byte were flipped, which made it this.
+    Flip { mask: u8, left: u8 },
     /// This was cut off.
     Cut(Vec<u8>),
+}
+
+impl Harm {
+    fn flip(disk: &mut SimDisk, file: FileId, offset: usize, mask: u8) -> Harm {
+        disk.flip(file, offset, mask);
+        Harm::Flip { mask, left: disk.content(file).get(offset).copied().unwrap_or(0) }
+    }
+
+    /// Where a start has written since (it seals a segment once more), nothing is harmed any more.
+    fn undo(self, disk: &mut SimDisk, file: FileId, offset: usize) {
+        match self {
+            Harm::Flip { mask, left } if disk.content(file).get(offset) == Some(&left) => {
+                disk.flip(file, offset, mask);
+            }
+            Harm::Flip { .. } => {}
+            Harm::Cut(end) => disk.put_back(file, offset, &end),
+        }
+    }
 }
 
 /// A file that was harmed.
@@ -78,22 +96,12 @@ impl Rot {
             prefer_superfluous(&mut targets, sound.snapshot_zxid.unwrap_or(Zxid::ZERO));
         }
         let (file, name, end) = targets.swap_remove(rng.below(targets.len() as u64) as usize);
-        // The unused rest of a header block says nothing.
-        // A seal that is not there yet would be written over the harm, and undoing that harms it.
-        let is_sealed =
-            disk.content(file).get(SEAL).is_some_and(|seal| seal.iter().any(|b| *b != 0));
-        let seal = if is_sealed { SEAL } else { 0..0 };
-        let offset = match end > BLOCK && name.starts_with("wal.") {
-            true => match rng.below((HEADER + seal.len() + end - BLOCK) as u64) as usize {
-                at if at < HEADER => at,
-                at if at < HEADER + seal.len() => seal.start + at - HEADER,
-                at => BLOCK + at - HEADER - seal.len(),
-            },
-            false => rng.below(end as u64) as usize,
+        let offset = match FileName::parse(&name) {
+            FileName::Segment(_) => place(disk.content(file), end, rng),
+            _ => rng.below(end as u64) as usize,
         };
         let (mask, last) = (1 << rng.below(8), sound.last_zxid.0);
-        disk.flip(file, offset, mask);
-        let harm = Harm::Flip(mask);
+        let harm = Harm::flip(&mut disk, file, offset, mask);
         let text = format!("bit rot in {name} at {offset}, log ends at 0x{last:x}");
         Some((Rot { file, name, offset, harm, last }, text))
     }
@@ -118,10 +126,7 @@ impl Rot {
     pub fn undo(self, files: &SimFiles) {
         let mut disk = files.disk();
         if disk.find(&self.name) == Some(self.file) {
-            match self.harm {
-                Harm::Flip(mask) => disk.flip(self.file, self.offset, mask),
-                Harm::Cut(end) => disk.put_back(self.file, self.offset, &end),
-            }
+            self.harm.undo(&mut disk, self.file, self.offset);
         }
     }
 
@@ -131,6 +136,19 @@ impl Rot {
             FileName::Snapshot(zxid) => Some(zxid) < loaded,
             _ => true,
         }
+    }
+}
+
+/// An offset below `end` in a segment. The unused rest of its header block says nothing; a seal that
+/// is not there yet would be written over the harm, and undoing the harm would harm the seal.
+fn place(segment: &[u8], end: usize, rng: &mut Rng) -> usize {
+    let is_sealed = segment.get(SEAL).is_some_and(|seal| seal.iter().any(|b| *b != 0));
+    let seal = if is_sealed { SEAL } else { 0..0 };
+    let behind_block = end.saturating_sub(BLOCK);
+    match rng.below((HEADER + seal.len() + behind_block) as u64) as usize {
+        at if at < HEADER => at,
+        at if at < HEADER + seal.len() => seal.start + at - HEADER,
+        at => BLOCK + at - HEADER - seal.len(),
     }
 }
 
@@ -171,4 +189,40 @@ fn newest_group(disk: &SimDisk) -> Option<(FileId, usize)> {
         newest = newest.max(last);
     }
     newest.map(|(_, file, start)| (file, start))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A killed start has sealed a segment and not cut it; a bit of the seal flips, the next start
+    /// seals and cuts. The good copy that turns up then is what stands there already.
+    #[test]
+    fn what_was_written_again_is_not_mended() {
+        let mut disk = SimDisk::new(1);
+        let file = disk.create("wal.1").unwrap();
+        disk.write(file, SEAL.start, &[7; 24]).unwrap();
+        let harm = Harm::flip(&mut disk, file, SEAL.start, 8);
+        disk.write(file, SEAL.start, &[7; 24]).unwrap();
+        harm.undo(&mut disk, file, SEAL.start);
+        assert_eq!(disk.content(file)[SEAL], [7; 24]);
+
+        let harm = Harm::flip(&mut disk, file, SEAL.start, 8);
+        assert_ne!(disk.content(file)[SEAL], [7; 24]);
+        harm.undo(&mut disk, file, SEAL.start);
+        assert_eq!(disk.content(file)[SEAL], [7; 24]);
+    }
+
+    /// A start writes a seal there. Also where the newest group commit, which is left alone, is the
+    /// segment's first one, so that only the header block can be harmed.
+    #[test]
+    fn where_a_seal_will_be_nothing_is_harmed() {
+        let mut segment = vec![0; 2 * BLOCK];
+        let seen = |segment: &[u8], end, seed| place(segment, end, &mut Rng::new(seed));
+        for end in [BLOCK, BLOCK + 100] {
+            assert!((0..2000).all(|seed| !(HEADER..BLOCK).contains(&seen(&segment, end, seed))));
+        }
+        segment[SEAL].fill(7);
+        assert!((0..2000).any(|seed| SEAL.contains(&seen(&segment, BLOCK, seed))));
+    }
 }
