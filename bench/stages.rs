@@ -89,7 +89,8 @@ impl Bench {
             ..ReplicaOptions::default()
         };
         let now = Now { mono: Instant::from_ms(1000), wall_ms: 1_000_000_000_000 };
-        let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        replica.lead(now);
         let mut bench = Bench {
             replica,
             fx: Effects::default(),
@@ -154,7 +155,8 @@ impl Bench {
         });
         self.fx.clear();
         if let Some(zxid) = last {
-            self.replica.handle(self.now, Input::Synced { zxid }, &mut self.fx);
+            self.replica.handle(self.now, Input::Logged { zxid }, &mut self.fx);
+            self.replica.handle(self.now, Input::Committed { zxid }, &mut self.fx);
             self.fx.clear();
         }
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::base::{ConnId, FixedMap, Now, SessionId};
 use crate::replica::{Client, Replica};
+use crate::session::Sessions;
 use crate::wire::OpCode;
 
 use super::date::java_date;
@@ -125,7 +126,7 @@ pub(super) fn dump(replica: &Replica, now: Now, sessionless_ms: u64) -> String {
         java_date(now.wall_ms.saturating_add(ahead))
     };
     let mut out = "SessionTracker dump:\n".to_owned();
-    let expiries = replica.sessions().expiries();
+    let expiries = replica.tracked_sessions().map(Sessions::expiries).unwrap_or_default();
     let sessions: usize = expiries.values().map(Vec::len).sum();
     let _ = writeln!(out, "Session Sets ({})/({sessions}):", expiries.len());
     for (&at, ids) in &expiries {

@@ -10,6 +10,7 @@ use std::fmt::{Display, Write};
 use crate::base::Now;
 use crate::metrics::{Histogram, Summary};
 use crate::replica::{BILLION, Replica};
+use crate::session::Sessions;
 use crate::tree::{QuotaValues, Tree};
 
 use super::context::AdminContext;
@@ -211,7 +212,7 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     line(out, "watch_count", replica.watches().count());
     line(out, "ephemerals_count", tree.ephemerals_count());
     line(out, "approximate_data_size", tree.approximate_data_size());
-    line(out, "global_sessions", replica.sessions().len());
+    line(out, "global_sessions", replica.tracked_sessions().map_or(0, Sessions::len));
     line(out, "local_sessions", 0);
     line(out, "open_file_descriptor_count", context.live.open_files);
     line(out, "max_file_descriptor_count", context.host.open_files_max);

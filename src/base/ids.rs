@@ -26,9 +26,14 @@ impl Zxid {
         (self.0 & 0xffff_ffff) as u32
     }
 
-    /// The next transaction of the same epoch, or `None` when the counter is used up.
-    pub fn next(self) -> Option<Zxid> {
-        if self.counter() == u32::MAX { None } else { Some(Zxid(self.0 + 1)) }
+    /// The transaction after this one. After the last of an epoch comes the first number of the
+    /// next, as a lone server of ZooKeeper counts; a leader hands over before it comes to that.
+    ///
+    /// # Panics
+    /// At the last number of all, which recovery refuses long before.
+    #[must_use]
+    pub fn next(self) -> Zxid {
+        Zxid(self.0 + 1)
     }
 }
 

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod ids;
+mod invariant;
 mod map;
 mod mix;
 mod path;
@@ -10,6 +11,7 @@ mod rng;
 mod time;
 
 pub use ids::{ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
+pub(crate) use invariant::invariant;
 pub use map::{FixedHasher, FixedMap};
 pub use mix::{absorb, spread};
 pub use path::{PathHasher, PathKey, validate_path};

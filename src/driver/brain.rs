@@ -1,8 +1,9 @@
-//! The replica and what only the replica's loop talks to.
+//! The server's brain and what only the replica's loop talks to.
 
 use crate::admin::{self, AdminContext};
 use crate::base::{ConnId, Now};
-use crate::replica::{CloseHow, Effects, Input, Replica};
+use crate::member::Member;
+use crate::replica::{CloseHow, Effects, Input};
 
 use super::housekeeping::Housekeeping;
 use super::message::{FrontEvent, FrontTurn};
@@ -18,7 +19,7 @@ struct Word {
 /// See the module's introduction.
 pub struct Brain<I: Io> {
     /// Decides everything.
-    pub replica: Replica,
+    pub member: Member,
     /// What the replica wants done, of this turn.
     pub effects: Effects,
     /// Snapshots and files in the background.
@@ -31,14 +32,14 @@ pub struct Brain<I: Io> {
 }
 
 impl<I: Io> Brain<I> {
-    /// A replica that has done nothing yet.
+    /// A server that has done nothing yet.
     pub fn new(
-        replica: Replica,
+        member: Member,
         house: Housekeeping<I::Files>,
         admin: AdminContext,
         probe: I::Probe,
     ) -> Brain<I> {
-        Brain { replica, effects: Effects::default(), house, admin, probe, words: Vec::new() }
+        Brain { member, effects: Effects::default(), house, admin, probe, words: Vec::new() }
     }
 
     /// Hands one input to the replica.
@@ -47,8 +48,8 @@ impl<I: Io> Brain<I> {
             Input::Frames { conn, .. } | Input::Heard { conn } => Some(*conn),
             _ => None,
         };
-        self.replica.handle(now, input, &mut self.effects);
-        self.probe.handled(&self.replica, heard);
+        self.member.handle(now, input, &mut self.effects);
+        self.probe.handled(&self.member, heard);
     }
 
     /// A four-letter word came; its answer follows in the same turn.
@@ -61,7 +62,7 @@ impl<I: Io> Brain<I> {
         for Word { conn, word, argument } in std::mem::take(&mut self.words) {
             self.admin.live.dir_sizes = self.house.dir_sizes;
             io.look_up(word, &mut self.admin.live);
-            let replica = &mut self.replica;
+            let replica = self.member.replica_mut();
             let text = admin::four_letter(&mut self.admin, replica, now, conn, word, &argument);
             self.effects.send(conn, |out| out.extend_from_slice(text.as_bytes()));
             self.handle(now, Input::Closed { conn });

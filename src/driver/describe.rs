@@ -24,7 +24,7 @@ fn connections<I: Io>(edge: &Edge<I>) -> String {
 }
 
 fn replica<I: Io>(now: Instant, brain: &Brain<I>) -> String {
-    let replica = &brain.replica;
+    let replica = brain.member.replica();
     let (snap_bytes, log_bytes) = brain.house.dir_sizes;
     let timer = match replica.deadline() {
         Some(at) => format!("in {} ms", at.since(now).as_millis()),

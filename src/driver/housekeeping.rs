@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::{Instant, Now};
 use crate::disk::{Absence, Housekeeper, LogFiles, PurgePolicy, Report, Reports};
+use crate::member::Member;
 use crate::metrics::Measures;
 use crate::replica::{Effect, Effects, Input, Replica};
 
@@ -118,15 +119,15 @@ impl<F: LogFiles> Housekeeping<F> {
     pub fn poll(
         &mut self,
         now: Now,
-        replica: &mut Replica,
+        member: &mut Member,
         effects: &mut Effects,
         probe: &mut impl Probe,
     ) {
         self.polled = now.mono;
-        self.take_reports(now, replica, effects, probe);
+        self.take_reports(now, member, effects, probe);
         while self.handed > 0 && self.house.snapshot_backlog() < self.options.backlog_bytes_max {
             self.handed -= 1;
-            replica.handle(now, Input::SnapshotReady, effects);
+            member.handle(now, Input::SnapshotReady, effects);
         }
         let retain = self.options.retain;
         if let Some(every) = self.options.purge
@@ -144,7 +145,7 @@ impl<F: LogFiles> Housekeeping<F> {
     fn take_reports(
         &mut self,
         now: Now,
-        replica: &mut Replica,
+        member: &mut Member,
         effects: &mut Effects,
         probe: &mut impl Probe,
     ) {
@@ -155,7 +156,7 @@ impl<F: LogFiles> Housekeeping<F> {
                     self.measures.snapshot.record(took.as_micros() as u64);
                     self.next_sizes = now.mono;
                     log::info!("snapshot at 0x{zxid} is complete: {bytes} bytes");
-                    replica.handle(now, Input::SnapshotEnded { ok: true }, effects);
+                    member.handle(now, Input::SnapshotEnded { ok: true }, effects);
                     self.purge_segments();
                 }
                 Report::SnapshotFailed { zxid, path, error, absence } => {
@@ -172,7 +173,7 @@ impl<F: LogFiles> Housekeeping<F> {
                         path.display()
                     );
                     self.absence = absence;
-                    replica.handle(now, Input::SnapshotEnded { ok: false }, effects);
+                    member.handle(now, Input::SnapshotEnded { ok: false }, effects);
                 }
                 Report::Purged(purged) => {
                     for path in &purged.removed {
@@ -265,7 +266,7 @@ mod tests {
     /// A replica without a snapshot on disk, and what the disk's thread would do, done on demand.
     struct Scene {
         home: tempfile::TempDir,
-        replica: Replica,
+        member: Member,
         effects: Effects,
         house: Housekeeping<DataDir>,
         chores: Chores<DataDir>,
@@ -292,7 +293,8 @@ mod tests {
             let auth = Auth::new(AuthOptions::default()).unwrap();
             let options = ReplicaOptions::default();
             let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
-            Scene { home, replica, effects: Effects::default(), house, chores }
+            let member = Member::alone(now(), replica);
+            Scene { home, member, effects: Effects::default(), house, chores }
         }
 
         /// What is in the way of the snapshot's file.
@@ -302,10 +304,10 @@ mod tests {
 
         /// A turn of the replica's worker.
         fn turn(&mut self, draining: bool) {
-            self.house.poll(now(), &mut self.replica, &mut self.effects, &mut Unobserved);
-            self.replica.handle(now(), Input::Tick, &mut self.effects);
+            self.house.poll(now(), &mut self.member, &mut self.effects, &mut Unobserved);
+            self.member.handle(now(), Input::Tick, &mut self.effects);
             if draining {
-                self.house.final_snapshot(&mut self.replica);
+                self.house.final_snapshot(self.member.replica_mut());
             }
             for effect in self.effects.list.drain(..) {
                 self.house.snapshot(effect);
@@ -339,7 +341,7 @@ mod tests {
     fn a_snapshot_that_was_under_way_and_fails_is_not_the_last_one() {
         let mut scene = Scene::new();
         fs::create_dir(scene.obstacle()).unwrap();
-        scene.replica.request_snapshot();
+        scene.member.replica_mut().request_snapshot();
         scene.turn(false);
         // The end is asked for while it is being written.
         scene.turn(true);
@@ -353,7 +355,7 @@ mod tests {
     fn a_last_snapshot_that_fails_is_not_tried_for_ever() {
         let mut scene = Scene::new();
         fs::create_dir(scene.obstacle()).unwrap();
-        scene.replica.request_snapshot();
+        scene.member.replica_mut().request_snapshot();
         scene.turn(false);
         assert!(!scene.end());
     }

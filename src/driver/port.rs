@@ -12,6 +12,7 @@ use crate::admin::Live;
 use crate::base::{ConnId, Instant};
 use crate::disk::LogFiles;
 use crate::log::Batch;
+use crate::member::Member;
 use crate::replica::Replica;
 
 use super::message::Message;
@@ -165,7 +166,7 @@ pub enum Completion<I: Io> {
 /// [`Unobserved`], of which nothing is left in the compiled code.
 pub trait Probe: 'static {
     /// The replica has taken an input; `conn` was heard of by it.
-    fn handled(&mut self, _replica: &Replica, _conn: Option<ConnId>) {}
+    fn handled(&mut self, _member: &Member, _conn: Option<ConnId>) {}
     /// A connection got its session.
     fn established(&mut self, _replica: &Replica, _conn: ConnId) {}
     /// Transactions go to the log.

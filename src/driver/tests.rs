@@ -15,6 +15,7 @@ use crate::disk::{
 };
 use crate::front::{FrontOptions, FrontSink};
 use crate::log::{LogRepair, Recovered};
+use crate::member::Member;
 use crate::metrics::Measures;
 use crate::replica::{Input, Replica, ReplicaOptions, Restored};
 use crate::sys::file::AlignedBuf;
@@ -186,7 +187,7 @@ fn brain_and_log(
     let admin = AdminContext::new(&settings, address, Host::default(), Arc::clone(measures));
     let options = HousekeepingOptions::default();
     let house = Housekeeping::new(options, house, reports, Arc::clone(measures));
-    let brain = Brain::new(replica, house, admin, Unobserved);
+    let brain = Brain::new(Member::alone(now(), replica), house, admin, Unobserved);
     (brain, LogStage::new(writer, false, Duration::MAX))
 }
 
@@ -249,7 +250,7 @@ fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
         let (len, buf) = io.write.take().unwrap();
         io.completions.push_back(Completion::Written { buf, result: Ok(len) });
         driver.take_completions(&mut io).unwrap();
-        assert_eq!(driver.brain().unwrap().replica.last_processed(), Zxid(last));
+        assert_eq!(driver.brain().unwrap().member.replica().last_processed(), Zxid(last));
         assert_eq!(io.write.is_some(), last == 1, "the disk stands still until the turn ends");
     }
 }

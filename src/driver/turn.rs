@@ -331,7 +331,7 @@ impl<I: Io> Driver<I> {
         self.flush_outputs(io)?;
         io.submit()?;
         let now = self.now;
-        self.expect_brain().handle(now, Input::Synced { zxid });
+        self.expect_brain().handle(now, Input::Logged { zxid });
         Ok(())
     }
 
@@ -356,17 +356,19 @@ impl<I: Io> Driver<I> {
     fn run_brain(&mut self, io: &mut I) -> Result<(), Failure> {
         let Some(brain) = &mut self.parts.brain else { return Ok(()) };
         let mut now = self.now;
-        brain.house.poll(now, &mut brain.replica, &mut brain.effects, &mut brain.probe);
+        brain.house.poll(now, &mut brain.member, &mut brain.effects, &mut brain.probe);
         brain.answer_words(now, io);
         if brain.probe.is_mutated(Mutation::ExpireEarly) {
             now.mono = now.mono + Duration::from_secs(2);
         }
         let sleeps = brain.probe.is_mutated(Mutation::SleepOnWork);
-        let due = brain.replica.deadline().filter(|&at| at <= now.mono);
-        if due.is_some_and(|at| !sleeps || at > Instant(0) || brain.replica.is_snapshotting()) {
+        let due = brain.member.deadline().filter(|&at| at <= now.mono);
+        if due.is_some_and(|at| {
+            !sleeps || at > Instant(0) || brain.member.replica().is_snapshotting()
+        }) {
             brain.handle(now, Input::Tick);
         }
-        if self.draining && brain.house.final_snapshot(&mut brain.replica) {
+        if self.draining && brain.house.final_snapshot(brain.member.replica_mut()) {
             io.settled();
         }
         self.run_effects(io)
@@ -376,7 +378,7 @@ impl<I: Io> Driver<I> {
     fn run_effects(&mut self, io: &mut I) -> Result<(), Failure> {
         let mut rounds = 0;
         while let Some(brain) = &mut self.parts.brain {
-            brain.replica.flush(&mut brain.effects);
+            brain.member.flush(&mut brain.effects);
             if brain.effects.list.is_empty() {
                 break;
             }
@@ -439,7 +441,7 @@ impl<I: Io> Driver<I> {
                 },
                 Effect::Established { conn, session, timeout_ms } => {
                     if let Some(brain) = &mut self.parts.brain {
-                        brain.probe.established(&brain.replica, conn);
+                        brain.probe.established(brain.member.replica(), conn);
                     }
                     match self.local_edge(conn) {
                         Some(edge) => edge.front.established(now.mono, conn, session, timeout_ms),
@@ -505,7 +507,7 @@ impl<I: Io> Driver<I> {
             && self.is_mutated(Mutation::AckBeforeSync)
         {
             let now = self.now;
-            self.expect_brain().handle(now, Input::Synced { zxid });
+            self.expect_brain().handle(now, Input::Logged { zxid });
             return self.run_effects(io);
         }
         Ok(())
@@ -518,14 +520,17 @@ impl<I: Io> Driver<I> {
     fn is_drained(&self) -> bool {
         let Some(brain) = &self.parts.brain else { return false };
         let flushed = self.parts.edge.as_ref().is_none_or(Edge::is_flushed);
-        brain.replica.is_settled() && brain.house.is_done() && flushed && self.outbox.is_empty()
+        brain.member.replica().is_settled()
+            && brain.house.is_done()
+            && flushed
+            && self.outbox.is_empty()
     }
 
     /// When [`Driver::turn`] is needed though nothing arrives.
     pub fn deadline(&self) -> Option<Instant> {
         let brain = self.parts.brain.as_ref().map(|brain| {
             let house = brain.house.deadline();
-            brain.replica.deadline().map_or(house, |at| at.min(house))
+            brain.member.deadline().map_or(house, |at| at.min(house))
         });
         let edge = self.parts.edge.as_ref().and_then(Edge::deadline);
         let mut next = [brain, edge].into_iter().flatten().min();

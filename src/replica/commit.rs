@@ -4,14 +4,11 @@
 //! before its reply, and before anything that later reads it.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use crate::auth::Auth;
 use crate::base::{Now, PathHasher, PathKey, SessionId, Zxid};
-use crate::pipeline::Slot;
-use crate::tree::{
-    AclTable, ApplyHint, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult,
-};
+use crate::leader::Prepared;
+use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
     EventType, Perms, Reader, SetDataTxn, Txn, TxnHeader, TxnType, begin_reply, end_frame,
@@ -19,17 +16,12 @@ use crate::wire::{
 };
 
 use super::client::{Client, Clients};
-use super::core::{Proposal, Replica};
+use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{APPLY_COST, EVENT_COST, bytes_cost};
 use super::request::AHEAD;
 use super::stats::ServerStats;
-
-/// Larger batches give their memory back.
-const SPARE_BYTES_MAX: usize = 1 << 20;
-
-/// As many batches as a group commit mostly consists of, and those that gather behind it.
-const SPARES_MAX: usize = 8;
+use super::tail::Entry;
 
 /// Turns what a transaction changed into notifications and a reply body.
 struct Deliver<'a> {
@@ -128,23 +120,17 @@ fn put_stat(out: &mut Vec<u8>, result: &OpResult<'_>) {
 }
 
 impl Replica {
-    pub(super) fn synced(&mut self, now: Now, zxid: Zxid, fx: &mut Effects) {
-        self.fair.durable = self.fair.durable.max(zxid);
-        self.apply_durable(now, fx);
-    }
-
-    /// Applies what is durable, as far as the turn's budget goes; `Input::Tick` goes on.
-    pub(super) fn apply_durable(&mut self, now: Now, fx: &mut Effects) {
+    /// Applies what is committed, as far as the turn's budget goes; `Input::Tick` goes on.
+    pub(super) fn apply_committed(&mut self, now: Now, fx: &mut Effects) {
         let begun = self.fair.spent;
         let stop_at = self.fair.apply_stop();
         self.begin_look_ahead();
         let mut applied = 0_usize;
         while self.fair.spent < stop_at
-            && let Some(batch) = self.unsynced.front()
+            && let Some((batch, mut place)) = self.tail.front_batch()
         {
-            let batch = Arc::clone(batch);
-            while let Some((at, entry)) = batch.get(self.applied_in_front) {
-                if at > self.fair.durable || !self.may_apply(now, stop_at, fx) {
+            while let Some((at, entry)) = batch.get(place) {
+                if at > self.tail.committed() || !self.may_apply(now, stop_at, fx) {
                     self.fair.charge_apply(begun);
                     return self.make_room(now, fx);
                 }
@@ -152,21 +138,15 @@ impl Replica {
                     self.look_ahead();
                 }
                 applied += 1;
-                self.applied_in_front += 1;
+                place += 1;
                 if let Err(reason) = self.apply(now, at, entry, stop_at, fx) {
                     fx.list.push(Effect::Fatal(format!("applying {at:?}: {reason}")));
                     return;
                 }
             }
             drop(batch);
-            self.applied_in_front = 0;
-            // The log has copied it by now, so its memory serves again.
-            if let Some(mut batch) = self.unsynced.pop_front().and_then(Arc::into_inner)
-                && batch.capacity() <= SPARE_BYTES_MAX
-                && self.spare_batches.len() < SPARES_MAX
-            {
-                batch.clear();
-                self.spare_batches.push(batch);
+            if let (Some(batch), Some(leader)) = (self.tail.pop_applied(), &mut self.leader) {
+                leader.give_back(batch);
             }
         }
         self.fair.charge_apply(begun);
@@ -179,7 +159,7 @@ impl Replica {
         if self.fair.spent >= stop_at {
             return false;
         }
-        let Some(conn) = self.proposals.front().and_then(|next| next.conn) else { return true };
+        let Some(conn) = self.tail.front().and_then(|next| next.origin.conn()) else { return true };
         if !self.clients.get(conn).is_some_and(Client::owes_earlier) {
             return true;
         }
@@ -208,20 +188,16 @@ impl Replica {
         self.tree.prefetch_data(self.hinted(places));
     }
 
-    /// The nodes that proposals at these places of the queue are about, as far as they are known.
+    /// The nodes that the next transactions are about, as far as they are known.
     fn hinted(&self, places: Range<usize>) -> impl Iterator<Item = NodeId> {
-        let count = self.proposals.len();
-        let range = places.start.min(count)..places.end.min(count);
-        let hints = self.proposals.range(range).map(|proposal| proposal.hint);
-        hints.filter(ApplyHint::is_some).map(|hint| hint.node)
+        self.leader.iter().flat_map(move |leader| leader.hinted(places.clone()))
     }
 
     /// Asks for all nodes of a multi at once.
-    fn fetch_touched(&mut self, proposal: &Proposal) {
-        let few = proposal.touched.iter().filter(|slot| **slot != Slot::MAX);
-        let many = proposal.more_touched.iter().flatten();
+    fn fetch_touched(&mut self, prepared: &Prepared) {
+        let Some(leader) = &self.leader else { return };
         self.ahead_hashes.clear();
-        self.ahead_hashes.extend(few.chain(many).map(|&slot| self.pending.hash(slot)));
+        leader.hashes_of(prepared, &mut self.ahead_hashes);
         self.tree.touch_paths(&self.ahead_hashes);
     }
 
@@ -233,15 +209,16 @@ impl Replica {
         stop_at: u64,
         fx: &mut Effects,
     ) -> Result<(), String> {
-        let proposal = self.proposals.pop_front().ok_or("no proposal for it")?;
-        if proposal.zxid != zxid {
-            return Err(format!("the next proposal is {:?}", proposal.zxid));
-        }
+        let proposal = self.tail.begin_apply(zxid);
+        let prepared = match &mut self.leader {
+            Some(leader) => leader.begin_apply(zxid),
+            None => Prepared::UNKNOWN,
+        };
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r).map_err(|e| e.to_string())?;
         self.result.clear();
         if header.kind == TxnType::Multi {
-            self.fetch_touched(&proposal);
+            self.fetch_touched(&prepared);
         }
         let mut sink = Deliver {
             hasher: self.tree.hasher(),
@@ -255,29 +232,29 @@ impl Replica {
             in_multi: header.kind == TxnType::Multi,
             reply: &mut self.result,
         };
-        let is_owed_more = if header.kind == TxnType::SetData && proposal.hint.is_some() {
+        let is_owed_more = if header.kind == TxnType::SetData && prepared.hint.is_some() {
             let set = SetDataTxn::decode_known(&mut r).map_err(|e| e.to_string())?;
             // The stat is not made part of anything: moved, it would be read in other pieces than
             // it was stored in, and waited for.
-            let stat = self.tree.apply_set_data_at(&header, &set, proposal.hint, &mut sink);
+            let stat = self.tree.apply_set_data_at(&header, &set, prepared.hint, &mut sink);
             let events = sink.events;
-            self.settle(entry.len(), events, &proposal);
+            self.settle(entry.len(), events, &proposal, &prepared);
             self.answer(now, 0, &proposal, fx, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
             })
         } else {
             let txn = Txn::decode_from(header.kind, &mut r).map_err(|e| e.to_string())?;
             match &txn {
-                Txn::Create(create) if proposal.hint.is_some() => {
-                    self.tree.apply_create_at(&header, create, proposal.hint, &mut sink);
+                Txn::Create(create) if prepared.hint.is_some() => {
+                    self.tree.apply_create_at(&header, create, prepared.hint, &mut sink);
                 }
                 _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
             }
             let events = sink.events;
-            self.settle(entry.len(), events, &proposal);
+            self.settle(entry.len(), events, &proposal, &prepared);
             self.answer_other(now, header.session, &txn, &proposal, fx)
         };
-        if is_owed_more && let Some(conn) = proposal.conn {
+        if is_owed_more && let Some(conn) = proposal.origin.conn() {
             self.go_on_early(now, conn, stop_at, fx);
         }
         Ok(())
@@ -285,17 +262,18 @@ impl Replica {
 
     /// A transaction, of `len` bytes in the log, is applied and has fired `events` watches: nothing
     /// is owed to it but its answer.
-    fn settle(&mut self, len: usize, events: u64, proposal: &Proposal) {
-        let nodes = proposal.more_touched.as_ref().map_or(1, |slots| slots.len() as u64);
-        let work = APPLY_COST * nodes + EVENT_COST * events + self.auth.take_cost();
-        let cost = work + bytes_cost(len);
+    fn settle(&mut self, len: usize, events: u64, proposal: &Entry, prepared: &Prepared) {
+        let work = APPLY_COST * prepared.operations() as u64 + EVENT_COST * events;
+        let cost = work + self.auth.take_cost() + bytes_cost(len);
         self.fair.spent += cost;
-        if let Some(client) = proposal.conn.and_then(|conn| self.clients.get_mut(conn)) {
+        if let Some(client) = proposal.origin.conn().and_then(|conn| self.clients.get_mut(conn)) {
             client.credit -= cost as i64;
         }
-        self.applied = proposal.zxid;
+        self.tail.end_apply(proposal.zxid);
         self.snapshot.logged(len as u64);
-        self.release(proposal);
+        if let Some(leader) = &mut self.leader {
+            leader.end_apply(prepared);
+        }
     }
 
     /// Answers a transaction other than a setData. Returns whether the connection waits for more.
@@ -304,7 +282,7 @@ impl Replica {
         now: Now,
         session: SessionId,
         txn: &Txn<'_>,
-        proposal: &Proposal,
+        proposal: &Entry,
         fx: &mut Effects,
     ) -> bool {
         match *txn {
@@ -321,28 +299,17 @@ impl Replica {
         }
     }
 
-    fn release(&mut self, proposal: &Proposal) {
-        for slot in proposal.touched {
-            if slot != Slot::MAX {
-                self.pending.release(slot, proposal.zxid);
-            }
-        }
-        for &slot in proposal.more_touched.iter().flatten() {
-            self.pending.release(slot, proposal.zxid);
-        }
-    }
-
     /// A createSession is applied. Returns whether the connection waits for more.
     fn session_created(
         &mut self,
         now: Now,
         session: SessionId,
         timeout_ms: i32,
-        proposal: &Proposal,
+        proposal: &Entry,
         fx: &mut Effects,
     ) -> bool {
         self.committed_sessions.insert(session, timeout_ms);
-        let Some(conn) = proposal.conn else { return false };
+        let Some(conn) = proposal.origin.conn() else { return false };
         if self.clients.get(conn).is_none() {
             return false;
         }
@@ -351,8 +318,10 @@ impl Replica {
             client.is_owed_more()
         });
         // The client counts from the answer on, which a slow disk may have held up.
-        if let Some(slot) = self.sessions.get(session) {
-            self.sessions.touch(slot, timeout_ms, now.mono);
+        if let Some(leader) = &mut self.leader
+            && let Some(slot) = leader.find(session)
+        {
+            leader.touch(slot, timeout_ms, now.mono);
         }
         self.established(conn, fx);
         is_owed_more
@@ -363,13 +332,14 @@ impl Replica {
         &mut self,
         now: Now,
         session: SessionId,
-        proposal: &Proposal,
+        proposal: &Entry,
         fx: &mut Effects,
     ) -> bool {
         self.committed_sessions.remove(&session);
-        self.pending.forget_session(session);
-        self.sessions.remove(session);
-        let asker = proposal.conn.filter(|&conn| self.clients.get(conn).is_some());
+        if let Some(leader) = &mut self.leader {
+            leader.session_ended(session);
+        }
+        let asker = proposal.origin.conn().filter(|&conn| self.clients.get(conn).is_some());
         let bound = self.session_conns.get(&session).copied();
         let is_owed_more = self.answer_empty(now, 0, proposal, fx);
         if let Some(conn) = asker.or(bound) {
@@ -380,7 +350,7 @@ impl Replica {
 
     /// Replies to whoever asked for the transaction with `self.result`. Returns whether the
     /// connection waits for more.
-    fn answer_result(&mut self, now: Now, proposal: &Proposal, fx: &mut Effects) -> bool {
+    fn answer_result(&mut self, now: Now, proposal: &Entry, fx: &mut Effects) -> bool {
         let result = std::mem::take(&mut self.result);
         let is_owed_more = self.answer(now, 0, proposal, fx, |out| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, 0);
@@ -393,7 +363,7 @@ impl Replica {
 
     /// Replies to whoever asked for the transaction with nothing but `err`. Returns whether the
     /// connection waits for more.
-    fn answer_empty(&mut self, now: Now, err: i32, proposal: &Proposal, fx: &mut Effects) -> bool {
+    fn answer_empty(&mut self, now: Now, err: i32, proposal: &Entry, fx: &mut Effects) -> bool {
         self.answer(now, err, proposal, fx, |out| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, err);
             end_frame(out, start);
@@ -407,11 +377,11 @@ impl Replica {
         &mut self,
         now: Now,
         err: i32,
-        proposal: &Proposal,
+        proposal: &Entry,
         fx: &mut Effects,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
-        let Some(conn) = proposal.conn else { return false };
+        let Some(conn) = proposal.origin.conn() else { return false };
         let Some(client) = self.clients.get_mut(conn) else { return false };
         let before = fx.bytes.len();
         fx.send(conn, write);
@@ -429,7 +399,7 @@ fn count_answer(
     client: &mut Client,
     stats: &mut ServerStats,
     now: Now,
-    proposal: &Proposal,
+    proposal: &Entry,
     err: i32,
 ) {
     let latency_us = now.mono.since(proposal.received).as_micros() as u64;

@@ -1,17 +1,13 @@
 //! The replica's state, its entry point and its clockwork.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::auth::Auth;
 use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid};
-use crate::log::Batch;
-use crate::pipeline::{PendingView, PrepareOptions, Slot};
-use crate::session::Sessions;
-use crate::tree::{ApplyHint, NodeId, Tree};
+use crate::leader::{Leader, LeaderOptions};
+use crate::session::{SessionIds, Sessions};
+use crate::tree::{NodeId, Tree};
 use crate::watch::Watches;
-use crate::wire::OpCode;
 
 use super::client::{Client, Clients};
 use super::effects::{Effect, Effects, Input};
@@ -20,20 +16,19 @@ use super::limits::{LimitOptions, Limits};
 use super::messages::Rations;
 use super::snapshot::SnapshotState;
 use super::stats::ServerStats;
+use super::tail::{Origin, Tail};
 
 /// Settings of one server's brain, as plain values.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
     /// Server id: top byte of the session ids it makes; 1 when standalone.
     pub server_id: u64,
-    /// `tickTime` in ms.
-    pub tick_ms: u64,
     /// `minSessionTimeout` in ms.
     pub min_session_timeout_ms: i32,
     /// `maxSessionTimeout` in ms.
     pub max_session_timeout_ms: i32,
-    /// Rules of the prepare stage.
-    pub prepare: PrepareOptions,
+    /// What it does when it leads.
+    pub leader: LeaderOptions,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
     /// `globalOutstandingLimit`: beyond this many requests in process, connections with one
@@ -48,12 +43,6 @@ pub struct ReplicaOptions {
     pub snap_log_ratio: u64,
     /// Nor does it come before the log has grown by this many bytes.
     pub snap_log_least: u64,
-    /// `znode.container.checkIntervalMs`.
-    pub container_check_ms: u64,
-    /// `znode.container.maxPerMinute`.
-    pub container_per_minute: u64,
-    /// `znode.container.maxNeverUsedIntervalMs`; 0 for never.
-    pub container_never_used_ms: i64,
     /// Record the tree digest with each transaction and snapshot.
     pub digest: bool,
     /// `serializeLastProcessedZxid.enabled`: snapshots end with the zxid they hold.
@@ -75,19 +64,15 @@ impl Default for ReplicaOptions {
     fn default() -> ReplicaOptions {
         ReplicaOptions {
             server_id: 1,
-            tick_ms: 3000,
             min_session_timeout_ms: 6000,
             max_session_timeout_ms: 60_000,
-            prepare: PrepareOptions::default(),
+            leader: LeaderOptions::default(),
             reconfig_enabled: false,
             outstanding_limit: 1000,
             snap_count: 100_000,
             snap_size_bytes: 4 << 30,
             snap_log_ratio: SNAP_LOG_RATIO,
             snap_log_least: 0,
-            container_check_ms: 60_000,
-            container_per_minute: 10_000,
-            container_never_used_ms: 0,
             digest: true,
             snapshot_zxid: true,
             limits: LimitOptions::default(),
@@ -120,45 +105,18 @@ impl Restored {
     }
 }
 
-/// A transaction on its way to stable storage.
-#[derive(Debug)]
-pub(super) struct Proposal {
-    pub zxid: Zxid,
-    /// Whom to answer; `None` for server-generated ones.
-    pub conn: Option<ConnId>,
-    pub xid: Xid,
-    pub op: OpCode,
-    /// Bytes of its entry.
-    pub len: u32,
-    pub received: Instant,
-    /// Pending records it touched; `Slot::MAX` for none.
-    pub touched: [Slot; 2],
-    pub more_touched: Option<Box<[Slot]>>,
-    pub hint: ApplyHint,
-}
-
 /// See the module [`crate::replica`].
 pub struct Replica {
     pub(super) options: ReplicaOptions,
     pub(super) tree: Tree,
     pub(super) watches: Watches,
-    pub(super) sessions: Sessions,
     pub(super) auth: Auth,
     pub(super) clients: Clients,
-    pub(super) pending: PendingView,
-    pub(super) proposals: VecDeque<Proposal>,
-    /// Being filled until the next flush.
-    pub(super) batch: Batch,
-    /// Empty, with the memory of those that are done with.
-    pub(super) spare_batches: Vec<Batch>,
-    /// Handed to the log, not wholly applied.
-    pub(super) unsynced: VecDeque<Arc<Batch>>,
-    /// Entries of the first unsynced batch that are applied already.
-    pub(super) applied_in_front: usize,
-    /// Last transaction prepared.
-    pub(super) prepared: Zxid,
-    /// Last transaction applied. Invariant: `applied <= prepared`.
-    pub(super) applied: Zxid,
+    /// What only a leader has; without it, requests wait.
+    pub(super) leader: Option<Leader>,
+    /// Transactions that are known and not applied.
+    pub(super) tail: Tail,
+    pub(super) session_ids: SessionIds,
     /// Sessions whose creation is applied, with their timeouts in ms: what a snapshot holds.
     pub(super) committed_sessions: FixedMap<SessionId, i32>,
     /// Which connection speaks for a session.
@@ -173,25 +131,16 @@ pub struct Replica {
     pub(super) rations: Rations,
     pub(super) snapshot: SnapshotState,
     pub(super) rng: Rng,
-    pub(super) touched: Vec<Slot>,
-    /// What preparing the current transaction found, see [`ApplyHint`].
-    pub(super) hint: ApplyHint,
     pub(super) ahead: Vec<NodeId>,
     /// Number of the current turn: what lies between two calls of [`Replica::flush`].
     pub(super) turn: u64,
-    /// Set while expiry waits for what has piled up to be read.
-    pub(super) expiry_postponed: Option<Instant>,
     pub(super) ahead_hashes: Vec<u64>,
-    pub(super) scratch: Vec<u8>,
     pub(super) result: Vec<u8>,
-    pub(super) next_reap: Instant,
-    pub(super) reap_queue: VecDeque<String>,
     pub(super) expired: Vec<SessionId>,
 }
 
 impl Replica {
-    /// A server that resumes from what recovery found. It may have transactions to log already: the
-    /// driver calls [`Replica::flush`] before it waits for the first time.
+    /// A server that resumes from what recovery found. Nobody is served before [`Replica::lead`].
     pub fn new(
         now: Now,
         options: ReplicaOptions,
@@ -199,55 +148,35 @@ impl Replica {
         restored: Restored,
         session_id_start: SessionId,
     ) -> Replica {
-        let mut sessions = Sessions::new(options.tick_ms);
-        sessions.start_ids_at(session_id_start);
-        let mut committed_sessions = FixedMap::default();
-        for &(id, timeout_ms) in &restored.sessions {
-            sessions.create(id, timeout_ms, now.mono);
-            committed_sessions.insert(id, timeout_ms);
-        }
+        let committed_sessions = restored.sessions.iter().copied().collect();
         let mut rng = Rng::new(options.seed);
         let (wanted, newest) = (restored.wants_snapshot, restored.snapshot_zxid);
         let snapshot = SnapshotState::new(&options, &mut rng, wanted, newest);
-        let mut replica = Replica {
+        Replica {
             tree: restored.tree,
             watches: Watches::new(),
-            sessions,
             auth,
             clients: Clients::default(),
-            pending: PendingView::new(),
-            proposals: VecDeque::new(),
-            batch: Batch::new(),
-            spare_batches: Vec::new(),
-            unsynced: VecDeque::new(),
-            applied_in_front: 0,
-            prepared: restored.last_zxid,
-            applied: restored.last_zxid,
+            leader: None,
+            tail: Tail::new(restored.last_zxid),
+            session_ids: SessionIds::new(session_id_start),
             committed_sessions,
             session_conns: FixedMap::default(),
             deferred_total: 0,
             paused: Vec::new(),
             limits: Limits::new(now.mono, &options.limits),
-            fair: Fair::new(options.fair, restored.last_zxid),
+            fair: Fair::new(options.fair),
             stats: ServerStats::new(now.mono),
             rations: Rations::default(),
             snapshot,
             rng,
-            touched: Vec::new(),
-            hint: ApplyHint::NONE,
             ahead: Vec::new(),
             turn: 1,
-            expiry_postponed: None,
             ahead_hashes: Vec::new(),
-            scratch: Vec::new(),
             result: Vec::new(),
-            next_reap: now.mono + Duration::from_millis(options.container_check_ms),
-            reap_queue: VecDeque::new(),
             expired: Vec::new(),
             options,
-        };
-        replica.end_orphaned_sessions(now);
-        replica
+        }
     }
 
     /// Handles one input to completion.
@@ -267,7 +196,11 @@ impl Replica {
                 self.forget(conn);
                 self.make_room(now, fx);
             }
-            Input::Synced { zxid } => self.synced(now, zxid, fx),
+            Input::Logged { zxid } => self.tail.set_logged(zxid),
+            Input::Committed { zxid } => {
+                self.tail.set_committed(zxid);
+                self.apply_committed(now, fx);
+            }
             Input::SnapshotReady => self.snapshot.ready(),
             Input::SnapshotEnded { ok } => {
                 self.stats.snapshot_errors += u64::from(!ok);
@@ -289,95 +222,54 @@ impl Replica {
 
     /// Gives the log what was prepared.
     pub(super) fn hand_over(&mut self, fx: &mut Effects) {
-        if self.batch.is_empty() {
-            return;
+        if let Some(batch) = self.leader.as_mut().and_then(Leader::take_batch) {
+            self.tail.push_batch(Arc::clone(&batch));
+            fx.list.push(Effect::Append(batch));
         }
-        let spare = self.spare_batches.pop().unwrap_or_default();
-        let batch = Arc::new(std::mem::replace(&mut self.batch, spare));
-        self.unsynced.push_back(Arc::clone(&batch));
-        fx.list.push(Effect::Append(batch));
     }
 
     /// When [`Replica::handle`] wants to be called at the latest, with `Input::Tick`.
     pub fn deadline(&self) -> Option<Instant> {
-        let mut next = self.next_reap;
-        if let Some(expiry) = self.expiry_deadline() {
-            next = next.min(expiry);
+        if self.wants_snapshot_step() || self.has_work() {
+            return Some(Instant(0));
         }
-        if self.snapshot.wants_step() || self.has_work() {
-            next = Instant(0);
-        }
-        Some(next)
+        self.leader.as_ref().map(Leader::deadline)
     }
 
     /// Whether something waits for nothing but its turn.
     pub(super) fn has_work(&self) -> bool {
-        self.fair.has_queue() || self.applied < self.fair.durable || self.has_room()
+        self.fair.has_queue() || self.tail.can_apply() || self.has_room()
     }
 
     fn on_time(&mut self, now: Now, fx: &mut Effects) {
-        if self.applied < self.fair.durable {
-            self.apply_durable(now, fx);
+        if self.tail.can_apply() {
+            self.apply_committed(now, fx);
         } else if self.has_room() {
             self.make_room(now, fx);
         }
         self.serve_queue(now, fx);
-        if self.expiry_deadline().is_some_and(|at| at <= now.mono) {
-            self.expire_or_wait(now);
-        }
-        if self.next_reap <= now.mono {
-            self.reap(now);
-        }
+        self.end_what_is_due(now);
         self.step_snapshot(fx);
     }
 
-    fn expiry_deadline(&self) -> Option<Instant> {
-        self.expiry_postponed.or_else(|| self.sessions.deadline())
-    }
-
-    /// A server that comes late to expire sessions was held up (paused, or short of CPU), and so
-    /// were the pings that wait in its sockets and queues: they get a tick to be read first.
-    fn expire_or_wait(&mut self, now: Now) {
-        let due = self.sessions.deadline().unwrap_or(now.mono);
-        let tick = Duration::from_millis(self.options.tick_ms);
-        if self.expiry_postponed.take().is_none() && now.mono.since(due) > tick / 2 {
-            self.expiry_postponed = Some(now.mono + tick);
-            return;
-        }
-        self.expire_sessions(now);
-    }
-
-    fn expire_sessions(&mut self, now: Now) {
+    /// Sessions, containers and TTL nodes whose time is up, if this server leads.
+    fn end_what_is_due(&mut self, now: Now) {
+        let Some(leader) = &mut self.leader else { return };
+        let due = leader.next_due(now, &self.tree);
         let mut expired = std::mem::take(&mut self.expired);
         expired.clear();
-        self.sessions.expire(now.mono, &mut expired);
-        self.tell_expired(now, &expired);
-        for &session in &expired {
-            self.stats.stale_sessions_expired += 1;
-            self.propose_close(now, session, None, Xid(0));
+        leader.expired(now, &mut expired);
+        if !expired.is_empty() {
+            self.tell_expired(now, &expired);
+            for &session in &expired {
+                self.stats.stale_sessions_expired += 1;
+                self.propose_close(now, session, Origin::Server, Xid(0));
+            }
         }
         self.expired = expired;
-    }
-
-    /// Containers and TTL nodes that are due, one at a time at the configured pace
-    /// (`ContainerManager`).
-    fn reap(&mut self, now: Now) {
-        if self.reap_queue.is_empty() {
-            let mut due = Vec::new();
-            let never_used = self.options.container_never_used_ms;
-            self.tree.reap_candidates(now.wall_ms, never_used, &mut due);
-            self.reap_queue.extend(due);
-        }
-        let pace = Duration::from_millis(60_000 / self.options.container_per_minute.max(1));
-        if let Some(path) = self.reap_queue.pop_front() {
+        if let Some(path) = due {
             self.propose_delete_container(now, &path);
         }
-        self.next_reap = now.mono
-            + if self.reap_queue.is_empty() {
-                Duration::from_millis(self.options.container_check_ms)
-            } else {
-                pace
-            };
     }
 
     /// Requests received and not answered, of all connections.
@@ -387,17 +279,32 @@ impl Replica {
 
     /// Those of them that do not only wait for their turn.
     pub(super) fn in_progress(&self) -> u64 {
-        self.proposals.len() as u64 + self.deferred_total + self.limits.waiting()
+        self.tail.len() as u64 + self.deferred_total + self.limits.waiting()
     }
 
     /// Last applied transaction.
     pub fn last_processed(&self) -> Zxid {
-        self.applied
+        self.tail.applied()
+    }
+
+    /// Last transaction that is durable on this server.
+    pub fn last_logged(&self) -> Zxid {
+        self.tail.logged()
+    }
+
+    /// Last transaction that is known, logged or not.
+    pub fn last_known(&self) -> Zxid {
+        self.tail.last()
+    }
+
+    /// Whether everything that is known has been applied.
+    pub fn is_all_applied(&self) -> bool {
+        self.tail.is_empty()
     }
 
     /// Whether everything prepared has been applied, and nobody waits for a turn.
     pub fn is_settled(&self) -> bool {
-        self.proposals.is_empty() && self.batch.is_empty() && !self.fair.has_queue()
+        self.tail.is_empty() && !self.fair.has_queue()
     }
 
     /// Committed state, for status views and checkers.
@@ -410,9 +317,9 @@ impl Replica {
         &self.watches
     }
 
-    /// Sessions of this server.
-    pub fn sessions(&self) -> &Sessions {
-        &self.sessions
+    /// Sessions as a leader tracks them; `None` on a server that does not lead.
+    pub fn tracked_sessions(&self) -> Option<&Sessions> {
+        self.leader.as_ref().map(Leader::sessions)
     }
 
     /// Connections of this server.
@@ -489,15 +396,13 @@ impl Replica {
     /// # Panics
     /// When it does not.
     pub fn check(&self) {
-        assert!(self.applied <= self.prepared, "applied ahead of prepared");
-        let distance = (self.prepared.0 - self.applied.0) as usize;
-        assert_eq!(self.proposals.len(), distance, "one proposal per unapplied transaction");
-        if self.proposals.is_empty() {
-            assert!(self.pending.is_empty(), "pending records without a proposal");
+        self.tail.check();
+        if let Some(leader) = &self.leader {
+            leader.check();
+            assert_eq!(leader.last(), self.tail.last(), "a leader numbers what is known last");
         }
         let may_go_on = self.has_room() && self.fair.has_line_budget();
         assert!(!may_go_on, "somebody waits in line although there is room");
-        assert!(self.applied <= self.fair.durable, "applied before it is durable");
         self.check_queue();
         for client in self.clients.iter() {
             assert!(client.writes_applied <= client.writes_prepared, "{:?}", client.conn);

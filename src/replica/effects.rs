@@ -39,9 +39,14 @@ pub enum Input<'a> {
         /// The connection.
         conn: ConnId,
     },
-    /// Everything up to here is on stable storage (on a quorum, in an ensemble).
-    Synced {
+    /// Everything up to here is on stable storage of this server.
+    Logged {
         /// Last durable transaction.
+        zxid: Zxid,
+    },
+    /// Everything up to here is on stable storage of a quorum, and may be applied.
+    Committed {
+        /// Last committed transaction.
         zxid: Zxid,
     },
     /// A chunk of the running snapshot was taken over by the disk; more may follow.
@@ -107,7 +112,7 @@ pub enum Effect {
         /// The connection.
         conn: ConnId,
     },
-    /// Make these transactions durable and answer with `Input::Synced`.
+    /// Make these transactions durable and answer with `Input::Logged`.
     Append(Arc<Batch>),
     /// Start a snapshot file named by this zxid.
     SnapshotBegin(Zxid),

@@ -13,7 +13,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnId, Now, Zxid};
+use crate::base::{ConnId, Now};
 use crate::wire::OpCode;
 
 use super::client::{Client, FRAME_OVERHEAD, Stage};
@@ -86,12 +86,10 @@ pub(super) struct Fair {
     queue: VecDeque<ConnId>,
     /// Frames in [`Client::held`], of all connections.
     pub held: u64,
-    /// Last transaction that may be applied.
-    pub durable: Zxid,
 }
 
 impl Fair {
-    pub fn new(options: FairOptions, durable: Zxid) -> Fair {
+    pub fn new(options: FairOptions) -> Fair {
         let mut fair = Fair {
             options,
             spent: 0,
@@ -100,7 +98,6 @@ impl Fair {
             line_left: 0,
             queue: VecDeque::new(),
             held: 0,
-            durable,
         };
         fair.begin_turn();
         fair
@@ -159,10 +156,10 @@ impl Client {
         self.credit
     }
 
-    /// Whether it could go on if it were its turn.
-    fn could_go_on(&self, in_flight_max: usize) -> bool {
+    /// Whether it could go on if it were its turn; requests are taken by a server that leads only.
+    fn could_go_on(&self, is_led: bool, in_flight_max: usize) -> bool {
         self.owes_earlier() && !self.choked
-            || !self.held.is_empty() && !self.is_blocked(in_flight_max)
+            || is_led && !self.held.is_empty() && !self.is_blocked(in_flight_max)
     }
 }
 
@@ -172,7 +169,7 @@ impl Replica {
         self.stats.bytes_received += bytes.len() as u64;
         let Some(client) = self.clients.get_mut(conn) else { return };
         let mut rest = bytes;
-        if !client.queued && client.held.is_empty() {
+        if self.leader.is_some() && !client.queued && client.held.is_empty() {
             let credit = client.credit_at(self.turn, self.fair.options.share);
             let begun = self.fair.spent;
             let stop_at = self.fair.stop_after(credit.min(self.fair.arrivals_left));
@@ -217,18 +214,18 @@ impl Replica {
     pub(super) fn heard(&mut self, now: Now, conn: ConnId) {
         if let Some(client) = self.clients.get(conn)
             && client.stage == Stage::Active
-            && let Some(slot) = client.slot
+            && let (Some(slot), Some(leader)) = (client.slot, &mut self.leader)
         {
-            self.sessions.touch(slot, client.timeout_ms, now.mono);
+            leader.touch(slot, client.timeout_ms, now.mono);
         }
     }
 
     /// Puts a connection that could go on into the queue.
     pub(super) fn queue_up(&mut self, conn: ConnId) {
-        let in_flight_max = self.fair.options.in_flight_bytes;
+        let (is_led, in_flight_max) = (self.leader.is_some(), self.fair.options.in_flight_bytes);
         if let Some(client) = self.clients.get_mut(conn)
             && !client.queued
-            && client.could_go_on(in_flight_max)
+            && client.could_go_on(is_led, in_flight_max)
         {
             client.queued = true;
             self.fair.queue.push_back(conn);
@@ -287,6 +284,7 @@ impl Replica {
         if let Some(client) = self.clients.get_mut(conn)
             && !client.held.is_empty()
             && !client.owes_earlier()
+            && self.leader.is_some()
         {
             self.run_held(now, conn, held_stop, fx);
         }
@@ -334,7 +332,8 @@ impl Replica {
         let held: u64 = self.clients.iter().map(|client| client.held_count).sum();
         assert_eq!(held, self.fair.held, "frames that wait for their turn");
         for client in self.clients.iter() {
-            let could = client.could_go_on(self.fair.options.in_flight_bytes);
+            let could =
+                client.could_go_on(self.leader.is_some(), self.fair.options.in_flight_bytes);
             assert!(client.queued || !could, "{:?} waits for nothing", client.conn);
             assert_eq!(client.held.rest().is_empty(), client.held_count == 0);
             assert!(!client.queued || self.fair.queue.contains(&client.conn), "{:?}", client.conn);

@@ -5,19 +5,16 @@
 
 use std::net::SocketAddr;
 
-use crate::auth::Identities;
 use crate::base::{ConnId, Now, SessionId, Xid};
-use crate::pipeline::Preparer;
-use crate::wire::{
-    ConnectRequest, ConnectResponse, OpCode, TxnType, put_close_session_txn, put_i32,
-    session_password,
-};
+use crate::wire::{ConnectRequest, ConnectResponse, OpCode, session_password};
 
 use super::client::{Client, ConnStats, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{CLOSE_NODE_COST, CONNECT_COST, WRITE_COST};
+use super::leading::leading;
 use super::messages::Complaint;
+use super::tail::Origin;
 
 impl Replica {
     pub(super) fn opened(&mut self, now: Now, conn: ConnId, peer: SocketAddr) {
@@ -86,8 +83,8 @@ impl Replica {
             log::debug!("closing the connection of {}: too many new sessions", self.who(conn));
             return self.close(conn, CloseHow::Now, fx);
         }
-        if request.last_zxid_seen > self.applied {
-            let (seen, applied) = (request.last_zxid_seen, self.applied);
+        if request.last_zxid_seen > self.tail.applied() {
+            let (seen, applied) = (request.last_zxid_seen, self.tail.applied());
             let why = format_args!(
                 "it has seen zxid 0x{seen}, and the last transaction here is 0x{applied}; if this \
                  is the only server, its data directory was emptied or replaced by an older one: \
@@ -111,19 +108,16 @@ impl Replica {
     }
 
     fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32) {
-        let session = self.sessions.next_id();
-        let slot = self.sessions.create(session, timeout_ms, now.mono);
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.stage = Stage::Connecting;
-            client.session = session;
-            client.slot = Some(slot);
-            self.sessions.set_peer(slot, client.peer);
-        }
+        // A connection that is gone asks for nothing more.
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let leader = leading(&mut self.leader);
+        let session = self.session_ids.next(|id| leader.find(id).is_some());
+        let (slot, proposed) = leader.create_session(now, session, timeout_ms, client.peer);
+        client.stage = Stage::Connecting;
+        client.session = session;
+        client.slot = Some(slot);
         self.session_conns.insert(session, conn);
-        let (header, start) = self.begin_txn(now, session, Xid(0));
-        put_i32(self.batch.entry(), timeout_ms);
-        let len = self.end_txn(header, start, Ok(TxnType::CreateSession));
-        self.queue_proposal(now, header.zxid, Some(conn), Xid(0), OpCode::CreateSession, len);
+        self.proposed(now, proposed, Origin::Client(conn), Xid(0), OpCode::CreateSession);
     }
 
     fn reconnect(
@@ -142,8 +136,7 @@ impl Replica {
             self.close(old, CloseHow::Now, fx);
         }
         let valid = request.password == session_password(session);
-        let slot =
-            self.sessions.get(session).filter(|&slot| valid && !self.sessions.is_closing(slot));
+        let slot = leading(&mut self.leader).find_open(session).filter(|_| valid);
         let read_only = request.read_only.map(|_| false);
         let Some(slot) = slot else {
             let why = format_args!(
@@ -154,12 +147,13 @@ impl Replica {
             fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
             return self.close(conn, CloseHow::AfterFlush, fx);
         };
-        self.sessions.touch(slot, timeout_ms, now.mono);
+        let leader = leading(&mut self.leader);
+        leader.touch(slot, timeout_ms, now.mono);
         self.session_conns.insert(session, conn);
         if let Some(client) = self.clients.get_mut(conn) {
             client.session = session;
             client.slot = Some(slot);
-            self.sessions.set_peer(slot, client.peer);
+            leader.set_peer(slot, client.peer);
         }
         self.established(conn, fx);
     }
@@ -181,59 +175,18 @@ impl Replica {
         fx.list.push(Effect::Established { conn, session, timeout_ms });
     }
 
-    /// Prepares the end of a session, asked for by its client or by the clock.
-    pub(super) fn propose_close(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        conn: Option<ConnId>,
-        xid: Xid,
-    ) {
-        if let Some(slot) = self.sessions.get(session) {
-            self.sessions.set_closing(slot);
-        }
-        let (header, start) = self.begin_txn(now, session, xid);
-        let mut paths = Vec::new();
-        let nobody = Identities::none();
-        Preparer {
-            tree: &self.tree,
-            pending: &mut self.pending,
-            auth: &self.auth,
-            options: &self.options.prepare,
-            session,
-            identities: &nobody,
-            zxid: header.zxid,
-            touched: &mut self.touched,
-            hint: &mut self.hint,
-            scratch: &mut self.scratch,
-        }
-        .close_session(&mut paths);
-        self.fair.spent += WRITE_COST + CLOSE_NODE_COST * paths.len() as u64;
-        if self.options.prepare.close_session_paths {
-            put_close_session_txn(self.batch.entry(), &paths);
-        }
-        let len = self.end_txn(header, start, Ok(TxnType::CloseSession));
-        self.queue_proposal(now, header.zxid, conn, xid, OpCode::CloseSession, len);
+    /// Proposes the end of a session, asked for by its client or by the clock.
+    pub(super) fn propose_close(&mut self, now: Now, session: SessionId, origin: Origin, xid: Xid) {
+        let (leader, view) = self.judge();
+        let (proposed, nodes) = leader.close_session(now, view, session, xid);
+        self.fair.spent += WRITE_COST + CLOSE_NODE_COST * nodes as u64;
+        self.proposed(now, proposed, origin, xid, OpCode::CloseSession);
     }
 
-    /// Prepares the removal of a container or TTL node that is due.
+    /// Proposes the removal of a container or TTL node that is due.
     pub(super) fn propose_delete_container(&mut self, now: Now, path: &str) {
-        let (header, start) = self.begin_txn(now, SessionId(0), Xid(0));
-        let nobody = Identities::none();
-        let outcome = Preparer {
-            tree: &self.tree,
-            pending: &mut self.pending,
-            auth: &self.auth,
-            options: &self.options.prepare,
-            session: SessionId(0),
-            identities: &nobody,
-            zxid: header.zxid,
-            touched: &mut self.touched,
-            hint: &mut self.hint,
-            scratch: &mut self.scratch,
-        }
-        .delete_container(path, self.batch.entry());
-        let len = self.end_txn(header, start, outcome);
-        self.queue_proposal(now, header.zxid, None, Xid(0), OpCode::DeleteContainer, len);
+        let (leader, view) = self.judge();
+        let proposed = leader.delete_container(now, view, path);
+        self.proposed(now, proposed, Origin::Server, Xid(0), OpCode::DeleteContainer);
     }
 }

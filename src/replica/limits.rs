@@ -17,6 +17,7 @@ use super::client::{Client, Deferred};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::FRAME_COST;
+use super::leading::leading;
 use super::messages::Complaint;
 use super::request::Request;
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
@@ -167,7 +168,7 @@ impl Replica {
 
     /// Requests that have been let in and are not answered.
     fn in_pipeline(&self) -> u64 {
-        self.proposals.len() as u64 + self.deferred_total
+        self.tail.len() as u64 + self.deferred_total
     }
 
     fn is_large(&self, len: usize) -> bool {
@@ -275,13 +276,15 @@ impl Replica {
 
     /// Whether somebody in line could be let in.
     pub(super) fn has_room(&self) -> bool {
-        !self.limits.line.is_empty() && self.in_pipeline() < self.options.limits.requests_max
+        self.leader.is_some()
+            && !self.limits.line.is_empty()
+            && self.in_pipeline() < self.options.limits.requests_max
     }
 
     /// Transactions were applied: lets in who waits, as far as there is room.
     pub(super) fn make_room(&mut self, now: Now, fx: &mut Effects) {
         while let Some(&(zxid, len)) = self.limits.large_writes.front()
-            && zxid <= self.applied
+            && zxid <= self.tail.applied()
         {
             self.limits.large_writes.pop_front();
             self.limits.large_bytes -= len;
@@ -385,8 +388,7 @@ impl Replica {
     ) {
         let Ok(header) = RequestHeader::decode_from(&mut Reader::new(frame)) else { return };
         let Some(op) = OpCode::from_code(header.op) else { return };
-        let slot = self.sessions.get(asked.0);
-        if slot.is_none_or(|slot| self.sessions.is_closing(slot)) {
+        if leading(&mut self.leader).find_open(asked.0).is_none() {
             return;
         }
         let waited_ms = now.mono.since(received).as_millis() as u64;
@@ -420,7 +422,7 @@ impl Replica {
 
     /// Answers a request that waited too long.
     pub(super) fn refuse_throttled(&mut self, conn: ConnId, xid: Xid, fx: &mut Effects) {
-        let zxid = self.applied;
+        let zxid = self.tail.applied();
         fx.send(conn, |out| put_error_reply(out, xid, zxid, ErrorCode::ThrottledOp));
     }
 

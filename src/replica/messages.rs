@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use crate::base::{ConnId, Now, Ration, SessionId};
+use crate::leader::Leader;
 
 use super::core::Replica;
 
@@ -100,7 +101,8 @@ impl Replica {
             return;
         };
         let Some(&session) = expired.first() else { return };
-        let tracked = self.sessions.get(session).and_then(|slot| self.sessions.session(slot));
+        let Some(sessions) = self.leader.as_ref().map(Leader::sessions) else { return };
+        let tracked = sessions.get(session).and_then(|slot| sessions.session(slot));
         let Some(tracked) = tracked else { return };
         let of = match tracked.peer {
             Some(peer) => format!("last served at {peer}"),

@@ -3,7 +3,7 @@
 //!
 //! Sans-IO: [`Replica::handle`] takes the time and one [`Input`] and leaves [`Effects`]. It reads
 //! no clock, owns no socket or file, and draws randomness from its seed only, so the simulator
-//! runs it unchanged. A write is answered only after `Input::Synced` covers it.
+//! runs it unchanged. A write is answered only after `Input::Committed` covers it.
 #![forbid(unsafe_code)]
 
 mod client;
@@ -12,6 +12,7 @@ mod core;
 mod effects;
 mod fair;
 mod handshake;
+mod leading;
 mod limits;
 mod messages;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod restore;
 mod restore_tests;
 mod snapshot;
 mod stats;
+mod tail;
 mod throttle;
 mod write;
 

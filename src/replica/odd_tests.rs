@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use super::{CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restored};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId};
+use crate::leader::LeaderOptions;
 use crate::pipeline::PrepareOptions;
 use crate::tree::{CONTAINER_OWNER, Tree, TreeOptions};
 use crate::wire::{
@@ -103,7 +104,8 @@ impl Scene {
             enforce_quota: true,
             ..PrepareOptions::default()
         };
-        let options = ReplicaOptions { prepare, digest: false, ..ReplicaOptions::default() };
+        let leader = LeaderOptions { prepare, ..LeaderOptions::default() };
+        let options = ReplicaOptions { leader, digest: false, ..ReplicaOptions::default() };
         let tree = Tree::new(TreeOptions {
             extended_types: true,
             emulate_353_ttl: false,
@@ -112,7 +114,8 @@ impl Scene {
         });
         let restored = Restored::fresh(tree);
         let auth = Auth::new(AuthOptions::default()).unwrap();
-        let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        replica.lead(now);
         let mut scene = Scene { replica, now, fx: Effects::default(), xid: 0 };
         scene.handle(Input::Opened { conn: CONN, peer: SocketAddr::from(([127, 0, 0, 1], 1)) });
         let frame = connect_frame(SessionId(0), 10_000);
@@ -129,7 +132,8 @@ impl Scene {
             _ => None,
         });
         if let Some(zxid) = appended {
-            self.replica.handle(self.now, Input::Synced { zxid }, &mut self.fx);
+            self.replica.handle(self.now, Input::Logged { zxid }, &mut self.fx);
+            self.replica.handle(self.now, Input::Committed { zxid }, &mut self.fx);
         }
         self.replica.check();
     }

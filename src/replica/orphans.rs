@@ -18,6 +18,7 @@
 use crate::base::{Now, SessionId, Xid};
 
 use super::core::Replica;
+use super::tail::Origin;
 
 /// Sessions named in the message.
 const NAMED: usize = 5;
@@ -42,7 +43,7 @@ impl Replica {
             named.collect::<Vec<_>>().join(", ")
         );
         for (session, _) in orphans {
-            self.propose_close(now, session, None, Xid(0));
+            self.propose_close(now, session, Origin::Server, Xid(0));
         }
     }
 }
@@ -103,7 +104,10 @@ mod tests {
 
     fn start(restored: Restored) -> Replica {
         let auth = Auth::new(AuthOptions::default()).unwrap();
-        Replica::new(NOW, ReplicaOptions::default(), auth, restored, SessionId(1 << 56))
+        let mut replica =
+            Replica::new(NOW, ReplicaOptions::default(), auth, restored, SessionId(1 << 56));
+        replica.lead(NOW);
+        replica
     }
 
     fn paths(replica: &Replica) -> Vec<&'static str> {
@@ -132,7 +136,8 @@ mod tests {
         let header = TxnHeader::decode_from(&mut Reader::new(&entries[0])).unwrap();
         assert_eq!((entries.len(), header.kind), (1, TxnType::CloseSession));
         assert_eq!((header.session, header.zxid), (SessionId(7), Zxid(6)));
-        replica.handle(NOW, Input::Synced { zxid: Zxid(6) }, &mut Effects::default());
+        replica.handle(NOW, Input::Logged { zxid: Zxid(6) }, &mut Effects::default());
+        replica.handle(NOW, Input::Committed { zxid: Zxid(6) }, &mut Effects::default());
         replica.check();
         assert!(replica.is_settled());
         assert_eq!(paths(&replica), ["/dir", "/mine"]);

@@ -17,8 +17,10 @@ use super::client::{Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{AUTH_COST, FRAME_COST, IDENTITY_COST, READ_COST, SASL_COST, bytes_cost};
+use super::leading::leading;
 use super::limits::InLine;
 use super::messages::Complaint;
+use super::tail::Origin;
 
 /// Bytes of transactions after which a batch goes to the log at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -121,7 +123,7 @@ impl Replica {
                 Stage::Closing => {}
                 Stage::Connecting | Stage::Active => self.request(now, conn, frame, fx),
             }
-            if self.batch.bytes_len() > BATCH_BYTES_MAX {
+            if leading(&mut self.leader).batch_bytes() > BATCH_BYTES_MAX {
                 self.hand_over(fx);
             }
         }
@@ -216,7 +218,8 @@ impl Replica {
             client.stats.last_cxid = i64::from(xid.0);
         }
         let (slot, timeout_ms) = (client.slot, client.timeout_ms);
-        if !slot.is_some_and(|slot| self.sessions.touch(slot, timeout_ms, now.mono)) {
+        let leader = leading(&mut self.leader);
+        if !slot.is_some_and(|slot| leader.touch(slot, timeout_ms, now.mono)) {
             // Dropped without a reply; the close of the session closes the connection.
             return;
         }
@@ -247,7 +250,8 @@ impl Replica {
             | OpCode::Reconfig => self.write(request, fx),
             OpCode::CloseSession => {
                 if let Some((session, _)) = request.who(&self.clients) {
-                    self.propose_close(request.now, session, Some(request.conn), request.xid);
+                    let origin = Origin::Client(request.conn);
+                    self.propose_close(request.now, session, origin, request.xid);
                 }
             }
             _ => self.read_or_defer(request, fx),
@@ -399,7 +403,7 @@ impl Replica {
         let before = fx.bytes.len();
         let mut cost = READ_COST + bytes_cost(request.frame.len());
         if op == OpCode::Ping {
-            let zxid = self.applied;
+            let zxid = self.tail.applied();
             fx.send(conn, |out| put_error_reply(out, Xid(XID_PING), zxid, ErrorCode::Ok));
         } else {
             let mut context = ReadContext {
@@ -409,7 +413,7 @@ impl Replica {
                 conn,
                 session: client.session,
                 identities: request.asked.map_or(&client.identities, |(_, as_whom)| as_whom),
-                zxid: self.applied,
+                zxid: self.tail.applied(),
                 bytes_read: &mut self.stats.bytes_read,
                 cost: 0,
             };
@@ -427,7 +431,7 @@ impl Replica {
         self.fair.spent += cost + bytes_cost(fx.bytes.len() - before);
         self.stats.sent += frames;
         self.stats.read_answered(op, waited_us);
-        let (zxid, turn) = (self.applied.0, self.turn);
+        let (zxid, turn) = (self.tail.applied().0, self.turn);
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stats.sent += frames;
         client.stats.answered(op, waited_us / 1000, now.mono, zxid);

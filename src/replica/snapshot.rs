@@ -147,7 +147,7 @@ impl Replica {
     /// Asks for a snapshot if the newest one on disk lacks transactions; returns whether one is
     /// wanted or under way. After a failed one it is so until one succeeds.
     pub fn request_snapshot(&mut self) -> bool {
-        if self.snapshot.is_stale(self.applied) && !self.snapshot.is_running() {
+        if self.snapshot.is_stale(self.tail.applied()) && !self.snapshot.is_running() {
             self.snapshot.want();
         }
         self.snapshot.wanted || self.snapshot.is_running()
@@ -166,7 +166,16 @@ impl Replica {
         }
     }
 
+    /// Whether a snapshot could go on now. It must not show what the disk of this server does not
+    /// have yet: a restart from it would have more than its log.
+    pub(super) fn wants_snapshot_step(&self) -> bool {
+        self.snapshot.wants_step() && self.tail.applied() <= self.tail.logged()
+    }
+
     pub(super) fn step_snapshot(&mut self, fx: &mut Effects) {
+        if !self.wants_snapshot_step() {
+            return;
+        }
         match &self.snapshot.phase {
             Phase::Idle if self.snapshot.is_due() => self.begin_snapshot(fx),
             Phase::Idle => {}
@@ -178,7 +187,7 @@ impl Replica {
     fn begin_snapshot(&mut self, fx: &mut Effects) {
         self.snapshot.wanted = false;
         self.snapshot.draw(&self.options, &mut self.rng);
-        let zxid = self.applied;
+        let zxid = self.tail.applied();
         self.snapshot.begun = zxid;
         let walk = self.tree.begin_walk(zxid);
         let mut out = Vec::with_capacity(CHUNK * 2);
@@ -208,11 +217,11 @@ impl Replica {
             return;
         }
         let digest = self.options.digest.then(|| SnapshotDigest {
-            zxid: self.applied,
+            zxid: self.tail.applied(),
             version: TxnDigest::VERSION,
             digest: self.tree.digest(),
         });
-        let last = self.options.snapshot_zxid.then_some(self.applied);
+        let last = self.options.snapshot_zxid.then_some(self.tail.applied());
         job.1.finish(digest, last, &mut out);
         let least = self.snapshot.size * self.options.snap_log_ratio;
         self.snapshot.least_bytes = least.max(self.options.snap_log_least);

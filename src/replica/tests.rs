@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::{CloseHow, Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restored};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
+use crate::leader::LeaderOptions;
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
     ACL_OPEN_BYTES, OpCode, XID_PING, begin_frame, connect_frame, end_frame, put_bool, put_buffer,
@@ -41,7 +42,7 @@ impl Scene {
         let now = Now { mono: Instant::from_ms(1_000_000), wall_ms: 1_000 };
         let options = ReplicaOptions {
             server_id: 1,
-            tick_ms: 1000,
+            leader: LeaderOptions { tick_ms: 1000, ..LeaderOptions::default() },
             min_session_timeout_ms: 1000,
             max_session_timeout_ms: 60_000,
             outstanding_limit,
@@ -59,7 +60,8 @@ impl Scene {
         });
         let restored = Restored::fresh(tree);
         let auth = Auth::new(AuthOptions::default()).unwrap();
-        let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        replica.lead(now);
         Scene { replica, now, logged: Zxid(0), fx: Effects::default() }
     }
 
@@ -89,8 +91,13 @@ impl Scene {
 
     /// Makes durable what was logged before; what that sets going is logged, not durable.
     fn sync(&mut self) {
-        let zxid = self.logged;
-        self.handle(Input::Synced { zxid });
+        self.durable(self.logged);
+    }
+
+    /// A quorum of one has everything up to `zxid`.
+    fn durable(&mut self, zxid: Zxid) {
+        self.replica.handle(self.now, Input::Logged { zxid }, &mut self.fx);
+        self.handle(Input::Committed { zxid });
     }
 
     /// Until nothing is under way.
@@ -513,7 +520,7 @@ fn nobody_stays_paused_because_of_others() {
     let durable = scene.logged;
     scene.send(b, &(1..5).map(|n| create(n, &format!("/b{n}"))).collect::<Vec<_>>());
     assert_eq!(scene.pauses(), [(b, true)]);
-    scene.handle(Input::Synced { zxid: durable });
+    scene.durable(durable);
     assert_eq!(scene.replica.outstanding(), 4);
     assert_eq!(scene.pauses(), [(a, false)]);
     scene.sync();
@@ -561,11 +568,8 @@ fn writes_behind_a_set_acl_are_judged_by_a_list_that_is_in_use() {
             put_i32(out, -1);
         })],
     );
-    scene.replica.handle(
-        scene.now,
-        Input::Synced { zxid: Zxid(scene.logged.0 - 1) },
-        &mut scene.fx,
-    );
+    let zxid = Zxid(scene.logged.0 - 1);
+    scene.replica.handle(scene.now, Input::Committed { zxid }, &mut scene.fx);
     scene.send(a, &[set_data(6, "/n", 1), create(7, "/n/x")]);
     scene.settle();
     let codes: Vec<_> = scene.replies(a).iter().map(|r| (r.0, r.2)).collect();
@@ -619,7 +623,9 @@ fn a_container_made_as_an_ephemeral_outlives_a_close_that_lists_nothing() {
     let close = || request(9, OpCode::CloseSession, |_| {});
     for (lists, recreated, parent_deleted) in [(true, 0, -111), (false, -110, -111)] {
         let mut scene = Scene::new(1000, limits(|_| {}));
-        scene.replica.options.prepare.close_session_paths = lists;
+        scene.replica.options.leader.prepare.close_session_paths = lists;
+        scene.replica.resign(&mut scene.fx);
+        scene.replica.lead(scene.now);
         let (a, b) = (scene.connect(0), scene.connect(1));
         scene.send(b, &[create(1, "/p")]);
         scene.settle();

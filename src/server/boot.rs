@@ -22,7 +22,9 @@ use crate::driver::{
     Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, LogStage, Routes, Unobserved,
 };
 use crate::front::{FrontOptions, MIN_RATE};
+use crate::leader::LeaderOptions;
 use crate::log::Compression;
+use crate::member::Member;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
@@ -151,14 +153,19 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
     let ms = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ReplicaOptions {
         server_id: 1,
-        tick_ms: u64::from(settings.tick_ms),
         min_session_timeout_ms: ms(settings.session_timeout_ms_min),
         max_session_timeout_ms: ms(settings.session_timeout_ms_max),
-        prepare: PrepareOptions {
-            extended_types: nodes.is_extended_types,
-            emulate_353_ttl: nodes.is_emulate_353_ttl,
-            enforce_quota: nodes.is_enforce_quota,
-            close_session_paths: storage.is_close_session_txn,
+        leader: LeaderOptions {
+            tick_ms: u64::from(settings.tick_ms),
+            prepare: PrepareOptions {
+                extended_types: nodes.is_extended_types,
+                emulate_353_ttl: nodes.is_emulate_353_ttl,
+                enforce_quota: nodes.is_enforce_quota,
+                close_session_paths: storage.is_close_session_txn,
+            },
+            container_check_ms: u64::from(nodes.container_check_interval_ms),
+            container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
+            container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
         },
         reconfig_enabled: settings.is_reconfig,
         outstanding_limit: u64::from(settings.outstanding_max),
@@ -166,9 +173,6 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
         snap_log_ratio: if storage.is_snap_count_set { 0 } else { SNAP_LOG_RATIO },
         snap_log_least: if storage.is_snap_count_set { 0 } else { SNAP_LOG_LEAST },
-        container_check_ms: u64::from(nodes.container_check_interval_ms),
-        container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
-        container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
         digest: storage.is_digest,
         snapshot_zxid: storage.is_snapshot_zxid,
         limits: limit_options(settings),
@@ -379,7 +383,8 @@ impl Server {
             ..HousekeepingOptions::default()
         };
         let house = Housekeeping::new(house_options, house, reports, Arc::clone(measures));
-        let mut brain = Some(Brain::new(replica, house, admin, Unobserved));
+        let mut brain =
+            Some(Brain::new(Member::alone(cpu::now(), replica), house, admin, Unobserved));
         let mut settled_out = Some(settled_out);
         let mut writer = Some(writer);
         let front_at: Vec<usize> = (0..topology.fronts())

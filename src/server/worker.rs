@@ -77,7 +77,9 @@ impl Worker {
         let brain = self.driver.brain();
         match outcome {
             Ok(()) if brain.is_some_and(|brain| brain.house.is_unsaved()) => Ended::Unsaved,
-            Ok(()) => Ended::Stopped { at: brain.map(|brain| brain.replica.last_processed()) },
+            Ok(()) => {
+                Ended::Stopped { at: brain.map(|brain| brain.member.replica().last_processed()) }
+            }
             Err(failure) => Ended::Fatal(failure.to_string()),
         }
     }

@@ -51,7 +51,6 @@ struct Place {
 /// All sessions.
 pub struct Sessions {
     tick_ms: u64,
-    next_id: i64,
     places: Vec<Place>,
     free: Vec<u32>,
     index: HashTable<u32>,
@@ -65,6 +64,30 @@ pub fn initial_session_id(server: ServerId, t_ms: u64) -> SessionId {
     const CONTAINER: i64 = i64::MIN;
     let id = ((t_ms << 24) >> 8 | server.0 << 56).cast_signed();
     SessionId(if id == CONTAINER { id + 1 } else { id })
+}
+
+/// Gives out session ids, in order.
+#[derive(Clone, Debug)]
+pub struct SessionIds {
+    next: i64,
+}
+
+impl SessionIds {
+    /// The first id is `first`, see [`initial_session_id`].
+    pub fn new(first: SessionId) -> SessionIds {
+        SessionIds { next: first.0 }
+    }
+
+    /// A fresh id; ids that are taken, and 0, which means "none", are passed over.
+    pub fn next(&mut self, is_taken: impl Fn(SessionId) -> bool) -> SessionId {
+        loop {
+            let id = SessionId(self.next);
+            self.next = self.next.wrapping_add(1);
+            if id.0 != 0 && !is_taken(id) {
+                return id;
+            }
+        }
+    }
 }
 
 fn id_hash(id: SessionId) -> u64 {
@@ -81,27 +104,10 @@ impl Sessions {
     pub fn new(tick_ms: u64) -> Sessions {
         Sessions {
             tick_ms: tick_ms.max(1),
-            next_id: 1,
             places: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
             buckets: BTreeMap::new(),
-        }
-    }
-
-    /// Sets the id that [`Sessions::next_id`] gives out next, see [`initial_session_id`].
-    pub fn start_ids_at(&mut self, first: SessionId) {
-        self.next_id = first.0;
-    }
-
-    /// A fresh id; ids of tracked sessions, and 0, which means "none", are passed over.
-    pub fn next_id(&mut self) -> SessionId {
-        loop {
-            let id = SessionId(self.next_id);
-            self.next_id = self.next_id.wrapping_add(1);
-            if id.0 != 0 && self.get(id).is_none() {
-                return id;
-            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{SessionSlot, Sessions, initial_session_id};
+use super::{SessionIds, SessionSlot, Sessions, initial_session_id};
 use crate::base::{ConnId, Instant, Rng, ServerId, SessionId};
 
 fn ms(ms: u64) -> Instant {
@@ -33,9 +33,10 @@ fn initial_ids() {
 #[test]
 fn fresh_ids_pass_over_tracked_ones() {
     let mut sessions = Sessions::new(2000);
-    sessions.start_ids_at(SessionId(-2));
     sessions.create(SessionId(1), 4000, ms(0));
-    let ids: Vec<i64> = (0..4).map(|_| sessions.next_id().0).collect();
+    let mut ids = SessionIds::new(SessionId(-2));
+    let is_taken = |id| sessions.get(id).is_some();
+    let ids: Vec<i64> = (0..4).map(|_| ids.next(is_taken).0).collect();
     assert_eq!(ids, [-2, -1, 2, 3]);
 }
 

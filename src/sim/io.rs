@@ -16,6 +16,7 @@ use crate::base::{ConnId, FixedMap, Instant, Rng, SessionId};
 use crate::disk::DURABLE;
 use crate::driver::{Completion, Direction, Io, Message, Mutation, Probe, Received};
 use crate::log::{BLOCK, Batch};
+use crate::member::Member;
 use crate::replica::Replica;
 
 use super::disk::{DiskError, FileId};
@@ -426,10 +427,10 @@ impl SimProbe {
 }
 
 impl Probe for SimProbe {
-    fn handled(&mut self, replica: &Replica, conn: Option<ConnId>) {
-        replica.check();
+    fn handled(&mut self, member: &Member, conn: Option<ConnId>) {
+        member.check();
         if let Some(conn) = conn {
-            self.touched(replica, conn);
+            self.touched(member.replica(), conn);
         }
     }
 

@@ -21,7 +21,9 @@ use crate::driver::{
     Message, Routes, Turn,
 };
 use crate::front::FrontOptions;
+use crate::leader::LeaderOptions;
 use crate::log::{FileName, RecoverError, RecoverOptions, Recovered, recover};
+use crate::member::Member;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{FairOptions, Replica, ReplicaOptions, Restore, Restored};
@@ -153,14 +155,17 @@ pub(super) fn tree_options(seed: u64) -> TreeOptions {
 fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
     ReplicaOptions {
         server_id: id.0,
-        tick_ms: TICK_MS,
         min_session_timeout_ms: 2 * TICK_MS as i32,
         max_session_timeout_ms: 20 * TICK_MS as i32,
-        prepare: PrepareOptions {
-            extended_types: true,
-            emulate_353_ttl: false,
-            enforce_quota: false,
-            close_session_paths: true,
+        leader: LeaderOptions {
+            tick_ms: TICK_MS,
+            prepare: PrepareOptions {
+                extended_types: true,
+                emulate_353_ttl: false,
+                enforce_quota: false,
+                close_session_paths: true,
+            },
+            ..LeaderOptions::default()
         },
         outstanding_limit: swarm.outstanding,
         snap_count: swarm.snap_count,
@@ -315,7 +320,7 @@ impl Node {
         let house = Housekeeping::new(options, house, reports, Arc::clone(&measures));
         let admin = admin(&measures).map_err(Ended::Fatal)?;
         let probe = SimProbe::new(Rc::clone(&net), bug);
-        let mut brain = Some(Brain::new(replica, house, admin, probe));
+        let mut brain = Some(Brain::new(Member::alone(now, replica), house, admin, probe));
         let mut writer = Some(writer);
         let mut rng = Rng::derived(seed, "loops", 0);
         let loops = (0..routes.loops).map(|index| {
@@ -354,7 +359,7 @@ impl Node {
     /// The replica, to be looked at.
     pub fn replica(&self) -> &Replica {
         match self.loops[self.replica_at].driver.brain() {
-            Some(brain) => &brain.replica,
+            Some(brain) => brain.member.replica(),
             None => unreachable!("its loop runs it"),
         }
     }

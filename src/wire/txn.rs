@@ -92,6 +92,11 @@ impl TxnHeader {
         b[28..32].copy_from_slice(&(self.kind as i32).to_be_bytes());
     }
 
+    /// Changes the kind of an encoded record, which begins at `record[0]`.
+    pub fn set_kind(record: &mut [u8], kind: TxnType) {
+        record[28..32].copy_from_slice(&(kind as i32).to_be_bytes());
+    }
+
     /// Reads the record.
     pub fn decode_from(r: &mut Reader<'_>) -> Result<TxnHeader, DecodeError> {
         Ok(TxnHeader {

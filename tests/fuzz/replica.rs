@@ -7,6 +7,7 @@ use std::time::Duration;
 use ringkeeper::auth::{Auth, AuthOptions};
 use ringkeeper::base::{ConnId, Instant, Now, Rng, SessionId, Zxid};
 use ringkeeper::front::whole_frames;
+use ringkeeper::leader::LeaderOptions;
 use ringkeeper::log::RecoveryTarget;
 use ringkeeper::pipeline::PrepareOptions;
 use ringkeeper::replica::{
@@ -44,6 +45,7 @@ impl Scene {
             close_session_paths: rng.chance(1, 2),
             ..PrepareOptions::default()
         };
+        let leader = LeaderOptions { prepare, ..LeaderOptions::default() };
         let seed = rng.next_u64();
         let requests_max = [0, 1, 4][rng.below(3) as usize];
         let limits = LimitOptions {
@@ -52,10 +54,11 @@ impl Scene {
             throttled_op_wait_ms: rng.chance(1, 2).then_some(1_000),
             ..LimitOptions::default()
         };
-        let options = ReplicaOptions { prepare, limits, seed, ..ReplicaOptions::default() };
+        let options = ReplicaOptions { leader, limits, seed, ..ReplicaOptions::default() };
         let restored = Restored::fresh(Tree::new(TREE));
         let auth = Auth::new(AuthOptions::default()).unwrap();
-        let replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        replica.lead(now);
         let (fx, log, conns) = (Effects::default(), Vec::new(), Vec::new());
         Scene { replica, now, fx, log, unsynced: None, draining: Vec::new(), conns, opened: 0 }
     }
@@ -95,7 +98,8 @@ impl Scene {
     fn sync(&mut self) {
         loop {
             if let Some(zxid) = self.unsynced.take() {
-                self.handle(Input::Synced { zxid });
+                self.handle(Input::Logged { zxid });
+                self.handle(Input::Committed { zxid });
             } else if let Some(conn) = self.draining.pop() {
                 self.handle(Input::Drained { conn });
             } else {

@@ -8,6 +8,7 @@ use super::{AdminContext, Host, Live, four_letter, version};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
+use crate::leader::LeaderOptions;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
@@ -32,10 +33,13 @@ struct Scene {
 
 fn replica(now: Now) -> Replica {
     let options = ReplicaOptions {
-        tick_ms: 2000,
         min_session_timeout_ms: 4000,
         max_session_timeout_ms: 40_000,
-        prepare: PrepareOptions { enforce_quota: true, ..PrepareOptions::default() },
+        leader: LeaderOptions {
+            tick_ms: 2000,
+            prepare: PrepareOptions { enforce_quota: true, ..PrepareOptions::default() },
+            ..LeaderOptions::default()
+        },
         snap_size_bytes: 0,
         snap_log_ratio: 0,
         ..ReplicaOptions::default()
@@ -48,7 +52,9 @@ fn replica(now: Now) -> Replica {
     });
     let restored = Restored::fresh(tree);
     let auth = Auth::new(AuthOptions::default()).unwrap();
-    Replica::new(now, options, auth, restored, SessionId(FIRST_SESSION))
+    let mut replica = Replica::new(now, options, auth, restored, SessionId(FIRST_SESSION));
+    replica.lead(now);
+    replica
 }
 
 impl Scene {
@@ -101,7 +107,8 @@ impl Scene {
         });
         if let Some(zxid) = appended {
             self.pass(2500);
-            self.replica.handle(self.now, Input::Synced { zxid }, &mut fx);
+            self.replica.handle(self.now, Input::Logged { zxid }, &mut fx);
+            self.replica.handle(self.now, Input::Committed { zxid }, &mut fx);
         }
         self.replica.check();
     }

@@ -121,7 +121,7 @@ fn large_writes_of_one_leave_room_for_those_of_others() {
     let flood: Vec<_> = (3..20).map(|xid| set_data(xid, "/a", 700_000)).collect();
     scene.send(a, &flood);
     scene.send(b, &[set_data(1, "/b", 10)]);
-    assert!(scene.replica.proposals.len() <= 3, "{}", scene.replica.proposals.len());
+    assert!(scene.replica.tail.len() <= 3, "{}", scene.replica.tail.len());
     scene.sync();
     assert_eq!(scene.xids(b), [1]);
     scene.settle();
@@ -141,7 +141,7 @@ fn what_is_durable_is_applied_by_turns_and_in_order() {
     }
     let (zxid, mut turns) = (scene.logged, 0);
     let before = spent(&scene);
-    scene.turn(Input::Synced { zxid });
+    scene.turn(Input::Committed { zxid });
     while scene.replica.last_processed() < zxid {
         assert_eq!(scene.replica.deadline(), Some(Instant(0)));
         scene.turn(Input::Tick);
@@ -167,7 +167,7 @@ fn no_more_than_one_long_read_stands_before_a_write() {
     scene.send(b, &[create(1, "/z")]);
     let before = spent(&scene);
     let zxid = scene.logged;
-    scene.turn(Input::Synced { zxid });
+    scene.turn(Input::Committed { zxid });
     assert_eq!(scene.xids(b), [1]);
     assert!(spent(&scene) - before < TURN_MAX);
     let mut seen = scene.xids(a);

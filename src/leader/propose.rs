@@ -1,0 +1,240 @@
+//! Requests to numbered transactions. What a request means is decided in [`crate::pipeline`].
+
+use std::net::SocketAddr;
+
+use crate::auth::{Auth, Identities};
+use crate::base::{Now, SessionId, Xid, Zxid};
+use crate::pipeline::{Outcome, Preparer, Slot};
+use crate::session::SessionSlot;
+use crate::tree::{ApplyHint, Tree};
+use crate::wire::{
+    ErrorCode, MultiOp, TxnHeader, TxnType, put_close_session_txn, put_error_txn, put_i32,
+};
+
+use super::leadership::{Leader, Prepared};
+
+/// Bytes that one transaction may take; frames are far smaller.
+const TXN_BYTES_MAX: usize = 64 << 20;
+
+/// The committed state that a request is judged by, together with what is pending.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Nodes.
+    pub tree: &'a Tree,
+    /// Access rules.
+    pub auth: &'a Auth,
+}
+
+/// On whose behalf a request is judged.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    /// The session.
+    pub session: SessionId,
+    /// What its client has authenticated as.
+    pub identities: &'a Identities,
+    /// The request's number on its connection; 0 for the server's own.
+    pub xid: Xid,
+}
+
+/// A transaction that was made of a request, be it of its error.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proposed {
+    /// Its number.
+    pub zxid: Zxid,
+    /// Bytes of its entry in the log.
+    pub len: usize,
+    /// A quota refused it.
+    pub exceeds_quota: bool,
+}
+
+impl Leader {
+    /// Makes a transaction of what `prepare` writes or, if it fails, of its error.
+    #[inline(always)]
+    pub fn transact(
+        &mut self,
+        now: Now,
+        view: View<'_>,
+        asker: Asker<'_>,
+        prepare: impl FnOnce(&mut Preparer<'_>, &mut Vec<u8>) -> Outcome,
+    ) -> Proposed {
+        let (header, start) = self.begin(now, asker.session, asker.xid);
+        let (mut preparer, entry) = self.preparer(view, asker, header.zxid);
+        let outcome = prepare(&mut preparer, entry);
+        self.end(header, start, outcome)
+    }
+
+    /// A multi: all or nothing. The first failure takes back what the operations before it changed.
+    /// `over_quota` is told the paths that a quota refuses.
+    pub fn multi(
+        &mut self,
+        now: Now,
+        view: View<'_>,
+        asker: Asker<'_>,
+        ops: Result<&[MultiOp<'_>], ErrorCode>,
+        over_quota: &mut dyn FnMut(&[u8]),
+    ) -> Proposed {
+        let (header, start) = self.begin(now, asker.session, asker.xid);
+        let outcome =
+            ops.and_then(|ops| self.operations(view, asker, header.zxid, ops, over_quota));
+        self.hint = ApplyHint::NONE;
+        self.end(header, start, outcome)
+    }
+
+    fn operations(
+        &mut self,
+        view: View<'_>,
+        asker: Asker<'_>,
+        zxid: Zxid,
+        ops: &[MultiOp<'_>],
+        over_quota: &mut dyn FnMut(&[u8]),
+    ) -> Outcome {
+        let begun = self.batch.entry().len();
+        put_i32(self.batch.entry(), ops.len() as i32);
+        self.pending.begin_multi();
+        let mut failed = None;
+        for op in ops {
+            let (mut preparer, entry) = self.preparer(view, asker, zxid);
+            let at = entry.len();
+            put_i32(entry, 0);
+            put_i32(entry, 0);
+            let outcome = match failed {
+                Some(_) => Err(ErrorCode::RuntimeInconsistency),
+                // ACLs of `auth:` entries grow with the identities of the asker.
+                None if entry.len() - begun > TXN_BYTES_MAX => Err(ErrorCode::MarshallingError),
+                None => preparer.sub_operation(op, entry),
+            };
+            let kind = match outcome {
+                Ok(kind) => kind,
+                Err(code) => {
+                    if code == ErrorCode::QuotaExceeded {
+                        over_quota(op.path().unwrap_or_default());
+                    }
+                    failed = failed.or(Some(code));
+                    entry.truncate(at + 8);
+                    put_error_txn(entry, code.code());
+                    TxnType::Error
+                }
+            };
+            let len = (entry.len() - at - 8) as i32;
+            entry[at..at + 4].copy_from_slice(&(kind as i32).to_be_bytes());
+            entry[at + 4..at + 8].copy_from_slice(&len.to_be_bytes());
+        }
+        if failed.is_some() {
+            self.pending.rollback();
+            self.touched.clear();
+        } else {
+            self.pending.keep_multi();
+            self.touched.sort_unstable();
+            self.touched.dedup();
+        }
+        match failed {
+            Some(ErrorCode::MarshallingError) => Err(ErrorCode::MarshallingError),
+            _ => Ok(TxnType::Multi),
+        }
+    }
+
+    /// A new session with a timeout in ms, tracked from now on.
+    pub fn create_session(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        timeout_ms: i32,
+        peer: SocketAddr,
+    ) -> (SessionSlot, Proposed) {
+        let slot = self.sessions.create(session, timeout_ms, now.mono);
+        self.sessions.set_peer(slot, peer);
+        let (header, start) = self.begin(now, session, Xid(0));
+        put_i32(self.batch.entry(), timeout_ms);
+        (slot, self.end(header, start, Ok(TxnType::CreateSession)))
+    }
+
+    /// The end of a session, asked for by its client or by the clock. Also returns how many nodes
+    /// go with it.
+    pub fn close_session(
+        &mut self,
+        now: Now,
+        view: View<'_>,
+        session: SessionId,
+        xid: Xid,
+    ) -> (Proposed, usize) {
+        if let Some(slot) = self.sessions.get(session) {
+            self.sessions.set_closing(slot);
+        }
+        let (header, start) = self.begin(now, session, xid);
+        let mut paths = Vec::new();
+        let asker = Asker { session, identities: &Identities::none(), xid };
+        self.preparer(view, asker, header.zxid).0.close_session(&mut paths);
+        if self.options.prepare.close_session_paths {
+            put_close_session_txn(self.batch.entry(), &paths);
+        }
+        (self.end(header, start, Ok(TxnType::CloseSession)), paths.len())
+    }
+
+    /// The removal of a container or TTL node that is due.
+    pub fn delete_container(&mut self, now: Now, view: View<'_>, path: &str) -> Proposed {
+        let identities = &Identities::none();
+        let asker = Asker { session: SessionId(0), identities, xid: Xid(0) };
+        self.transact(now, view, asker, |preparer, entry| preparer.delete_container(path, entry))
+    }
+
+    #[inline(always)]
+    fn preparer<'a>(
+        &'a mut self,
+        view: View<'a>,
+        asker: Asker<'a>,
+        zxid: Zxid,
+    ) -> (Preparer<'a>, &'a mut Vec<u8>) {
+        let preparer = Preparer {
+            tree: view.tree,
+            pending: &mut self.pending,
+            auth: view.auth,
+            options: &self.options.prepare,
+            session: asker.session,
+            identities: asker.identities,
+            zxid,
+            touched: &mut self.touched,
+            hint: &mut self.hint,
+            scratch: &mut self.scratch,
+        };
+        (preparer, self.batch.entry())
+    }
+
+    /// Begins a transaction: its header, and where its entry starts in the batch.
+    #[inline(always)]
+    fn begin(&mut self, now: Now, session: SessionId, cxid: Xid) -> (TxnHeader, usize) {
+        let zxid = self.last.next();
+        self.last = zxid;
+        let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, kind: TxnType::Error };
+        let entry = self.batch.entry();
+        let start = entry.len();
+        header.encode_into(entry);
+        (header, start)
+    }
+
+    /// Ends a transaction begun at `start`: its outcome decides what kind it is.
+    #[inline(always)]
+    fn end(&mut self, header: TxnHeader, start: usize, outcome: Outcome) -> Proposed {
+        let entry = self.batch.entry();
+        match outcome {
+            Ok(kind) => TxnHeader::set_kind(&mut entry[start..], kind),
+            Err(code) => {
+                entry.truncate(start + TxnHeader::SIZE);
+                put_error_txn(entry, code.code());
+            }
+        }
+        let len = entry.len() - start;
+        self.batch.finish_entry(header.zxid);
+        let (touched, more_touched) = match *self.touched {
+            [] => ([Slot::MAX; 2], None),
+            [only] => ([only, Slot::MAX], None),
+            [first, second] => ([first, second], None),
+            ref all => ([Slot::MAX; 2], Some(all.into())),
+        };
+        self.touched.clear();
+        let hint = std::mem::replace(&mut self.hint, ApplyHint::NONE);
+        let zxid = header.zxid;
+        self.outstanding.push_back(Prepared { zxid, touched, more_touched, hint });
+        let exceeds_quota = outcome == Err(ErrorCode::QuotaExceeded);
+        Proposed { zxid, len, exceeds_quota }
+    }
+}

@@ -1,0 +1,13 @@
+//! One server's whole brain: its role, and what that means for the rooms below.
+//!
+//! It decides nothing about clients, nodes or numbers; it says when a transaction counts as
+//! committed and when leadership begins and ends. A lone server is a quorum of one: what its disk
+//! has is committed, by the same inputs that a quorum of several gives.
+#![forbid(unsafe_code)]
+
+mod role;
+
+pub use role::{Member, Role};
+
+#[cfg(test)]
+mod tests;

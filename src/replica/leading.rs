@@ -1,0 +1,79 @@
+//! Taking up leadership and losing it, as a whole. Clients stay connected meanwhile: their requests
+//! wait, and are served by the next term.
+
+use crate::base::{Now, Xid, invariant};
+use crate::leader::{Leader, Proposed, View};
+use crate::wire::OpCode;
+
+use super::core::Replica;
+use super::effects::Effects;
+use super::tail::{Entry, Origin};
+
+/// The leader of a server that leads.
+#[inline(always)]
+pub(super) fn leading(leader: &mut Option<Leader>) -> &mut Leader {
+    invariant!(leader.is_some(), "only a server that leads judges requests");
+    leader.as_mut().unwrap_or_else(|| unreachable!("just asserted"))
+}
+
+impl Replica {
+    /// Whether it leads, or is alone.
+    pub fn is_leading(&self) -> bool {
+        self.leader.is_some()
+    }
+
+    /// Takes up leadership. Everything that is known must have been applied. Sessions get their
+    /// whole timeout from now on, and requests that waited are served.
+    ///
+    /// It may have transactions to log at once: call [`Replica::flush`] before waiting.
+    pub fn lead(&mut self, now: Now) {
+        invariant!(self.leader.is_none(), "leadership is taken up once");
+        invariant!(self.tail.is_empty(), "a term begins when the last one is wholly applied");
+        let sessions = self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms));
+        let options = self.options.leader.clone();
+        let mut leader = Leader::new(now, options, self.tail.applied(), sessions);
+        let mut waiting = Vec::new();
+        for client in self.clients.iter_mut() {
+            client.slot = leader.find(client.session);
+            if let Some(slot) = client.slot {
+                leader.set_peer(slot, client.peer);
+            }
+            waiting.push(client.conn);
+        }
+        self.leader = Some(leader);
+        self.end_orphaned_sessions(now);
+        waiting.into_iter().for_each(|conn| self.queue_up(conn));
+    }
+
+    /// Loses leadership. Transactions that were prepared still go to the log.
+    pub fn resign(&mut self, fx: &mut Effects) {
+        self.hand_over(fx);
+        self.leader = None;
+    }
+
+    /// The committed state that requests are judged by, and the leader that judges.
+    #[inline(always)]
+    pub(super) fn judge(&mut self) -> (&mut Leader, View<'_>) {
+        (leading(&mut self.leader), View { tree: &self.tree, auth: &self.auth })
+    }
+
+    /// Notes a transaction that was just proposed, and that its client waits for it.
+    #[inline(always)]
+    pub(super) fn proposed(
+        &mut self,
+        now: Now,
+        proposed: Proposed,
+        origin: Origin,
+        xid: Xid,
+        op: OpCode,
+    ) {
+        let Proposed { zxid, len, .. } = proposed;
+        if let Some(client) = origin.conn().and_then(|conn| self.clients.get_mut(conn)) {
+            client.writes_prepared += 1;
+            client.in_flight_bytes += len;
+        }
+        // A batch is smaller than 4 GiB.
+        let len = len as u32;
+        self.tail.push(Entry { zxid, origin, xid, op, len, received: now.mono });
+    }
+}

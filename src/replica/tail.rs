@@ -1,0 +1,252 @@
+//! The tail: transactions that this server knows and has not applied yet.
+//!
+//! Three marks move through it: up to `logged` it is durable here, up to `committed` it may be
+//! applied, up to `applied` the tree has it. A lone server commits what it has logged; in an
+//! ensemble a quorum decides, and may commit a transaction before the disk of this server has it.
+//!
+//! For example, transactions 5 to 9 are known, the disk has 5 to 8, a quorum has 5 to 7, and the
+//! tree has 5: `logged` is 8, `committed` is 7, `applied` is 5, and the tail holds 6 to 9.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::{ConnId, Instant, Xid, Zxid, invariant};
+use crate::log::Batch;
+use crate::wire::OpCode;
+
+/// Where a transaction comes from, and with it who is answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Origin {
+    /// A client of this server.
+    Client(ConnId),
+    /// The server itself: the end of a session or node whose time is up.
+    Server,
+}
+
+impl Origin {
+    /// The connection to answer.
+    pub fn conn(self) -> Option<ConnId> {
+        match self {
+            Origin::Client(conn) => Some(conn),
+            Origin::Server => None,
+        }
+    }
+}
+
+/// A transaction of the tail, without its bytes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub zxid: Zxid,
+    pub origin: Origin,
+    pub xid: Xid,
+    pub op: OpCode,
+    /// Bytes of its entry in the log.
+    pub len: u32,
+    /// When the request for it came.
+    pub received: Instant,
+}
+
+/// See the module's introduction. Invariant: `applied <= committed`, and `entries` are the
+/// transactions after `applied`, those of `batches` first.
+#[derive(Debug)]
+pub(super) struct Tail {
+    entries: VecDeque<Entry>,
+    /// Handed to the log, not wholly applied.
+    batches: VecDeque<Arc<Batch>>,
+    /// Entries of the first batch that are applied already.
+    applied_in_front: usize,
+    logged: Zxid,
+    committed: Zxid,
+    applied: Zxid,
+}
+
+impl Tail {
+    /// Nothing is known beyond `last`, which is applied.
+    pub fn new(last: Zxid) -> Tail {
+        Tail {
+            entries: VecDeque::new(),
+            batches: VecDeque::new(),
+            applied_in_front: 0,
+            logged: last,
+            committed: last,
+            applied: last,
+        }
+    }
+
+    /// Last transaction in the tree.
+    pub fn applied(&self) -> Zxid {
+        self.applied
+    }
+
+    /// Last transaction that may be applied.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// Last transaction that is durable on this server.
+    pub fn logged(&self) -> Zxid {
+        self.logged
+    }
+
+    /// Last transaction that is known.
+    pub fn last(&self) -> Zxid {
+        self.entries.back().map_or(self.applied, |entry| entry.zxid)
+    }
+
+    /// Number of transactions that are not applied.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether everything is applied.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether the next transaction may be applied.
+    pub fn can_apply(&self) -> bool {
+        self.applied < self.committed
+    }
+
+    /// A transaction that the current batch ends with.
+    #[inline]
+    pub fn push(&mut self, entry: Entry) {
+        invariant!(entry.zxid > self.last(), "{:?} is known after {:?}", entry.zxid, self.last());
+        self.entries.push_back(entry);
+    }
+
+    /// The batch that the last entries are in is complete.
+    pub fn push_batch(&mut self, batch: Arc<Batch>) {
+        invariant!(batch.last_zxid() == Some(self.last()), "a batch ends with what is known last");
+        self.batches.push_back(batch);
+    }
+
+    /// Everything up to here is durable on this server.
+    pub fn set_logged(&mut self, zxid: Zxid) {
+        invariant!(zxid <= self.last(), "{zxid:?} is logged, the last known is {:?}", self.last());
+        self.logged = self.logged.max(zxid);
+    }
+
+    /// Everything up to here may be applied.
+    pub fn set_committed(&mut self, zxid: Zxid) {
+        invariant!(zxid <= self.last(), "{zxid:?} commits, the last known is {:?}", self.last());
+        self.committed = self.committed.max(zxid);
+    }
+
+    /// The first transaction that is not applied.
+    pub fn front(&self) -> Option<&Entry> {
+        self.entries.front()
+    }
+
+    /// The batch of the next transaction, if it is known whole, and that one's place in it.
+    pub fn front_batch(&self) -> Option<(Arc<Batch>, usize)> {
+        Some((Arc::clone(self.batches.front()?), self.applied_in_front))
+    }
+
+    /// Takes the next transaction, which is applied now.
+    #[inline]
+    pub fn begin_apply(&mut self, zxid: Zxid) -> Entry {
+        invariant!(
+            zxid <= self.committed,
+            "{zxid:?} is applied, {:?} is committed",
+            self.committed
+        );
+        let entry = self.entries.pop_front();
+        let is_it = entry.as_ref().is_some_and(|entry| entry.zxid == zxid);
+        invariant!(is_it, "{zxid:?} is applied, {entry:?} is next");
+        self.applied_in_front += 1;
+        entry.unwrap_or_else(|| unreachable!("just asserted"))
+    }
+
+    /// The transaction is in the tree.
+    #[inline]
+    pub fn end_apply(&mut self, zxid: Zxid) {
+        self.applied = zxid;
+    }
+
+    /// Lets go of the first batch if all of it is applied.
+    pub fn pop_applied(&mut self) -> Option<Arc<Batch>> {
+        if self.batches.front()?.len() > self.applied_in_front {
+            return None;
+        }
+        self.applied_in_front = 0;
+        self.batches.pop_front()
+    }
+
+    /// Checks what holds between two inputs.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check(&self) {
+        assert!(self.applied <= self.committed, "applied before it is committed: {self:?}");
+        assert!(self.entries.front().is_none_or(|next| next.zxid > self.applied));
+        assert!(self.entries.iter().map(|entry| entry.zxid).is_sorted());
+        let in_batches: usize = self.batches.iter().map(|batch| batch.len()).sum();
+        assert!(
+            in_batches - self.applied_in_front <= self.entries.len(),
+            "batches without entries"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(zxid: i64) -> Entry {
+        let (origin, op) = (Origin::Server, OpCode::SetData);
+        Entry { zxid: Zxid(zxid), origin, xid: Xid(0), op, len: 32, received: Instant(0) }
+    }
+
+    fn tail() -> Tail {
+        let mut tail = Tail::new(Zxid(4));
+        for zxids in [5..8, 8..10] {
+            let mut batch = Batch::new();
+            for zxid in zxids {
+                tail.push(entry(zxid));
+                batch.entry().extend_from_slice(&[0; 32]);
+                batch.finish_entry(Zxid(zxid));
+            }
+            tail.push_batch(Arc::new(batch));
+        }
+        tail
+    }
+
+    #[test]
+    fn marks_move_apart() {
+        let mut tail = tail();
+        tail.set_logged(Zxid(8));
+        tail.set_committed(Zxid(7));
+        for zxid in 5..=7 {
+            assert!(tail.can_apply());
+            assert_eq!(tail.begin_apply(Zxid(zxid)).zxid, Zxid(zxid));
+            tail.end_apply(Zxid(zxid));
+            assert_eq!(tail.pop_applied().is_some(), zxid == 7, "the first batch ends with 7");
+            tail.check();
+        }
+        assert!(!tail.can_apply());
+        assert_eq!((tail.applied(), tail.committed(), tail.logged()), (Zxid(7), Zxid(7), Zxid(8)));
+        assert_eq!((tail.last(), tail.len()), (Zxid(9), 2));
+    }
+
+    #[test]
+    fn what_breaks_its_rules_is_noticed() {
+        let broken: [fn(&mut Tail); 5] = [
+            |tail| tail.set_committed(Zxid(10)),
+            |tail| tail.set_logged(Zxid(10)),
+            |tail| tail.push(entry(9)),
+            |tail| {
+                tail.begin_apply(Zxid(5));
+            },
+            |tail| {
+                tail.set_committed(Zxid(9));
+                tail.begin_apply(Zxid(6));
+            },
+        ];
+        for (at, breaks) in broken.into_iter().enumerate() {
+            let mut tail = tail();
+            let attempt = std::panic::AssertUnwindSafe(|| breaks(&mut tail));
+            assert!(std::panic::catch_unwind(attempt).is_err(), "{at}");
+        }
+    }
+}
