@@ -32,7 +32,9 @@ pub(super) struct Ledger {
 /// A session that owns ephemerals in the server's tree and does not exist.
 fn first_orphan(node: &Node) -> Option<SessionId> {
     let owners = node.replica().tree().sessions_with_ephemerals().map(|(session, _)| session);
-    owners.filter(|&session| node.replica().sessions().get(session).is_none()).min()
+    let exists =
+        |session| node.replica().tracked_sessions().is_none_or(|all| all.get(session).is_some());
+    owners.filter(|&session| !exists(session)).min()
 }
 
 type Checked = Result<(), String>;

@@ -452,6 +452,22 @@ impl Node {
         }
     }
 
+    /// Gives up leadership; what follows is the next turn's.
+    pub fn resign(&mut self) {
+        let brain = self.loops[self.replica_at].driver.brain_mut();
+        if let Some(brain) = brain {
+            brain.member.resign(&mut brain.effects);
+        }
+    }
+
+    /// Takes leadership up again; what follows is the next turn's.
+    pub fn claim(&mut self, now: Now) {
+        let brain = self.loops[self.replica_at].driver.brain_mut();
+        if let Some(brain) = brain {
+            brain.member.claim(now, &mut brain.effects);
+        }
+    }
+
     /// When the next turn is needed though nothing arrives.
     pub fn deadline(&self) -> Instant {
         let has_work = |at: usize| {

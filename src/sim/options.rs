@@ -143,6 +143,8 @@ pub(super) struct Swarm {
     pub partitions: bool,
     /// Streams are cut in the middle, or stall.
     pub breaks: bool,
+    /// Servers give up leadership for a while.
+    pub terms: bool,
     pub network: NetworkOptions,
     pub clocks: ClockOptions,
 }
@@ -186,6 +188,7 @@ impl Swarm {
             nodes: options.nodes.unwrap_or(pick(&[1, 1, 1, 1, 2, 3]) as usize),
             partitions: pick(&[0, 0, 1]) == 1,
             breaks: pick(&[0, 0, 1]) == 1,
+            terms: pick(&[0, 0, 1]) == 1,
             network: NetworkOptions { window: pick(&[0, 1 << 10, 64 << 10]) as usize },
             clocks: ClockOptions {
                 drift_ppm: pick(&[0, 0, 200, 20_000]),

@@ -35,6 +35,8 @@ pub struct SimReport {
     pub refusals: u64,
     /// Clean shutdowns.
     pub stops: u64,
+    /// Times a server gave up leadership.
+    pub terms: u64,
     /// Partitions between a client and its server.
     pub partitions: u64,
     /// Streams that were cut in the middle or stalled.
@@ -62,6 +64,7 @@ impl SimReport {
         self.rots += other.rots;
         self.refusals += other.refusals;
         self.stops += other.stops;
+        self.terms += other.terms;
         self.partitions += other.partitions;
         self.cuts += other.cuts;
     }

@@ -49,6 +49,11 @@ enum Event {
         host: usize,
         life: u32,
     },
+    /// A server that gave up leadership leads again.
+    Claim {
+        host: usize,
+        life: u32,
+    },
     Restart {
         host: usize,
     },
@@ -247,6 +252,12 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Claim { host, life } => {
+                if life == self.hosts[host].lives {
+                    self.claim(host);
+                }
+                Ok(())
+            }
             Event::Restart { host } => self.restart(host),
             Event::FullEnds { host } => {
                 self.hosts[host].files.disk().full = false;
@@ -279,6 +290,7 @@ impl World {
             if self.hosts[host].is_paused() {
                 self.proceed(host);
             }
+            self.claim(host);
         }
         for client in &mut self.clients {
             client.away_until = crate::base::Instant(0);

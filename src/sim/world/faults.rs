@@ -52,9 +52,29 @@ impl World {
             }
             8 | 9 if self.swarm.partitions => self.partition(client, extent),
             10 if self.swarm.breaks => self.break_stream(client, extent),
+            11 if self.swarm.terms => self.end_term(host, extent),
             _ => return,
         }
         self.note(|| format!("fault {kind}, host {host}, client {client}"));
+    }
+
+    /// A server leads no more for a while.
+    fn end_term(&mut self, host: usize, extent: u64) {
+        let Some(node) = self.hosts[host].running() else { return };
+        node.resign();
+        self.report.terms += 1;
+        let life = self.hosts[host].lives;
+        self.after(extent % (3 * SECOND), Event::Claim { host, life });
+        self.want_turn(host, self.now);
+    }
+
+    /// It leads again, if it runs; one that is paused does so when the faults stop.
+    pub(super) fn claim(&mut self, host: usize) {
+        let now = self.hosts[host].now(self.now);
+        if let Some(node) = self.hosts[host].running() {
+            node.claim(now);
+            self.want_turn(host, self.now);
+        }
     }
 
     /// A client and its host do not reach each other for a while, or one of them the other.
