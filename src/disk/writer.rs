@@ -80,6 +80,8 @@ pub struct LogWriter<F: LogFiles = DataDir> {
     /// A segment without a record, which the next one takes the place of.
     unused: Option<PathBuf>,
     durable: Zxid,
+    /// Transactions made durable so far.
+    records: u64,
     spares: SparePool<F>,
 }
 
@@ -120,6 +122,7 @@ impl<F: LogFiles> LogWriter<F> {
             in_flight: false,
             unused: recovered.repair.unused.clone(),
             durable: recovered.last_zxid,
+            records: 0,
             spares,
         })
     }
@@ -137,6 +140,11 @@ impl<F: LogFiles> LogWriter<F> {
     /// The segment that is being written.
     pub fn segment(&self) -> Option<&Path> {
         self.current.as_ref().map(|current| &*current.path)
+    }
+
+    /// Transactions made durable since it was opened.
+    pub fn records(&self) -> u64 {
+        self.records
     }
 
     /// Entry bytes queued behind the write in flight.
@@ -223,6 +231,7 @@ impl<F: LogFiles> LogWriter<F> {
             return Err(self.fatal("go on with", lost));
         }
         self.durable = write.plan.last_zxid;
+        self.records += write.plan.records as u64;
         // A server alone is a quorum of one: what is durable is committed.
         self.appender.commit(self.durable);
         Ok(self.durable)

@@ -90,10 +90,10 @@ impl<F: LogFiles> LogStage<F> {
         io: &I,
         measures: &Measures,
     ) -> Result<Option<Zxid>, FatalLogError> {
-        let (before, began) = (self.writer.durable(), io.now());
+        let (before, began) = (self.writer.records(), io.now());
         let Some(zxid) = self.writer.write_sync()? else { return Ok(None) };
         let now = io.now();
-        self.took(now, measures, now.since(began), (zxid.0 - before.0).unsigned_abs());
+        self.took(now, measures, now.since(began), self.writer.records() - before);
         Ok(Some(zxid))
     }
 

@@ -672,7 +672,7 @@ impl<F: DataFiles> Replay<'_, F> {
                 let what = format!("transaction 0x{zxid} follows 0x{applied} of an earlier file");
                 return Err(EntryTrouble::new(Kind::Overlap, what).before(applied));
             }
-            if zxid.epoch() == applied.epoch() && zxid.0 != applied.0 + 1 {
+            if zxid.epoch() == applied.epoch() && zxid != applied.next() {
                 let what = format!("transactions between 0x{applied} and 0x{zxid} are missing");
                 return Err(EntryTrouble::new(Kind::Gap, what).before(applied));
             }

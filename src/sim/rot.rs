@@ -139,8 +139,8 @@ impl Rot {
     }
 }
 
-/// An offset below `end` in a segment. The unused rest of its header block says nothing; a seal that
-/// is not there yet would be written over the harm, and undoing the harm would harm the seal.
+/// An offset below `end` in a segment. The unused rest of its header block says nothing; a seal
+/// that is not there yet would be written over the harm, and undoing the harm would harm the seal.
 fn place(segment: &[u8], end: usize, rng: &mut Rng) -> usize {
     let is_sealed = segment.get(SEAL).is_some_and(|seal| seal.iter().any(|b| *b != 0));
     let seal = if is_sealed { SEAL } else { 0..0 };
@@ -159,7 +159,7 @@ fn prefer_superfluous(targets: &mut Vec<(FileId, String, usize)>, snapshot: Zxid
         _ => None,
     };
     let needed = targets.iter().filter_map(|(_, name, _)| first_of(name));
-    let needed = needed.filter(|first| first.0 <= snapshot.0 + 1).max();
+    let needed = needed.filter(|first| *first <= snapshot.next()).max();
     let firsts = targets.iter().filter_map(|(_, name, _)| first_of(name));
     let last = firsts.filter(|first| Some(*first) < needed).max();
     if last.is_some() {

@@ -114,10 +114,41 @@ fn shape(source: &Source) -> Vec<Problem> {
     found
 }
 
+/// What fields and variables that hold a zxid are called.
+const ZXID_NAMES: &[&str] =
+    &["zxid", "applied", "committed", "logged", "durable", "prepared", "snapshot", "first", "last"];
+
+/// Lines that count with the number of a zxid, which has an epoch in its upper half.
+fn zxid_arithmetic(source: &Source) -> Vec<Problem> {
+    if !source.path.starts_with("src/") || source.path == "src/base/ids.rs" {
+        return Vec::new();
+    }
+    let tokens = source.shipped_tokens();
+    let counts = |window: &&[Token<'_>]| {
+        let name = window[0].text;
+        let is_zxid = ZXID_NAMES.iter().any(|known| name == *known || name.ends_with("_zxid"));
+        let is_number = window[1].text == "." && window[2].text == "0";
+        is_zxid && is_number && matches!(window[3].text, "+" | "-")
+    };
+    let instead = "`Zxid::next`: a zxid is no number to count with";
+    let found = tokens.windows(4).filter(counts);
+    found.map(|window| source.problem(window[0].line, instead)).collect()
+}
+
+#[test]
+fn zxid_rule_notices() {
+    let lines = |path: &str, text: &str| zxid_arithmetic(&Source::new(path, text)).len();
+    for text in ["fn f() { g(a.applied.0 + 1); }", "fn f() { Zxid(last_zxid.0 - 1) }"] {
+        assert_eq!(lines("src/log/x.rs", text), 1, "{text}");
+        assert_eq!(lines("src/base/ids.rs", text), 0, "{text}");
+    }
+    assert_eq!(lines("src/log/x.rs", "fn f() { g(zxid.0, pair.0 + 1); }"), 0);
+}
+
 #[test]
 fn nothing_banned() {
     let sources = package();
-    let rules = [banned, unwraps, sleeps, shape];
+    let rules = [banned, unwraps, sleeps, shape, zxid_arithmetic];
     report(rules.iter().flat_map(|rule| sources.iter().flat_map(rule)).collect());
 }
 

@@ -179,7 +179,7 @@ pub const ROWS: &[Row] = &[
         is_pure: false,
         uses: &[
             "wire", "config", "metrics", "sys", "auth", "tree", "session", "log", "pipeline",
-            "disk", "replica", "front", "admin", "driver",
+            "disk", "leader", "replica", "member", "front", "admin", "driver",
         ],
         about: "The real world: rings, threads, cores, start and end.",
     },
@@ -189,7 +189,7 @@ pub const ROWS: &[Row] = &[
         is_pure: false,
         uses: &[
             "wire", "config", "metrics", "auth", "tree", "session", "log", "pipeline", "disk",
-            "replica", "front", "admin", "driver",
+            "leader", "replica", "member", "front", "admin", "driver",
         ],
         about: "The simulated world: virtual time, seeded faults, checkers.",
     },

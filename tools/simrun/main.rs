@@ -116,7 +116,8 @@ fn replay(seed: u64, ops: u32, nodes: Option<usize>, bug: Option<Bug>) -> String
 fn summary(seeds: u64, total: &SimReport) -> String {
     format!(
         "{seeds} seeds, {:.1} nodes each, {:.1} simulated hours, {} requests, {} transactions, {} \
-         starts ({} crashes, {} disk failures, {} clean stops), {} lost terms, {} partitions, {} cuts and stalls, \
+         starts ({} crashes, {} disk failures, {} clean stops), {} lost terms, {} partitions, {} \
+         cuts and stalls, \
          {} flipped bits ({} starts refused), {} turns, {} events in {:.1} s: {:.0} \
          events/s, {:.0} simulated seconds per second",
         total.nodes as f64 / seeds.max(1) as f64,
