@@ -207,24 +207,28 @@ impl<F: LogFiles> Housekeeping<F> {
 
     /// During shutdown: when everything is applied, one last snapshot, which is also what an Apache
     /// server needs to take over. It must hold every transaction, so one that was under way
-    /// already, or was overtaken by requests still in the queues, is followed by another. Only the
-    /// failure of one that began here is final. Returns whether that has ended just now.
+    /// already, or was overtaken by requests still in the queues, is followed by another, as often
+    /// as there are such. Only the failure of one that began here is final. Returns whether that has ended just now.
     pub fn final_snapshot(&mut self, replica: &mut Replica) -> bool {
         self.finishing = replica.is_settled();
-        if self.done || !self.finishing {
+        if !self.finishing || (self.done && self.failed) {
             return false;
         }
         if !self.failed && replica.request_snapshot() {
+            // Requests that were still in the queues of other loops came behind the last one.
+            self.done = false;
             return false;
         }
-        self.done = true;
+        if std::mem::replace(&mut self.done, true) {
+            return false;
+        }
         match &self.absence {
             _ if !self.failed => {}
             Some(absence) => log::error!("the final snapshot could not be written: {absence}"),
             None => log::error!(
                 "the final snapshot could not be written; the log holds what older snapshots do \
-                 not: Ringkeeper can start from this directory, an Apache server would start \
-                 without the latest transactions"
+                 not: Ringkeeper can start from this directory, an Apache server does not start \
+                 from it"
             ),
         }
         true
@@ -252,13 +256,15 @@ impl<F: LogFiles> Housekeeping<F> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::net::SocketAddr;
     use std::path::PathBuf;
 
     use crate::auth::{Auth, AuthOptions};
-    use crate::base::SessionId;
+    use crate::base::{ConnId, SessionId, Zxid};
     use crate::disk::{Chores, DataDir, DirOptions, HousekeeperOptions};
     use crate::replica::{ReplicaOptions, Restored};
     use crate::tree::{Tree, TreeOptions};
+    use crate::wire::connect_frame;
 
     use super::super::port::Unobserved;
     use super::*;
@@ -320,6 +326,20 @@ mod tests {
             }
         }
 
+        /// A client's session, transaction 1, is logged and applied.
+        fn connect(&mut self) {
+            let conn = ConnId::new(1, 1);
+            let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+            let request = connect_frame(SessionId(0), 10_000);
+            let frames = Input::Frames { conn, bytes: &request };
+            for input in [Input::Opened { conn, peer }, frames, Input::Synced { zxid: Zxid(1) }] {
+                self.replica.handle(now(), input, &mut self.effects);
+                self.replica.flush(&mut self.effects);
+            }
+            assert_eq!(self.replica.last_processed(), Zxid(1));
+            self.effects.list.clear();
+        }
+
         /// Drains to the end; returns whether a snapshot holds everything.
         fn end(&mut self) -> bool {
             for _ in 0..20 {
@@ -349,6 +369,19 @@ mod tests {
         fs::remove_dir(scene.obstacle()).unwrap();
         assert!(scene.end());
         assert!(scene.home.path().join("version-2/snapshot.0").exists());
+    }
+
+    /// A request that was in the queue of another loop.
+    #[test]
+    fn what_comes_behind_the_last_snapshot_is_followed_by_another() {
+        let mut scene = Scene::new();
+        assert!(scene.end());
+        assert!(!scene.home.path().join("version-2/snapshot.1").exists());
+        scene.connect();
+        scene.turn(true);
+        assert!(!scene.house.is_done());
+        assert!(scene.end());
+        assert!(scene.home.path().join("version-2/snapshot.1").exists());
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl<I: Io> Driver<I> {
         self.finish_turn(io)?;
         if let Some(limit) = self.stopping
             && (limit <= now.mono || self.parts.edge.as_ref().is_none_or(Edge::is_flushed))
+            && self.is_saved()
         {
             return Ok(Turn::Over);
         }
@@ -515,6 +516,13 @@ impl<I: Io> Driver<I> {
 
     fn is_mutated(&self, mutation: Mutation) -> bool {
         self.parts.brain.as_ref().is_some_and(|brain| brain.probe.is_mutated(mutation))
+    }
+
+    /// Whether a snapshot holds what was applied, or could not be written. What is not applied when
+    /// all loops end was not acknowledged.
+    fn is_saved(&self) -> bool {
+        let Some(brain) = &self.parts.brain else { return true };
+        !brain.replica.is_settled() || brain.house.is_done()
     }
 
     fn is_drained(&self) -> bool {
