@@ -10,6 +10,7 @@
 mod datadir;
 mod error;
 mod files;
+mod guard;
 mod housekeeper;
 mod listing;
 mod presence;
@@ -30,6 +31,7 @@ pub use crate::log::{
 pub use datadir::{DataDir, DirOptions, closed_file, foresee_lock, foresee_room};
 pub use error::{DirError, FatalLogError};
 pub use files::{DURABLE, LogFiles};
+pub use guard::{Handover, hand_over};
 pub use housekeeper::{Chores, Housekeeper, HousekeeperOptions, Report, Reports};
 pub use listing::recover;
 pub use presence::Absence;

@@ -1,5 +1,6 @@
 //! Real directories: append and recover, fall back, refuse, lock, purge.
 
+mod guard;
 mod regress;
 
 use std::fs;

@@ -15,6 +15,7 @@ use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan};
 use super::datadir::DataDir;
 use super::error::FatalLogError;
 use super::files::{DURABLE, LogFiles};
+use super::guard;
 use super::housekeeper::Housekeeper;
 use super::listing::repair;
 use super::segments::{self, SegmentKind};
@@ -86,8 +87,8 @@ pub struct LogWriter<F: LogFiles = DataDir> {
 }
 
 impl<F: LogFiles> LogWriter<F> {
-    /// Completes what recovery found to be necessary (cut the torn tail, remove empty segments)
-    /// and gets ready to append behind `recovered`. The first record opens a new segment.
+    /// Completes what recovery found to be necessary (cut the torn tail, remove empty segments),
+    /// keeps Apache away (`guard`) and gets ready to append behind `recovered`. The first record opens a new segment.
     pub fn open(
         files: Arc<F>,
         recovered: &Recovered,
@@ -103,6 +104,7 @@ impl<F: LogFiles> LogWriter<F> {
             absence: files.absence().map(Box::new),
         };
         repair(&recovered.repair, &*files).map_err(|(p, e)| fatal(&p, "repair", e))?;
+        guard::place(&*files).map_err(|e| fatal(&guard::path(&*files), "guard", e))?;
         let size = options.write_size_max.max(2 * BLOCK).next_multiple_of(BLOCK);
         let dir = files.log_dir();
         let staging = files.buffer(size).map_err(|e| fatal(dir, "buffer", e))?;

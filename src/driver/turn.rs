@@ -522,7 +522,7 @@ impl<I: Io> Driver<I> {
     /// all loops end was not acknowledged.
     fn is_saved(&self) -> bool {
         let Some(brain) = &self.parts.brain else { return true };
-        !brain.replica.is_settled() || brain.house.is_done()
+        !brain.member.replica().is_settled() || brain.house.is_done()
     }
 
     fn is_drained(&self) -> bool {

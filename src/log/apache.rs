@@ -49,6 +49,12 @@ pub fn put_apache_record(out: &mut Vec<u8>, entry: &[u8]) {
     out.push(END_MARK);
 }
 
+/// Whether a file of the name [`super::GUARD_NAME`] with this content is what keeps Apache away,
+/// and not a log: Apache would refuse it.
+pub fn is_guard(content: &[u8]) -> bool {
+    !content.starts_with(MAGIC)
+}
+
 enum Step<'a> {
     Entry(&'a [u8]),
     /// What Apache takes for the end of the file: the file ends, length 0, end mark missing.

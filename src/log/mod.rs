@@ -28,13 +28,13 @@ mod snapwrite;
 #[cfg(test)]
 mod tests;
 
-pub use apache::{ApacheScan, put_apache_header, put_apache_record, scan_apache};
+pub use apache::{ApacheScan, is_guard, put_apache_header, put_apache_record, scan_apache};
 pub use appender::{Appender, Plan, WritePlan};
 pub use batch::Batch;
 pub use compress::{CompressError, Compression, Decoder, Encoder};
 pub use files::DataFiles;
 pub use format1::put_format1_record;
-pub use names::{FileName, snapshot_name};
+pub use names::{FileName, GUARD_NAME, snapshot_name};
 pub use recover::{EmptyStart, LogRepair, RecoverOptions, Recovered, RecoveryTarget, recover};
 pub use recover_error::{RecoverError, RecoverErrorKind};
 pub use retention::{PurgePlan, PurgePolicy, plan_purge};

@@ -4,6 +4,10 @@ use crate::base::Zxid;
 
 use super::Compression;
 
+/// Name of the file that keeps Apache away, see `disk::guard`: to Apache the newest log there can
+/// be. No log of Apache's has it, since no transaction is numbered so.
+pub const GUARD_NAME: &str = "log.7fffffffffffffff";
+
 /// What a file name says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FileName {

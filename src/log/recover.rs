@@ -26,8 +26,8 @@ use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::scan::first_entry;
 use super::snapload::{load_snapshot, looks_valid};
 use super::{
-    Damage, EntryAt, Expect, ScanStop, Seal, SegmentHeader, SegmentScan, SnapshotDigest,
-    SnapshotVisitor, Tail, scan_apache, scan_segment,
+    Damage, EntryAt, Expect, GUARD_NAME, ScanStop, Seal, SegmentHeader, SegmentScan,
+    SnapshotDigest, SnapshotVisitor, Tail, is_guard, scan_apache, scan_segment,
 };
 
 /// Receives what is recovered, in order.
@@ -372,6 +372,9 @@ fn load_newest(
 fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile>, RecoverError> {
     let mut logs = Vec::new();
     for (kind, path) in list(dir, dir.log_dir())? {
+        if path.ends_with(GUARD_NAME) && is_guard(&read(dir, &path)?) {
+            continue;
+        }
         let (source, first, spare) = match kind {
             FileName::ApacheLog(first) => (Source::Apache, first, false),
             FileName::Segment(first) => (Source::Native, first, false),

@@ -15,8 +15,8 @@ use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection};
 use crate::base::{ServerId, Zxid};
 use crate::config::Settings;
 use crate::disk::{
-    DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
-    RecoverOptions, recover,
+    self, DataDir, DirOptions, Handover, Housekeeper, HousekeeperOptions, LogWriter,
+    LogWriterOptions, RecoverOptions, recover,
 };
 use crate::driver::{
     Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, LogStage, Routes, Unobserved,
@@ -97,6 +97,7 @@ pub struct Server {
     /// Hears when a drain has nothing left to write.
     settled: Receiver<()>,
     presence: PresenceWatch,
+    dir: Arc<DataDir>,
     /// What to show.
     pub started: Started,
 }
@@ -460,7 +461,7 @@ impl Server {
             features: features.unwrap_or_default(),
             topology,
         };
-        Ok(Server { threads, mailboxes, ended, settled, presence, started })
+        Ok(Server { threads, mailboxes, ended, settled, presence, dir: Arc::clone(dir), started })
     }
 
     /// Waits for a signal that ends it, or for the server to fail. Returns the exit code.
@@ -496,9 +497,23 @@ impl Server {
             return code.max(1);
         }
         if let Some(zxid) = last_processed.filter(|_| code == 0) {
+            hand_over(&self.dir, zxid);
             log::info!("ended cleanly at zxid 0x{zxid}");
         }
         code
+    }
+}
+
+/// From here on an Apache server may go on: nothing runs that could write.
+fn hand_over(dir: &DataDir, last: Zxid) {
+    let stays = "Apache ZooKeeper does not start from this directory before another clean end of \
+                 Ringkeeper, which loses nothing";
+    match disk::hand_over(dir, last) {
+        Handover::Ready => {}
+        Handover::NoSnapshot => log::error!("no snapshot holds transaction 0x{last}: {stays}"),
+        Handover::Failed(path, error) => {
+            log::error!("{} cannot be removed ({error}): {stays}", path.display());
+        }
     }
 }
 
@@ -640,7 +655,8 @@ mod tests {
             drop(inbox);
         });
         let (ended_out, ended) = bounded(2);
-        let presence = PresenceWatch::start(Arc::new(dir.unwrap()), ended_out.clone()).unwrap();
+        let dir = Arc::new(dir.unwrap());
+        let presence = PresenceWatch::start(Arc::clone(&dir), ended_out.clone()).unwrap();
         ended_out.send(Ended::Fatal("the log cannot be written".to_owned())).unwrap();
         let started = Started {
             listening: Vec::new(),
@@ -649,7 +665,8 @@ mod tests {
             topology: Topology { workers: Vec::new() },
         };
         let (threads, mailboxes) = (vec![stuck], vec![mailbox]);
-        let server = Server { threads, mailboxes, ended, settled: bounded(1).1, presence, started };
+        let settled = bounded(1).1;
+        let server = Server { threads, mailboxes, ended, settled, presence, dir, started };
         let (code_out, code) = bounded(1);
         std::thread::spawn(move || code_out.send(server.run_until_terminated()));
         assert_eq!(code.recv_timeout(Duration::from_secs(20)), Ok(1));

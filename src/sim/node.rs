@@ -15,7 +15,9 @@ use crate::admin::{AdminContext, Host};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{Instant, Now, Rng, ServerId, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig, Settings};
-use crate::disk::{Chores, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions};
+use crate::disk::{
+    Chores, Handover, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions, hand_over,
+};
 use crate::driver::{
     Brain, Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, LogStage,
     Message, Routes, Turn,
@@ -385,9 +387,31 @@ impl Node {
         self.give_up_waiting(now);
         self.actions.append(&mut self.net.borrow_mut().actions);
         if self.loops.iter().all(|one| one.is_over) {
-            return Err(Ended::Stopped);
+            return Err(self.end());
         }
         self.check_chores()
+    }
+
+    /// What `server` does when its threads have ended: the housekeeper completes what is queued,
+    /// and an Apache server may go on.
+    fn end(&mut self) -> Ended {
+        while !self.chores.is_idle() {
+            self.chores.turn();
+            if let Err(ended) = self.check_power() {
+                return ended;
+            }
+        }
+        let Some(brain) = self.loops[self.replica_at].driver.brain() else {
+            unreachable!("its loop runs it")
+        };
+        if brain.house.is_unsaved() {
+            return Ended::Stopped;
+        }
+        match hand_over(&*self.files, brain.member.replica().last_processed()) {
+            _ if self.files.disk().is_off() => Ended::Crashed,
+            Handover::Ready => Ended::Stopped,
+            other => Ended::Fatal(format!("no Apache server can go on: {other:?}")),
+        }
     }
 
     fn turn_of(&mut self, at: usize, now: Now) -> Result<(), Ended> {

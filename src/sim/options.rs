@@ -41,11 +41,13 @@ pub enum Bug {
     SkipWriteThrough,
     /// Requests that arrive together change places.
     SwapRequests,
+    /// Nothing keeps an Apache server away after a kill.
+    SkipGuard,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 20] = [
         Bug::Driver(Mutation::AckBeforeSync),
         Bug::Driver(Mutation::ExpireEarly),
         Bug::Driver(Mutation::LoseEffects),
@@ -65,6 +67,7 @@ impl Bug {
         Bug::SkipFileSync,
         Bug::SkipWriteThrough,
         Bug::SwapRequests,
+        Bug::SkipGuard,
     ];
 }
 

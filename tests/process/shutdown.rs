@@ -12,6 +12,11 @@ fn snapshots(server: &Server) -> Vec<String> {
     names
 }
 
+/// The file on which an Apache server stops, see `disk::guard`.
+fn keeps_apache_away(server: &Server) -> bool {
+    server.data_dir().join("version-2/log.7fffffffffffffff").exists()
+}
+
 #[test]
 fn a_clean_end_finishes_what_was_acknowledged_and_leaves_nothing_to_replay() {
     let mut server = Server::ringkeeper();
@@ -44,10 +49,14 @@ fn a_clean_end_saves_what_a_killed_server_left_although_nothing_is_written() {
     }
     client.abandon();
     server.wait_for_output(0, "is complete");
+    assert!(keeps_apache_away(&server));
     server.kill();
+    assert!(keeps_apache_away(&server));
     assert_eq!(snapshots(&server), ["snapshot.0"]);
     server.run();
+    assert!(keeps_apache_away(&server));
     assert_eq!(server.stop().code(), Some(0), "{}", server.stderr());
+    assert!(!keeps_apache_away(&server));
     // The session and its nodes.
     assert_eq!(snapshots(&server), ["snapshot.0", "snapshot.15"]);
     // Once is enough.
@@ -55,7 +64,10 @@ fn a_clean_end_saves_what_a_killed_server_left_although_nothing_is_written() {
     let before = server.stderr().len();
     server.run();
     server.wait_for_output(before, " 0 transactions replayed");
+    // No snapshot was needed, and none is for the way back.
+    assert!(keeps_apache_away(&server));
     assert_eq!(server.stop().code(), Some(0), "{}", server.stderr());
+    assert!(!keeps_apache_away(&server));
     assert!(!server.stderr()[before..].contains("is complete"), "{}", server.stderr());
 }
 

@@ -1,5 +1,7 @@
 //! Starts of a server: what its disk is like by then, and what recovery must make of it.
 
+use crate::log::{FileName, GUARD_NAME};
+
 use super::super::host::Life;
 use super::super::node::{Ended, Node, Started, tree_options};
 use super::super::rot::Rot;
@@ -13,6 +15,7 @@ impl World {
         if is_crashing && state.starts_rng.chance(1, 8) {
             state.files.disk().crash_in = Some(state.starts_rng.below(20) as u32);
         }
+        self.check_apache(host)?;
         self.mend(host);
         let rot = self.rot(host, seed);
         let state = &self.hosts[host];
@@ -100,6 +103,26 @@ impl World {
         let delay = rng.below(20 * MS);
         let life = state.lives;
         self.after(delay, Event::Proceed { host, life });
+        Ok(())
+    }
+
+    /// An Apache server that is started now, which reads no segments, serves everything or nothing.
+    fn check_apache(&self, host: usize) -> Checked {
+        let names = self.hosts[host].files.disk().names();
+        if names.iter().any(|(_, path)| path.ends_with(GUARD_NAME)) {
+            return Ok(());
+        }
+        let snapshots = names.iter().filter_map(|(kind, _)| match kind {
+            FileName::Snapshot(zxid) => Some(zxid.0),
+            _ => None,
+        });
+        let (newest, revealed) = (snapshots.max().unwrap_or(0), self.ledgers[host].revealed);
+        if newest < revealed {
+            let what = format!(
+                "an Apache server would serve 0x{newest:x}, and 0x{revealed:x} was revealed"
+            );
+            return Err(self.wrong_at(host, what));
+        }
         Ok(())
     }
 

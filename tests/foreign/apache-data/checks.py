@@ -281,6 +281,19 @@ class Journey:
         assert held.ephemeralOwner == self.holder.client_id[0] == self.session[0]
         self.served = tree, self.world.position()
 
+    def refuses(self):
+        """The Apache does not start from what a killed server under test left."""
+        away = World(self.world.home / f"away{self.turn}")
+        shutil.copytree(self.world.data, away.data)
+        try:
+            away.run(self.kind)
+        except process.NotServing as told:
+            assert "invalid magic number" in str(told), told
+        else:
+            raise AssertionError("it serves an older state")
+        finally:
+            away.kill()
+
     def logs_alone(self):
         """The logs from the first transaction on say the same without any snapshot."""
         alone = World(self.world.home / "alone")
@@ -322,6 +335,9 @@ class Journey:
             yield "its directory is taken over"
             self.fill()
             world.kill()
+            if UNDER_TEST == "ringkeeper":
+                self.refuses()
+                yield "Apache is kept away after a crash"
             self.takes_over(UNDER_TEST, compression)
             yield "ours goes on after a crash"
             world.server.stop()
