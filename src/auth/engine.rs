@@ -3,15 +3,17 @@
 //! Corresponds to `ProviderRegistry`, `PrepRequestProcessor.fixupACL`, `ZooKeeperServer.checkACL`,
 //! `AuthenticationHelper` and the getACL and whoAmI parts of `FinalRequestProcessor`.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::net::IpAddr;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use super::callers::Callers;
 use super::digest::{self, digest_id, same_secret};
 use super::identity::{IDENTITIES_MAX, Identities, Identity};
 use super::options::AuthOptions;
+use super::verdicts::Verdicts;
 use super::{dn, ip, principal, sasl};
 use crate::wire::{ACL_OPEN_BYTES, Acl, AclBytes, ErrorCode, Perms, put_i32, put_str};
 
@@ -23,12 +25,15 @@ pub const ACL_BYTES_MAX: usize = 4 << 20;
 /// From this many entries on, duplicates are found through an ordered set instead of by scanning.
 const SCAN_ENTRIES_MAX: usize = 16;
 
-/// Cost of an entry that is decoded.
-const ENTRY_COST: usize = 15;
-/// Cost of an identity that an entry is compared with.
-const IDENTITY_COST: usize = 10;
-/// Looking for repetitions costs about as much as comparing with this many identities.
-const FIX_UP_COMPARED: usize = 15;
+/// An ACL of more bytes is long: what it grants is remembered.
+const LONG_BYTES: usize = 512;
+
+/// Cost of an entry that is decoded and compared with the identities of its scheme.
+const ENTRY_COST: u64 = 30;
+/// Cost of an entry whose repetitions are looked for.
+const FIX_UP_ENTRY_COST: u64 = 165;
+/// Cost of an identity that is copied beside a new one.
+const IDENTITY_COST: u64 = 40;
 
 /// Why a requested ACL was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -62,7 +67,7 @@ pub enum AuthOutcome {
 
 /// A scheme that has a provider in this configuration.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Provider {
+pub(super) enum Provider {
     Digest,
     Ip,
     Sasl,
@@ -71,6 +76,8 @@ enum Provider {
 }
 
 impl Provider {
+    pub const COUNT: usize = 5;
+
     /// Whether `auth` entries expand to identities of this scheme.
     fn is_authenticated(self) -> bool {
         match self {
@@ -87,6 +94,12 @@ pub struct Auth {
     pub(super) sasl_users: Option<BTreeMap<String, String>>,
     /// See [`Auth::take_cost`].
     cost: Cell<u64>,
+    /// Identities of the address that connected last: connections of one host share them, and what
+    /// is known of them.
+    last_initial: RefCell<Option<(IpAddr, Identities)>>,
+    verdicts: RefCell<Verdicts>,
+    /// Sets of identities made so far.
+    numbered: Cell<u64>,
 }
 
 impl fmt::Debug for Auth {
@@ -104,7 +117,14 @@ impl Auth {
             Some(section) => Some(sasl::users(section, options.super_password.as_deref())?),
             None => None,
         };
-        let auth = Auth { options, sasl_users, cost: Cell::new(0) };
+        let auth = Auth {
+            options,
+            sasl_users,
+            cost: Cell::new(0),
+            last_initial: RefCell::new(None),
+            verdicts: RefCell::default(),
+            numbered: Cell::new(0),
+        };
         let Some(schemes) = &auth.options.enforce else { return Ok(auth) };
         if schemes.is_empty() {
             return Err("zookeeper.enforce.auth.enabled is true, but \
@@ -128,17 +148,17 @@ impl Auth {
         &self.options
     }
 
-    /// What comparing entries of long lists has cost since the last call, in nanoseconds.
+    /// What going through lists has cost since the last call, in nanoseconds.
     #[inline]
     pub fn take_cost(&self) -> u64 {
         self.cost.take()
     }
 
-    fn add_cost(&self, entries: usize, ids: usize) {
-        self.cost.set(self.cost.get() + (entries * (ENTRY_COST + ids * IDENTITY_COST)) as u64);
+    fn add_cost(&self, count: usize, each: u64) {
+        self.cost.set(self.cost.get() + count as u64 * each);
     }
 
-    fn provider(&self, scheme: &str) -> Option<Provider> {
+    pub(super) fn provider(&self, scheme: &str) -> Option<Provider> {
         let (provider, enabled) = match scheme {
             "digest" => (Provider::Digest, self.options.digest_enabled),
             "ip" => (Provider::Ip, true),
@@ -152,7 +172,15 @@ impl Auth {
 
     /// The identities of a connection just accepted from `remote`.
     pub fn initial(&self, remote: IpAddr) -> Identities {
-        Identities::new([Identity::new("ip", ip::java_text(remote))])
+        let mut last = self.last_initial.borrow_mut();
+        if let Some((address, ids)) = &*last
+            && *address == remote
+        {
+            return ids.clone();
+        }
+        let ids = self.number(Identities::new([Identity::new("ip", ip::java_text(remote))]));
+        *last = Some((remote, ids.clone()));
+        ids
     }
 
     /// The identities of a connection whose TLS client certificate has the subject `dn`
@@ -160,7 +188,15 @@ impl Auth {
     pub fn add_x509(&self, ids: &Identities, dn: &str) -> Identities {
         let is_super = self.options.x509_super_user.as_deref() == Some(dn);
         let superuser = is_super.then(|| Identity::new("super", dn));
-        ids.with(superuser.into_iter().chain([Identity::new("x509", dn)]))
+        self.number(ids.with(superuser.into_iter().chain([Identity::new("x509", dn)])))
+    }
+
+    /// Numbers a set of identities that was just made, so that verdicts on it can be remembered.
+    pub(super) fn number(&self, ids: Identities) -> Identities {
+        ids.numbered(|| {
+            self.numbered.set(self.numbered.get() + 1);
+            self.numbered.get()
+        })
     }
 
     /// Handles the scheme and data of an auth packet from `remote`.
@@ -189,10 +225,13 @@ impl Auth {
                 return AuthOutcome::Failed;
             }
         };
+        if added.len() != ids.len() {
+            self.add_cost(added.len(), IDENTITY_COST);
+        }
         if added.len() > IDENTITIES_MAX {
             return AuthOutcome::Failed;
         }
-        AuthOutcome::Added(added)
+        AuthOutcome::Added(self.number(added))
     }
 
     fn digest_identities(&self, credentials: &[u8]) -> impl Iterator<Item = Identity> {
@@ -228,7 +267,7 @@ impl Auth {
         put_i32(out, 0);
         let mut count = 0;
         let entries = unique(acl)?;
-        self.add_cost(entries.len(), FIX_UP_COMPARED);
+        self.add_cost(entries.len(), FIX_UP_ENTRY_COST);
         for entry in entries {
             count += self.fix_up_entry(&entry, ids, out)?;
             if out.len() > ACL_BYTES_MAX {
@@ -283,47 +322,54 @@ impl Auth {
     }
 
     /// Whether a caller with `ids` has one of the bits of `perm` on a node with this `acl`.
+    /// `serial` is a number that no other list has or will have, if there is one: then what a long
+    /// list grants is found out only once.
     #[inline]
-    pub fn allows(&self, acl: AclBytes<'_>, perm: Perms, ids: &Identities) -> bool {
+    pub fn allows(
+        &self,
+        acl: AclBytes<'_>,
+        serial: Option<u64>,
+        perm: Perms,
+        ids: &Identities,
+    ) -> bool {
         // Nearly always it is not only the same list but the very same.
         let is_open = std::ptr::eq(acl.bytes(), ACL_OPEN_BYTES) || acl.bytes() == ACL_OPEN_BYTES;
-        is_open && Perms::ALL.shares(perm) || self.allows_some(acl, perm, ids)
+        is_open && Perms::ALL.shares(perm) || self.allows_some(acl, serial, perm, ids)
     }
 
-    fn allows_some(&self, acl: AclBytes<'_>, perm: Perms, ids: &Identities) -> bool {
+    fn allows_some(
+        &self,
+        acl: AclBytes<'_>,
+        serial: Option<u64>,
+        perm: Perms,
+        ids: &Identities,
+    ) -> bool {
         if self.options.skip_acl || acl.is_empty() || ids.is_super() {
             return true;
         }
-        let mut compared = 0;
-        let mut entries = acl.iter().inspect(|_| compared += 1);
-        let grants = entries.any(|entry| entry.perms.shares(perm) && self.grants(&entry, ids));
-        self.add_cost(compared, ids.len());
-        grants
-    }
-
-    fn grants(&self, entry: &Acl<'_>, ids: &Identities) -> bool {
-        let (Some(scheme), Some(wanted)) = (entry.scheme.as_deref(), entry.id.as_deref()) else {
-            return false;
-        };
-        if scheme == "world" && wanted == "anyone" {
-            return true;
+        let is_long = acl.bytes().len() > LONG_BYTES && perm.0 & !Perms::ALL.0 == 0;
+        let known = serial.filter(|_| is_long).zip(ids.serial());
+        if let Some((serial, by)) = known
+            && let Some(granted) = self.verdicts.borrow().get(serial, by)
+        {
+            return granted.shares(perm);
         }
-        let Some(provider) = self.provider(scheme) else { return false };
-        ids.iter().any(|i| i.scheme == scheme && self.matches(provider, &i.id, wanted))
-    }
-
-    fn matches(&self, provider: Provider, id: &str, wanted: &str) -> bool {
-        match provider {
-            Provider::Digest => id == wanted,
-            Provider::Ip => ip::matches(id, wanted),
-            Provider::Sasl => {
-                id == wanted
-                    || id == "super"
-                    || self.options.let_any_sasl_user_do_x.as_deref() == Some(wanted)
+        let mut callers = Callers::new(self, ids);
+        let (mut compared, mut granted) = (0, Perms(0));
+        for entry in acl.iter() {
+            compared += 1;
+            if entry.perms.0 & !granted.0 != 0 && callers.are_granted(&entry) {
+                granted.0 |= entry.perms.0;
+                if known.is_none() && granted.shares(perm) {
+                    break;
+                }
             }
-            Provider::X509 => id == wanted || self.options.x509_super_user.as_deref() == Some(id),
-            Provider::Ensemble => false,
         }
+        self.add_cost(compared, ENTRY_COST);
+        if let Some((serial, by)) = known {
+            self.verdicts.borrow_mut().put(serial, by, granted);
+        }
+        granted.shares(perm)
     }
 
     /// Appends `acl` as getACL shows it to a caller without ADMIN: the hash of every `digest` id
@@ -363,7 +409,7 @@ impl Auth {
     pub fn is_enforced_ok(&self, ids: &Identities) -> bool {
         match &self.options.enforce {
             None => true,
-            Some(schemes) => ids.iter().any(|i| schemes.iter().any(|s| *s == i.scheme)),
+            Some(schemes) => schemes.iter().any(|scheme| ids.has_scheme(scheme)),
         }
     }
 

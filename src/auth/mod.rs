@@ -6,6 +6,7 @@
 //! of `PrepRequestProcessor` and `ZooKeeperServer.checkACL`. Kerberos (GSSAPI) is not supported.
 #![forbid(unsafe_code)]
 
+mod callers;
 mod digest;
 mod digest_md5;
 mod dn;
@@ -18,6 +19,9 @@ mod principal;
 mod sasl;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod verdict_tests;
+mod verdicts;
 
 pub use digest::{DigestAlg, digest_id};
 pub use digest_md5::{CLIENT_MECHANISM, DigestMd5, NONCE_BYTES, QUORUM_MECHANISM, Verified};

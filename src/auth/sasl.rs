@@ -105,7 +105,7 @@ impl Auth {
         };
         let superuser = o.super_users.contains(&id).then(|| Identity::new("super", ""));
         let added = [Identity::new("sasl", id)].into_iter().chain(superuser);
-        SaslOutcome::Done { token, ids: ids.with(added) }
+        SaslOutcome::Done { token, ids: self.number(ids.with(added)) }
     }
 
     fn sasl_failed(&self, reason: String) -> SaslOutcome {

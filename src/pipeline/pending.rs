@@ -25,6 +25,8 @@ pub struct Pending<'a> {
     pub view: NodeView,
     /// ACL that access is checked against.
     pub acl: AclBytes<'a>,
+    /// Its number, see `AclTable::serial`; `None` for one that is not in use yet.
+    pub serial: Option<u64>,
     /// Where it was found.
     pub place: Place,
 }
@@ -208,7 +210,8 @@ impl PendingView {
             let record = &self.records[slot as usize];
             let acl = AclBytes::parse(&self.named(record).acl).unwrap_or(AclBytes::NOTHING);
             let place = Place { slot, node: NodeId::NONE };
-            return record.exists.then_some(Pending { view: record.view, acl, place });
+            let view = record.view;
+            return record.exists.then_some(Pending { view, acl, serial: None, place });
         }
         let node = tree.find_at(hash, path)?;
         let slot = self.find_node(node);
@@ -220,8 +223,9 @@ impl PendingView {
             None => tree.view(node),
         };
         // The ACL as it is now: a record does not keep one that is not in use yet.
-        let acl = tree.acls().bytes(tree.acl(node));
-        Some(Pending { view, acl, place: Place { slot, node } })
+        let (acls, id) = (tree.acls(), tree.acl(node));
+        let (acl, serial) = (acls.bytes(id), acls.serial(id));
+        Some(Pending { view, acl, serial, place: Place { slot, node } })
     }
 
     /// Records that transaction `zxid` leaves the node that was found at `place` as `view`. `hash`

@@ -14,7 +14,7 @@ use crate::wire::{
     PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_create_txn, put_i32, put_str,
 };
 
-use super::pending::{PendingView, Place, Slot, fresh_view};
+use super::pending::{Pending, PendingView, Place, Slot, fresh_view};
 
 /// Settings that checks depend on.
 #[derive(Clone, Debug)]
@@ -102,8 +102,10 @@ impl Preparer<'_> {
         self.tree.key(path)
     }
 
-    fn require(&self, acl: AclBytes<'_>, perm: Perms) -> Result<(), ErrorCode> {
-        if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    #[inline(always)]
+    fn require(&self, node: &Pending<'_>, perm: Perms) -> Result<(), ErrorCode> {
+        let may = self.auth.allows(node.acl, node.serial, perm, self.identities);
+        if may { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
     fn change(&mut self, place: Place, hash: u64, view: NodeView) {
@@ -149,7 +151,7 @@ impl Preparer<'_> {
         let requested = self.key(path);
         let parent_key = self.tree.hasher().parent(&requested);
         let parent = self.pending.get(self.tree, &parent_key).ok_or(ErrorCode::NoNode)?;
-        self.require(parent.acl, Perms::CREATE)?;
+        self.require(&parent, Perms::CREATE)?;
         let (mut parent, parent_place) = (parent.view, parent.place);
         let path: Cow<'_, str> = if mode.is_sequential() {
             Cow::Owned(format!("{path}{:010}", parent.cversion))
@@ -245,7 +247,7 @@ impl Preparer<'_> {
         let key = self.key(path);
         let parent_key = self.tree.hasher().parent(&key);
         let parent = self.pending.get(self.tree, &parent_key).ok_or(ErrorCode::NoNode)?;
-        self.require(parent.acl, Perms::DELETE)?;
+        self.require(&parent, Perms::DELETE)?;
         let (mut parent, parent_place) = (parent.view, parent.place);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         let (node, place) = (node.view, node.place);
@@ -295,7 +297,7 @@ impl Preparer<'_> {
             validate_path(&path).map_err(|_| ErrorCode::BadArguments)?;
             return Err(ErrorCode::NoNode);
         };
-        self.require(node.acl, Perms::WRITE)?;
+        self.require(&node, Perms::WRITE)?;
         let (mut view, place) = (node.view, node.place);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         self.check_quota(path, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
@@ -328,7 +330,7 @@ impl Preparer<'_> {
         let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
         let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
-        self.require(node.acl, Perms::ADMIN)?;
+        self.require(&node, Perms::ADMIN)?;
         let (mut view, place) = (node.view, node.place);
         view.aversion = check_version(request.version, view.aversion)?;
         put_str(body, path);
@@ -344,7 +346,7 @@ impl Preparer<'_> {
         validate_path(path).map_err(|_| ErrorCode::BadArguments)?;
         let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
-        self.require(node.acl, Perms::READ)?;
+        self.require(&node, Perms::READ)?;
         let next = check_version(request.version, node.view.version)?;
         put_str(body, path);
         // The record carries the version that a change would have made, as Apache's does.

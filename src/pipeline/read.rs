@@ -6,7 +6,7 @@
 use crate::auth::{Auth, Identities};
 use crate::base::{ConnId, PathKey, SessionId, Xid, Zxid};
 use crate::metrics::Namespaces;
-use crate::tree::{NodeId, Tree};
+use crate::tree::{AclId, NodeId, Tree};
 use crate::watch::{WatchKind, WatchMode, Watches};
 use crate::wire::{
     AclBytes, AddWatch, DecodeError, ErrorCode, EventType, MultiOp, MultiOps, OpCode, PathWatch,
@@ -143,8 +143,13 @@ impl ReadContext<'_> {
 
     #[inline(always)]
     fn require(&self, node: NodeId, perm: Perms) -> ReadResult {
-        let acl = self.tree.acls().bytes(self.tree.acl(node));
-        if self.auth.allows(acl, perm, self.identities) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+        if self.may(self.tree.acl(node), perm) { Ok(()) } else { Err(ErrorCode::NoAuth) }
+    }
+
+    #[inline(always)]
+    fn may(&self, acl: AclId, perm: Perms) -> bool {
+        let acls = self.tree.acls();
+        self.auth.allows(acls.bytes(acl), acls.serial(acl), perm, self.identities)
     }
 
     fn exists(&mut self, request: &PathWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
@@ -217,10 +222,11 @@ impl ReadContext<'_> {
 
     fn get_acl(&mut self, path: &str, out: &mut Vec<u8>) -> ReadResult {
         let node = self.tree.find(&self.tree.key(path)).ok_or(ErrorCode::NoNode)?;
-        let acl: AclBytes<'_> = self.tree.acls().bytes(self.tree.view(node).acl);
-        if self.auth.allows(acl, Perms::ADMIN, self.identities) {
+        let id = self.tree.acl(node);
+        let acl: AclBytes<'_> = self.tree.acls().bytes(id);
+        if self.may(id, Perms::ADMIN) {
             out.extend_from_slice(acl.bytes());
-        } else if self.auth.allows(acl, Perms::READ, self.identities) {
+        } else if self.may(id, Perms::READ) {
             self.auth.redact(acl, out);
         } else {
             return Err(ErrorCode::NoAuth);

@@ -62,7 +62,7 @@ impl ApplySink for Deliver<'_> {
                 EventType::NodeChildrenChanged => change.parent_acl,
                 _ => change.acl,
             };
-            if auth.allows(acls.bytes(acl), Perms::READ, &client.identities) {
+            if auth.allows(acls.bytes(acl), acls.serial(acl), Perms::READ, &client.identities) {
                 client.stats.sent += 1;
                 let before = fx.bytes.len();
                 fx.send(conn, |out| put_notification(out, zxid, event, path));

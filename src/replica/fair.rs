@@ -33,8 +33,6 @@ pub(super) const APPLY_COST: u64 = 400;
 pub(super) const EVENT_COST: u64 = 100;
 /// A digest of a user and a password, and its reply.
 pub(super) const AUTH_COST: u64 = 1_000;
-/// An identity that a new one is compared with and copied beside.
-pub(super) const IDENTITY_COST: u64 = 40;
 /// A step of a SASL exchange: several MD5 sums.
 pub(super) const SASL_COST: u64 = 20_000;
 /// A ConnectRequest: password, session table, transaction.

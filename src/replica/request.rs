@@ -16,7 +16,7 @@ use crate::wire::{
 use super::client::{Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
-use super::fair::{AUTH_COST, FRAME_COST, IDENTITY_COST, READ_COST, SASL_COST, bytes_cost};
+use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST, bytes_cost};
 use super::leading::leading;
 use super::limits::InLine;
 use super::messages::Complaint;
@@ -319,13 +319,13 @@ impl Replica {
             return self.close(conn, CloseHow::Now, fx);
         };
         let Some(client) = self.clients.get_mut(conn) else { return };
-        self.fair.spent += AUTH_COST + IDENTITY_COST * client.identities.len() as u64;
         let outcome = self.auth.add_auth(
             &client.identities,
             client.peer.ip(),
             packet.scheme.as_deref(),
             packet.auth,
         );
+        self.fair.spent += AUTH_COST + self.auth.take_cost();
         match outcome {
             AuthOutcome::Added(identities) => {
                 client.identify(identities);

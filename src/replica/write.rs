@@ -141,5 +141,6 @@ fn allows(
         return true;
     }
     let Some(node) = tree.find(&tree.key(path)) else { return true };
-    auth.allows(tree.acls().bytes(tree.acl(node)), perms, identities)
+    let (acls, acl) = (tree.acls(), tree.acl(node));
+    auth.allows(acls.bytes(acl), acls.serial(acl), perms, identities)
 }

@@ -77,6 +77,13 @@ impl AclTable {
         self.find_bytes(normal(acl)).map(AclId)
     }
 
+    /// A number of this list that no other list gets in the life of this tree; `None` for the open
+    /// list, which needs none.
+    #[inline]
+    pub fn serial(&self, id: AclId) -> Option<u64> {
+        u64::try_from(self.entries[id.0 as usize].file_id).ok()
+    }
+
     /// Number of distinct lists, the open one not counted.
     pub fn len(&self) -> usize {
         self.by_bytes.len()

@@ -91,7 +91,7 @@ fn packets(rng: &mut Rng) {
         out
     });
     let Ok(acl) = AclBytes::read(&mut Reader::new(&acl)) else { return };
-    auth.allows(acl, Perms(rng.next_u64() as i32), &ids);
+    auth.allows(acl, None, Perms(rng.next_u64() as i32), &ids);
     let mut shown = Vec::new();
     auth.redact(acl, &mut shown);
     let mut room = Vec::new();
