@@ -135,6 +135,9 @@ impl<I: Io> Driver<I> {
     /// One turn. Call it when something has arrived, and at [`Driver::deadline`] at the latest.
     pub fn turn(&mut self, now: Now, io: &mut I) -> Result<Turn, Failure> {
         self.now = now;
+        if let Some(brain) = &mut self.parts.brain {
+            brain.member.begin_turn();
+        }
         let mut worked = self.take_completions(io)? > 0;
         match self.take_messages(io)? {
             Messages::None => {}
@@ -379,7 +382,7 @@ impl<I: Io> Driver<I> {
     fn run_effects(&mut self, io: &mut I) -> Result<(), Failure> {
         let mut rounds = 0;
         while let Some(brain) = &mut self.parts.brain {
-            brain.member.flush(&mut brain.effects);
+            brain.member.hand_over(&mut brain.effects);
             if brain.effects.list.is_empty() {
                 break;
             }

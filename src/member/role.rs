@@ -75,8 +75,18 @@ impl Member {
         }
     }
 
-    /// Ends a turn: what was prepared goes to the log. The driver calls this before it waits, and
-    /// may do so at any time between two inputs.
+    /// Begins a turn of the loop, see [`Replica::begin_turn`].
+    pub fn begin_turn(&mut self) {
+        self.replica.begin_turn();
+    }
+
+    /// What was prepared goes to the log. The driver calls this before it waits, and may do so at
+    /// any time between two inputs.
+    pub fn hand_over(&mut self, effects: &mut Effects) {
+        self.replica.hand_over(effects);
+    }
+
+    /// Ends a turn and begins the next one: what was prepared goes to the log.
     pub fn flush(&mut self, effects: &mut Effects) {
         self.replica.flush(effects);
     }

@@ -212,16 +212,15 @@ impl Replica {
         }
     }
 
-    /// Ends a turn of the replica: what was prepared goes to the log. Its driver calls this before
-    /// it waits, and may do so at any time between two inputs.
+    /// Ends a turn and begins the next one: what was prepared goes to the log. A driver that hands
+    /// over in the middle of a turn uses [`Replica::hand_over`] and [`Replica::begin_turn`].
     pub fn flush(&mut self, fx: &mut Effects) {
-        self.turn += 1;
-        self.fair.begin_turn();
+        self.begin_turn();
         self.hand_over(fx);
     }
 
-    /// Gives the log what was prepared.
-    pub(super) fn hand_over(&mut self, fx: &mut Effects) {
+    /// Gives the log what was prepared, in the middle of a turn.
+    pub fn hand_over(&mut self, fx: &mut Effects) {
         if let Some(batch) = self.leader.as_mut().and_then(Leader::take_batch) {
             self.tail.push_batch(Arc::clone(&batch));
             fx.list.push(Effect::Append(batch));

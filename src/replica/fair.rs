@@ -8,8 +8,11 @@
 //! (deficit round robin): who has asked for something large pays until the debt is gone. With one
 //! connection in the queue there is nobody to wait for, and it gets everything.
 //!
-//! What arrives, what becomes durable, what stands in line and what stands in the queue have a
-//! budget each in every turn. Invariant: a connection that could go on stands in the queue.
+//! A turn of the loop has one budget, and replies leave at its end: so its length is what a lone
+//! request waits for. What arrives, what becomes durable, what stands in line and what stands in
+//! the queue have parts of it, and a part that is not used goes to the queue. For example: of 1 ms,
+//! 0.5 ms are spent on applying, nothing arrives, and 0.5 ms are left for the queue.
+//! Invariant: a connection that could go on stands in the queue.
 
 use std::collections::VecDeque;
 
@@ -55,7 +58,8 @@ pub(super) fn bytes_cost(bytes: usize) -> u64 {
 /// Budgets, in nanoseconds of work.
 #[derive(Clone, Copy, Debug)]
 pub struct FairOptions {
-    /// Of a turn: for what arrives, for what is applied, and half of it for the queue.
+    /// Of a turn: at most half of it for what arrives, half for what is applied, and a quarter for
+    /// those in line; the rest for the queue, at least a quarter.
     pub turn: u64,
     /// Of one connection in a turn or a round of the queue.
     pub share: u64,
@@ -76,7 +80,9 @@ pub(super) struct Fair {
     pub options: FairOptions,
     /// All work done so far.
     pub spent: u64,
-    /// This turn's budgets. What begins while something is left ends, so they may go below zero.
+    /// Where this turn should end.
+    turn_end: u64,
+    /// This turn's parts. What begins while something is left ends, so they may go below zero.
     arrivals_left: i64,
     apply_left: i64,
     line_left: i64,
@@ -91,6 +97,7 @@ impl Fair {
         let mut fair = Fair {
             options,
             spent: 0,
+            turn_end: 0,
             arrivals_left: 0,
             apply_left: 0,
             line_left: 0,
@@ -101,9 +108,25 @@ impl Fair {
         fair
     }
 
-    pub fn begin_turn(&mut self) {
+    fn begin_turn(&mut self) {
+        self.turn_end = self.spent.saturating_add(self.options.turn);
         let turn = i64::try_from(self.options.turn).unwrap_or(i64::MAX);
-        (self.arrivals_left, self.apply_left, self.line_left) = (turn, turn, turn);
+        (self.arrivals_left, self.apply_left, self.line_left) = (turn / 2, turn / 2, turn / 4);
+    }
+
+    /// Where the queue has to stop in this turn.
+    fn queue_stop(&self) -> u64 {
+        self.turn_end.max(self.spent.saturating_add((self.options.turn / 4).max(1)))
+    }
+
+    /// Where what arrives has to stop in this turn.
+    pub fn arrivals_stop(&self) -> u64 {
+        self.stop_after(self.arrivals_left)
+    }
+
+    /// Takes from the budget for what arrives what was spent since.
+    pub fn charge_arrivals(&mut self, begun: u64) {
+        self.arrivals_left -= (self.spent - begun) as i64;
     }
 
     /// Whether somebody stands in the queue.
@@ -162,6 +185,12 @@ impl Client {
 }
 
 impl Replica {
+    /// Begins a turn of the loop: everybody gets a share, and the turn its budget.
+    pub fn begin_turn(&mut self) {
+        self.turn += 1;
+        self.fair.begin_turn();
+    }
+
     /// Frames arrived: those that the connection has credit for are handled, the others wait.
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
@@ -170,9 +199,9 @@ impl Replica {
         if self.leader.is_some() && !client.queued && client.held.is_empty() {
             let credit = client.credit_at(self.turn, self.fair.options.share);
             let begun = self.fair.spent;
-            let stop_at = self.fair.stop_after(credit.min(self.fair.arrivals_left));
+            let stop_at = self.fair.stop_after(credit).min(self.fair.arrivals_stop());
             let taken = self.run(now, conn, bytes, stop_at, fx);
-            self.fair.arrivals_left -= (self.fair.spent - begun) as i64;
+            self.fair.charge_arrivals(begun);
             rest = &bytes[taken.bytes..];
         }
         if !rest.is_empty() {
@@ -234,8 +263,7 @@ impl Replica {
     /// budget is spent.
     pub(super) fn serve_queue(&mut self, now: Now, fx: &mut Effects) {
         let options = self.fair.options;
-        let least = i64::try_from(options.turn / 2).unwrap_or(i64::MAX).max(1);
-        let end = self.fair.stop_after(self.fair.arrivals_left.max(least));
+        let end = self.fair.queue_stop();
         let share = i64::try_from(options.share).unwrap_or(i64::MAX).max(1);
         while self.fair.spent < end
             && let Some(conn) = self.fair.queue.pop_front()

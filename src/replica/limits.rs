@@ -213,8 +213,9 @@ impl Replica {
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.choked = false;
         client.turn_bytes = 0;
-        let stop_at = self.fair.spent + self.fair.options.turn;
-        self.go_on_early(now, conn, stop_at, fx);
+        let begun = self.fair.spent;
+        self.go_on_early(now, conn, self.fair.arrivals_stop(), fx);
+        self.fair.charge_arrivals(begun);
         self.make_room(now, fx);
     }
 

@@ -75,14 +75,20 @@ impl Scene {
     }
 
     fn turn(&mut self, input: Input<'_>) {
+        self.part_of_turn(input);
+        self.replica.begin_turn();
+        self.replica.check();
+    }
+
+    /// One input among others of a turn; what it prepared goes to the log.
+    fn part_of_turn(&mut self, input: Input<'_>) {
         self.replica.handle(self.now, input, &mut self.fx);
-        self.replica.flush(&mut self.fx);
+        self.replica.hand_over(&mut self.fx);
         for effect in &self.fx.list {
             if let Effect::Append(batch) = effect {
                 self.logged = batch.last_zxid().unwrap();
             }
         }
-        self.replica.check();
     }
 
     fn pass(&mut self, ms: u64) {

@@ -32,6 +32,57 @@ fn scene_with_lister() -> (Scene, ConnId, ConnId) {
     (scene, a, b)
 }
 
+/// One turn of a loop in which a write of the log ends: effects are carried out before what became
+/// durable is applied, and the turn goes on. Returns what it has spent.
+fn loop_turn(scene: &mut Scene, before_write: Vec<Input<'_>>, after_write: Vec<Input<'_>>) -> u64 {
+    let begun = spent(scene);
+    scene.replica.begin_turn();
+    let zxid = scene.logged;
+    before_write.into_iter().for_each(|input| scene.part_of_turn(input));
+    scene.part_of_turn(Input::Synced { zxid });
+    after_write.into_iter().for_each(|input| scene.part_of_turn(input));
+    if scene.replica.has_work() {
+        scene.part_of_turn(Input::Tick);
+    }
+    scene.replica.check();
+    spent(scene) - begun
+}
+
+/// A turn's length is what a lone request waits for, so all kinds of work share one budget.
+#[test]
+fn a_lone_read_is_answered_in_its_turn_and_turns_are_short() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let conns: Vec<_> = (0..5).map(|slot| scene.connect(slot)).collect();
+    scene.send(conns[0], &[create(0, "/n")]);
+    scene.settle();
+    let floods: Vec<Vec<u8>> = [set_data(1, "/n", 100), get_data(1, "/n")]
+        .iter()
+        .map(|frame| frame.repeat(5_000))
+        .collect();
+    let turn = scene.replica.options.fair.turn;
+    let lone = conns[4];
+    for xid in 1..200 {
+        let flood: Vec<_> = (0..4)
+            .map(|n| Input::Frames { conn: conns[n], bytes: &floods[n % 2] })
+            .filter(|_| xid % 10 == 1)
+            .collect();
+        let get = get_data(xid, "/n");
+        let (before, after) = match xid % 2 {
+            0 => (flood, vec![Input::Frames { conn: lone, bytes: &get }]),
+            _ => (vec![Input::Frames { conn: lone, bytes: &get }], flood),
+        };
+        scene.fx.clear();
+        let taken = loop_turn(&mut scene, before, after);
+        assert_eq!(scene.xids(lone), [xid], "at once");
+        assert!(taken < turn + turn / 4, "turn {xid} took {taken}");
+        assert!(xid < 5 || scene.replica.has_work(), "the flood goes on");
+        // Nobody is choked.
+        for &conn in &conns {
+            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.fx);
+        }
+    }
+}
+
 /// The worst that one list and one budget of each kind can make of a turn.
 const TURN_MAX: u64 = 4_000_000;
 
