@@ -25,6 +25,11 @@ const LINGER: Duration = Duration::from_secs(2);
 const SPARES_MAX: usize = 64;
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
+/// Output buffers of more bytes are worth giving back to the system when they are sent, once, when
+/// no more of them have come for a while.
+const LARGE_BYTES: usize = 1 << 20;
+const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
+
 /// Invariant: it stays in its slot until its last completion has arrived, so that a completion
 /// always finds the connection it was begun for.
 #[derive(Debug)]
@@ -63,6 +68,8 @@ pub struct Edge<I: Io> {
     /// The last sweep left idle connections to the next one.
     postponed: bool,
     idle: Vec<ConnId>,
+    /// When a large buffer was freed last, until that memory is given back.
+    large_freed: Option<Instant>,
     accepting: bool,
     refusals: Ration,
     /// Connections that sent what is no frame.
@@ -88,6 +95,7 @@ impl<I: Io> Edge<I> {
             next_sweep: Instant(0),
             postponed: false,
             idle: Vec::new(),
+            large_freed: None,
             accepting: true,
             refusals: Ration::default(),
             offenders: Ration::default(),
@@ -407,6 +415,9 @@ impl<I: Io> Edge<I> {
         socket.sent = 0;
         let is_dying = socket.dying;
         buf.clear();
+        if buf.capacity() > LARGE_BYTES {
+            self.large_freed = Some(now.mono);
+        }
         if buf.capacity() <= SPARE_BYTES_MAX && self.spare.len() < SPARES_MAX {
             self.spare.push(buf);
         }
@@ -477,6 +488,10 @@ impl<I: Io> Edge<I> {
             self.end_idle(now, io, gone);
         }
         self.end_late(now, io);
+        if self.large_freed.is_some_and(|at| now.mono.since(at) >= GIVE_BACK_AFTER) {
+            self.large_freed = None;
+            io.give_back_memory();
+        }
     }
 
     /// Looks at the connections that show no other sign of life than taking their output, and at
@@ -542,7 +557,8 @@ impl<I: Io> Edge<I> {
     /// When [`Edge::sweep`] or [`Edge::accept_due`] wants to be called.
     pub fn deadline(&self) -> Option<Instant> {
         let later = self.accept_later.first().map(|(at, _)| *at);
-        let sweep = (!self.front.is_empty()).then_some(self.next_sweep);
+        let sweeps = !self.front.is_empty() || self.large_freed.is_some();
+        let sweep = sweeps.then_some(self.next_sweep);
         [later, sweep].into_iter().flatten().min()
     }
 

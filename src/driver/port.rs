@@ -95,6 +95,8 @@ pub trait Io: Sized + 'static {
     /// The next message for this loop.
     fn next_message(&mut self) -> Option<Message<Self>>;
 
+    /// Gives freed memory back to the system.
+    fn give_back_memory(&mut self);
     /// Looks up what a four-letter word shows of the machine.
     fn look_up(&mut self, word: [u8; 4], live: &mut Live);
     /// During a drain: everything is applied and the last snapshot is done, was not needed, or

@@ -129,6 +129,8 @@ impl Io for Hands {
         self.messages.pop_front()
     }
 
+    fn give_back_memory(&mut self) {}
+
     fn look_up(&mut self, _: [u8; 4], _: &mut Live) {}
 
     fn settled(&mut self) {}

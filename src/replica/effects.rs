@@ -157,11 +157,11 @@ impl Effects {
         self.list.push(Effect::Close { conn, how });
     }
 
-    /// Forgets everything, keeping the memory, unless it is much more than this turn took: one
-    /// large reply must not be paid for ever after.
+    /// Forgets everything, keeping the memory, unless it is much: one large reply must not be paid
+    /// for ever after, and after it nothing may come for long.
     pub fn clear(&mut self) {
-        const KEPT_MAX: usize = 1 << 20;
-        if self.bytes.capacity() > KEPT_MAX && self.bytes.len() < self.bytes.capacity() / 8 {
+        const KEPT_MAX: usize = 4 << 20;
+        if self.bytes.capacity() > KEPT_MAX {
             self.bytes = Vec::new();
         }
         self.bytes.clear();

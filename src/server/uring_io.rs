@@ -14,7 +14,7 @@ use crate::disk::DataDir;
 use crate::driver::{Completion, Direction, Io, Received, Unobserved};
 use crate::sys::file::AlignedBuf;
 use crate::sys::ring::{self, Bytes, OpId, Ring, RingFeatures, may_receive_again};
-use crate::sys::{cpu, net};
+use crate::sys::{cpu, memory, net};
 
 use super::census::Census;
 use super::host;
@@ -254,6 +254,10 @@ impl Io for UringIo {
 
     fn next_message(&mut self) -> Option<Message> {
         self.inbox.try_recv().ok()
+    }
+
+    fn give_back_memory(&mut self) {
+        memory::give_back();
     }
 
     fn look_up(&mut self, word: [u8; 4], live: &mut Live) {

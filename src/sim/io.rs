@@ -391,6 +391,8 @@ impl Io for SimIo {
         self.net().inboxes[index].pop_front()
     }
 
+    fn give_back_memory(&mut self) {}
+
     fn look_up(&mut self, _word: [u8; 4], _live: &mut Live) {}
 
     fn settled(&mut self) {

@@ -4,6 +4,7 @@
 
 pub mod cpu;
 pub mod file;
+pub mod memory;
 pub mod net;
 pub mod ring;
 pub mod signal;

@@ -76,6 +76,25 @@ fn a_client_that_never_reads_costs_little_and_disturbs_nobody() {
     client.ping();
 }
 
+/// Replies as large as they come leave nothing resident, also when nothing follows them.
+#[test]
+fn memory_of_large_replies_is_given_back() {
+    let mut server = Server::ringkeeper();
+    let mut client = server.connect();
+    client.create("/big", &vec![7; 1_000_000], 0).ok();
+    let before = resident_kib(&mut server);
+    for _ in 0..5 {
+        let reads = (0..66).fold(Jute::new(), |reads, _| {
+            reads.multi_header(op::GET_DATA).string("/big").bool(false)
+        });
+        let reply = client.request(op::MULTI_READ, reads.multi_end());
+        assert!(reply.body.len() > 66_000_000, "{}", reply.body.len());
+    }
+    eventually("the memory of five replies of 66 MB is not given back", || {
+        (resident_kib(&mut server) < before + 24 * 1024).then_some(())
+    });
+}
+
 #[test]
 fn a_slow_sync_is_warned_about_wherever_the_log_is_written() {
     let warning = "fsync-ing the write ahead log took";

@@ -48,7 +48,7 @@ const DEPENDENCIES: &[Dependency] = &[
     Dependency { package: "log", users: &["src/", "tools/", "bench/"], why: "the log facade" },
     Dependency { package: "md-5", users: &["auth"], why: "SASL DIGEST-MD5" },
     Dependency { package: "memmap2", users: &["sys"], why: "segments mapped for reading" },
-    Dependency { package: "mimalloc", users: &["src/main.rs"], why: "the allocator" },
+    Dependency { package: "mimalloc", users: &["src/main.rs", "sys"], why: "the allocator" },
     Dependency {
         package: "prefetch-index",
         users: &["tree"],
