@@ -332,11 +332,11 @@ mod tests {
             let peer = SocketAddr::from(([127, 0, 0, 1], 1));
             let request = connect_frame(SessionId(0), 10_000);
             let frames = Input::Frames { conn, bytes: &request };
-            for input in [Input::Opened { conn, peer }, frames, Input::Synced { zxid: Zxid(1) }] {
-                self.replica.handle(now(), input, &mut self.effects);
-                self.replica.flush(&mut self.effects);
+            for input in [Input::Opened { conn, peer }, frames, Input::Logged { zxid: Zxid(1) }] {
+                self.member.handle(now(), input, &mut self.effects);
+                self.member.flush(&mut self.effects);
             }
-            assert_eq!(self.replica.last_processed(), Zxid(1));
+            assert_eq!(self.member.replica().last_processed(), Zxid(1));
             self.effects.list.clear();
         }
 

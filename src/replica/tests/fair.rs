@@ -39,7 +39,7 @@ fn loop_turn(scene: &mut Scene, before_write: Vec<Input<'_>>, after_write: Vec<I
     scene.replica.begin_turn();
     let zxid = scene.logged;
     before_write.into_iter().for_each(|input| scene.part_of_turn(input));
-    scene.part_of_turn(Input::Synced { zxid });
+    scene.part_of_turn(Input::Committed { zxid });
     after_write.into_iter().for_each(|input| scene.part_of_turn(input));
     if scene.replica.has_work() {
         scene.part_of_turn(Input::Tick);
