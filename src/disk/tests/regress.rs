@@ -63,18 +63,26 @@ fn a_purge_goes_on_behind_files_that_are_gone() {
 #[test]
 fn spares_that_a_cleaner_removed_are_passed_over() {
     let dirs = Dirs::new();
-    dirs.run(|writer, _, _| {
+    {
+        let dir = dirs.open();
+        let recovered = recover(&dir, &RecoverOptions::default(), &mut State::default()).unwrap();
+        let (house, mut chores, _reports) = Housekeeper::without_thread(
+            Arc::clone(&dir),
+            HousekeeperOptions::default(),
+            Box::new(|| {}),
+        );
+        let mut writer = LogWriter::open(dir, &recovered, dirs.options, &house).unwrap();
         for zxid in 1..=5 {
-            write_all(writer, zxid..=zxid);
+            while !chores.is_idle() {
+                chores.turn();
+            }
+            let spares = dirs.names("spare.");
+            assert_eq!(spares.len(), 1, "before {zxid}: {spares:?}");
+            fs::remove_file(dirs.version_2().join(&spares[0])).unwrap();
+            write_all(&mut writer, zxid..=zxid);
             writer.ask_roll();
-            while dirs.names("spare.").is_empty() {
-                std::thread::yield_now();
-            }
-            for name in dirs.names("spare.") {
-                let _ = fs::remove_file(dirs.version_2().join(name));
-            }
         }
-    });
+    }
     assert_eq!(dirs.names("wal.").len(), 5);
     assert_eq!(dirs.recover().unwrap().1.txns, [1, 2, 3, 4, 5]);
 }
