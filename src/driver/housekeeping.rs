@@ -208,7 +208,8 @@ impl<F: LogFiles> Housekeeping<F> {
     /// During shutdown: when everything is applied, one last snapshot, which is also what an Apache
     /// server needs to take over. It must hold every transaction, so one that was under way
     /// already, or was overtaken by requests still in the queues, is followed by another, as often
-    /// as there are such. Only the failure of one that began here is final. Returns whether that has ended just now.
+    /// as there are such. Only the failure of one that began here is final. Returns whether that
+    /// has ended just now.
     pub fn final_snapshot(&mut self, replica: &mut Replica) -> bool {
         self.finishing = replica.is_settled();
         if !self.finishing || (self.done && self.failed) {
