@@ -85,6 +85,8 @@ pub trait LogFiles: DataFiles {
     /// From here on this segment is written, which begins with transaction `first`: its name is
     /// among those that [`LogFiles::absence`] looks up.
     fn begin_segment(&self, path: &Path, file: &Self::File, first: Zxid) -> io::Result<()>;
+    /// The segment that is written is going to lose its name, as is meant.
+    fn end_segment(&self);
     /// Whether what was written up to `zxid` may be acknowledged: not once something that is open
     /// was found to have lost its name.
     fn may_acknowledge(&self, zxid: Zxid) -> bool;
@@ -185,6 +187,10 @@ impl LogFiles for DataDir {
 
     fn begin_segment(&self, path: &Path, file: &File, first: Zxid) -> io::Result<()> {
         self.presence().segment(path, file, first)
+    }
+
+    fn end_segment(&self) {
+        self.presence().no_segment();
     }
 
     fn may_acknowledge(&self, zxid: Zxid) -> bool {

@@ -11,6 +11,7 @@ use crate::sys::file::MappedFile;
 
 use super::datadir::DataDir;
 use super::files::{LogFiles, is_snapshot};
+use super::truncate;
 
 /// Files of a directory with what their names say; names that are not UTF-8 are passed over.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<(FileName, PathBuf)>> {
@@ -102,6 +103,11 @@ pub(super) fn repair<F: LogFiles>(
     files: &F,
 ) -> Result<(), (PathBuf, io::Error)> {
     tidy(files)?;
+    if let Some(truncation) = &repair.truncation {
+        truncate::complete(files, truncation)
+            .and_then(|steps| truncate::perform(files, steps))
+            .map_err(at(files.log_dir()))?;
+    }
     for path in &repair.remove {
         files.remove(path).map_err(at(path))?;
     }

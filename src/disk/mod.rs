@@ -21,6 +21,7 @@ mod spare_pool;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod truncate;
 mod writer;
 
 pub use crate::log::PurgePolicy;

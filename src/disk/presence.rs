@@ -173,6 +173,11 @@ impl Presence {
         Ok(())
     }
 
+    /// No segment is written now.
+    pub fn no_segment(&self) {
+        *self.segment.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
     /// Whether what was written up to `zxid` may be acknowledged, which then happens.
     pub fn may_acknowledge(&self, zxid: Zxid) -> bool {
         let may = !self.is_lost.load(Ordering::Relaxed);

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::Zxid;
-use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan};
+use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan, plan_truncation};
 
 use super::datadir::DataDir;
 use super::error::FatalLogError;
@@ -20,6 +20,7 @@ use super::housekeeper::Housekeeper;
 use super::listing::repair;
 use super::segments::{self, SegmentKind};
 use super::spare_pool::SparePool;
+use super::truncate;
 
 /// Settings of the writer.
 #[derive(Clone, Copy, Debug)]
@@ -88,7 +89,8 @@ pub struct LogWriter<F: LogFiles = DataDir> {
 
 impl<F: LogFiles> LogWriter<F> {
     /// Completes what recovery found to be necessary (cut the torn tail, remove empty segments),
-    /// keeps Apache away (`guard`) and gets ready to append behind `recovered`. The first record opens a new segment.
+    /// keeps Apache away (`guard`) and gets ready to append behind `recovered`. The first record
+    /// opens a new segment.
     pub fn open(
         files: Arc<F>,
         recovered: &Recovered,
@@ -246,6 +248,37 @@ impl<F: LogFiles> LogWriter<F> {
         let bytes = &write.buf[..write.len];
         let result = self.files.write(&current.file, bytes, write.offset, write.rw_flags);
         self.finish_write(write, result).map(Some)
+    }
+
+    /// Takes back every transaction behind `keep`, also inside a group commit and in a log of
+    /// Apache's, and drops what is queued. Returns when that is durable. A crash meanwhile leaves
+    /// the log as it was or as it is to be; an error ends the process, as one of a write does.
+    ///
+    /// # Errors
+    /// Those of the files; a log that is damaged before `keep`; a snapshot that is later.
+    ///
+    /// # Panics
+    /// When a write is in flight: its caller has to take it back first.
+    pub fn truncate(&mut self, keep: Zxid) -> Result<(), FatalLogError> {
+        assert!(!self.in_flight, "the write in flight ends before its records are taken back");
+        let files = Arc::clone(&self.files);
+        let fatal = |error| self.fatal("truncate", error);
+        if let Some(path) = truncate::snapshot_beyond(&*files, keep).map_err(fatal)? {
+            let what = format!("{} holds later transactions than 0x{keep}", path.display());
+            return Err(fatal(io::Error::new(io::ErrorKind::InvalidInput, what)));
+        }
+        files.end_segment();
+        truncate::perform(&*files, truncate::decide(&*files, keep)).map_err(fatal)?;
+        let truncation = plan_truncation(&*files, keep);
+        let truncation = truncation.map_err(|e| fatal(io::Error::other(e.to_string())))?;
+        truncate::complete(&*files, &truncation)
+            .and_then(|steps| truncate::perform(&*files, steps))
+            .map_err(fatal)?;
+        self.current = None;
+        self.unused = None;
+        self.durable = self.durable.min(keep);
+        self.appender.truncate(self.durable, truncation.next_group);
+        Ok(())
     }
 
     fn fatal(&self, doing: &'static str, error: io::Error) -> FatalLogError {

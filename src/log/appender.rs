@@ -102,6 +102,17 @@ impl Appender {
         self.committed = self.committed.max(zxid);
     }
 
+    /// Everything behind `last` is taken back, and what is queued with it: the next transaction is
+    /// a later one, in a segment of its own and, where `next_group` says so, in this group commit.
+    pub fn truncate(&mut self, last: Zxid, next_group: Option<u64>) {
+        self.segment = None;
+        self.pending.clear();
+        (self.front_done, self.pending_bytes, self.roll_asked) = (0, 0, false);
+        self.last_submitted = last;
+        self.committed = self.committed.min(last);
+        self.next_group = next_group.unwrap_or(self.next_group);
+    }
+
     /// Queues a batch.
     ///
     /// # Panics

@@ -24,7 +24,7 @@ use super::scan::{EntryAt, Expect, OnEntry, ScanStop, SegmentScan, Tail};
 use super::segment::{BLOCK, MIN_ENTRY, SegmentHeader, checksum, entry_zxid, le_u32, le_u64};
 
 /// Bytes in front of each record's entry.
-const RECORD_HEAD: usize = 16;
+pub(super) const RECORD_HEAD: usize = 16;
 /// Marks the last record of a group commit in the length field.
 const END: u32 = 1 << 31;
 

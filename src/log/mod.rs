@@ -27,6 +27,7 @@ mod snapread;
 mod snapwrite;
 #[cfg(test)]
 mod tests;
+mod truncate;
 
 pub use apache::{ApacheScan, is_guard, put_apache_header, put_apache_record, scan_apache};
 pub use appender::{Appender, Plan, WritePlan};
@@ -46,3 +47,4 @@ pub use segment::{
 pub use snapload::{LoadedSnapshot, load_snapshot, looks_valid};
 pub use snapread::{SnapshotError, SnapshotNode, SnapshotReader, SnapshotVisitor};
 pub use snapwrite::{SnapshotDigest, SnapshotWriter};
+pub use truncate::{Truncation, plan_truncation};

@@ -19,6 +19,8 @@ pub enum FileName {
     Segment(Zxid),
     /// `spare.<hex>`: a preallocated segment, not named by its first transaction yet.
     Spare,
+    /// `truncate.<hex>`: the log was decided to end with this transaction, see `truncate`.
+    Truncate(Zxid),
     /// A leftover of an unfinished write of ours: `snapshot.*.tmp`, `spare.*.tmp`.
     Temporary,
     /// Anything else.
@@ -38,6 +40,7 @@ impl FileName {
             ("log", Some(zxid)) => FileName::ApacheLog(zxid),
             ("wal", Some(zxid)) if rest.is_none() => FileName::Segment(zxid),
             ("spare", _) if rest.is_none() => FileName::Spare,
+            ("truncate", Some(zxid)) if rest.is_none() => FileName::Truncate(zxid),
             _ => FileName::Other,
         }
     }
@@ -71,6 +74,8 @@ mod tests {
             ("wal.a.bak", FileName::Other),
             ("spare.12", FileName::Spare),
             ("spare.12.tmp", FileName::Temporary),
+            ("truncate.a", FileName::Truncate(Zxid(10))),
+            ("truncate.a.bak", FileName::Other),
             ("currentEpoch.tmp", FileName::Other),
             ("myid", FileName::Other),
         ] {

@@ -13,6 +13,7 @@
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use crate::base::Zxid;
@@ -25,6 +26,7 @@ use super::names::FileName;
 use super::recover_error::{RecoverError, RecoverErrorKind as Kind};
 use super::scan::first_entry;
 use super::snapload::{load_snapshot, looks_valid};
+use super::truncate::{Truncated, Truncation, intended, plan_truncation};
 use super::{
     Damage, EntryAt, Expect, GUARD_NAME, ScanStop, Seal, SegmentHeader, SegmentScan,
     SnapshotDigest, SnapshotVisitor, Tail, is_guard, scan_apache, scan_segment,
@@ -96,6 +98,9 @@ pub struct LogRepair {
     /// last, which is in `cut`. A server that was killed leaves what only the page cache holds, and
     /// our log begins behind it.
     pub sync: Vec<PathBuf>,
+    /// A truncation that was decided and not completed. It comes first: everything else is said of
+    /// the directory as it is then.
+    pub truncation: Option<Truncation>,
 }
 
 /// A completed recovery.
@@ -132,6 +137,19 @@ pub(super) struct LogFile {
 
 /// Loads the directory into `target`.
 pub fn recover(
+    dir: &impl DataFiles,
+    options: &RecoverOptions,
+    target: &mut dyn RecoveryTarget,
+) -> Result<Recovered, RecoverError> {
+    let Some(keep) = intended(dir)? else { return recover_from(dir, options, target) };
+    let truncation = plan_truncation(dir, keep)?;
+    let shown = Truncated { dir, truncation: &truncation };
+    let mut recovered = recover_from(&shown, options, target)?;
+    recovered.repair.truncation = Some(truncation);
+    Ok(recovered)
+}
+
+fn recover_from(
     dir: &impl DataFiles,
     options: &RecoverOptions,
     target: &mut dyn RecoveryTarget,
@@ -267,7 +285,7 @@ pub(super) fn plain_error(kind: Kind, path: &Path, what: String, advice: String)
     }
 }
 
-fn io_error(path: &Path, error: &str) -> RecoverError {
+pub(super) fn io_error(path: &Path, error: &str) -> RecoverError {
     let advice = "Check the disk, the file's owner and its permissions".into();
     plain_error(Kind::Io, path, format!("it cannot be read: {error}"), advice)
 }
@@ -369,7 +387,10 @@ fn load_newest(
 }
 
 /// All log files in the order of their first transaction.
-fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile>, RecoverError> {
+pub(super) fn find_logs(
+    dir: &impl DataFiles,
+    repair: &mut LogRepair,
+) -> Result<Vec<LogFile>, RecoverError> {
     let mut logs = Vec::new();
     for (kind, path) in list(dir, dir.log_dir())? {
         if path.ends_with(GUARD_NAME) && is_guard(&read(dir, &path)?) {
@@ -385,7 +406,10 @@ fn find_logs(dir: &impl DataFiles, repair: &mut LogRepair) -> Result<Vec<LogFile
                     continue;
                 }
             },
-            FileName::Snapshot(_) | FileName::Temporary | FileName::Other => continue,
+            FileName::Snapshot(_)
+            | FileName::Truncate(_)
+            | FileName::Temporary
+            | FileName::Other => continue,
         };
         logs.push(LogFile { source, first, path, spare });
     }
@@ -710,6 +734,14 @@ impl EntryTrouble {
     fn before(mut self, zxid: Zxid) -> EntryTrouble {
         self.before = Some(zxid);
         self
+    }
+}
+
+/// The same where nobody refuses an entry.
+pub(super) fn stopped_scan(file: &LogFile, stop: ScanStop<Infallible>) -> RecoverError {
+    match stop {
+        ScanStop::Damage(damage) => stopped(file, ScanStop::Damage(damage)),
+        ScanStop::Refused(_, never) => match never {},
     }
 }
 

@@ -179,6 +179,8 @@ impl LogFiles for SimFiles {
         Ok(())
     }
 
+    fn end_segment(&self) {}
+
     fn may_acknowledge(&self, _zxid: Zxid) -> bool {
         true
     }

@@ -15,7 +15,8 @@
 //! replies keep the order of requests and zxids never go back; reads equal a model at the reply's
 //! zxid; events precede replies that reveal their cause; ephemerals live as long as their
 //! sessions, which survive restarts and never expire early; the recovered tree is the model's node
-//! by node; what a crash or a clean end leaves gives an Apache server everything or makes it refuse to
+//! by node; what a crash or a clean end leaves gives an Apache server everything or makes it
+//! refuse to
 //! start; a failed log write ends the server; bit rot makes the server refuse to start or changes
 //! nothing; when faults stop, everybody is served.
 #![forbid(unsafe_code)]
@@ -29,6 +30,8 @@ mod files;
 mod host;
 mod io;
 mod ledger;
+#[cfg(test)]
+mod log_drill;
 mod model;
 mod network;
 mod node;
