@@ -13,7 +13,6 @@ use crate::log::{
 use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader, TxnType, put_i32};
 
 use super::files::SimFiles;
-use super::options::SimOptions;
 
 /// The transactions that a recovery gives: zxid and what tells two histories apart.
 #[derive(Default)]
@@ -117,8 +116,7 @@ fn write(writer: &mut LogWriter<SimFiles>, from: i64, last: i64, history: i32, r
 
 /// A log of `last` transactions: one of Apache's or of an older release, perhaps, then ours.
 fn log_of(seed: u64, last: i64) -> Arc<SimFiles> {
-    let options = SimOptions { seed, ops: 0, verbose: false, bug: None };
-    let (files, mut rng) = (Arc::new(SimFiles::new(&options)), Rng::new(seed));
+    let (files, mut rng) = (Arc::new(SimFiles::new(seed, None)), Rng::new(seed));
     let older = 1 + rng.below(last as u64 - 1) as i64;
     let from = match seed % 3 {
         0 => 1,
