@@ -28,8 +28,10 @@ const FOREIGN_OPTIONS: &[&str] = &[
     "--path",
     "--profile",
     "--release",
+    "--security-opt",
     "--target-dir",
     "--test",
+    "--ulimit",
     "--version",
 ];
 
