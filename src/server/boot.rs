@@ -497,24 +497,27 @@ impl Server {
             return code.max(1);
         }
         if let Some(zxid) = last_processed.filter(|_| code == 0) {
-            hand_over(&self.dir, zxid);
+            if !hand_over(&self.dir, zxid) {
+                return UNSAVED;
+            }
             log::info!("ended cleanly at zxid 0x{zxid}");
         }
         code
     }
 }
 
-/// From here on an Apache server may go on: nothing runs that could write.
-fn hand_over(dir: &DataDir, last: Zxid) {
+/// From here on an Apache server may go on: nothing runs that could write. Returns whether it may.
+fn hand_over(dir: &DataDir, last: Zxid) -> bool {
     let stays = "Apache ZooKeeper does not start from this directory before another clean end of \
                  Ringkeeper, which loses nothing";
     match disk::hand_over(dir, last) {
-        Handover::Ready => {}
+        Handover::Ready => return true,
         Handover::NoSnapshot => log::error!("no snapshot holds transaction 0x{last}: {stays}"),
         Handover::Failed(path, error) => {
             log::error!("{} cannot be removed ({error}): {stays}", path.display());
         }
     }
+    false
 }
 
 /// Exit code of a clean end without its final snapshot: Apache's `TXNLOG_ERROR_TAKING_SNAPSHOT`.
