@@ -19,6 +19,7 @@ import javax.security.auth.login.Configuration;
 import org.apache.zookeeper.client.FourLetterWordMain;
 import org.apache.zookeeper.server.ServerCnxn;
 import org.apache.zookeeper.server.ServerCnxnFactory;
+import org.apache.zookeeper.server.SyncRequestProcessor;
 import org.apache.zookeeper.server.ZooKeeperServer;
 
 /**
@@ -34,9 +35,12 @@ import org.apache.zookeeper.server.ZooKeeperServer;
  */
 public class ExternalServerFactory extends ServerCnxnFactory {
     private static final long PATIENCE_MS = 120_000;
+    /** Apache's default of {@code snapCount}. */
+    private static final int SNAP_COUNT = 100_000;
 
     private InetSocketAddress address;
     private int connectionsMax;
+    private int backlog;
     private volatile Process process;
 
     @Override
@@ -46,13 +50,19 @@ public class ExternalServerFactory extends ServerCnxnFactory {
             throw new UnsupportedOperationException("no TLS port in the external server");
         }
         this.connectionsMax = connectionsMax;
+        this.backlog = backlog;
         int port = address.getPort();
         if (port == 0) {
             try (ServerSocket socket = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
                 port = socket.getLocalPort();
             }
         }
-        this.address = new InetSocketAddress(InetAddress.getLoopbackAddress(), port);
+        // Every address is more than a test needs, and more than a machine should open for one.
+        boolean isOne = address.getAddress() != null && !address.getAddress().isAnyLocalAddress();
+        InetAddress one = isOne ? address.getAddress() : InetAddress.getLoopbackAddress();
+        // Of the interfaces' addresses Java writes ::1 as ::1%lo, which the C library does not read.
+        InetAddress without = InetAddress.getByAddress(one.getAddress());
+        this.address = new InetSocketAddress(one.isLinkLocalAddress() ? one : without, port);
     }
 
     @Override
@@ -72,10 +82,20 @@ public class ExternalServerFactory extends ServerCnxnFactory {
         config.add("dataDir=" + server.getTxnLogFactory().getSnapDir().getParent());
         config.add("dataLogDir=" + server.getTxnLogFactory().getDataLogDir().getParent());
         config.add("clientPort=" + address.getPort());
-        config.add("clientPortAddress=127.0.0.1");
+        config.add("clientPortAddress=" + address.getAddress().getHostAddress());
         config.add("maxClientCnxns=" + connectionsMax);
         config.add("admin.enableServer=false");
-        config.add("4lw.commands.whitelist=*");
+        // What a test set in static fields of Apache's classes; what it set as a property follows.
+        config.add("reconfigEnabled=" + server.isReconfigEnabled());
+        if (SyncRequestProcessor.getSnapCount() != SNAP_COUNT) {
+            config.add("snapCount=" + SyncRequestProcessor.getSnapCount());
+        }
+        if (backlog > 0) {
+            config.add("clientPortListenBacklog=" + backlog);
+        }
+        if (System.getProperty("zookeeper.4lw.commands.whitelist") == null) {
+            config.add("4lw.commands.whitelist=*");
+        }
         Path file = home.resolve("zoo.cfg");
         Files.write(file, config, StandardCharsets.UTF_8);
 
@@ -87,7 +107,7 @@ public class ExternalServerFactory extends ServerCnxnFactory {
             boolean own = name.startsWith("zookeeper.admin.") || name.startsWith("zookeeper.client")
                     || name.startsWith("zookeeper.junit.") || name.equals(ZOOKEEPER_SERVER_CNXN_FACTORY);
             boolean servers = name.startsWith("zookeeper.") || name.startsWith("znode.")
-                    || name.startsWith("jute.");
+                    || name.startsWith("jute.") || name.equals("readonlymode.enabled");
             if (servers && !own) {
                 command.add("-D" + name + "=" + property.getValue());
             }
@@ -135,7 +155,8 @@ public class ExternalServerFactory extends ServerCnxnFactory {
 
     private boolean serves() {
         try {
-            return FourLetterWordMain.send4LetterWord("127.0.0.1", address.getPort(), "srvr", false, 1000)
+            return FourLetterWordMain.send4LetterWord(
+                    address.getAddress().getHostAddress(), address.getPort(), "srvr", false, 1000)
                     .contains("Mode:");
         } catch (Exception e) {
             return false;
