@@ -1,8 +1,11 @@
 //! Taking over from Apache ZooKeeper on the same directory, and handing back.
 
-use crate::util::{Client, Jute, Kind, Options, Server, Session, Stat, op};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+use ringkeeper::log::GUARD_NAME;
+
+use crate::util::{Client, Jute, Kind, Options, Server, Session, Stat, op};
 
 /// All that a client can see of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -252,6 +255,11 @@ fn what_apache_wrote_on_an_older_state_is_no_continuation() {
     client.abandon();
     server.kill();
     *server.options_mut() = options(Kind::Apache, &[]);
+    let (code, text) = server.run_to_end();
+    assert!(code != Some(0) && text.contains("magic number"), "{code:?}: {text}");
+    // The operator removes what keeps Apache away.
+    let guard = server.data_dir().join("version-2").join(GUARD_NAME);
+    std::fs::remove_file(guard).expect("a killed server leaves its guard file");
     // The second start leaves a snapshot of what the first one wrote.
     for round in 0..2 {
         server.run();
