@@ -1,0 +1,313 @@
+//! Replays the transactions behind the snapshot, file by file, and notes what the log needs before
+//! it can be appended to.
+
+use crate::base::Zxid;
+use crate::log::cut_short::{Accepted, CutShort, judge_apache};
+use crate::log::{
+    Damage, DataFiles, EntryAt, Expect, RecoverError, RecoverErrorKind as Kind, ScanStop,
+    SegmentHeader, SegmentScan, Tail, scan_apache, scan_segment,
+};
+use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
+
+use super::errors::{EntryTrouble, ZXID_LIMIT, advice_restore, plain_error, stopped};
+use super::find::{LogFile, Source, read};
+use super::{LogRepair, RecoveryTarget};
+
+/// The number of the group commit that follows those of a segment; `None` if it holds none.
+fn group_behind(scan: &SegmentScan) -> Option<u64> {
+    scan.last_group.map(|group| group.saturating_add(1))
+}
+
+/// A number above those of all group commits up to a transaction, and one that the next would not
+/// have got by counting: each has a transaction, so counting gives none above its zxid. Nor will
+/// there be 2^39 of them, and a scan does not look for numbers much farther ahead.
+fn group_above(zxid: Zxid) -> u64 {
+    zxid.0.unsigned_abs().min(1 << 39) + 2
+}
+
+pub(super) struct Replay<'a, F> {
+    pub dir: &'a F,
+    pub target: &'a mut dyn RecoveryTarget,
+    pub snapshot: Option<Zxid>,
+    /// The last transaction in the target; `None` while nothing says which one comes first.
+    pub applied: Option<Zxid>,
+    pub entries: u64,
+    /// Transactions that Apache's logs hold twice.
+    pub overlaps: u64,
+    pub accepted: Accepted<'a>,
+    pub notes: &'a mut Vec<String>,
+    pub repair: &'a mut LogRepair,
+}
+
+impl<F: DataFiles> Replay<'_, F> {
+    pub fn files(&mut self, logs: &[LogFile]) -> Result<(), RecoverError> {
+        // A file is needed unless the next one starts at or before the first needed transaction.
+        let from = self.snapshot.map_or(Zxid::ZERO, |s| Zxid(s.0.saturating_add(1)));
+        let newest = logs.iter().rev().find(|f| f.first <= from).map(|f| f.first);
+        // Copies (log.5.bak) start alike; each may be the incomplete one.
+        let skip = newest.and_then(|n| logs.iter().position(|f| f.first == n)).unwrap_or(0);
+        let last_native = logs.iter().rposition(|f| f.source == Source::Native);
+        let last_apache = logs.iter().rposition(|f| f.source == Source::Apache);
+        let mut group = None;
+        for (index, file) in logs.iter().enumerate().skip(skip) {
+            match file.source {
+                Source::Apache => {
+                    group = None;
+                    self.repair.sync.push(file.path.clone());
+                    let is_last = index + 1 == logs.len();
+                    self.apache(file, last_apache == Some(index), is_last)?;
+                }
+                Source::Native => {
+                    let followed = last_native != Some(index);
+                    let accept_cut = false;
+                    let expect = Expect { group, followed, accept_cut };
+                    group = self.native(file, expect, &logs[..index])?;
+                }
+            }
+        }
+        self.repair.next_group = match group {
+            Some(group) => group,
+            None => self.group_after(&logs[..skip])?,
+        };
+        self.notes.extend(self.accepted.unused());
+        if self.overlaps > 0 {
+            self.notes.push(format!(
+                "{} transactions stand in more than one log file (copies such as log.1f.bak \
+                 count as logs); each was applied once",
+                self.overlaps
+            ));
+        }
+        Ok(())
+    }
+
+    /// Where nothing that was scanned holds a group, numbering goes on after the segments that were
+    /// not needed: should the snapshot that made them so prove bad one day, they are.
+    fn group_after(&self, skipped: &[LogFile]) -> Result<u64, RecoverError> {
+        let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
+        let Some(file) = newest else { return Ok(1) };
+        // Damage there does not matter now, but a good copy may come back.
+        let above = group_above(self.applied.unwrap_or(Zxid::ZERO));
+        Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(above))
+    }
+
+    /// The number of a segment's first group commit if it was given while the segment before was
+    /// damaged (see [`Replay::group_after`]), and that is whole again: it ends with the transaction
+    /// before the first here, and that one's group commit is whole, so that nothing is missing
+    /// between the two, although numbers are.
+    fn group_given(
+        &self,
+        file: &LogFile,
+        map: &[u8],
+        expect: Expect,
+        before: &[LogFile],
+    ) -> Result<Option<u64>, RecoverError> {
+        let given = Some(group_above(Zxid(file.first.0.saturating_sub(1))));
+        if expect.group.is_none()
+            || expect.group == given
+            || self.first_group(file, before)? != expect.group
+        {
+            return Ok(None);
+        }
+        let mut is_first = false;
+        let _ = scan_segment(map, Expect { group: given, ..expect }, &mut |at, _| {
+            is_first = at.zxid == file.first;
+            Err(())
+        });
+        Ok(given.filter(|_| is_first))
+    }
+
+    /// What a segment that others follow holds, for its numbers only; `None` if it is damaged.
+    fn scan_again(&self, file: &LogFile) -> Result<Option<SegmentScan>, RecoverError> {
+        let map = read(self.dir, &file.path)?;
+        let expect = Expect { followed: true, ..Expect::default() };
+        Ok(scan_segment(&map, expect, &mut |_, _| Ok::<(), ()>(())).ok())
+    }
+
+    /// `newest`: no other log of Apache's follows. `is_last`: nor does one of ours.
+    fn apache(&mut self, file: &LogFile, newest: bool, is_last: bool) -> Result<(), RecoverError> {
+        let map = read(self.dir, &file.path)?;
+        let scan = scan_apache(&map, newest, &mut |at, entry| self.entry(file, at, entry))
+            .map_err(|e| stopped(file, e))?;
+        let (end, len) = ((scan.tail, scan.end, scan.last_zxid), map.len() as u64);
+        self.notes.extend(judge_apache(file, end, len, is_last, &mut self.accepted)?);
+        Ok(())
+    }
+
+    /// The number of the first group commit of a segment, if what lies before it tells.
+    fn first_group(&self, file: &LogFile, before: &[LogFile]) -> Result<Option<u64>, RecoverError> {
+        // Our log begins with transaction 1 only where it begins.
+        if file.first == Zxid(1) {
+            return Ok(Some(1));
+        }
+        let previous = before.iter().rev().find(|previous| previous.first != file.first);
+        let Some(previous) = previous.filter(|previous| previous.source == Source::Native) else {
+            return Ok(None);
+        };
+        let scan = self.scan_again(previous)?;
+        let scan = scan.filter(|scan| scan.last_zxid == Some(Zxid(file.first.0.saturating_sub(1))));
+        Ok(scan.and_then(|scan| group_behind(&scan)))
+    }
+
+    /// Returns the number of the group commit that must follow.
+    fn native(
+        &mut self,
+        file: &LogFile,
+        mut expect: Expect,
+        before: &[LogFile],
+    ) -> Result<Option<u64>, RecoverError> {
+        let map = read(self.dir, &file.path)?;
+        let header = SegmentHeader::decode(&map).ok();
+        let cut = header.and_then(|header| CutShort::of(&map, &header));
+        let cut = cut.filter(|_| !expect.followed);
+        expect.accept_cut = cut.is_some();
+        let mut scan = match self.scan(file, &map, expect) {
+            Ok(scan) => scan,
+            // With a first number that is not the expected one, nothing was handed out.
+            Err(error) => match self.group_given(file, &map, expect, before)? {
+                None => return Err(error),
+                given => {
+                    expect.group = given;
+                    self.notes.push(format!(
+                        "{}: group commits are numbered anew from here on, as is done while what \
+                         lies before is damaged; it is whole again, and no transaction is missing",
+                        file.path.display()
+                    ));
+                    self.scan(file, &map, expect)?
+                }
+            },
+        };
+        if scan.tail == Tail::Torn && scan.records == 0 && expect.group.is_none() {
+            // A torn first write, or a damaged one with a single one behind it: that depends on
+            // the number of the one that can be read.
+            expect.group = self.first_group(file, before)?;
+            scan = self.scan(file, &map, expect)?;
+        }
+        if let Some(cut) = cut {
+            self.notes.push(cut.judge(file, &scan, &mut self.accepted)?);
+        } else if scan.tail == Tail::Torn {
+            self.check_torn(file, &scan, before)?;
+            self.notes.push(format!(
+                "{}: the last block of the log holds an incomplete write, which is cut at offset \
+                 {}. A power failure leaves such a write, as does damage to the last block",
+                file.path.display(),
+                scan.end
+            ));
+        }
+        if expect.followed && scan.records > 0 && !file.spare {
+            // With forceSync=no it may never have been.
+            self.repair.sync.push(file.path.clone());
+        }
+        let next = self.applied.map(|applied| Zxid(applied.0.saturating_add(1)));
+        if let Some(next) = next.filter(|next| scan.records == 0 && file.first > *next)
+            && next.epoch() == file.first.epoch()
+        {
+            return Err(self.missed_before(file, next));
+        }
+        let is_unused = scan.records == 0 && !expect.followed && next == Some(file.first);
+        if is_unused {
+            self.repair.unused = Some(file.path.clone());
+        } else if scan.records == 0 {
+            self.repair.remove.push(file.path.clone());
+        } else if file.spare {
+            let name = file.path.with_file_name(format!("wal.{}", file.first));
+            self.repair.rename.push((file.path.clone(), name));
+        }
+        // Also where nothing is to be cut: what a killed process wrote and did not sync has been
+        // replayed here, so it must be durable before a client sees it.
+        if !expect.followed && (scan.records > 0 || is_unused) {
+            self.repair.cut = header.map(|header| (file.path.clone(), header.seal(scan.end)));
+        }
+        Ok(group_behind(&scan))
+    }
+
+    /// A segment gets its name when all before it is durable, so the name says what there was.
+    fn missed_before(&self, file: &LogFile, next: Zxid) -> RecoverError {
+        let what = format!(
+            "it was begun for transaction 0x{}, so those from 0x{next} on were there, and they are \
+             missing",
+            file.first
+        );
+        let before = self.applied;
+        RecoverError { before, ..plain_error(Kind::Gap, &file.path, what, advice_restore()) }
+    }
+
+    /// Refuses what looks like a torn write and cannot be one: a snapshot holds nothing that was
+    /// not durable before.
+    fn check_torn(
+        &self,
+        file: &LogFile,
+        scan: &SegmentScan,
+        before: &[LogFile],
+    ) -> Result<(), RecoverError> {
+        // Where Apache went on from the same transaction, what the snapshot holds is in its log.
+        let is_continued = before.last().is_some_and(|previous| previous.first == file.first);
+        if scan.records == 0 && is_continued {
+            return Ok(());
+        }
+        let last = scan.last_zxid.unwrap_or(Zxid(file.first.0.saturating_sub(1)));
+        let Some(snapshot) = self.snapshot.filter(|snapshot| *snapshot > last) else {
+            return Ok(());
+        };
+        let what =
+            format!("it ends before transaction 0x{snapshot} of the snapshot, which was durable");
+        let damage = Damage { offset: scan.end, what, before: scan.last_zxid, after: None };
+        Err(stopped(file, ScanStop::Damage(damage)))
+    }
+
+    fn scan(
+        &mut self,
+        file: &LogFile,
+        map: &[u8],
+        expect: Expect,
+    ) -> Result<SegmentScan, RecoverError> {
+        let mut is_first = true;
+        let scan = scan_segment(map, expect, &mut |at, entry| {
+            if std::mem::take(&mut is_first) && at.zxid != file.first {
+                return Err(EntryTrouble::new(
+                    Kind::Overlap,
+                    format!("its first transaction is 0x{}: the file was renamed", at.zxid),
+                ));
+            }
+            self.entry(file, at, entry)
+        });
+        scan.map_err(|e| stopped(file, e))
+    }
+
+    fn entry(&mut self, file: &LogFile, at: EntryAt, entry: &[u8]) -> Result<(), EntryTrouble> {
+        let zxid = at.zxid;
+        if zxid < Zxid::ZERO || zxid >= ZXID_LIMIT {
+            let what = format!("its zxid 0x{zxid} is out of range");
+            return Err(EntryTrouble::new(Kind::ZxidRange, what));
+        }
+        if self.snapshot.is_some_and(|s| zxid <= s) {
+            return Ok(());
+        }
+        if let Some(applied) = self.applied {
+            if zxid <= applied {
+                if file.source == Source::Apache {
+                    self.overlaps += 1;
+                    return Ok(());
+                }
+                let what = format!("transaction 0x{zxid} follows 0x{applied} of an earlier file");
+                return Err(EntryTrouble::new(Kind::Overlap, what).before(applied));
+            }
+            if zxid.epoch() == applied.epoch() && zxid != applied.next() {
+                let what = format!("transactions between 0x{applied} and 0x{zxid} are missing");
+                return Err(EntryTrouble::new(Kind::Gap, what).before(applied));
+            }
+        }
+        let mut r = Reader::new(entry);
+        let parsed = TxnHeader::decode_from(&mut r).and_then(|header| {
+            let txn = Txn::decode_from(header.kind, &mut r)?;
+            Ok((header, txn, TxnDigest::decode_trailing(&mut r)?))
+        });
+        let (header, txn, digest) = parsed
+            .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        self.target
+            .txn(&header, &txn, digest, entry)
+            .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        self.applied = Some(zxid);
+        self.entries += 1;
+        Ok(())
+    }
+}
