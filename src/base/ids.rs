@@ -53,9 +53,9 @@ impl fmt::Debug for Zxid {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct Epoch(pub i32);
 
-/// The number in `myid`; standalone servers use 1 for session ids.
+/// The number in `myid`, a signed `long` as in ZooKeeper; standalone servers use 1 for session ids.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct ServerId(pub u64);
+pub struct ServerId(pub i64);
 
 /// Session id; the top byte is the id of the server that made it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -62,7 +62,7 @@ pub struct Sessions {
 pub fn initial_session_id(server: ServerId, t_ms: u64) -> SessionId {
     /// Marks containers in `ephemeralOwner`, so it cannot be a session.
     const CONTAINER: i64 = i64::MIN;
-    let id = ((t_ms << 24) >> 8 | server.0 << 56).cast_signed();
+    let id = ((t_ms << 24) >> 8 | server.0.cast_unsigned() << 56).cast_signed();
     SessionId(if id == CONTAINER { id + 1 } else { id })
 }
 

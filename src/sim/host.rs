@@ -56,7 +56,7 @@ impl Host {
         let rng = |concern| Rng::derived(options.seed, concern, index as u64);
         let salts = derive_seed(options.seed, "salts", index as u64);
         Host {
-            id: ServerId(index as u64 + 1),
+            id: ServerId(index as i64 + 1),
             files: Arc::new(SimFiles::new(salts, options.bug)),
             clock: Clock::new(now, swarm.clocks, rng("clock")),
             life: Life::Down,

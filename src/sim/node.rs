@@ -156,7 +156,7 @@ pub(super) fn tree_options(seed: u64) -> TreeOptions {
 
 fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
     ReplicaOptions {
-        server_id: id.0,
+        server_id: id.0.cast_unsigned(),
         min_session_timeout_ms: 2 * TICK_MS as i32,
         max_session_timeout_ms: 20 * TICK_MS as i32,
         leader: LeaderOptions {

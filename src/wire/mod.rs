@@ -1,5 +1,5 @@
 //! Every byte layout that ZooKeeper's peers, clients and files share: jute primitives, opcodes,
-//! error codes, request and reply records, transactions.
+//! error codes, request and reply records, transactions, and what members of an ensemble say.
 //!
 //! Decoding borrows from the input and never panics; encoding appends to a caller's `Vec<u8>`.
 //! Nothing here decides anything: rules live in `pipeline`, state in `tree` and `session`.
@@ -8,12 +8,16 @@
 mod acl;
 mod connect;
 mod error;
+#[cfg(test)]
+mod golden;
 mod jute;
 mod op;
+pub mod quorum;
 mod reply;
 mod request;
 mod stat;
 mod txn;
+pub mod vote;
 
 pub use acl::{ACL_OPEN_BYTES, Acl, AclBytes, Perms};
 #[cfg(test)]

@@ -1,0 +1,13 @@
+//! What members say on the quorum port: `QuorumPacket` and the records inside its `data`.
+//!
+//! Corresponds to `org.apache.zookeeper.server.quorum`: `QuorumPacket`, `LearnerInfo`, and what
+//! `Leader`, `Learner` and `LearnerHandler` put into packets by hand.
+
+mod packet;
+mod payload;
+
+pub use packet::{AuthIds, Packet, PacketKind, PacketScan, Scan};
+pub use payload::{
+    Activate, EpochAnswer, Forwarded, LearnerInfo, PROTOCOL_VERSION, Revalidate, Revalidated,
+    SessionTouches, leader_info, leader_info_version, new_leader_config,
+};
