@@ -12,6 +12,7 @@ pub mod log;
 pub mod member;
 pub mod metrics;
 pub mod pipeline;
+pub mod quorum;
 pub mod replica;
 pub mod server;
 pub mod session;

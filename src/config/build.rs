@@ -5,9 +5,11 @@
 
 use std::path::PathBuf;
 
+use crate::quorum::{ANY_HOST, Address};
+
 use super::conflicts;
 use super::key::{Feature, Kind, Place, Standard, Status};
-use super::membership::{self, ClientAddress};
+use super::membership;
 use super::problem::{Severity, Topic};
 use super::raw::{Base, RawConfig};
 use super::reader::Reader;
@@ -101,22 +103,25 @@ fn client_cnxns_max(reader: &mut Reader, base: Base) -> u32 {
 fn client_address(
     reader: &mut Reader,
     raw: &RawConfig,
-    from_list: Option<ClientAddress>,
+    from_list: Option<Address>,
 ) -> (Option<String>, u16) {
     let port = reader.int_or_derived("clientPort").and_then(|port| u16::try_from(port).ok());
     let host = reader.text("clientPortAddress").map(|host| without_brackets(&host));
     // COMPAT(3.9): 0 in zoo.cfg counts as not set; as an argument it lets the system choose.
     let port = port.filter(|port| *port != 0 || raw.base == Base::Arguments);
     let (host, port) = match (port, from_list) {
-        (Some(port), Some(listed)) if port != listed.1 || (host.is_some() && host != listed.0) => {
-            let what = format!("differs from the client address in the server line, {}", listed.1);
+        (Some(port), Some(listed))
+            if port != listed.port || host.as_ref().is_some_and(|host| *host != listed.host) =>
+        {
+            let Address { host: _, port: other } = listed;
+            let what = format!("differs from the client address in the server line, {other}");
             reader.error("clientPort", what, "remove clientPort, or make both the same");
             (host, port)
         }
         (Some(port), _) => (host, port),
-        (None, Some((listed_host, port))) => {
+        (None, Some(Address { host, port })) => {
             reader.derived("clientPort", port);
-            (listed_host, port)
+            (Some(host).filter(|host| host != ANY_HOST), port)
         }
         (None, None) if raw.base == Base::Embedded => {
             reader.derived("clientPort", 2181);

@@ -1,29 +1,19 @@
 //! The `server.N` lines, as far as a standalone server is concerned with them.
 //!
-//! Corresponds to `QuorumPeer.QuorumServer` and `QuorumPeerConfig.parseDynamicConfig`. One server
-//! in the list runs standalone, with a warning, as in ZooKeeper; several need an ensemble, which is
-//! an error so far.
+//! Corresponds to `QuorumPeerConfig.parseDynamicConfig`; a line itself is read by `quorum`. One
+//! server in the list runs standalone, with a warning, as in ZooKeeper; several need an ensemble,
+//! which is an error so far.
+
+use crate::quorum::{Address, Member, MemberError, Role};
 
 use super::problem::{Problem, Severity, Topic};
 use super::raw::RawConfig;
 use super::reader::Reader;
 use super::resolve::{Found, problem};
-use super::values;
-
-/// One well-formed `server.N` line.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Member {
-    is_observer: bool,
-    /// Host, if any, and port for clients.
-    client: Option<(Option<String>, u16)>,
-}
-
-/// Address for clients that the only `server.N` line gives.
-pub(super) type ClientAddress = (Option<String>, u16);
 
 /// Checks the membership; returns the client address of a single server, or one of a list that is
 /// refused. Problems go to `reader`.
-pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<ClientAddress> {
+pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<Address> {
     let standalone_enabled = reader.flag("standaloneEnabled");
     let servers = reader.all("server.*");
     let named = reader.text("dynamicConfigFile").is_some();
@@ -42,7 +32,7 @@ pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<ClientAddress
         let _ = reader.text(&found.entry.key);
         match parse(found) {
             Ok(member) => members.push(member),
-            Err(what) => push(reader, found, Severity::Error, what, FORM),
+            Err(wrong) => push(reader, found, Severity::Error, wrong.to_string(), FORM),
         }
     }
     if members.len() < servers.len() {
@@ -51,7 +41,7 @@ pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<ClientAddress
     // A list that is refused still says where clients connect, which is then no second problem.
     let listed = members.iter().find_map(|member| member.client.clone());
     let refused = listed.filter(|_| !reader.is_set("clientPort"));
-    let voters = members.iter().filter(|member| !member.is_observer).count();
+    let voters = members.iter().filter(|member| member.role == Role::Participant).count();
     let first = servers.first();
     match (members.len(), voters) {
         // They stand in the file.
@@ -142,65 +132,7 @@ fn check_no_members(reader: &mut Reader, standalone_enabled: bool) {
     }
 }
 
-fn parse(found: &Found) -> Result<Member, String> {
-    let id = found.entry.key.strip_prefix("server.").unwrap_or("");
-    if id.is_empty() || id.parse::<i64>().is_err() {
-        return Err("the part after `server.` is not a number".to_string());
-    }
-    let mut parts = found.entry.value.split(';');
-    let mut role_before = None;
-    for address in parts.next().unwrap_or("").split('|') {
-        let (host, rest) = split_host(address.trim()).ok_or("no host and ports")?;
-        let fields: Vec<&str> = rest.split(':').collect();
-        let [quorum, election, role @ ..] = fields.as_slice() else {
-            return Err("quorum port or election port missing".to_string());
-        };
-        if host.is_empty() {
-            return Err("no host name".to_string());
-        }
-        let (quorum, election) = (port(quorum)?, port(election)?);
-        if quorum == election {
-            return Err("quorum port and election port are the same".to_string());
-        }
-        let is_observer = match role {
-            [] => false,
-            [role] if role.eq_ignore_ascii_case("observer") => true,
-            [role] if role.eq_ignore_ascii_case("participant") => false,
-            [role] => return Err(format!("`{role}` is not a role")),
-            [_, more, ..] => return Err(format!("`{more}` after the role means nothing")),
-        };
-        if role_before.is_some_and(|before| before != is_observer) {
-            return Err("the addresses of one server give different roles".to_string());
-        }
-        role_before = Some(is_observer);
-    }
-    let client = match parts.next().map(str::trim) {
-        None | Some("") => None,
-        Some(text) => Some(match split_host(text) {
-            Some((host, rest)) => (Some(host.to_string()), port(rest)?),
-            None => (None, port(text)?),
-        }),
-    };
-    if let Some(more) = parts.next() {
-        let what = format!("`;{more}` after the client address: only one `;` may stand in a line");
-        return Err(what);
-    }
-    Ok(Member { is_observer: role_before == Some(true), client })
-}
-
-/// Host and what follows its colon; brackets around an IPv6 address vanish.
-fn split_host(text: &str) -> Option<(&str, &str)> {
-    match text.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']')?;
-            Some((host, rest.strip_prefix(':')?))
-        }
-        None => text.split_once(':'),
-    }
-}
-
-fn port(text: &str) -> Result<u16, String> {
-    let number = values::int(super::key::within(1, 65_535), text.trim());
-    let number = number.and_then(|(number, _)| u16::try_from(number).ok());
-    number.ok_or_else(|| format!("`{text}` is not a port, a number from 1 to 65535"))
+fn parse(found: &Found) -> Result<Member, MemberError> {
+    let sid = found.entry.key.strip_prefix("server.").unwrap_or("");
+    Member::parse(sid, &found.entry.value)
 }

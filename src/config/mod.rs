@@ -19,7 +19,6 @@ mod key;
 mod keys;
 mod membership;
 mod problem;
-mod properties;
 mod raw;
 mod reader;
 mod readings;

@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 
+use crate::wire::{has_byte_order_mark, parse_properties};
+
 use super::key::{Kind, Status};
 use super::keys::find;
 use super::problem::{Origin, Problem, Severity, Topic};
+use super::readings;
 use super::shell::{Piece, ShellVariables};
-use super::{properties, readings};
 
 /// One `key=value` with its origin.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -199,7 +201,7 @@ impl RawConfig {
     fn parse(&mut self, name: &str, text: &[u8]) -> Vec<RawEntry> {
         let name: Arc<str> = Arc::from(name);
         let mut entries = Vec::new();
-        if properties::has_byte_order_mark(text) {
+        if has_byte_order_mark(text) {
             self.problems.push(Problem {
                 severity: Severity::Warning,
                 topic: Topic::Value,
@@ -212,7 +214,7 @@ impl RawConfig {
                 hint: "save the file without it".to_string(),
             });
         }
-        for entry in properties::parse(text) {
+        for entry in parse_properties(text) {
             match entry {
                 Ok(line) => entries.push(RawEntry {
                     key: line.key,

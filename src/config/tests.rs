@@ -501,7 +501,7 @@ fn membership() {
         ("server.1=a:1:2;2181;", "only one `;`"),
         ("server.1=a:1:2:participant:x", "`x` after the role"),
         ("server.1=a:1:2:participant|b:1:2:observer", "give different roles"),
-        ("server.1=a:1:2:observer|b:1:2", "give different roles"),
+        ("server.1=a:1:2:observer|b:1:2", "observers without any participant"),
         ("server.one=a:1:2", "not a number"),
     ] {
         check_error(&with(line), "zoo.cfg:2: error: ", part);

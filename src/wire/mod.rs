@@ -12,6 +12,7 @@ mod error;
 mod golden;
 mod jute;
 mod op;
+mod properties;
 pub mod quorum;
 mod reply;
 mod request;
@@ -26,6 +27,7 @@ pub use connect::{ConnectRequest, ConnectResponse, session_password};
 pub use error::ErrorCode;
 pub use jute::{DecodeError, Reader, put_bool, put_buffer, put_i32, put_i64, put_str};
 pub use op::{CreateMode, OpCode, XID_AUTH, XID_NOTIFICATION, XID_PING, XID_SET_WATCHES};
+pub use properties::{BadEscape, Line, has_byte_order_mark, parse_properties, parse_property_text};
 pub use reply::{
     EventType, FrameStart, begin_frame, begin_reply, end_frame, put_error_reply, put_multi_end,
     put_multi_error, put_multi_header, put_notification, put_stat_reply,

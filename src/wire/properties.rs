@@ -9,26 +9,37 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One entry: the key and value are unescaped and trimmed, `line` counts from 1.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Line {
-    pub(super) line: u32,
-    pub(super) key: String,
-    pub(super) value: String,
+pub struct Line {
+    /// Where the entry begins in its file.
+    pub line: u32,
+    /// Empty where a line begins with its separator.
+    pub key: String,
+    /// Empty where nothing follows the key.
+    pub value: String,
     /// The value as UTF-8, if the bytes are that and it differs.
-    pub(super) utf8: Option<String>,
+    pub utf8: Option<String>,
 }
 
 /// A `\u` escape that is not followed by four hexadecimal digits. Java refuses the whole file.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct BadEscape {
-    pub(super) line: u32,
-    pub(super) text: String,
+pub struct BadEscape {
+    /// Where its entry begins in its file.
+    pub line: u32,
+    /// From the backslash on.
+    pub text: String,
 }
 
 /// Splits `bytes` into entries. Entries with a bad escape are reported in their place.
-pub(super) fn parse(bytes: &[u8]) -> Vec<Result<Line, BadEscape>> {
+pub fn parse_properties(bytes: &[u8]) -> Vec<Result<Line, BadEscape>> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let text: String = bytes.iter().map(|byte| char::from(*byte)).collect();
-    let mut lines = NaturalLines { rest: &text, number: 0 };
+    parse_property_text(&text)
+}
+
+/// Splits text that is in characters already, as `load` does with a `Reader`. So ZooKeeper reads
+/// configurations that members send each other.
+pub fn parse_property_text(text: &str) -> Vec<Result<Line, BadEscape>> {
+    let mut lines = NaturalLines { rest: text, number: 0 };
     let mut entries = Vec::new();
     while let Some((number, first)) = lines.next() {
         let first = first.trim_start_matches(is_blank);
@@ -51,7 +62,7 @@ pub(super) fn parse(bytes: &[u8]) -> Vec<Result<Line, BadEscape>> {
 }
 
 /// Whether the file begins with a byte order mark.
-pub(super) fn has_byte_order_mark(bytes: &[u8]) -> bool {
+pub fn has_byte_order_mark(bytes: &[u8]) -> bool {
     bytes.starts_with(BYTE_ORDER_MARK)
 }
 
@@ -160,7 +171,7 @@ mod tests {
 
     #[track_caller]
     fn check(input: &str, expected: &[(u32, &str, &str)]) {
-        let found: Vec<_> = parse(input.as_bytes())
+        let found: Vec<_> = parse_properties(input.as_bytes())
             .into_iter()
             .map(|entry| entry.map(|e| (e.line, e.key, e.value)).unwrap())
             .collect();
@@ -203,7 +214,7 @@ mod tests {
     #[test]
     fn bad_escapes_are_reported_with_their_line() {
         for text in ["\n a=\\u12", "\n a=\\u12g4", "\n a=\\u+123"] {
-            let found = parse(text.as_bytes());
+            let found = parse_properties(text.as_bytes());
             assert_eq!(found.len(), 1);
             assert_eq!(found[0].as_ref().unwrap_err().line, 2, "{text:?}");
         }
@@ -212,7 +223,7 @@ mod tests {
     #[test]
     fn bytes_are_read_as_java_reads_them() {
         let check = |bytes: &[u8], value: &str, utf8: Option<&str>| {
-            let found = parse(bytes).remove(0).unwrap();
+            let found = parse_properties(bytes).remove(0).unwrap();
             assert_eq!((&*found.key, &*found.value, found.utf8.as_deref()), ("dir", value, utf8));
         };
         check(b"dir=/d", "/d", None);
@@ -231,6 +242,6 @@ mod tests {
     #[test]
     fn any_byte_is_accepted() {
         let all: Vec<u8> = (0..=255).chain((0..=255).rev()).collect();
-        let _ = parse(&all);
+        let _ = parse_properties(&all);
     }
 }
