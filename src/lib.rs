@@ -21,3 +21,4 @@ pub mod sys;
 pub mod tree;
 pub mod watch;
 pub mod wire;
+pub mod zab;

@@ -3,9 +3,11 @@
 //! Corresponds to `org.apache.zookeeper.server.quorum`: `QuorumPacket`, `LearnerInfo`, and what
 //! `Leader`, `Learner` and `LearnerHandler` put into packets by hand.
 
+mod ours;
 mod packet;
 mod payload;
 
+pub use ours::{Features, PROPOSALS, ProposalGroup, proposals};
 pub use packet::{AuthIds, Packet, PacketKind, PacketScan, Scan};
 pub use payload::{
     Activate, EpochAnswer, Forwarded, LearnerInfo, PROTOCOL_VERSION, Revalidate, Revalidated,

@@ -194,6 +194,11 @@ impl<'a> AuthIds<'a> {
         }
     }
 
+    /// The encoded vector, count included.
+    pub fn as_bytes(self) -> &'a [u8] {
+        self.bytes
+    }
+
     fn read(r: &mut Reader<'a>) -> Result<Option<AuthIds<'a>>, DecodeError> {
         let start = r.rest();
         let Some(count) = r.count("authinfo")? else { return Ok(None) };

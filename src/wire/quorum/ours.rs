@@ -1,0 +1,197 @@
+//! What servers of ours say to each other beside Apache's packets. A server of Apache's ignores the
+//! bytes behind its own records, so both sides know without a further round trip whether the other
+//! one understands more.
+
+use crate::base::Zxid;
+use crate::wire::{DecodeError, Reader, TxnHeader, put_i32, put_i64};
+
+use super::PacketKind;
+
+/// Several proposals in one packet: each is a length and an entry of the log. Its zxid is the last
+/// one's.
+pub const PROPOSALS: PacketKind = PacketKind::Unknown(0x524b_0001);
+
+/// Marks our bytes behind LearnerInfo and behind the version in LEADERINFO.
+const MAGIC: [u8; 4] = *b"RkPr";
+
+/// What a member understands, or says of itself, beyond Apache's protocol.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Features(u32);
+
+impl Features {
+    /// Apache's protocol.
+    pub const NONE: Features = Features(0);
+    /// It reads [`PROPOSALS`], and takes an ACK or COMMIT for everything before its zxid, too.
+    const GROUPS: u32 = 1;
+    /// As leader: a quorum has confirmed its epoch, so that its COMMITs are final.
+    const ESTABLISHED: u32 = 2;
+
+    /// Those of this server.
+    pub fn ours(is_established: bool) -> Features {
+        Features(Features::GROUPS | if is_established { Features::ESTABLISHED } else { 0 })
+    }
+
+    /// Whether proposals come in groups, and one ACK or COMMIT stands for all before it.
+    pub fn has_groups(self) -> bool {
+        self.0 & Features::GROUPS != 0
+    }
+
+    /// Whether what the leader calls committed is committed, before UPTODATE, too.
+    pub fn is_established(self) -> bool {
+        self.0 & Features::ESTABLISHED != 0
+    }
+
+    /// Those behind a LearnerInfo.
+    pub fn of_learner(data: &[u8]) -> Features {
+        Features::behind(data, 20)
+    }
+
+    /// Those behind the version in LEADERINFO.
+    pub fn of_leader(data: &[u8]) -> Features {
+        Features::behind(data, 4)
+    }
+
+    fn behind(data: &[u8], start: usize) -> Features {
+        let ours = data.get(start..).and_then(|rest| rest.strip_prefix(&MAGIC));
+        let bits = ours.and_then(|rest| rest.first_chunk());
+        Features(bits.map_or(0, |bits| u32::from_be_bytes(*bits)))
+    }
+
+    /// Appends them.
+    pub fn encode_into(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&MAGIC);
+        out.extend_from_slice(&self.0.to_be_bytes());
+    }
+}
+
+/// A packet of proposals that is being written.
+#[derive(Debug)]
+pub struct ProposalGroup<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
+
+/// Kind, zxid, and length of the data.
+const HEAD: usize = 16;
+
+impl<'a> ProposalGroup<'a> {
+    /// Begins one at the end of `out`.
+    pub fn begin(out: &'a mut Vec<u8>) -> ProposalGroup<'a> {
+        let start = out.len();
+        put_i32(out, PROPOSALS.code());
+        put_i64(out, 0);
+        put_i32(out, 0);
+        ProposalGroup { out, start }
+    }
+
+    /// Adds an entry of the log.
+    ///
+    /// # Panics
+    /// If it is 2 GiB long: such a transaction is never made.
+    pub fn push(&mut self, entry: &[u8]) {
+        put_i32(self.out, i32::try_from(entry.len()).expect("a transaction is below 2 GiB"));
+        self.out.extend_from_slice(entry);
+    }
+
+    /// Bytes of the packet so far.
+    pub fn len(&self) -> usize {
+        self.out.len() - self.start
+    }
+
+    /// Whether it has no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == HEAD
+    }
+
+    /// Ends it; `last` is the zxid of its last entry.
+    ///
+    /// # Panics
+    /// If it is 2 GiB long: the caller bounds it.
+    pub fn finish(self, last: Zxid) {
+        let data = i32::try_from(self.len() - HEAD).expect("a group is below 2 GiB");
+        self.out[self.start + 4..self.start + 12].copy_from_slice(&last.0.to_be_bytes());
+        self.out[self.start + 12..self.start + HEAD].copy_from_slice(&data.to_be_bytes());
+        put_i32(self.out, -1);
+    }
+}
+
+/// The entries of a packet of proposals, each with the zxid in its header.
+pub fn proposals(data: &[u8]) -> impl Iterator<Item = Result<(Zxid, &[u8]), DecodeError>> {
+    let mut r = Reader::new(data);
+    std::iter::from_fn(move || {
+        if r.remaining() == 0 {
+            return None;
+        }
+        let next = r.buffer("proposal").and_then(|entry| {
+            let entry = entry.ok_or(DecodeError::Null("proposal"))?;
+            Ok((TxnHeader::decode_from(&mut Reader::new(entry))?.zxid, entry))
+        });
+        if next.is_err() {
+            // Nothing more is known of where entries begin.
+            r = Reader::new(&[]);
+        }
+        Some(next)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Rng, SessionId, Xid};
+    use crate::wire::TxnType;
+    use crate::wire::quorum::{LearnerInfo, Packet, PacketScan, Scan, leader_info};
+
+    fn entry(zxid: i64) -> Vec<u8> {
+        let (session, cxid, kind) = (SessionId(1), Xid(2), TxnType::Error);
+        let mut out = Vec::new();
+        TxnHeader { session, cxid, zxid: Zxid(zxid), time_ms: 3, kind }.encode_into(&mut out);
+        put_i32(&mut out, -101);
+        out
+    }
+
+    #[test]
+    fn a_group_is_a_packet_with_its_entries() {
+        let mut out = Vec::new();
+        let mut group = ProposalGroup::begin(&mut out);
+        assert!(group.is_empty());
+        group.push(&entry(7));
+        group.push(&entry(8));
+        group.finish(Zxid(8));
+        assert_eq!(PacketScan::new(1000).advance(&out), Ok(Scan::Complete(out.len())));
+        let packet = Packet::decode_from(&mut Reader::new(&out)).unwrap();
+        assert_eq!((packet.kind, packet.zxid, packet.auth), (PROPOSALS, Zxid(8), None));
+        let read: Vec<_> = proposals(packet.data.unwrap()).map(Result::unwrap).collect();
+        assert_eq!(read, [(Zxid(7), &entry(7)[..]), (Zxid(8), &entry(8)[..])]);
+    }
+
+    #[test]
+    fn groups_of_anything_are_read_or_refused() {
+        let mut rng = Rng::new(9);
+        let mut whole = Vec::new();
+        for zxid in 1..4 {
+            put_i32(&mut whole, entry(zxid).len() as i32);
+            whole.extend_from_slice(&entry(zxid));
+        }
+        for _ in 0..5_000 {
+            let mut bytes = whole[..rng.below(whole.len() as u64 + 1) as usize].to_vec();
+            if let Some(byte) = (!bytes.is_empty()).then(|| rng.below(bytes.len() as u64)) {
+                bytes[byte as usize] ^= rng.next_u64() as u8;
+            }
+            assert!(proposals(&bytes).count() <= 4);
+        }
+    }
+
+    #[test]
+    fn features_stand_where_apache_does_not_look() {
+        let mut learner = LearnerInfo::encode(crate::base::ServerId(3), 0).to_vec();
+        assert_eq!(Features::of_learner(&learner), Features::NONE);
+        Features::ours(false).encode_into(&mut learner);
+        assert_eq!(Features::of_learner(&learner), Features::ours(false));
+        assert_eq!(LearnerInfo::decode(Some(&learner)).config_version, Some(0));
+        let mut leader = leader_info().to_vec();
+        assert_eq!(Features::of_leader(&leader), Features::NONE);
+        Features::ours(true).encode_into(&mut leader);
+        let features = Features::of_leader(&leader);
+        assert!(features.has_groups() && features.is_established());
+    }
+}

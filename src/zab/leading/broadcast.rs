@@ -1,0 +1,193 @@
+//! Acknowledgements, commits, requests of learners, and rounds of PINGs.
+
+use crate::base::{Now, Zxid};
+use crate::wire::OpCode;
+use crate::wire::quorum::{Forwarded, Packet, PacketKind, SessionTouches};
+
+use super::super::confirm::Asker;
+use super::super::effects::{Effect, Effects, LinkId};
+use super::super::link::{Link, Stage};
+use super::machine::{Leading, Phase};
+
+impl Leading {
+    pub(super) fn acked(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        zxid: Zxid,
+        effects: &mut Effects,
+    ) -> Result<(), String> {
+        let new_leader = Zxid::new(self.epoch, 0);
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        if zxid == new_leader {
+            if link.stage == Stage::NewLeader {
+                link.stage = Stage::Current;
+                self.heard(now, id);
+                self.advance(effects);
+                self.bring_up_to_date(effects);
+            }
+            // The second one, after UPTODATE.
+            return Ok(());
+        }
+        if zxid > link.cursor {
+            return Err(format!("acknowledges {zxid:?}, but was sent {:?} at most", link.cursor));
+        }
+        // COMPAT(3.8.0 to 3.8.4, 3.9.0, 3.9.1): may come before NEWLEADER is acknowledged; it
+        // counts afterwards.
+        if zxid.epoch() == self.epoch {
+            link.acked = link.acked.max(zxid);
+            self.advance(effects);
+        }
+        Ok(())
+    }
+
+    /// Commits what a quorum has on its disks.
+    pub(super) fn advance(&mut self, effects: &mut Effects) {
+        let own = self.options.sid;
+        if self.phase == Phase::Synchronizing {
+            let has = |sid| {
+                sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
+            };
+            if !self.ensemble.is_quorum(has) {
+                return;
+            }
+            self.phase = Phase::Broadcast;
+            self.committed = self.began_with;
+            effects.push(Effect::Committed(self.committed));
+            effects.push(Effect::Serve(self.epoch));
+            self.bring_up_to_date(effects);
+            return;
+        }
+        if self.phase != Phase::Broadcast {
+            return;
+        }
+        let candidates = self.links.values().filter(|link| link.counts()).map(|link| link.acked);
+        let best = candidates
+            .chain([self.logged])
+            .filter(|&zxid| zxid > self.committed && self.is_on_quorum(zxid))
+            .max();
+        if let Some(zxid) = best {
+            self.committed = zxid;
+            effects.push(Effect::Committed(zxid));
+        }
+    }
+
+    pub(super) fn is_on_quorum(&self, zxid: Zxid) -> bool {
+        self.ensemble.is_quorum(|sid| {
+            let has = |link: &Link| link.counts() && link.sid == Some(sid) && link.acked >= zxid;
+            (sid == self.options.sid && self.logged >= zxid) || self.links.values().any(has)
+        })
+    }
+
+    pub(super) fn bring_up_to_date(&mut self, effects: &mut Effects) {
+        if self.phase != Phase::Broadcast {
+            return;
+        }
+        for link in self.links.values_mut() {
+            if link.stage == Stage::Current {
+                link.stage = Stage::UpToDate;
+                link.send(Packet::bare(PacketKind::UpToDate, Packet::NO_ZXID), effects);
+            }
+        }
+    }
+
+    pub(super) fn requested(
+        &mut self,
+        id: LinkId,
+        packet: Packet<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), String> {
+        let data = packet.required_data().map_err(|error| error.to_string())?;
+        let request = Forwarded::decode(data).map_err(|error| error.to_string())?;
+        let op = OpCode::from_code(request.op)
+            .ok_or_else(|| format!("forwards a request of unknown type {}", request.op))?;
+        if op == OpCode::Sync {
+            self.confirm.add(Asker::Learner(id), self.history.last());
+            return Ok(());
+        }
+        let ids = packet.auth.ok_or("forwards a request without identities (authinfo is null)")?;
+        let start = effects.bytes.len();
+        effects.bytes.extend_from_slice(request.body);
+        let ids_at = effects.bytes.len();
+        effects.bytes.extend_from_slice(ids.as_bytes());
+        effects.push(Effect::Request {
+            link: id,
+            session: request.session,
+            cxid: request.cxid,
+            op,
+            start,
+            ids: ids_at,
+            end: effects.bytes.len(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn pinged(
+        &mut self,
+        id: LinkId,
+        packet: Packet<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), String> {
+        let data = packet.required_data().map_err(|error| error.to_string())?;
+        let touches = SessionTouches::decode(data).map_err(|error| error.to_string())?;
+        for (session, timeout_ms) in touches.iter() {
+            effects.push(Effect::Touch { session, timeout_ms });
+        }
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let round = link.pings.pop_front().ok_or("answers a PING that was not sent")?;
+        link.round = link.round.max(round);
+        self.confirm_rounds(effects);
+        Ok(())
+    }
+
+    pub(super) fn begin_rounds(&mut self, effects: &mut Effects) {
+        if self.is_established() && self.confirm.begin().is_some() {
+            self.ping(effects);
+            // Alone it is a quorum where it is the only voter.
+            self.confirm_rounds(effects);
+        }
+    }
+
+    pub(super) fn ping(&mut self, effects: &mut Effects) {
+        let (round, zxid) = (self.confirm.last(), self.history.last());
+        for link in self.links.values_mut().filter(|link| link.is_streaming()) {
+            // Before UPTODATE a PING keeps the learner's connection alive, and nobody answers it.
+            if link.stage == Stage::UpToDate {
+                link.pings.push_back(round);
+            }
+            link.send(Packet::bare(PacketKind::Ping, zxid), effects);
+        }
+    }
+
+    pub(super) fn confirm_rounds(&mut self, effects: &mut Effects) {
+        let own = self.options.sid;
+        let mut rounds: Vec<u64> = self.links.values().map(|link| link.round).collect();
+        rounds.push(self.confirm.last());
+        let is_confirmed = |&round: &u64| {
+            self.ensemble.is_quorum(|sid| {
+                sid == own
+                    || self
+                        .links
+                        .values()
+                        .any(|link| link.counts() && link.sid == Some(sid) && link.round >= round)
+            })
+        };
+        if let Some(round) = rounds.into_iter().filter(is_confirmed).max() {
+            self.confirm.confirm(round);
+            self.answer_syncs(effects);
+        }
+    }
+
+    pub(super) fn answer_syncs(&mut self, effects: &mut Effects) {
+        while let Some((asker, zxid)) = self.confirm.pop(self.committed) {
+            match asker {
+                Asker::Own(ticket) => effects.push(Effect::OwnSyncDone(ticket)),
+                Asker::Learner(id) => {
+                    if let Some(link) = self.links.get_mut(&id) {
+                        link.syncs.push_back(zxid);
+                    }
+                }
+            }
+        }
+    }
+}

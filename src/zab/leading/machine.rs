@@ -1,0 +1,394 @@
+//! What a server has while it leads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Epoch, Instant, Now, ServerId, SessionId, Zxid, invariant};
+use crate::log::Batch;
+use crate::quorum::Ensemble;
+use crate::wire::quorum::{Packet, PacketKind, Revalidate, Revalidated};
+
+use super::super::confirm::{Asker, Confirm};
+use super::super::effects::{Effect, Effects, EpochFile, LeadingEnd, LinkId};
+use super::super::history::History;
+use super::super::learning::Standing;
+use super::super::link::{Link, Marks, Stage};
+
+/// Settings of a leader, as plain values.
+#[derive(Clone, Debug)]
+pub struct LeadingOptions {
+    /// This server.
+    pub sid: ServerId,
+    /// `tickTime`.
+    pub tick: Duration,
+    /// `initLimit`, in ticks: for each step before the broadcast.
+    pub init_limit: u32,
+    /// `syncLimit`, in ticks: for silence of a learner.
+    pub sync_limit: u32,
+    /// The committed configuration as text, for NEWLEADER.
+    pub config: Vec<u8>,
+    /// Its version.
+    pub config_version: i64,
+    /// Bytes of transactions that are kept in memory for learners that fall behind.
+    pub history_bytes_max: usize,
+    /// Speak Apache's protocol only, also with servers of ours.
+    pub is_plain: bool,
+}
+
+/// No ensemble gets there: with a new epoch each second, it takes 60 years.
+pub(super) const EPOCH_MAX: Epoch = Epoch(i32::MAX - 0x1000_0000);
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum LeadInput<'a> {
+    /// A learner has connected.
+    Opened(LinkId),
+    /// Its connection has ended.
+    Closed(LinkId),
+    /// Something came from it that is no whole packet yet, or it took what was sent.
+    Heard(LinkId),
+    /// A packet came from it.
+    Packet(LinkId, Packet<'a>),
+    /// Its connection takes this many more bytes; at first it takes any number.
+    Room(LinkId, usize),
+    /// An epoch is durable.
+    EpochStored(EpochFile, Epoch),
+    /// Everything up to here is durable on this server.
+    Logged(Zxid),
+    /// Transactions were numbered, and are on their way to this server's log.
+    Proposed(Arc<Batch>),
+    /// Part of the log for a learner. `floor` is the last transaction of the log that is not after
+    /// the one that was asked for, and `batch` follows it directly.
+    LogRead {
+        /// The learner's link.
+        link: LinkId,
+        /// See above.
+        floor: Zxid,
+        /// See above; empty where the log has no more.
+        batch: Arc<Batch>,
+    },
+    /// The log does not go back that far, or has a gap.
+    LogUnreadable(LinkId),
+    /// A snapshot for the learner begins with the state at this transaction.
+    SnapshotBegun(LinkId, Zxid),
+    /// All of it is written.
+    SnapshotSent(LinkId),
+    /// A client of this server sent `sync`; answered by `OwnSyncDone` of the same number.
+    OwnSync(u64),
+    /// Time passed.
+    Tick,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Voters say which epochs they have promised.
+    Collecting,
+    /// The new epoch is on its way to this server's disk.
+    Promising,
+    /// Voters acknowledge it.
+    Offering,
+    /// `currentEpoch` is on its way to this server's disk.
+    Entering,
+    /// Voters take over the history.
+    Synchronizing,
+    Broadcast,
+    Ended,
+}
+
+/// See [`crate::zab`].
+///
+/// Invariants: `committed <= last`; a transaction of this epoch is committed only after the history
+/// before it is; nothing is proposed before the history is committed.
+#[derive(Debug)]
+pub struct Leading {
+    pub(super) options: LeadingOptions,
+    pub(super) ensemble: Ensemble,
+    pub(super) phase: Phase,
+    pub(super) accepted: Epoch,
+    /// `currentEpoch` when this server was elected.
+    pub(super) elected_with: Epoch,
+    /// The new epoch, as far as it is known.
+    pub(super) epoch: Epoch,
+    /// Last transaction of the history that the epoch begins with.
+    pub(super) began_with: Zxid,
+    pub(super) history: History,
+    pub(super) logged: Zxid,
+    pub(super) committed: Zxid,
+    pub(super) links: BTreeMap<LinkId, Link>,
+    pub(super) confirm: Confirm,
+    /// Voters whose promise is known, this server among them.
+    pub(super) promised: Vec<ServerId>,
+    /// Voters that have acknowledged the epoch.
+    pub(super) acknowledged: Vec<ServerId>,
+    /// When the phase has to be over.
+    pub(super) phase_ends: Instant,
+    pub(super) next_ping: Instant,
+    /// Every second round of PINGs is a tick.
+    pub(super) rounds: u64,
+}
+
+impl Leading {
+    /// A server that an election has made leader, with what is on its disk. `Tick` comes next.
+    pub fn new(
+        now: Now,
+        options: LeadingOptions,
+        ensemble: Ensemble,
+        standing: Standing,
+    ) -> Leading {
+        invariant!(standing.current <= standing.accepted, "{standing:?}");
+        let phase_ends = now.mono + options.tick * options.init_limit;
+        let next_ping = now.mono + options.tick / 2;
+        let history = History::new(standing.logged, options.history_bytes_max);
+        Leading {
+            promised: vec![options.sid],
+            acknowledged: vec![options.sid],
+            options,
+            ensemble,
+            phase: Phase::Collecting,
+            accepted: standing.accepted,
+            elected_with: standing.current,
+            epoch: Epoch(standing.accepted.0 + 1),
+            began_with: standing.logged,
+            history,
+            logged: standing.logged,
+            committed: standing.committed,
+            links: BTreeMap::new(),
+            confirm: Confirm::default(),
+            phase_ends,
+            next_ping,
+            rounds: 0,
+        }
+    }
+
+    /// Whether the history is committed and transactions may be proposed.
+    pub fn is_established(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    /// The epoch that this server leads; before it is fixed, the least that it can be.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Last committed transaction.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// Handles one input to completion. Call [`Leading::flush`] before waiting.
+    pub fn handle(&mut self, now: Now, input: LeadInput<'_>, effects: &mut Effects) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        match input {
+            LeadInput::Opened(id) => {
+                let silent_at = now.mono + self.options.tick * self.options.init_limit;
+                let before = self.links.insert(id, Link::new(id, now.mono, silent_at));
+                invariant!(before.is_none(), "{id:?} is opened twice");
+            }
+            LeadInput::Closed(id) => self.forget(id),
+            LeadInput::Heard(id) => self.heard(now, id),
+            LeadInput::Packet(id, packet) => {
+                self.heard(now, id);
+                if let Err(reason) = self.packet(now, id, packet, effects) {
+                    self.refuse(id, reason, effects);
+                }
+            }
+            LeadInput::Room(id, bytes) => {
+                self.heard(now, id);
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.room = bytes;
+                }
+            }
+            LeadInput::EpochStored(file, epoch) => self.epoch_stored(now, file, epoch, effects),
+            LeadInput::Logged(zxid) => {
+                invariant!(zxid <= self.history.last(), "{zxid:?} is logged");
+                self.logged = self.logged.max(zxid);
+                self.advance(effects);
+            }
+            LeadInput::Proposed(batch) => {
+                let in_epoch = batch.first_zxid().is_none_or(|first| first.epoch() == self.epoch);
+                invariant!(self.is_established() && in_epoch, "proposed in {:?}", self.phase);
+                self.history.push(batch);
+                self.advance(effects);
+            }
+            LeadInput::LogRead { link, floor, batch } => {
+                if let Err(reason) = self.log_read(link, floor, batch, effects) {
+                    self.refuse(link, reason, effects);
+                }
+            }
+            LeadInput::LogUnreadable(id) => self.log_unreadable(id, effects),
+            LeadInput::SnapshotBegun(id, zxid) => self.snapshot_begun(id, zxid, effects),
+            LeadInput::SnapshotSent(id) => self.snapshot_sent(now, id),
+            LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
+            LeadInput::Tick => self.tick(now, effects),
+        }
+    }
+
+    /// Ends a turn: every learner gets what there is for it and its connection takes.
+    pub fn flush(&mut self, effects: &mut Effects) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        self.begin_rounds(effects);
+        self.answer_syncs(effects);
+        let marks = Marks { began_with: self.began_with, committed: self.committed };
+        let new_leader = Zxid::new(self.epoch, 0);
+        for link in self.links.values_mut() {
+            if link.fill(&self.history, marks, effects) {
+                effects.push(Effect::ReadLog { link: link.id, after: link.cursor });
+            }
+            if let Stage::History { until } = link.stage
+                && link.cursor >= until
+            {
+                // It stands after everything that a snapshot may hold already (ZOOKEEPER-3104).
+                let config = (!self.options.config.is_empty()).then_some(&self.options.config[..]);
+                let kind = PacketKind::NewLeader;
+                let packet = Packet { data: config, ..Packet::bare(kind, new_leader) };
+                link.send(packet, effects);
+                link.stage = Stage::NewLeader;
+            }
+        }
+    }
+
+    /// When [`Leading::handle`] wants `Tick` at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Ended => None,
+            Phase::Broadcast => Some(self.next_ping),
+            _ => Some(self.next_ping.min(self.phase_ends)),
+        }
+    }
+
+    /// The answer to `Effect::Revalidate`.
+    pub fn revalidated(
+        &mut self,
+        id: LinkId,
+        session: SessionId,
+        is_valid: bool,
+        effects: &mut Effects,
+    ) {
+        let Some(link) = self.links.get_mut(&id) else { return };
+        let mut data = Vec::with_capacity(9);
+        Revalidated { session, is_valid }.encode_into(&mut data);
+        link.send(Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data), effects);
+    }
+
+    pub(super) fn heard(&mut self, now: Now, id: LinkId) {
+        let (tick, options) = (self.options.tick, &self.options);
+        if let Some(link) = self.links.get_mut(&id) {
+            let limit = match link.stage {
+                Stage::Current | Stage::UpToDate => options.sync_limit,
+                _ => options.init_limit,
+            };
+            link.heard_at = now.mono;
+            link.silent_at = now.mono + tick * limit;
+        }
+    }
+
+    /// Closes a link on which came what must not come.
+    pub(super) fn refuse(&mut self, id: LinkId, reason: String, effects: &mut Effects) {
+        let Some(link) = self.links.get(&id) else { return };
+        let reason = format!("{}: {reason}", link.name());
+        self.forget(id);
+        effects.push(Effect::Close { link: id, reason: Some(reason) });
+    }
+
+    pub(super) fn forget(&mut self, id: LinkId) {
+        self.links.remove(&id);
+        self.confirm.forget(id);
+    }
+
+    pub(super) fn end(&mut self, end: LeadingEnd, effects: &mut Effects) {
+        self.phase = Phase::Ended;
+        for &link in self.links.keys() {
+            effects.push(Effect::Close { link, reason: None });
+        }
+        self.links.clear();
+        effects.push(Effect::EndLeading(end));
+    }
+
+    pub(super) fn packet(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        packet: Packet<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), String> {
+        // A packet of a link that was closed meanwhile.
+        let Some(link) = self.links.get(&id) else { return Ok(()) };
+        match (link.stage, packet.kind) {
+            (Stage::Opened, PacketKind::FollowerInfo | PacketKind::ObserverInfo) => {
+                self.introduced(now, id, packet, effects)
+            }
+            (Stage::Opened, kind) => Err(format!(
+                "begins with {kind:?} instead of FOLLOWERINFO: is it a member of this ensemble?"
+            )),
+            (Stage::Offered, PacketKind::AckEpoch) => self.epoch_answered(now, id, packet, effects),
+            (Stage::Introduced | Stage::Offered, kind) => {
+                Err(format!("sends {kind:?} before its ACKEPOCH"))
+            }
+            (_, PacketKind::Ack) => self.acked(now, id, packet.zxid, effects),
+            (Stage::UpToDate, PacketKind::Ping) => self.pinged(id, packet, effects),
+            (Stage::UpToDate, PacketKind::Request) => self.requested(id, packet, effects),
+            (Stage::UpToDate, PacketKind::Revalidate) => {
+                let data = packet.required_data().map_err(|error| error.to_string())?;
+                let asked = Revalidate::decode(data).map_err(|error| error.to_string())?;
+                let Revalidate { session, timeout_ms } = asked;
+                effects.push(Effect::Revalidate { link: id, session, timeout_ms });
+                Ok(())
+            }
+            // COMPAT(3.x): Apache's leader logs and ignores what it does not expect.
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn tick(&mut self, now: Now, effects: &mut Effects) {
+        // The only voter needs nobody else.
+        self.fix_epoch(effects);
+        if self.phase != Phase::Broadcast && now.mono >= self.phase_ends {
+            let what = match self.phase {
+                Phase::Collecting | Phase::Promising => "said which epoch it has promised",
+                Phase::Offering | Phase::Entering => "acknowledged the new epoch",
+                _ => "took over the history of the new epoch",
+            };
+            return self.end(LeadingEnd::NotConfirmed(what), effects);
+        }
+        if now.mono < self.next_ping {
+            return;
+        }
+        self.next_ping = now.mono + self.options.tick / 2;
+        self.rounds += 1;
+        let silent = self.links.values().filter(|link| link.silent_at <= now.mono);
+        let silent: Vec<(LinkId, u128)> =
+            silent.map(|link| (link.id, now.mono.since(link.heard_at).as_millis())).collect();
+        for (id, ms) in silent {
+            self.refuse(id, format!("was silent for {ms} ms"), effects);
+        }
+        self.ping(effects);
+        if self.phase == Phase::Broadcast && self.rounds.is_multiple_of(2) {
+            let own = self.options.sid;
+            let is_synced = |sid| {
+                sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
+            };
+            if !self.ensemble.is_quorum(is_synced) {
+                self.end(LeadingEnd::QuorumLost, effects);
+            }
+        }
+    }
+
+    /// Checks what holds between two inputs.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check(&self) {
+        assert!(self.committed <= self.history.last(), "{:?}", self.committed);
+        assert!(self.logged <= self.history.last(), "{:?}", self.logged);
+        for link in self.links.values() {
+            assert!(link.acked <= link.cursor, "{link:?}");
+            assert!(!link.is_streaming() || link.cursor <= self.history.last(), "{link:?}");
+            assert!(link.stage != Stage::UpToDate || self.is_established(), "{link:?}");
+        }
+    }
+}

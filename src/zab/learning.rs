@@ -1,0 +1,617 @@
+//! What a server has while it follows or observes a leader.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Epoch, Instant, Now, ServerId, SessionId, Zxid, invariant};
+use crate::log::Batch;
+use crate::wire::quorum::{
+    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, PROPOSALS, Packet, PacketKind,
+    Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
+};
+use crate::wire::{Reader, Txn, TxnHeader};
+
+use super::effects::{Effect, Effects, EpochFile, LearnerEnd, LinkId};
+use super::history::follows;
+
+/// Settings of a learner, as plain values.
+#[derive(Clone, Debug)]
+pub struct LearningOptions {
+    /// This server.
+    pub sid: ServerId,
+    /// It never votes: it is told of commits only.
+    pub is_observer: bool,
+    /// `tickTime`.
+    pub tick: Duration,
+    /// `initLimit`, in ticks: for everything up to NEWLEADER.
+    pub init_limit: u32,
+    /// `syncLimit`, in ticks: for silence after it.
+    pub sync_limit: u32,
+    /// Version of the committed configuration.
+    pub config_version: i64,
+    /// Speak Apache's protocol only, also with a leader of ours.
+    pub is_plain: bool,
+}
+
+/// What a server has on its disk when it begins to learn. Nothing is on its way there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// `acceptedEpoch`.
+    pub accepted: Epoch,
+    /// `currentEpoch`.
+    pub current: Epoch,
+    /// The last transaction in its log, or of its snapshot if that is later.
+    pub logged: Zxid,
+    /// The last transaction that it knows to be committed.
+    pub committed: Zxid,
+    /// The history cannot be relied on, or could not be truncated: only a snapshot helps. Such a
+    /// server does not count for the new epoch.
+    pub needs_snapshot: bool,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum LearnInput<'a> {
+    /// The connection to the leader stands.
+    Connected(LinkId),
+    /// It could not be made, or has ended.
+    Lost,
+    /// Something came from the leader that is no whole packet yet.
+    Heard,
+    /// A packet came. Only while [`Learning::wants_packets`].
+    Packet(Packet<'a>),
+    /// An epoch is durable.
+    EpochStored(EpochFile, Epoch),
+    /// The log ends with this transaction now, durably.
+    Truncated(Zxid),
+    /// The log cannot be cut there: it begins later, or a snapshot holds more.
+    NotTruncated,
+    /// The snapshot of `ReceiveSnapshot` is the database now, durably.
+    Installed,
+    /// The stream of a snapshot is no snapshot.
+    BadSnapshot(String),
+    /// Everything up to here is durable.
+    Logged(Zxid),
+    /// Time passed.
+    Tick,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    Connecting,
+    /// FOLLOWERINFO is sent.
+    Discovery,
+    /// `acceptedEpoch` is on its way to the disk.
+    Promising,
+    /// ACKEPOCH is sent; DIFF, TRUNC or SNAP comes.
+    Deciding,
+    /// The log goes back, or a snapshot comes in: packets wait.
+    Rebuilding(Zxid),
+    /// History comes.
+    Synchronizing,
+    /// NEWLEADER came; history up to this transaction is on its way to the disk.
+    Persisting(Zxid),
+    /// `currentEpoch` is on its way to the disk.
+    Entering,
+    /// NEWLEADER is acknowledged.
+    AwaitingQuorum,
+    /// UPTODATE came.
+    Broadcast,
+    Ended,
+}
+
+/// See [`crate::zab`].
+///
+/// Invariants: `acked <= logged <= last`; `committed <= last`; nothing is acknowledged before phase
+/// `Broadcast` but NEWLEADER.
+#[derive(Debug)]
+pub struct Learning {
+    options: LearningOptions,
+    phase: Phase,
+    link: LinkId,
+    accepted: Epoch,
+    current: Epoch,
+    needs_snapshot: bool,
+    /// The leader's epoch, from LEADERINFO on.
+    epoch: Epoch,
+    /// The leader understands more than Apache's packets.
+    leader_features: Features,
+    /// Last transaction that is known: received, and handed to the log.
+    last: Zxid,
+    logged: Zxid,
+    /// Last transaction that the leader called committed.
+    committed: Zxid,
+    /// Told to the replica.
+    released: Zxid,
+    /// Last proposal that is acknowledged, or that needs no acknowledgement.
+    acked: Zxid,
+    /// Received and not handed over yet.
+    batch: Batch,
+    /// When the leader counts as silent.
+    silent_at: Instant,
+    heard_at: Instant,
+}
+
+impl Learning {
+    /// A server that is about to connect to its leader.
+    pub fn new(now: Now, options: LearningOptions, standing: Standing) -> Learning {
+        invariant!(
+            standing.current <= standing.accepted,
+            "epochs are entered after they are promised: {standing:?}"
+        );
+        invariant!(
+            standing.committed <= standing.logged,
+            "what is committed is known: {standing:?}"
+        );
+        let silent_at = now.mono + options.tick * options.init_limit;
+        Learning {
+            options,
+            phase: Phase::Connecting,
+            link: LinkId(0),
+            accepted: standing.accepted,
+            current: standing.current,
+            needs_snapshot: standing.needs_snapshot,
+            epoch: Epoch(0),
+            leader_features: Features::NONE,
+            last: standing.logged,
+            logged: standing.logged,
+            committed: standing.committed,
+            released: standing.committed,
+            acked: standing.logged,
+            batch: Batch::new(),
+            silent_at,
+            heard_at: now.mono,
+        }
+    }
+
+    /// Whether it serves clients.
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Broadcast
+    }
+
+    /// Whether packets may be handed in. Otherwise they stay on the connection.
+    pub fn wants_packets(&self) -> bool {
+        !matches!(
+            self.phase,
+            Phase::Connecting | Phase::Promising | Phase::Rebuilding(_) | Phase::Ended
+        )
+    }
+
+    /// The epoch of the leader; 0 before it is known.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Handles one input to completion.
+    pub fn handle(&mut self, now: Now, input: LearnInput<'_>, effects: &mut Effects) {
+        if self.phase == Phase::Ended {
+            return;
+        }
+        let result = match input {
+            LearnInput::Connected(link) => {
+                self.connected(now, link, effects);
+                Ok(())
+            }
+            LearnInput::Lost => Err(LearnerEnd::Lost),
+            LearnInput::Heard => {
+                self.heard(now);
+                Ok(())
+            }
+            LearnInput::Packet(packet) => {
+                self.heard(now);
+                self.packet(now, packet, effects)
+            }
+            LearnInput::EpochStored(file, epoch) => {
+                self.epoch_stored(file, epoch, effects);
+                Ok(())
+            }
+            LearnInput::Truncated(zxid) => {
+                self.rebuilt(zxid, Phase::Rebuilding(zxid));
+                Ok(())
+            }
+            LearnInput::Installed => {
+                let Phase::Rebuilding(zxid) = self.phase else {
+                    unreachable!("a snapshot is installed that nobody asked for")
+                };
+                self.rebuilt(zxid, self.phase);
+                (self.released, self.needs_snapshot) = (zxid, false);
+                Ok(())
+            }
+            LearnInput::NotTruncated => {
+                Err(LearnerEnd::Protocol("the log cannot be truncated as it asks".into()))
+            }
+            LearnInput::BadSnapshot(why) => Err(LearnerEnd::Protocol(why)),
+            LearnInput::Logged(zxid) => {
+                self.on_disk(zxid, effects);
+                Ok(())
+            }
+            LearnInput::Tick => self.check_silence(now),
+        };
+        if let Err(end) = result {
+            self.end(end, effects);
+        }
+    }
+
+    /// When [`Learning::handle`] wants `Tick` at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        (self.phase != Phase::Ended).then_some(self.silent_at)
+    }
+
+    /// Hands over what was received since the last call: to the log, then to those who apply it.
+    pub fn flush(&mut self, effects: &mut Effects) {
+        if !self.batch.is_empty() {
+            effects.push(Effect::Append(Arc::new(std::mem::take(&mut self.batch))));
+        }
+        if self.may_release() && self.committed > self.released {
+            self.released = self.committed;
+            effects.push(Effect::Committed(self.committed));
+        }
+    }
+
+    /// Whether a quorum stands behind what the leader calls committed.
+    ///
+    /// Before UPTODATE a leader of Apache's sends its whole history as committed, also what no
+    /// quorum has. A leader of ours says whether it is beyond that.
+    fn may_release(&self) -> bool {
+        self.phase == Phase::Broadcast || self.leader_features.is_established()
+    }
+
+    fn heard(&mut self, now: Now) {
+        self.heard_at = now.mono;
+        let limit = match self.phase {
+            Phase::AwaitingQuorum | Phase::Broadcast => self.options.sync_limit,
+            _ => self.options.init_limit,
+        };
+        self.silent_at = now.mono + self.options.tick * limit;
+    }
+
+    fn check_silence(&self, now: Now) -> Result<(), LearnerEnd> {
+        if now.mono < self.silent_at {
+            return Ok(());
+        }
+        let silent = now.mono.since(self.heard_at).as_millis();
+        Err(LearnerEnd::Silent(u64::try_from(silent).unwrap_or(u64::MAX)))
+    }
+
+    fn end(&mut self, end: LearnerEnd, effects: &mut Effects) {
+        // What was received is history all the same, and goes to the log.
+        self.flush(effects);
+        if self.phase != Phase::Connecting {
+            effects.push(Effect::Close { link: self.link, reason: Some(end.to_string()) });
+        }
+        effects.push(Effect::EndLearning(end));
+        self.phase = Phase::Ended;
+    }
+
+    fn connected(&mut self, now: Now, link: LinkId, effects: &mut Effects) {
+        invariant!(self.phase == Phase::Connecting, "connected twice: {:?}", self.phase);
+        (self.link, self.phase) = (link, Phase::Discovery);
+        self.heard(now);
+        let kind = match self.options.is_observer {
+            true => PacketKind::ObserverInfo,
+            false => PacketKind::FollowerInfo,
+        };
+        let info = LearnerInfo::encode(self.options.sid, self.options.config_version);
+        let mut info = info.to_vec();
+        if !self.options.is_plain {
+            Features::ours(false).encode_into(&mut info);
+        }
+        self.send(Packet::with(kind, Zxid::new(self.accepted, 0), &info), effects);
+    }
+
+    fn packet(
+        &mut self,
+        now: Now,
+        packet: Packet<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), LearnerEnd> {
+        invariant!(self.wants_packets(), "a packet comes in {:?}", self.phase);
+        match self.phase {
+            Phase::Discovery => self.leader_info(packet, effects),
+            Phase::Deciding => self.decision(packet, effects),
+            _ => self.traffic(now, packet, effects),
+        }
+    }
+
+    fn leader_info(&mut self, packet: Packet<'_>, effects: &mut Effects) -> Result<(), LearnerEnd> {
+        if packet.kind != PacketKind::LeaderInfo {
+            return Err(unexpected(&packet, "before LEADERINFO"));
+        }
+        let data = packet.required_data().map_err(malformed)?;
+        leader_info_version(data).map_err(malformed)?;
+        let offered = packet.zxid.epoch();
+        if offered < self.accepted {
+            return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
+        }
+        if !self.options.is_plain {
+            self.leader_features = Features::of_leader(data);
+        }
+        self.epoch = offered;
+        if offered == self.accepted {
+            self.acknowledge_epoch(None, effects);
+        } else {
+            self.phase = Phase::Promising;
+            effects.push(Effect::StoreEpoch(EpochFile::Accepted, offered));
+        }
+        Ok(())
+    }
+
+    fn epoch_stored(&mut self, file: EpochFile, epoch: Epoch, effects: &mut Effects) {
+        invariant!(epoch == self.epoch, "{epoch:?} is stored in {:?}", self.epoch);
+        match (self.phase, file) {
+            (Phase::Promising, EpochFile::Accepted) => {
+                self.accepted = epoch;
+                self.acknowledge_epoch(Some(self.current), effects);
+            }
+            (Phase::Entering, EpochFile::Current) => {
+                self.current = epoch;
+                self.phase = Phase::AwaitingQuorum;
+                self.acknowledge_new_leader(effects);
+            }
+            (phase, file) => unreachable!("{file:?} is stored in {phase:?}"),
+        }
+    }
+
+    /// Answers LEADERINFO. `None` says: "I have promised this epoch before, do not count me".
+    fn acknowledge_epoch(&mut self, current: Option<Epoch>, effects: &mut Effects) {
+        self.phase = Phase::Deciding;
+        let (answer, zxid) = match current {
+            _ if self.needs_snapshot => (EpochAnswer::AlreadyPromised, Zxid(-1)),
+            Some(current) => (EpochAnswer::Accepted(current), self.last),
+            None => (EpochAnswer::AlreadyPromised, self.last),
+        };
+        self.send(Packet::with(PacketKind::AckEpoch, zxid, &answer.encode()), effects);
+    }
+
+    fn acknowledge_new_leader(&self, effects: &mut Effects) {
+        self.send(Packet::bare(PacketKind::Ack, Zxid::new(self.epoch, 0)), effects);
+    }
+
+    fn decision(&mut self, packet: Packet<'_>, effects: &mut Effects) -> Result<(), LearnerEnd> {
+        match packet.kind {
+            PacketKind::Diff if self.needs_snapshot => {
+                Err(LearnerEnd::Protocol("a DIFF for a server that needs a snapshot".into()))
+            }
+            PacketKind::Diff => {
+                // The packet names what the leader has committed. It is not a position.
+                self.committed = self.committed.max(self.last.min(packet.zxid));
+                self.phase = Phase::Synchronizing;
+                Ok(())
+            }
+            PacketKind::Trunc if packet.zxid < self.released => {
+                // Whoever asks for this has lost what a quorum had.
+                Err(LearnerEnd::Protocol(format!(
+                    "it asks to truncate to {:?}, but {:?} is committed",
+                    packet.zxid, self.released
+                )))
+            }
+            PacketKind::Trunc => {
+                self.phase = Phase::Rebuilding(packet.zxid);
+                effects.push(Effect::Truncate(packet.zxid));
+                Ok(())
+            }
+            PacketKind::Snap if packet.zxid < self.released => Err(LearnerEnd::Protocol(format!(
+                "it sends a snapshot of {:?}, but {:?} is committed",
+                packet.zxid, self.released
+            ))),
+            PacketKind::Snap => {
+                self.phase = Phase::Rebuilding(packet.zxid);
+                effects.push(Effect::ReceiveSnapshot(packet.zxid));
+                Ok(())
+            }
+            _ => Err(unexpected(&packet, "instead of DIFF, TRUNC or SNAP")),
+        }
+    }
+
+    /// The log and what is known end with `zxid` now, which is history of the leader.
+    fn rebuilt(&mut self, zxid: Zxid, expected: Phase) {
+        invariant!(self.phase == expected, "rebuilt to {zxid:?} in {:?}", self.phase);
+        (self.last, self.logged, self.committed) = (zxid, zxid, zxid);
+        self.phase = Phase::Synchronizing;
+    }
+
+    fn traffic(
+        &mut self,
+        now: Now,
+        packet: Packet<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), LearnerEnd> {
+        match packet.kind {
+            PacketKind::Proposal => self.proposal(packet.zxid, packet.data.unwrap_or_default()),
+            PROPOSALS => {
+                for entry in proposals(packet.data.unwrap_or_default()) {
+                    let (zxid, entry) = entry.map_err(malformed)?;
+                    self.proposal(zxid, entry)?;
+                }
+                Ok(())
+            }
+            PacketKind::Commit => self.commit(packet.zxid),
+            PacketKind::Inform => {
+                self.proposal(packet.zxid, packet.data.unwrap_or_default())?;
+                self.commit(packet.zxid)
+            }
+            PacketKind::NewLeader if self.phase == Phase::Synchronizing => {
+                self.new_leader(packet.zxid, effects)
+            }
+            PacketKind::UpToDate if self.phase == Phase::AwaitingQuorum => {
+                self.phase = Phase::Broadcast;
+                self.heard(now);
+                // COMPAT(3.x): the second acknowledgement that Apache's leader waits for.
+                self.acknowledge_new_leader(effects);
+                self.flush(effects);
+                effects.push(Effect::Serve(self.epoch));
+                self.acknowledge(effects);
+                Ok(())
+            }
+            PacketKind::NewLeader | PacketKind::UpToDate => Err(unexpected(&packet, "now")),
+            PacketKind::Ping if self.phase == Phase::Broadcast => {
+                effects.push(Effect::PingAsked);
+                Ok(())
+            }
+            PacketKind::Sync if self.phase == Phase::Broadcast => {
+                // It stands behind the commits that it waited for.
+                self.flush(effects);
+                effects.push(Effect::SyncDone);
+                Ok(())
+            }
+            PacketKind::Revalidate => {
+                let data = packet.required_data().map_err(malformed)?;
+                let Revalidated { session, is_valid } =
+                    Revalidated::decode(data).map_err(malformed)?;
+                effects.push(Effect::Revalidated { session, is_valid });
+                Ok(())
+            }
+            // COMPAT(3.x): other packets are ignored, during synchronization PING, too.
+            _ => Ok(()),
+        }
+    }
+
+    fn proposal(&mut self, zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
+        if zxid <= self.last && self.phase == Phase::Synchronizing {
+            // A snapshot may be followed by transactions that it holds already.
+            return Ok(());
+        }
+        if !follows(self.last, zxid) {
+            return Err(LearnerEnd::Protocol(format!(
+                "{zxid:?} comes after {:?}, so that transactions are missing",
+                self.last
+            )));
+        }
+        if zxid.epoch() > self.epoch {
+            return Err(LearnerEnd::Protocol(format!("{zxid:?} in epoch {:x}", self.epoch.0)));
+        }
+        check_entry(zxid, entry)?;
+        self.last = zxid;
+        self.batch.entry().extend_from_slice(entry);
+        self.batch.finish_entry(zxid);
+        Ok(())
+    }
+
+    fn commit(&mut self, zxid: Zxid) -> Result<(), LearnerEnd> {
+        if zxid > self.last {
+            return Err(LearnerEnd::Protocol(format!(
+                "it commits {zxid:?}, but {:?} is the last that it proposed",
+                self.last
+            )));
+        }
+        self.committed = self.committed.max(zxid);
+        Ok(())
+    }
+
+    fn new_leader(&mut self, zxid: Zxid, effects: &mut Effects) -> Result<(), LearnerEnd> {
+        if zxid != Zxid::new(self.epoch, 0) {
+            return Err(LearnerEnd::Protocol(format!(
+                "NEWLEADER of {zxid:?} in epoch {:x}",
+                self.epoch.0
+            )));
+        }
+        // Proposals of this epoch that are not committed yet are acknowledged after UPTODATE.
+        self.acked = self.committed.max(Zxid::new(self.epoch, 0));
+        self.phase = Phase::Persisting(self.last);
+        self.flush(effects);
+        self.on_disk(self.logged, effects);
+        Ok(())
+    }
+
+    fn on_disk(&mut self, zxid: Zxid, effects: &mut Effects) {
+        invariant!(zxid <= self.last, "{zxid:?} is logged, {:?} is known", self.last);
+        self.logged = self.logged.max(zxid);
+        if let Phase::Persisting(last) = self.phase
+            && self.logged >= last
+        {
+            self.phase = Phase::Entering;
+            effects.push(Effect::StoreEpoch(EpochFile::Current, self.epoch));
+        }
+        self.acknowledge(effects);
+    }
+
+    /// Acknowledges what is durable and of this epoch.
+    fn acknowledge(&mut self, effects: &mut Effects) {
+        if self.phase != Phase::Broadcast || self.options.is_observer || self.logged <= self.acked {
+            return;
+        }
+        if self.leader_features.has_groups() {
+            self.acked = self.logged;
+            return self.send(Packet::bare(PacketKind::Ack, self.acked), effects);
+        }
+        // COMPAT(3.x): Apache's leader counts one acknowledgement for each proposal.
+        while self.acked < self.logged {
+            self.acked = self.acked.next();
+            self.send(Packet::bare(PacketKind::Ack, self.acked), effects);
+        }
+    }
+
+    /// Answers the leader's PING with the sessions (and their timeouts in ms) that were used since
+    /// the last one.
+    pub fn answer_ping(
+        &self,
+        zxid: Zxid,
+        touched: impl Iterator<Item = (SessionId, i32)>,
+        effects: &mut Effects,
+    ) {
+        if self.phase == Phase::Broadcast {
+            // Empty is not null, which Apache's leader cannot read.
+            let mut data = Vec::new();
+            touched.for_each(|(session, ms)| SessionTouches::put(&mut data, session, ms));
+            self.send(Packet::with(PacketKind::Ping, zxid, &data), effects);
+        }
+    }
+
+    /// Forwards a request of a client, who has authenticated as `ids`. Requests stay in order. False
+    /// when there is no leader to forward it to.
+    pub fn forward(&self, request: Forwarded<'_>, ids: AuthIds<'_>, effects: &mut Effects) -> bool {
+        if self.phase == Phase::Broadcast {
+            let mut data = Vec::with_capacity(16 + request.body.len());
+            request.encode_into(&mut data);
+            let packet = Packet::with(PacketKind::Request, Packet::NO_ZXID, &data);
+            self.send(Packet { auth: Some(ids), ..packet }, effects);
+        }
+        self.phase == Phase::Broadcast
+    }
+
+    /// Asks the leader whether a session that a client brought along is alive. False when there is
+    /// no leader to ask.
+    pub fn revalidate(&self, asked: Revalidate, effects: &mut Effects) -> bool {
+        if self.phase == Phase::Broadcast {
+            let mut data = Vec::with_capacity(12);
+            asked.encode_into(&mut data);
+            self.send(Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data), effects);
+        }
+        self.phase == Phase::Broadcast
+    }
+
+    fn send(&self, packet: Packet<'_>, effects: &mut Effects) {
+        effects.send(self.link, |out| packet.encode_into(out));
+    }
+
+    /// Checks what holds between two inputs.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check(&self) {
+        assert!(self.logged <= self.last, "{self:?}");
+        assert!(self.committed <= self.last && self.released <= self.committed, "{self:?}");
+        assert!(self.current <= self.accepted, "{self:?}");
+        assert!(self.phase != Phase::Broadcast || self.current == self.epoch, "{self:?}");
+    }
+}
+
+/// What was proposed must be a transaction of that number: it goes to the log, and whoever applies
+/// it relies on it.
+fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
+    let mut reader = Reader::new(entry);
+    let header = TxnHeader::decode_from(&mut reader).map_err(malformed)?;
+    if header.zxid != zxid {
+        return Err(LearnerEnd::Protocol(format!("{zxid:?} holds transaction {:?}", header.zxid)));
+    }
+    Txn::decode_from(header.kind, &mut reader).map_err(malformed)?;
+    Ok(())
+}
+
+fn malformed(error: impl std::fmt::Display) -> LearnerEnd {
+    LearnerEnd::Protocol(error.to_string())
+}
+
+fn unexpected(packet: &Packet<'_>, when: &str) -> LearnerEnd {
+    LearnerEnd::Protocol(format!("{:?} {when}", packet.kind))
+}

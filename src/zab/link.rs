@@ -1,0 +1,275 @@
+//! What a leader knows of one learner, and what it writes to the learner's connection.
+//!
+//! There is no queue: `cursor` says how far the learner's connection has got, and what comes next
+//! is looked up when there is room.
+
+use std::collections::VecDeque;
+
+use crate::base::{Instant, ServerId, Zxid};
+use crate::wire::quorum::{Features, Packet, PacketKind, ProposalGroup};
+
+use super::effects::{Effects, LinkId};
+use super::history::History;
+
+/// How far a learner has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// Connected; it has to introduce itself.
+    Opened,
+    /// It has; the epoch is not known yet, or not durable.
+    Introduced,
+    /// LEADERINFO is sent.
+    Offered,
+    /// It has answered with this last transaction; it waits until a quorum has.
+    Answered { peer: Zxid },
+    /// The log is asked what it has around its last transaction.
+    Locating,
+    /// A snapshot is being written to it. Nothing may come in between.
+    Snapshot { zxid: Option<Zxid> },
+    /// It gets history up to here, and then NEWLEADER.
+    History { until: Zxid },
+    /// NEWLEADER is sent.
+    NewLeader,
+    /// It has acknowledged NEWLEADER; the quorum has not.
+    Current,
+    /// UPTODATE is sent: it serves.
+    UpToDate,
+}
+
+/// What a learner may be sent, of what the leader has.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Marks {
+    /// Last transaction of the history that the leader began with: to learners it counts as
+    /// committed from the start, as a quorum takes it over as a whole.
+    pub began_with: Zxid,
+    /// Last transaction that is committed.
+    pub committed: Zxid,
+}
+
+#[derive(Debug)]
+pub(super) struct Link {
+    pub id: LinkId,
+    pub stage: Stage,
+    /// Its server; unknown before it has introduced itself.
+    pub sid: Option<ServerId>,
+    pub is_observer: bool,
+    /// Its vote counts.
+    pub is_voter: bool,
+    pub features: Features,
+    /// Last transaction that it has or was sent.
+    pub cursor: Zxid,
+    /// Last transaction that it was told is committed.
+    pub commits_sent: Zxid,
+    /// Last transaction that it has acknowledged.
+    pub acked: Zxid,
+    /// Part of the log that was read for it, and is not sent yet.
+    pub part: Option<std::sync::Arc<crate::log::Batch>>,
+    /// The log is being read for it.
+    pub is_reading: bool,
+    /// Bytes that its connection takes now.
+    pub room: usize,
+    /// When it counts as gone, unless something comes.
+    pub silent_at: Instant,
+    pub heard_at: Instant,
+    /// Rounds of the PINGs that it has not answered, see [`super::confirm`].
+    pub pings: VecDeque<u64>,
+    /// The last round that it has answered.
+    pub round: u64,
+    /// `sync`s that may be answered once it has been told that these transactions are committed.
+    pub syncs: VecDeque<Zxid>,
+}
+
+/// Bytes of transactions that are put into one packet for a server of ours.
+const GROUP_BYTES: usize = 256 << 10;
+
+impl Link {
+    pub fn new(id: LinkId, now: Instant, silent_at: Instant) -> Link {
+        Link {
+            id,
+            stage: Stage::Opened,
+            sid: None,
+            is_observer: false,
+            is_voter: false,
+            features: Features::NONE,
+            cursor: Zxid::ZERO,
+            commits_sent: Zxid::ZERO,
+            acked: Zxid::ZERO,
+            part: None,
+            is_reading: false,
+            room: usize::MAX,
+            silent_at,
+            heard_at: now,
+            pings: VecDeque::new(),
+            round: 0,
+            syncs: VecDeque::new(),
+        }
+    }
+
+    /// History comes next: what follows `from`, and NEWLEADER after `until`. The learner takes for
+    /// committed what it has up to `safe`.
+    pub fn begin_history(&mut self, from: Zxid, safe: Zxid, until: Zxid) {
+        self.stage = Stage::History { until };
+        (self.cursor, self.commits_sent) = (from, from.min(safe));
+    }
+
+    /// Its name in messages.
+    pub fn name(&self) -> String {
+        match self.sid {
+            Some(sid) => format!("server {}", sid.0),
+            None => "a server that has not introduced itself".into(),
+        }
+    }
+
+    /// Whether it gets packets between the parts of its history.
+    pub fn is_streaming(&self) -> bool {
+        matches!(
+            self.stage,
+            Stage::History { .. } | Stage::NewLeader | Stage::Current | Stage::UpToDate
+        )
+    }
+
+    /// Whether it counts for NEWLEADER and for transactions.
+    pub fn counts(&self) -> bool {
+        self.is_voter && matches!(self.stage, Stage::Current | Stage::UpToDate)
+    }
+
+    /// COMPAT(3.8, 3.9.0 to 3.9.2): between NEWLEADER and UPTODATE such a learner ends at a COMMIT
+    /// for what it got before NEWLEADER (ZOOKEEPER-4394), so it gets none meanwhile.
+    fn takes_commits(&self) -> bool {
+        matches!(self.stage, Stage::History { .. } | Stage::UpToDate)
+    }
+
+    pub fn send(&mut self, packet: Packet<'_>, effects: &mut Effects) {
+        let before = effects.bytes.len();
+        effects.send(self.id, |out| packet.encode_into(out));
+        self.room = self.room.saturating_sub(effects.bytes.len() - before);
+    }
+
+    /// Writes what comes next, as far as there is room. True if the log has to be read for more.
+    pub fn fill(&mut self, history: &History, marks: Marks, effects: &mut Effects) -> bool {
+        if !self.is_streaming() {
+            return false;
+        }
+        while self.room > 0 {
+            let sent = match self.part.take() {
+                Some(part) => {
+                    let sent = self.write(part.iter(), marks, effects);
+                    if part.last_zxid().is_some_and(|last| last > self.cursor) {
+                        self.part = Some(part);
+                    }
+                    sent
+                }
+                None if !history.reaches(self.cursor) => {
+                    let asks = !self.is_reading;
+                    self.is_reading = true;
+                    return asks;
+                }
+                None => self.write(history.after(self.cursor), marks, effects),
+            };
+            if !sent {
+                break;
+            }
+        }
+        self.tell_commits(marks, effects);
+        false
+    }
+
+    /// Writes some of `entries`, those that it has not got yet. False if there was nothing to write.
+    fn write<'a>(
+        &mut self,
+        entries: impl Iterator<Item = (Zxid, &'a [u8])>,
+        marks: Marks,
+        effects: &mut Effects,
+    ) -> bool {
+        let safe = marks.committed.max(marks.began_with);
+        let is_informed = self.is_observer && !matches!(self.stage, Stage::History { .. });
+        // Observers get what is committed only.
+        let until = if self.is_observer { safe } else { Zxid(i64::MAX) };
+        let cursor = self.cursor;
+        let entries =
+            entries.skip_while(|&(zxid, _)| zxid <= cursor).take_while(|&(zxid, _)| zxid <= until);
+        if self.features.has_groups() {
+            return self.write_group(entries, effects);
+        }
+        let mut has_written = false;
+        for (zxid, entry) in entries {
+            if self.room == 0 {
+                break;
+            }
+            has_written = true;
+            let are_commits_told = self.commits_sent == self.cursor;
+            self.cursor = zxid;
+            if is_informed {
+                self.send(Packet::with(PacketKind::Inform, zxid, entry), effects);
+                self.commits_sent = zxid;
+                continue;
+            }
+            self.send(Packet::with(PacketKind::Proposal, zxid, entry), effects);
+            // Commits go out in order: with some left out, those come first.
+            if zxid <= safe && self.takes_commits() && are_commits_told {
+                self.send(Packet::bare(PacketKind::Commit, zxid), effects);
+                self.commits_sent = zxid;
+            }
+        }
+        has_written
+    }
+
+    /// Several transactions in one packet, for a server of ours. Observers get the same.
+    fn write_group<'a>(
+        &mut self,
+        entries: impl Iterator<Item = (Zxid, &'a [u8])>,
+        effects: &mut Effects,
+    ) -> bool {
+        let mut entries = entries.peekable();
+        if entries.peek().is_none() {
+            return false;
+        }
+        let before = effects.bytes.len();
+        let (cursor, room) = (&mut self.cursor, self.room.min(GROUP_BYTES));
+        effects.send(self.id, |out| {
+            let mut group = ProposalGroup::begin(out);
+            for (zxid, entry) in entries {
+                group.push(entry);
+                *cursor = zxid;
+                if group.len() >= room {
+                    break;
+                }
+            }
+            group.finish(*cursor);
+        });
+        self.room = self.room.saturating_sub(effects.bytes.len() - before);
+        true
+    }
+
+    /// Tells it what is committed of what it has, and answers the `sync`s that waited for it.
+    fn tell_commits(&mut self, marks: Marks, effects: &mut Effects) {
+        let safe = match self.stage {
+            Stage::UpToDate => marks.committed,
+            _ => marks.committed.max(marks.began_with),
+        };
+        let until = self.cursor.min(safe);
+        if self.takes_commits() && until > self.commits_sent {
+            if self.features.has_groups() {
+                self.send(Packet::bare(PacketKind::Commit, until), effects);
+            } else {
+                // Transactions of earlier epochs were committed as they were sent, so the rest is
+                // numbered without a gap.
+                let mut next = self.commits_sent.max(Zxid::new(until.epoch(), 0));
+                while next < until {
+                    next = next.next();
+                    self.send(Packet::bare(PacketKind::Commit, next), effects);
+                }
+            }
+            self.commits_sent = until;
+        }
+        while self
+            .syncs
+            .front()
+            .is_some_and(|&zxid| zxid <= self.commits_sent.max(marks.began_with))
+            && self.stage == Stage::UpToDate
+        {
+            self.syncs.pop_front();
+            self.send(Packet::bare(PacketKind::Sync, Zxid::ZERO), effects);
+        }
+    }
+}
