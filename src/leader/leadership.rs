@@ -237,6 +237,14 @@ impl Leader {
         &self.sessions
     }
 
+    /// Checks a part of what must always hold, the next at each call, in constant time.
+    pub fn check_next(&mut self) {
+        self.sessions.check_next();
+        let (next, last) = (self.outstanding.front(), self.last);
+        let is_in_order = next.is_none_or(|prepared| prepared.zxid <= last);
+        invariant!(is_in_order, "{next:?} is to be applied, {last:?} was numbered last");
+    }
+
     /// Checks what holds between two inputs.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
-use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid};
+use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid, invariant};
 use crate::leader::{Leader, LeaderOptions};
 use crate::session::{SessionIds, Sessions};
 use crate::tree::{NodeId, Tree};
@@ -54,6 +54,10 @@ pub struct ReplicaOptions {
     /// Seed of everything random.
     pub seed: u64,
 }
+
+/// A server checks a part of its state once in this many turns of the loop: a look takes about a
+/// microsecond, so it costs nothing that could be measured.
+const CHECK_TURNS: u64 = 64;
 
 /// What [`ReplicaOptions::snap_log_ratio`] is in production: at worst a fifth of the time of a busy
 /// server goes into snapshots.
@@ -215,6 +219,9 @@ impl Replica {
     /// Ends a turn and begins the next one: what was prepared goes to the log. A driver that hands
     /// over in the middle of a turn uses [`Replica::hand_over`] and [`Replica::begin_turn`].
     pub fn flush(&mut self, fx: &mut Effects) {
+        if self.turn.is_multiple_of(CHECK_TURNS) {
+            self.check_next();
+        }
         self.begin_turn();
         self.hand_over(fx);
     }
@@ -388,6 +395,19 @@ impl Replica {
     /// Settings.
     pub fn options(&self) -> &ReplicaOptions {
         &self.options
+    }
+
+    /// Checks a part of what must always hold, the next at each call, in a time that does not
+    /// depend on how much there is.
+    fn check_next(&mut self) {
+        self.tail.check_marks();
+        self.tree.check_next();
+        self.watches.check_next();
+        if let Some(leader) = &mut self.leader {
+            leader.check_next();
+            let (numbered, known) = (leader.last(), self.tail.last());
+            invariant!(numbered == known, "{numbered:?} is numbered, {known:?} is known last");
+        }
     }
 
     /// Checks what must always hold; for simulation and tests.

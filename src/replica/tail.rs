@@ -173,13 +173,21 @@ impl Tail {
         self.batches.pop_front()
     }
 
+    /// Checks what always holds of the marks, in constant time.
+    pub fn check_marks(&self) {
+        let (applied, committed, last) = (self.applied, self.committed, self.last());
+        invariant!(applied <= committed, "{applied:?} is applied, {committed:?} is committed");
+        invariant!(committed <= last, "{committed:?} is committed, {last:?} is known");
+        let next = self.entries.front().map_or(last, |entry| entry.zxid);
+        invariant!(next >= applied, "{next:?} is to be applied after {applied:?}");
+    }
+
     /// Checks what holds between two inputs.
     ///
     /// # Panics
     /// When it does not hold.
     pub fn check(&self) {
-        assert!(self.applied <= self.committed, "applied before it is committed: {self:?}");
-        assert!(self.entries.front().is_none_or(|next| next.zxid > self.applied));
+        self.check_marks();
         assert!(self.entries.iter().map(|entry| entry.zxid).is_sorted());
         let in_batches: usize = self.batches.iter().map(|batch| batch.len()).sum();
         assert!(

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
-use crate::base::{ConnId, Instant, ServerId, SessionId, spread};
+use crate::base::{ConnId, Instant, ServerId, SessionId, invariant, spread};
 
 /// Handle of a tracked session: an index into the table, void after the session's removal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -55,6 +55,8 @@ pub struct Sessions {
     free: Vec<u32>,
     index: HashTable<u32>,
     buckets: BTreeMap<u64, Vec<SessionSlot>>,
+    /// The place that [`Sessions::check_next`] looks at next.
+    next_check: usize,
 }
 
 /// The first session id a server gives out: its own id in the top byte, then 40 bits of `t_ms`,
@@ -108,6 +110,7 @@ impl Sessions {
             free: Vec::new(),
             index: HashTable::new(),
             buckets: BTreeMap::new(),
+            next_check: 0,
         }
     }
 
@@ -148,8 +151,18 @@ impl Sessions {
         session.granted_ms = timeout_ms;
         // Later than where it sits: it moves on when its bucket comes up. Only a timeout shorter
         // than before needs a place in an earlier bucket at once; the old entry becomes void.
-        if session.queued == 0 || expiry < session.queued {
+        let moves = session.queued == 0 || expiry < session.queued;
+        if moves {
             session.queued = expiry;
+        }
+        invariant!(
+            0 < session.queued && session.queued <= session.expiry,
+            "bucket {} comes up no later than {:?} expires, in {}",
+            session.queued,
+            session.id,
+            session.expiry
+        );
+        if moves {
             self.buckets.entry(expiry).or_default().push(slot);
         }
         true
@@ -163,6 +176,11 @@ impl Sessions {
     /// Marks the session as closing: it is touched and expired no more.
     pub fn set_closing(&mut self, slot: SessionSlot) {
         if let Some(session) = self.session_mut(slot) {
+            invariant!(
+                session.closing == (session.queued == 0),
+                "{:?} is in a bucket until it closes",
+                session.id
+            );
             session.closing = true;
             session.queued = 0;
         }
@@ -185,7 +203,9 @@ impl Sessions {
     /// Forgets a session; its last state, or `None` if it was not tracked.
     pub fn remove(&mut self, id: SessionId) -> Option<Session> {
         let slot = self.get(id)?;
-        if let Ok(entry) = self.index.find_entry(id_hash(id), |&i| i == slot.index) {
+        let entry = self.index.find_entry(id_hash(id), |&i| i == slot.index);
+        invariant!(entry.is_ok(), "{id:?} is filed under the hash of its id");
+        if let Ok(entry) = entry {
             entry.remove();
         }
         let place = &mut self.places[slot.index as usize];
@@ -208,6 +228,7 @@ impl Sessions {
                 if session.queued != bucket {
                     continue;
                 }
+                invariant!(!session.closing, "{:?} is closing and expires", session.id);
                 if session.expiry > bucket {
                     session.queued = session.expiry;
                     let later = session.expiry;
@@ -242,8 +263,43 @@ impl Sessions {
             session.peer = None;
             let timeout_ms = session.timeout_ms;
             let slot = SessionSlot { index: index as u32, generation: place.generation };
-            self.touch(slot, timeout_ms, now);
+            let is_touched = self.touch(slot, timeout_ms, now);
+            invariant!(is_touched, "a session that is not closing starts its timeout afresh");
         }
+    }
+
+    /// Checks what must always hold of one session, the next at each call, in a time that does not
+    /// depend on how many there are.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check_next(&mut self) {
+        invariant!(
+            self.index.len() + self.free.len() == self.places.len(),
+            "{} sessions and {} free places are not {} places",
+            self.index.len(),
+            self.free.len(),
+            self.places.len()
+        );
+        let index = self.next_check;
+        self.next_check = if index + 1 < self.places.len() { index + 1 } else { 0 };
+        let Some(session) = self.places.get(index).and_then(|place| place.session.as_ref()) else {
+            return;
+        };
+        let found = self.get(session.id).map(|slot| slot.index as usize);
+        invariant!(found == Some(index), "{:?} is at {index}, found at {found:?}", session.id);
+        invariant!(
+            session.closing == (session.queued == 0),
+            "{:?} is in a bucket until it closes",
+            session.id
+        );
+        invariant!(
+            session.closing || self.buckets.contains_key(&session.queued),
+            "{:?} waits in bucket {}, which there is not",
+            session.id,
+            session.queued
+        );
+        invariant!(session.queued <= session.expiry, "{:?} would expire late", session.id);
     }
 
     /// Number of tracked sessions, closing ones included (`global_sessions`).
@@ -308,11 +364,12 @@ impl Sessions {
         };
         let index = self.free.pop().unwrap_or_else(|| {
             let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
-            assert!(index != u32::MAX, "more than {} sessions", u32::MAX);
+            invariant!(index != u32::MAX, "more than {} sessions", u32::MAX);
             self.places.push(Place { generation: 0, session: None });
             index
         });
         let place = &mut self.places[index as usize];
+        invariant!(place.session.is_none(), "place {index} of a session was free");
         place.session = Some(session);
         let generation = place.generation;
         let places = &self.places;

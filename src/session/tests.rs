@@ -200,6 +200,7 @@ fn run_model(seed: u64) {
         assert!(first.is_none() || sessions.deadline().is_some_and(|at| Some(at) <= first));
         assert_eq!(sessions.expiries(), expiries, "seed {seed} step {step}");
         assert_eq!(sessions.len(), model.len(), "seed {seed}");
+        sessions.check_next();
         let mut all: Vec<(i64, i32)> = sessions.iter().map(|(id, t)| (id.0, t)).collect();
         all.sort_unstable();
         assert!(all.into_iter().eq(model.iter().map(|(&id, m)| (id, m.timeout_ms))), "seed {seed}");

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hashbrown::HashTable;
 
-use crate::base::PathHasher;
+use crate::base::{PathHasher, invariant};
 use crate::wire::AclBytes;
 
 /// Handle of an interned ACL. Valid while some node uses the list, and on to the end of the apply
@@ -130,7 +130,9 @@ impl AclTable {
 
     pub(super) fn add_use(&mut self, id: AclId) {
         if id != AclId::OPEN {
-            self.entries[id.0 as usize].refs += 1;
+            let entry = &mut self.entries[id.0 as usize];
+            invariant!(!entry.bytes.is_empty(), "{id:?} gains a use after it was dropped");
+            entry.refs += 1;
         }
     }
 
@@ -139,7 +141,8 @@ impl AclTable {
             return;
         }
         let entry = &mut self.entries[id.0 as usize];
-        entry.refs = entry.refs.saturating_sub(1);
+        invariant!(entry.refs > 0, "{id:?} loses a use that nobody counted");
+        entry.refs -= 1;
         if entry.refs == 0 {
             self.dying.push(id.0);
         }
@@ -154,12 +157,19 @@ impl AclTable {
                 continue;
             }
             let hash = self.hasher.bytes(&entry.bytes);
-            if let Ok(found) = self.by_bytes.find_entry(hash, |&other| other == at) {
+            let found = self.by_bytes.find_entry(hash, |&other| other == at);
+            invariant!(found.is_ok(), "ACL list {at} is filed under the hash of its bytes");
+            if let Ok(found) = found {
                 found.remove();
             }
             self.entries[at as usize].bytes = Box::default();
             self.free.push(at);
         }
+    }
+
+    /// Whether nodes use the list.
+    pub(super) fn is_used(&self, id: AclId) -> bool {
+        self.entries.get(id.0 as usize).is_some_and(|entry| entry.refs > 0)
     }
 
     pub(super) fn file_id(&self, id: AclId) -> i64 {

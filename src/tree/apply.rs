@@ -4,7 +4,7 @@
 //! transaction, a create of an existing node patches its ACL and its parent, a delete moves the
 //! parent's pzxid forward even if the node has gone, a missing parent means that nothing happens.
 
-use crate::base::{PathKey, SessionId, Zxid};
+use crate::base::{PathKey, SessionId, Zxid, invariant};
 use crate::wire::{
     CreateTxn, ErrorCode, MultiTxn, PathList, PersistedStat, SetAclTxn, SetDataTxn, Stat, Txn,
     TxnHeader, TxnType,
@@ -135,7 +135,7 @@ impl Tree {
         sink: &mut S,
     ) -> Stat {
         self.acls.release();
-        assert!(self.is_named(hint.node, txn.path), "the hint names another node");
+        invariant!(self.is_named(hint.node, txn.path), "a hint names the node of its transaction");
         let stat = self.set_data_of(hint.node, hint.hash, header, txn, sink);
         self.log_digest(header.zxid.0, ApplyMode::Live);
         stat
@@ -152,9 +152,9 @@ impl Tree {
     ) {
         self.acls.release();
         let key = PathKey { path: txn.path, hash: hint.hash };
-        assert!(
+        invariant!(
             self.is_named(hint.node, key.parent_path().as_bytes()),
-            "the hint names another parent"
+            "a hint names the parent of what its transaction creates"
         );
         let stat = self.create_below(hint.node, key, header, header.kind, txn, sink);
         sink.result(OpResult { kind: header.kind, err: 0, path: txn.path, stat: Some(stat) });

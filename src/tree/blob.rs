@@ -6,6 +6,7 @@
 use prefetch_index::prefetch_index;
 
 use super::slab::{NONE, Slab, Slot};
+use crate::base::invariant;
 
 const STEP: usize = 8;
 const CLASSES: usize = 256;
@@ -64,9 +65,14 @@ impl SizeClass {
             let mut link = [0; 4];
             link.copy_from_slice(self.get(slot, 4));
             self.free = u32::from_le_bytes(link);
+            invariant!(
+                self.free == NONE || self.free < self.used,
+                "blob {slot} of size {} was written to while it was free",
+                self.size
+            );
             return slot;
         }
-        assert!(self.used < NONE, "blob class is full at 2^32 - 1 slots");
+        invariant!(self.used < NONE, "blob class is full at 2^32 - 1 slots");
         if self.used as usize == self.chunks.len() * self.slots as usize {
             self.chunks.push(vec![0; self.size * self.slots as usize].into_boxed_slice());
         }
@@ -75,6 +81,11 @@ impl SizeClass {
     }
 
     fn free(&mut self, slot: u32) {
+        invariant!(
+            slot < self.used && slot != self.free,
+            "blob {slot} of size {} is freed twice, or was never used",
+            self.size
+        );
         let next = self.free.to_le_bytes();
         self.get_mut(slot, 4).copy_from_slice(&next);
         self.free = slot;

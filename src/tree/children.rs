@@ -4,6 +4,7 @@
 //! ten-millionth child copies nothing.
 
 use super::slab::NONE;
+use crate::base::invariant;
 
 const CHUNK: usize = 1024;
 
@@ -39,6 +40,7 @@ impl ChildList {
     }
 
     pub(super) fn set(&mut self, at: u32, child: u32) {
+        invariant!(at < self.len, "position {at} of {} children", self.len);
         let at = at as usize;
         if at < CHUNK {
             self.first[at] = child;
@@ -67,11 +69,9 @@ impl ChildList {
         at
     }
 
-    /// Drops the last position and gives memory back.
+    /// Drops the last position, which there is, and gives memory back.
     pub(super) fn pop(&mut self) {
-        if self.len == 0 {
-            return;
-        }
+        invariant!(self.len > 0, "a child is taken out of a list that has one");
         self.len -= 1;
         let len = self.len as usize;
         if len < CHUNK {
@@ -110,7 +110,6 @@ mod tests {
             list.pop();
             assert_eq!(list.len(), n);
         }
-        list.pop();
         assert_eq!((list.len(), list.heap_bytes()), (0, 0));
     }
 }

@@ -3,6 +3,8 @@
 
 use hashbrown::HashTable;
 
+use crate::base::invariant;
+
 /// Shards as a power of two. With ten million nodes a shard has about ten thousand entries, so
 /// that growing one takes tens of microseconds.
 const SHARD_BITS: u32 = 10;
@@ -97,7 +99,9 @@ impl PathIndex {
     pub(super) fn remove(&mut self, hash: u64, node: u32) {
         self.recent[recent_of(hash)] = no_lookup(recent_of(hash));
         let shard = &mut self.shards[shard_of(hash)];
-        if let Ok(entry) = shard.find_entry(spread(hash as u32), |e| e.node == node) {
+        let entry = shard.find_entry(spread(hash as u32), |e| e.node == node);
+        invariant!(entry.is_ok(), "node {node} is filed under the hash of its path, {hash:x}");
+        if let Ok(entry) = entry {
             entry.remove();
         }
         if shard.len() * 8 < shard.capacity() {

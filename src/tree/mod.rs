@@ -14,6 +14,7 @@
 mod acl_table;
 mod apply;
 mod blob;
+mod check;
 mod children;
 mod digest;
 mod find;

@@ -90,6 +90,8 @@ impl Slot for Node {
     }
     fn set_free(&mut self, next: u32) {
         self.pos = next;
+        // No name, which all nodes but the root have: see `Tree::check_next`.
+        self.name_bits = 0;
     }
 }
 

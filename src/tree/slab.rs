@@ -3,6 +3,8 @@
 
 use prefetch_index::prefetch_index;
 
+use crate::base::invariant;
+
 /// What a slab can hold.
 pub(super) trait Slot: Default {
     /// Link to the next free slot; meaningful in free slots only.
@@ -35,7 +37,7 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
     /// At 2^32 - 1 slots: with nodes of 64 bytes and more, that is beyond 256 GiB of heap.
     pub(super) fn insert(&mut self, value: T) -> u32 {
         let id = if self.free == NONE {
-            assert!(self.used < NONE, "slab is full at 2^32 - 1 slots");
+            invariant!(self.used < NONE, "slab is full at 2^32 - 1 slots");
             if self.used as usize == self.chunks.len() * CHUNK {
                 self.chunks.push(Self::chunk());
             }
@@ -44,6 +46,10 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
         } else {
             let id = self.free;
             self.free = self.get(id).next_free();
+            invariant!(
+                self.free == NONE || self.free < self.used,
+                "slot {id} was written to while it was free"
+            );
             id
         };
         *self.get_mut(id) = value;
@@ -74,9 +80,18 @@ impl<T: Slot, const CHUNK: usize> Slab<T, CHUNK> {
 
     /// Puts the slot back. Its heap memory must be dropped by `set_free`.
     pub(super) fn remove(&mut self, id: u32) {
+        invariant!(
+            id < self.used && id != self.free,
+            "slot {id} is freed twice, or was never used"
+        );
         let next = self.free;
         self.get_mut(id).set_free(next);
         self.free = id;
+    }
+
+    /// Slots that were ever in use; some of them may be free now.
+    pub(super) fn used(&self) -> u32 {
+        self.used
     }
 
     pub(super) fn heap_bytes(&self) -> usize {

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::base::{PathHasher, PathKey, SessionId, Zxid};
+use crate::base::{PathHasher, PathKey, SessionId, Zxid, invariant};
 use crate::wire::{Acl, AclBytes, Perms, PersistedStat, Stat, put_i32};
 
 use super::acl_table::{AclId, AclTable};
@@ -106,6 +106,8 @@ pub struct Tree {
     pub(super) digest_log: VecDeque<(Zxid, u64)>,
     /// Reused path buffer.
     pub(super) scratch: String,
+    /// The slot that [`Tree::check_next`] looks at next.
+    pub(super) next_check: u32,
 }
 
 const SYSTEM_NODES: [&str; 3] = ["/zookeeper", "/zookeeper/quota", "/zookeeper/config"];
@@ -144,6 +146,7 @@ impl Tree {
             gathered: Gathered::default(),
             digest_log: VecDeque::new(),
             scratch: String::new(),
+            next_check: 0,
         };
         tree.nodes.insert(Node { name_bits: DIGESTED, ..Node::default() });
         tree.refresh_digest(0, "");
@@ -216,7 +219,7 @@ impl Tree {
     }
 
     #[inline]
-    fn name_bytes(&self, id: u32) -> &[u8] {
+    pub(super) fn name_bytes(&self, id: u32) -> &[u8] {
         let node = self.node(id);
         &self.blobs.get(node.blob, node.blob_len())[..node.name_len()]
     }
@@ -512,6 +515,7 @@ impl Tree {
         acl: AclId,
         stat: &PersistedStat,
     ) -> u32 {
+        invariant!(Tree::is_storable(key.name()), "a node has a name: {:?}", key.path);
         let name = key.name().as_bytes();
         let bytes = data.unwrap_or_default();
         let len = name.len() + bytes.len();
@@ -567,7 +571,9 @@ impl Tree {
         if let Some(list) = self.owner_list(stat.ephemeral_owner) {
             let pos = list.len() as u32;
             list.push(id);
-            self.ext_mut(id).owner_pos = pos;
+            let ext = self.ext_mut(id);
+            invariant!(ext.owner == stat.ephemeral_owner, "an owned node knows its owner");
+            ext.owner_pos = pos;
         }
     }
 
@@ -584,20 +590,21 @@ impl Tree {
         }
     }
 
-    fn leave_owner(&mut self, owner: i64, pos: u32) {
+    /// Takes a node out of its owner's list, in which the node is at `pos`.
+    fn leave_owner(&mut self, id: u32, owner: i64, pos: u32) {
         let kind = self.owner_kind(owner);
         let list = match kind {
             OwnerKind::Persistent => return,
-            OwnerKind::Container => &mut self.containers,
-            OwnerKind::Ttl(_) => &mut self.ttls,
+            OwnerKind::Container => Some(&mut self.containers),
+            OwnerKind::Ttl(_) => Some(&mut self.ttls),
             OwnerKind::Ephemeral(session) => {
                 self.ephemerals -= 1;
-                match self.sessions.get_mut(&session.0) {
-                    Some(list) => list,
-                    None => return,
-                }
+                self.sessions.get_mut(&session.0)
             }
         };
+        let listed = list.filter(|list| list.get(pos as usize) == Some(&id));
+        invariant!(listed.is_some(), "node {id} is at {pos} in the list of its owner {owner:#x}");
+        let Some(list) = listed else { return };
         list.swap_remove(pos as usize);
         let (moved, empty) = (list.get(pos as usize).copied(), list.is_empty());
         if let Some(moved) = moved {
@@ -709,16 +716,18 @@ impl Tree {
 
     fn remove_leaf(&mut self, key: &PathKey<'_>, id: u32) {
         self.settle_digest();
+        invariant!(id != 0, "the root is never removed");
+        invariant!(self.num_children(NodeId(id)) == 0, "node {id} is removed after its children");
         let node = self.node(id);
         let (parent, pos, crc, acl, ext) = (node.parent, node.pos, node.crc, node.acl, node.ext);
         let (blob, blob_len, data_size) = (node.blob, node.blob_len(), node.data_size());
         self.forget_in_walks(id);
-        self.remove_child(parent, pos);
+        self.remove_child(parent, pos, id);
         self.index.remove(key.hash, id);
         if ext != NONE {
             let record = self.exts.get(ext);
             self.children_bytes -= record.heap_bytes();
-            self.leave_owner(record.owner, record.owner_pos);
+            self.leave_owner(id, record.owner, record.owner_pos);
             self.exts.remove(ext);
         }
         self.acls.drop_use(acl);
@@ -729,11 +738,12 @@ impl Tree {
         self.digest = self.digest.wrapping_sub(u64::from(crc));
     }
 
-    /// Takes position `pos` out of a child list. The last child fills the gap, except that
-    /// children that a walk still has to visit stay below its cursor.
-    fn remove_child(&mut self, parent: u32, pos: u32) {
+    /// Takes the node `id`, child `pos` of `parent`, out of the list. The last child fills the gap,
+    /// except that children that a walk still has to visit stay below its cursor.
+    fn remove_child(&mut self, parent: u32, pos: u32, id: u32) {
         let Tree { nodes, exts, walks, .. } = self;
         let list = &mut exts.get_mut(nodes.get(parent).ext).children;
+        invariant!(list.get(pos) == id, "node {id} is child {pos} of node {parent}");
         let before = list.heap_bytes();
         let mut hole = pos;
         let mut fill = |list: &mut ChildList, hole: u32, from: u32| {

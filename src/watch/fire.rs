@@ -9,7 +9,7 @@
 
 use super::set::{CHILD, DATA, Holder, IN_CHILD, IN_DATA, PERSISTENT, RECURSIVE};
 use super::watches::{Conn, Watches};
-use crate::base::{ConnId, PathHasher, PathKey};
+use crate::base::{ConnId, PathHasher, PathKey, invariant};
 use crate::wire::EventType;
 
 /// What happened to a znode.
@@ -191,6 +191,7 @@ impl Watches {
 fn notify(conns: &mut [Conn], slot: u32, serial: u64, send: &mut impl FnMut(ConnId)) {
     let conn = &mut conns[slot as usize];
     if conn.mark != serial {
+        invariant!(conn.mark < serial, "event {} has not been yet, this is {serial}", conn.mark);
         conn.mark = serial;
         send(conn.id);
     }

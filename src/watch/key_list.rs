@@ -5,6 +5,8 @@
 //! delivery deterministic. Invariants: leaves are non-empty, sorted, at most [`LEAF`] long, and
 //! every key of a leaf is smaller than every key of the next.
 
+use crate::base::invariant;
+
 /// Most keys in a leaf (1 KiB): an insertion moves at most this much.
 const LEAF: usize = 256;
 
@@ -21,6 +23,11 @@ impl KeyList {
     /// Position of the leaf that holds `key` if any leaf does; `leaves.len()` when all are below.
     fn leaf_of(&self, key: u32) -> usize {
         self.leaves.partition_point(|leaf| leaf.last().is_none_or(|&last| last < key))
+    }
+
+    /// Whether there is no key.
+    pub(super) fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
     }
 
     /// Whether `key` is in the set.
@@ -118,6 +125,9 @@ impl KeyList {
 
     /// Appends `upper`, all of whose keys are larger than all keys here.
     pub(super) fn append(&mut self, upper: KeyList) {
+        let last = self.leaves.last().and_then(|leaf| leaf.last());
+        let next = upper.leaves.first().and_then(|leaf| leaf.first());
+        invariant!(last.is_none() || next.is_none() || last < next, "keys stay sorted");
         if self.leaves.is_empty() {
             self.leaves = upper.leaves;
         } else {

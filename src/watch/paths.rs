@@ -7,6 +7,7 @@
 use hashbrown::HashTable;
 
 use super::set::Holder;
+use crate::base::invariant;
 
 /// End of the free chain.
 const NONE: u32 = u32::MAX;
@@ -62,11 +63,12 @@ impl Paths {
         let id = self.free;
         let id = if id == NONE {
             let id = u32::try_from(self.entries.len()).unwrap_or(NONE);
-            assert!(id != NONE, "more than {NONE} watched paths");
+            invariant!(id != NONE, "more than {NONE} watched paths");
             self.entries.push(entry);
             id
         } else {
             let old = std::mem::replace(&mut self.entries[id as usize], entry);
+            invariant!(old.word == Holder::Vacant.pack(), "path {id} was free");
             self.free = old.hash;
             id
         };
@@ -78,7 +80,9 @@ impl Paths {
     /// Removes an entry.
     pub(super) fn remove(&mut self, id: u32) {
         let hash = self.entries[id as usize].hash;
-        if let Ok(slot) = self.index.find_entry(spread(hash), |&i| i == id) {
+        let slot = self.index.find_entry(spread(hash), |&i| i == id);
+        invariant!(slot.is_ok(), "path {id} is filed under its hash");
+        if let Ok(slot) = slot {
             slot.remove();
         }
         if self.index.is_empty() && self.entries.capacity() > KEEP_MAX {
@@ -97,12 +101,31 @@ impl Paths {
 
     /// Replaces the holder of an occupied entry.
     pub(super) fn set_holder(&mut self, id: u32, holder: Holder) {
-        self.entries[id as usize].word = holder.pack();
+        invariant!(holder != Holder::Vacant, "a path that nobody watches is removed");
+        let entry = &mut self.entries[id as usize];
+        invariant!(entry.word != Holder::Vacant.pack(), "path {id} is watched");
+        entry.word = holder.pack();
     }
 
     /// Text of an occupied entry.
     pub(super) fn path(&self, id: u32) -> &str {
         &self.entries[id as usize].path
+    }
+
+    /// Number of watched paths.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Checks an entry, if there is one with this id: it is found by its path exactly if somebody
+    /// watches. Returns whether there is one.
+    pub(super) fn check(&self, id: u32) -> bool {
+        let Some(entry) = self.entries.get(id as usize) else { return false };
+        if entry.word != Holder::Vacant.pack() {
+            let found = self.find(&entry.path, u64::from(entry.hash));
+            invariant!(found == Some(id), "path {id} is found at {found:?}");
+        }
+        true
     }
 
     /// Ids of all watched paths, ascending.

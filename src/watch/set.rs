@@ -4,6 +4,7 @@
 //! holds at least two keys between operations; one key is folded back into the word.
 
 use super::key_list::KeyList;
+use crate::base::invariant;
 
 /// One-shot watch of getData and exists, in the data registry.
 pub(super) const DATA: u8 = 0;
@@ -107,8 +108,16 @@ impl WatcherSet {
         for mode in 0..MODES {
             let count = &mut self.counts[usize::from(mode)];
             match (old >> mode & 1, new >> mode & 1) {
-                (0, 1) if self.keys.insert(key(mode, slot)) => *count += 1,
-                (1, 0) if self.keys.remove(key(mode, slot)) => *count -= 1,
+                (0, 1) => {
+                    let is_new = self.keys.insert(key(mode, slot));
+                    invariant!(is_new, "connection {slot} did not watch in mode {mode}");
+                    *count += 1;
+                }
+                (1, 0) => {
+                    let was_there = self.keys.remove(key(mode, slot));
+                    invariant!(was_there, "connection {slot} watched in mode {mode}");
+                    *count -= 1;
+                }
                 _ => {}
             }
         }
@@ -128,6 +137,11 @@ impl WatcherSet {
             Default::default()
         };
         let taken = self.keys.split_off(key(mode, 0));
+        invariant!(
+            (self.count(mode) == 0) == taken.is_empty(),
+            "{} watchers in mode {mode} are counted",
+            self.count(mode)
+        );
         self.keys.append(upper);
         self.counts[usize::from(mode)] = 0;
         taken.into_keys().map(slot_of)

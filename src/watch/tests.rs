@@ -378,6 +378,7 @@ fn run_model(seed: u64) {
     for step in 0..1500 {
         let conn = rng.below(conns) + 1;
         let path = random_path(&mut rng, breadth);
+        bench.watches.check_next();
         match rng.below(20) {
             0..12 => {
                 let mode = MODES[rng.below(4) as usize];

@@ -9,9 +9,9 @@ use hashbrown::HashTable;
 
 use super::paths::Paths;
 use super::set::{
-    CHILD, DATA, Holder, IN_CHILD, IN_DATA, INDEX_MAX, PERSISTENT, RECURSIVE, WatcherSet,
+    CHILD, DATA, Holder, IN_CHILD, IN_DATA, INDEX_MAX, MODES, PERSISTENT, RECURSIVE, WatcherSet,
 };
-use crate::base::{ConnId, PathKey, spread};
+use crate::base::{ConnId, PathKey, invariant, spread};
 
 /// How a connection watches a path.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -118,6 +118,8 @@ pub struct Watches {
     pub(super) recursive: usize,
     /// No path of a recursive watch is longer, in bytes: below that nobody looks for one.
     pub(super) longest_recursive: usize,
+    /// The path and the connection that [`Watches::check_next`] looks at next.
+    next_check: (u32, u32),
 }
 
 fn conn_hash(id: ConnId) -> u64 {
@@ -146,6 +148,7 @@ impl Watches {
             child_pairs: 0,
             recursive: 0,
             longest_recursive: 0,
+            next_check: (0, 0),
         }
     }
 
@@ -201,7 +204,11 @@ impl Watches {
                 self.set_flags(id, slot, flags, 0);
             }
         }
-        if let Ok(entry) = self.slots.find_entry(conn_hash(conn), |&s| s == slot) {
+        let left = &self.conns[slot as usize];
+        invariant!(left.live == 0, "{conn:?} is gone and watches {} paths", left.live);
+        let entry = self.slots.find_entry(conn_hash(conn), |&s| s == slot);
+        invariant!(entry.is_ok(), "{conn:?} is filed under the hash of its id");
+        if let Ok(entry) = entry {
             entry.remove();
         }
         self.free_conns.push(slot);
@@ -265,6 +272,66 @@ impl Watches {
         }
     }
 
+    /// Checks what must always hold of one path and one connection, the next at each call, in a
+    /// time that does not depend on how many there are.
+    ///
+    /// # Panics
+    /// When it does not hold.
+    pub fn check_next(&mut self) {
+        invariant!(
+            self.slots.len() + self.free_conns.len() == self.conns.len(),
+            "{} connections and {} free places are not {} places",
+            self.slots.len(),
+            self.free_conns.len(),
+            self.conns.len()
+        );
+        invariant!(self.paths.len() <= self.count(), "each of the watched paths has a watcher");
+        invariant!(
+            self.recursive > 0 || self.longest_recursive == 0,
+            "nobody looks for recursive watches when there are none"
+        );
+        let (path_id, slot) = self.next_check;
+        let path_id = if self.paths.check(path_id) {
+            self.check_holder(path_id);
+            path_id + 1
+        } else {
+            0
+        };
+        let slot = match self.conns.get(slot as usize) {
+            Some(conn) => {
+                let is_known = conn.live == 0 || self.find_slot(conn.id) == Some(slot);
+                invariant!(is_known, "{:?} watches, and is not found", conn.id);
+                invariant!(
+                    conn.data <= conn.live && conn.live as usize <= conn.list.len(),
+                    "{:?} has {} paths with data watches, {} paths, {} listed",
+                    conn.id,
+                    conn.data,
+                    conn.live,
+                    conn.list.len()
+                );
+                slot + 1
+            }
+            None => 0,
+        };
+        self.next_check = (path_id, slot);
+    }
+
+    /// Checks that those who watch a path are connections that watch.
+    fn check_holder(&self, path_id: u32) {
+        let first = match self.paths.holder(path_id) {
+            Holder::Vacant => return,
+            Holder::One { slot, .. } => slot,
+            Holder::Many(set) => {
+                let set = &self.sets[set as usize];
+                invariant!(set.fold(0) == Holder::Many(0), "a set has two watchers or more");
+                let mode = (0..MODES).find(|&mode| set.count(mode) > 0).unwrap_or(DATA);
+                set.slots(mode).next().unwrap_or(INDEX_MAX)
+            }
+        };
+        let live = self.conns.get(first as usize).map_or(0, |conn| conn.live);
+        invariant!(live > 0, "path {path_id} is watched by connection {first}, which does not");
+    }
+
     fn find_slot(&self, conn: ConnId) -> Option<u32> {
         self.slots.find(conn_hash(conn), |&s| self.conns[s as usize].id == conn).copied()
     }
@@ -276,7 +343,8 @@ impl Watches {
         let conn = Conn { id, mark: 0, live: 0, data: 0, list: Vec::new() };
         let slot = match self.free_conns.pop() {
             Some(slot) => {
-                self.conns[slot as usize] = conn;
+                let old = std::mem::replace(&mut self.conns[slot as usize], conn);
+                invariant!(old.live == 0, "place {slot} of a connection was free");
                 slot
             }
             None => {
@@ -312,6 +380,7 @@ impl Watches {
         self.account(slot, old, new);
         match self.paths.holder(path_id) {
             Holder::One { slot: s, flags } if s == slot => {
+                invariant!(flags == old, "connection {slot} watches as {flags:b}, not {old:b}");
                 let holder = match new {
                     0 => Holder::Vacant,
                     flags => Holder::One { slot, flags },
@@ -319,6 +388,7 @@ impl Watches {
                 self.settle(path_id, flags & IN_DATA != 0, new & IN_DATA != 0, holder);
             }
             Holder::One { slot: first, flags } => {
+                invariant!(old == 0, "connection {slot} did not watch path {path_id}");
                 let index = self.free_sets.pop().unwrap_or_else(|| {
                     self.sets.push(WatcherSet::default());
                     checked_index(self.sets.len() - 1)
@@ -334,7 +404,7 @@ impl Watches {
                 self.sets[index as usize].set_flags(slot, old, new);
                 self.settle_set(path_id, index, had_data);
             }
-            Holder::Vacant => {}
+            Holder::Vacant => invariant!(false, "path {path_id} is watched by somebody"),
         }
     }
 
@@ -403,6 +473,7 @@ impl Watches {
             }
             (true, true) | (false, false) => {}
         }
+        invariant!(conn.data <= conn.live, "{} of {} watched paths", conn.data, conn.live);
     }
 
     /// Puts a path id on the connection's list. Ids of fired watches are left there and swept
@@ -416,7 +487,14 @@ impl Watches {
             list.retain(|&id| self.flags(id, slot) != 0);
             self.conns[slot as usize].list = list;
         }
-        self.conns[slot as usize].list.push(path_id);
+        let conn = &mut self.conns[slot as usize];
+        conn.list.push(path_id);
+        invariant!(
+            conn.live as usize <= conn.list.len(),
+            "each of {} watched paths is listed, {} are",
+            conn.live,
+            conn.list.len()
+        );
     }
 
     /// Length of the longest list of path ids.
@@ -461,6 +539,6 @@ impl Watches {
 /// An index that fits the packed word.
 fn checked_index(index: usize) -> u32 {
     let index = u32::try_from(index).unwrap_or(u32::MAX);
-    assert!(index <= INDEX_MAX, "more than {INDEX_MAX} watching connections or shared paths");
+    invariant!(index <= INDEX_MAX, "more than {INDEX_MAX} watching connections or shared paths");
     index
 }

@@ -6,6 +6,7 @@
 mod bans;
 mod dependencies;
 mod documents;
+mod invariants;
 mod layers;
 mod links;
 mod purity;

@@ -17,6 +17,7 @@ fn random_transactions_agree_with_the_naive_model() {
             txn.apply(&mut tree, ApplyMode::Live, &mut got);
             work.check(got, txn.header.kind, &hint);
             assert_eq!(tree.digest(), work.model.digest(), "{hint}");
+            tree.check_next();
             if step % 40 == 39 {
                 work.model.check(&tree, &hint);
             }
