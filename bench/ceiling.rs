@@ -2,9 +2,9 @@
 //!
 //! It parses each frame, answers a canned reply of the right shape, keeps no state, and for writes
 //! does one write + fdatasync per turn of its loop, in line: a plain epoll loop, single-threaded.
-//! Opening and closing a session count as writes, as they do in ZooKeeper. No real server can beat
-//! it by more than its loop is better than epoll, so a result relative to it is relative to the
-//! machine.
+//! Opening and closing a session count as writes, as they do in ZooKeeper. A real server does more
+//! work per request, so it can be faster only by a better loop than epoll's: the ceiling says what
+//! this machine allows.
 //!
 //! As the ceiling of an ensemble it is the leader: it sends the writes of each turn as one group to
 //! its followers ([`crate::quorum`]), and replies leave when it and a majority have synced.
@@ -31,7 +31,7 @@ const READ_BUFFER: usize = 256 * 1024;
 /// Largest frame accepted, as in ZooKeeper's default `jute.maxbuffer`.
 const FRAME_MAX: usize = 0xfffff;
 
-/// What the canned replies hold.
+/// Sizes of the canned replies.
 #[derive(Clone, Copy, Debug)]
 pub struct Canned {
     /// Bytes of data that getData returns.
@@ -125,7 +125,7 @@ impl Ceiling {
                 self.read(ready.token);
             }
         }
-        // Those that only read need not wait for the disk.
+        // A client that only reads need not wait for the disk.
         if !self.batch.is_empty() {
             self.flush_ready(count, false)?;
             self.sync()?;
@@ -410,7 +410,7 @@ impl Ceiling {
         Some(())
     }
 
-    /// Sends what the clients of this turn have waiting; `synced` includes those that wrote.
+    /// Sends the replies of this turn; with `synced` also the replies to writes.
     fn flush_ready(&mut self, count: usize, synced: bool) -> io::Result<()> {
         for i in 0..count {
             let token = self.poll.ready(i).token;

@@ -223,14 +223,14 @@ fn bars(drawing: &mut Drawing, panel: &Panel, lines: &[Line], left: f64, top: f6
     }
 }
 
-/// The size of the big tree, with which the title of its line begins: `1000000 znodes: …`.
+/// The size of the big tree, from the beginning of its line's title: `1000000 znodes: …`.
 fn znodes(lines: &[Line]) -> String {
     let big = lines.iter().find(|line| line.name == "big");
     let count = big.and_then(|line| line.title.split(' ').next()?.parse::<f64>().ok());
     count.map_or_else(|| "many znodes".to_owned(), |count| format!("{} znodes", number(count)))
 }
 
-/// How many times better, without digits that say nothing.
+/// How many times better, with two digits at least.
 fn times_of(times: f64) -> String {
     match times {
         t if t >= 9.95 => format!("{times:.0}"),
@@ -265,7 +265,7 @@ fn latency(lines: &[Line]) -> Option<Drawing> {
             let p50 = at(line, *who, "p50")?;
             Some((*who, [p50, at(line, *who, "p99")?, at(line, *who, "p999")?]))
         };
-        // Those that wait for all sessions are not requests.
+        // A storm is no request: its time is until the last session is served.
         let is_load = line.rounds.keys().any(|who| line.median(*who, "/client_share").is_some())
             && !line.rounds.keys().any(|who| line.median(*who, "/total_ms").is_some());
         if is_load { line.rounds.keys().filter_map(one).collect() } else { Vec::new() }
@@ -285,7 +285,7 @@ fn latency(lines: &[Line]) -> Option<Drawing> {
     let note = "Logarithmic; further left is better. From the median (ring) over the 99th \
                 percentile (dot) to the 99.9th.";
     drawing.text(MARGIN, 52.0, "dim", 11.5, Anchor::Start, note);
-    // The last label is centred on the last line, so half of it stands to the right of that.
+    // The last label is centred on the last line, so half of the label stands to its right.
     let span = WIDTH - 2.0 * MARGIN - LOAD_WIDTH - 8.0;
     let x = |us: f64| MARGIN + LOAD_WIDTH + (us.log10() - least) / (most - least) * span;
     for decade in least as i32..=most as i32 {

@@ -1,7 +1,7 @@
 //! Request templates that are patched in place, and the scan over a buffer of replies.
 //!
 //! A generator that encodes every request field by field would measure itself; here a request is
-//! one copy of a prepared frame plus a few stores. Layouts are those of `ringkeeper::wire`.
+//! one copy of a prepared frame plus a few stores. `ringkeeper::wire` defines the layouts.
 #![forbid(unsafe_code)]
 
 use ringkeeper::base::{SessionId, Xid, Zxid};
@@ -43,7 +43,7 @@ pub struct Template {
     pub bytes: Vec<u8>,
     /// What to write into it for each request.
     pub patches: Vec<Patch>,
-    /// Nodes of the connection's own that one request creates (or, for deletes, removes).
+    /// Number of nodes that one request creates, or removes if it deletes.
     pub seq_count: u32,
 }
 

@@ -78,8 +78,8 @@ impl Line {
         median(&values)
     }
 
-    /// Median over the rounds of the figure at `pointer` divided by that of another server in the
-    /// same round: what the machine was like in a round is the same for both.
+    /// Median over the rounds of a ratio: the figure at `pointer` divided by the other server's in
+    /// the same round. A slow moment of the machine slows both, so the ratio hardly shows it.
     pub fn ratio(&self, who: Contestant, to: Contestant, pointer: &str) -> Option<f64> {
         let figure =
             |round: &Json| Some((round["round"].as_u64()?, round.pointer(pointer)?.as_f64()?));

@@ -13,12 +13,12 @@ use crate::procfs;
 
 const FILE_BYTES: u64 = 1 << 20;
 const WRITE_BYTES: usize = 512;
-/// Enough for a median, few enough to be over in a moment.
+/// Writes per look at the disk: enough for a median, and over in a moment.
 const PROBES: u64 = 101;
 /// A disk this many times slower than it has been at its best is busy.
 const BUSY_FACTOR: u64 = 4;
 
-/// Others may use so many cores, not more.
+/// Cores that other processes may use on a quiet machine.
 const OTHERS_CORES_MAX: f64 = 0.3;
 const LISTEN: Duration = Duration::from_millis(200);
 
@@ -86,7 +86,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // What is left behind is a megabyte.
+        // A file that cannot be removed wastes one megabyte.
         let _ = fs::remove_file(&self.path);
     }
 }

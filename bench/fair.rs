@@ -173,7 +173,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Fair>, String> {
     Ok(Some(fair))
 }
 
-/// What to say of an argument that is no option.
+/// The message for an argument that is no option of this command.
 pub fn unexpected(arg: &lexopt::Arg<'_>) -> String {
     match arg {
         Short(c) => format!("no option -{c}"),
@@ -240,7 +240,7 @@ impl Fair {
                 flood::step_back();
                 flood::run(server.addr, std::slice::from_ref(&flood), &watchers, &signals)
             });
-            // What is sent from here on has the flood before it, and its wait counts.
+            // Requests from here on are sent after the flood's, and their waits count.
             while !signals.flows.load(Ordering::Relaxed) && !flooding.is_finished() {
                 std::thread::sleep(Duration::from_millis(1));
             }

@@ -1,4 +1,4 @@
-//! A flood: connections that keep many requests in flight, whatever the server makes of them, on a
+//! A flood: connections that keep many requests in flight, even if the server answers errors, on a
 //! thread of their own. Frames are prepared before and sent round and round; replies are counted
 //! and thrown away.
 #![forbid(unsafe_code)]
@@ -47,7 +47,7 @@ impl Replies {
     /// Takes the next bytes.
     ///
     /// # Errors
-    /// What no ZooKeeper server sends.
+    /// A frame that no ZooKeeper server sends.
     pub fn feed(&mut self, mut bytes: &[u8]) -> Result<(), String> {
         while !bytes.is_empty() {
             let skipped = self.skip.min(bytes.len());
@@ -106,7 +106,7 @@ impl Replies {
 pub enum Manner {
     /// Reads replies and sends more.
     Stays,
-    /// Breaks the connection as soon as so many requests have left, and comes back.
+    /// Breaks the connection as soon as this number of requests has left, and comes back.
     Leaves(usize),
 }
 
@@ -125,7 +125,7 @@ pub struct Flood {
     pub manner: Manner,
 }
 
-/// What the flood's thread and its master tell each other.
+/// Flags between the thread of a flood and the thread that started it.
 #[derive(Debug, Default)]
 pub struct Signals {
     /// The first requests have left.
@@ -134,7 +134,7 @@ pub struct Signals {
     pub stop: AtomicBool,
 }
 
-/// What the floods gave.
+/// Counts at the end of a flood.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
     /// Counts over all connections and watchers.
@@ -143,7 +143,7 @@ pub struct Outcome {
     pub sent: u64,
     /// Times that the server closed a connection; it came back.
     pub closed_by_server: u64,
-    /// Times that a connection left of its own and came back.
+    /// Times that a connection broke on purpose ([`Manner`]) and came back.
     pub returns: u64,
     /// From the first byte to the end.
     pub seconds: f64,

@@ -29,7 +29,7 @@ const USERS_MAX: usize = 900;
 /// Users that the flood on the node with the long ACL has logged in.
 const IDENTITIES: usize = 100;
 
-/// How large the large things are.
+/// Sizes of the nodes, lists and requests that make a flood expensive.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
     /// Children, own ephemerals, ACL entries; users, but no more than 900.
@@ -161,7 +161,7 @@ impl Kind {
         let (depth, manner) = match self {
             Kind::MultiLarge | Kind::MultiLong | Kind::SetWatches => (64, Manner::Stays),
             Kind::FanOut => (16, Manner::Stays),
-            // So many have left before the first reply is read.
+            // All of them have left before the first reply is read.
             Kind::Disconnect => (usize::MAX, Manner::Leaves(DEEP)),
             _ => (DEEP, Manner::Stays),
         };

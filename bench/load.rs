@@ -22,7 +22,7 @@ pub enum Pace {
         /// 1 is a client that waits for every answer.
         depth: u32,
     },
-    /// `rate` requests per second are due, whatever the server does.
+    /// `rate` requests per second are due, even while the server answers none.
     Open {
         /// Over all connections.
         rate: u64,
@@ -32,15 +32,15 @@ pub enum Pace {
 /// One run of the generator.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// The server.
+    /// Address of the server.
     pub addr: SocketAddr,
-    /// Its process, if it runs here and its CPU time is wanted.
+    /// Process id of a server on this machine whose CPU time is wanted.
     pub server_pid: Option<u32>,
-    /// Sessions.
+    /// Number of sessions, each on a connection of its own.
     pub connections: usize,
     /// Generator threads.
     pub threads: usize,
-    /// See [`Pace`].
+    /// How requests follow one another.
     pub pace: Pace,
     /// Kinds of requests.
     pub mix: Mix,
@@ -52,19 +52,19 @@ pub struct Load {
     pub list: (usize, usize),
     /// Chance in a thousand that a read leaves a watch.
     pub watch_permille: u32,
-    /// Not measured.
+    /// Time at the beginning that is not measured.
     pub warmup: Duration,
-    /// Measured.
+    /// Time that is measured.
     pub duration: Duration,
-    /// Stop after so many requests.
+    /// Number of requests to stop after; `None` stops by time only.
     pub requests: Option<u64>,
     /// First number that each connection creates.
     pub seq_start: u64,
-    /// For the choice of keys and kinds.
+    /// Seed of the choice of keys and kinds.
     pub seed: u64,
     /// Cores for the generator threads, in turn; empty leaves it to the scheduler.
     pub cpus: Vec<usize>,
-    /// Asked for in the handshake.
+    /// Session timeout to ask for in the handshake, milliseconds.
     pub session_timeout_ms: i32,
 }
 
@@ -111,7 +111,7 @@ impl Load {
     }
 }
 
-/// What a run gave.
+/// Figures of a run.
 pub struct Outcome {
     /// Latencies and counts.
     pub tally: Tally,
@@ -266,7 +266,7 @@ pub fn run(load: &Load) -> Result<Outcome, String> {
     })
 }
 
-/// Binds the calling thread to the core whose turn it is.
+/// Binds the calling thread to the next core of the list.
 pub fn pin(cpus: &[usize], index: usize) {
     if let Some(cpu) = cpus.get(index % cpus.len().max(1)) {
         let mut set = rustix::thread::CpuSet::new();

@@ -1,5 +1,5 @@
-//! Lone clients: each sends one request, waits for the reply, sends the next; in turn a get and a
-//! set of a node of its own. Their waits say what a busy neighbour costs.
+//! Lone clients: each has a node of its own and sends gets and sets of it in turn, one request at a
+//! time. How long they wait says how much a busy neighbour costs.
 #![forbid(unsafe_code)]
 
 use std::io::{self, Read, Write};
@@ -18,8 +18,8 @@ use crate::stats::{Latency, round3};
 const SESSION_TIMEOUT_MS: i32 = 120_000;
 const DATA_BYTES: usize = 100;
 
-/// What the clients waited. A request counts if it was *sent* inside the window, however long its
-/// reply took, so that a stall longer than the window is not lost.
+/// How long the clients waited. A request counts if it was *sent* inside the window, even if its
+/// reply came after the end, so that a stall longer than the window is not lost.
 pub struct Waits {
     /// Of gets.
     pub get: Latency,
@@ -27,7 +27,7 @@ pub struct Waits {
     pub set: Latency,
     /// Replies inside the window.
     pub completed: u64,
-    /// Requests without a reply when patience ended; they count with the time waited until then.
+    /// Requests without a reply when patience ended; each counts with its wait until then.
     pub unanswered: u64,
     /// Replies with an error code.
     pub errors: u64,

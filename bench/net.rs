@@ -54,7 +54,7 @@ impl Poll {
         Ok(epoll::add(&self.fd, source, data, Poll::flags(writable))?)
     }
 
-    /// Changes what is watched.
+    /// Watches `source` for writing, too, or no more.
     pub fn modify(&self, source: &impl AsFd, token: usize, writable: bool) -> io::Result<()> {
         let data = epoll::EventData::new_u64(token as u64);
         Ok(epoll::modify(&self.fd, source, data, Poll::flags(writable))?)

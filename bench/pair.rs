@@ -1,6 +1,6 @@
-//! `rk-bench pair`: two binaries of Ringkeeper, before and after, in turn in one run. The first one
-//! takes part twice: how far it is from itself is what this machine cannot tell apart today, and a
-//! median of the second binary within that is no finding.
+//! `rk-bench pair`: two binaries of Ringkeeper, before and after a change, in turn in one run. The
+//! first binary takes part twice. Its two results differ by chance alone, so a smaller difference
+//! between the two binaries means nothing.
 #![forbid(unsafe_code)]
 
 use std::fmt::Write as _;
@@ -41,8 +41,7 @@ A in the same round, and how far A was from itself.
 /// A binary's place in a round: A, A once more, B.
 const PLACES: [&str; 3] = ["a", "a-again", "b"];
 
-/// What is reported of a scenario: name of the measurement, JSON pointer, unit, and whether more is
-/// better.
+/// Figures in the report: measurement, JSON pointer, unit, and whether more is better.
 const FIGURES: [(&str, &str, &str, bool); 15] = [
     ("get", "/ops_per_s", "/s", true),
     ("get", "/server_cpu_us_per_op", "CPU µs/op", false),
@@ -102,7 +101,7 @@ impl Series {
         Some((least, ratios.iter().copied().fold(least, f64::max)))
     }
 
-    /// Whether B's median ratio lies outside of what A shows against itself, on the bad side.
+    /// Whether B's median ratio to A is worse than any ratio of A to itself.
     fn is_worse(&self, more_is_better: bool) -> bool {
         let Some((ratio, (least, most))) = median(&self.ratios(2)).zip(self.spread()) else {
             return false;

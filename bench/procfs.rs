@@ -135,7 +135,7 @@ pub fn about_run(dir: &std::path::Path, took: std::time::Duration) -> Value {
     })
 }
 
-/// The type of the file system that holds `dir`: that of the longest mount point above it.
+/// The type of the file system that holds `dir`: of all mount points above `dir` the longest.
 fn file_system(mounts: &str, dir: &std::path::Path) -> String {
     let dir = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
     let mut best = ("", "unknown");

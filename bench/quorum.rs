@@ -1,7 +1,7 @@
 //! The followers of the ceiling of an ensemble, as processes of their own, and the leader's side of
 //! them. A group is the writes of one turn of the leader's loop: its number, its length, its bytes.
 //! A follower makes it durable with one write and one fdatasync and answers with the number. There
-//! is no election, no epoch and no order but that of the connection.
+//! is no election and no epoch; the connection alone keeps groups in order.
 #![forbid(unsafe_code)]
 
 use std::io::{self, BufReader, Read, Write};
@@ -15,7 +15,7 @@ use crate::roundlog::RoundLog;
 
 const HEAD_BYTES: usize = 12;
 const ACK_BYTES: usize = 8;
-/// Within it a follower has filled its log with zeroes and connected.
+/// How long a follower may take to fill its log with zeroes and to connect.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 
 struct Follower {
@@ -138,7 +138,7 @@ impl Quorum {
 impl Drop for Quorum {
     fn drop(&mut self) {
         for child in &mut self.children {
-            // What has ended already is what is wanted.
+            // It fails for a process that has ended already, as it shall.
             let _ = child.kill();
             let _ = child.wait();
         }

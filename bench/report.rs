@@ -36,7 +36,7 @@ const COLUMNS: [(&str, &str); 6] = [
     ("client %", "/client_share"),
 ];
 
-/// Lines with rates, then those of the big tree, then what failed.
+/// A table: lines with rates, then lines about the big tree, then failures.
 pub fn text(lines: &[Line], failures: &[String]) -> String {
     let mut out = String::new();
     let _ = write!(out, "\n{:<50} {:<11}", "medians", "");

@@ -1,9 +1,9 @@
 //! `rk-bench restart`: killed under full load, started again. How long until it serves, how many
 //! transactions it replayed, and whether anything that was acknowledged is gone.
 //!
-//! What makes such a start slow is what lies on the disk beside the log's end: a segment that is
-//! used again still holds the records of its earlier life, and the search for the end of the log
-//! meets them. So the load runs until segments have been used again.
+//! Old records can make such a start slow: a segment that is used again still holds the records of
+//! its earlier life, and the search for the end of the log meets them. So the load runs until
+//! segments have been used again.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -187,7 +187,7 @@ fn payload(name: &str) -> Result<Payload, String> {
     }
 }
 
-/// What the load left.
+/// State of the log when the load was killed.
 struct Killed {
     /// The highest zxid that was acknowledged.
     acknowledged: i64,

@@ -19,9 +19,9 @@ use crate::storm::{Crowd, Phase, Storm};
 pub enum Method {
     /// A closed loop: mix, connections, depth.
     Load(&'static str, usize, u32),
-    /// An open loop at so many requests per second: mix, connections, rate.
+    /// An open loop: mix, connections, requests per second.
     Paced(&'static str, usize, u64),
-    /// One write, so many watchers told.
+    /// One write; the number of watchers that are told.
     FanOut(usize),
     /// `--sessions` sessions arrive, are cut, return, leave; on a server of its own with more
     /// lines in its configuration.
@@ -35,7 +35,7 @@ pub enum Method {
 pub struct Scenario {
     /// For `--only`, and the key in the JSON.
     pub name: &'static str,
-    /// For people.
+    /// Title in tables and charts.
     pub title: &'static str,
     /// What is done.
     pub method: Method,
@@ -86,9 +86,10 @@ const LONG_BACKLOG: &str = "clientPortListenBacklog=16384";
 pub struct Settings {
     /// Measured time per load.
     pub duration: Duration,
-    /// Before each load.
+    /// Time before each load that is not measured.
     pub warmup: Duration,
-    /// Once after a start: Java compiles what it runs often.
+    /// Time before the first load after a start that is not measured: Java compiles what it runs
+    /// often.
     pub first_warmup: Duration,
     /// Nodes that reads and sets choose from.
     pub keys: u64,
@@ -102,7 +103,7 @@ pub struct Settings {
     pub big_heap_mib: u64,
     /// Generator threads.
     pub threads: usize,
-    /// Their cores.
+    /// Cores of the generator threads; empty leaves them to the scheduler.
     pub cpus: Vec<usize>,
 }
 
@@ -295,7 +296,7 @@ pub fn big(settings: &Settings, programs: &Programs, who: Contestant) -> Result<
     Ok(Value::Object(figures))
 }
 
-/// Removes a home directory; what is left behind is only disk space.
+/// Removes a home directory. A failure costs only disk space.
 pub fn remove(home: &std::path::Path) {
     let _ = std::fs::remove_dir_all(home);
 }

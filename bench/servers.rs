@@ -16,7 +16,7 @@ use ringkeeper::sys::signal::{self, Meaning};
 use crate::admin::Admin;
 use crate::cli::{cpu_list, value};
 
-/// What is compared.
+/// A kind of server that takes part in a comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Contestant {
@@ -59,7 +59,7 @@ pub struct Programs {
 
 /// A running server; killed when dropped.
 pub struct Server {
-    /// Which.
+    /// Kind of server.
     pub who: Contestant,
     /// Where it listens.
     pub addr: SocketAddr,
@@ -314,7 +314,7 @@ impl Server {
 
     /// Ends it at once (SIGKILL), as a crash would; its data stays.
     pub fn kill(mut self) {
-        // What has ended already is what is wanted.
+        // It fails for a process that has ended already, as it shall.
         let _ = self.child.kill();
         let _ = self.child.wait();
         self.end();

@@ -286,8 +286,8 @@ fn log_stage() -> Result<f64, String> {
     Ok(median(times))
 }
 
-/// One line: what a request costs, and how many of them a core does in a second that has nothing
-/// else to do, which on a large machine is what bounds that stage.
+/// One line of the table: nanoseconds per request, and millions of requests per second that a core
+/// could do if it did nothing else.
 fn line(name: &str, ns: f64, parts: &str) {
     println!("{name:<34} {ns:>8.0} {:>12.1}{parts}", 1e3 / ns.max(0.001));
 }

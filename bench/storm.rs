@@ -24,11 +24,11 @@ use crate::stats::{Latency, round3};
 /// Size and limits of a storm.
 #[derive(Clone, Copy, Debug)]
 pub struct Storm {
-    /// The server.
+    /// Address of the server.
     pub addr: SocketAddr,
-    /// Its process, for its CPU time.
+    /// Process id of the server, if it runs here and its CPU time is wanted.
     pub server_pid: Option<u32>,
-    /// Sessions.
+    /// Number of sessions.
     pub sessions: usize,
     /// Whether each creates an ephemeral node.
     pub ephemerals: bool,
@@ -55,10 +55,10 @@ impl Storm {
     }
 }
 
-/// What one phase gave.
+/// Figures of one phase.
 #[derive(Clone)]
 pub struct Phase {
-    /// From its start until the last member was done.
+    /// Milliseconds from its start until the last member was done.
     pub seconds: f64,
     /// Per member, from the start of the phase.
     pub latency: Latency,
@@ -97,7 +97,7 @@ enum Stage {
     Away,
     Connecting,
     Handshake,
-    /// So many replies are still to come.
+    /// Number of replies that are still to come.
     Working(u8),
     Done,
 }

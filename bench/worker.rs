@@ -7,8 +7,8 @@
 //!
 //! Latency in a closed loop runs from the write that carried the request to the read that carried
 //! the reply. In an open loop it runs from the moment the request was *due*: a server that stalls
-//! delays the requests behind it too, and they are counted with their full wait (no coordinated
-//! omission).
+//! delays the requests that fall due meanwhile, and each of them counts with its full wait (no
+//! coordinated omission).
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -104,7 +104,7 @@ struct Maker {
     sent: u64,
 }
 
-/// See the module.
+/// One generator thread.
 pub struct Worker {
     poll: Poll,
     conns: Vec<Conn>,

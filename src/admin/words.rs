@@ -207,8 +207,9 @@ fn conf(context: &AdminContext) -> String {
     )
 }
 
-/// The keys are those of a server on a Java machine; what belongs to that machine alone is `<NA>`,
-/// as Java says of what is not set. The memory is that of the operating system and this process.
+/// The keys are the ones that a server in Java shows. A property that only a Java machine has is
+/// `<NA>`, as Java shows what is not set. Memory figures are of the operating system and this
+/// process.
 fn envi(context: &AdminContext) -> String {
     let (host, live) = (&context.host, &context.live);
     let mb = |bytes: u64| format!("{}MB", bytes >> 20);

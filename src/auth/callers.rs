@@ -10,7 +10,7 @@ use super::ip;
 /// Identities of one scheme.
 struct Known<'a> {
     ids: OfScheme<'a>,
-    /// One of them may do whatever an id of this scheme may do.
+    /// One of them may do everything that any id of this scheme may do.
     is_any: bool,
 }
 
@@ -57,7 +57,7 @@ impl<'a> Callers<'a> {
 }
 
 impl Auth {
-    /// Whether one of the identities of a scheme may do whatever an id of that scheme may do.
+    /// Whether one of `ids` may do everything that any id of its scheme may do.
     fn has_any(&self, provider: Provider, ids: &OfScheme<'_>) -> bool {
         match provider {
             Provider::Sasl => ids.contains("super"),

@@ -413,7 +413,7 @@ impl Auth {
         }
     }
 
-    /// Whether SASL authentication is what is enforced.
+    /// Whether a client has to authenticate by SASL.
     pub fn is_sasl_required(&self) -> bool {
         self.options.enforce.as_ref().is_some_and(|schemes| schemes.iter().any(|s| s == "sasl"))
     }

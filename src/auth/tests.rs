@@ -561,7 +561,7 @@ fn duplicates_are_found_as_java_finds_them() {
             Some(AclError::Marshalling),
         ),
     ];
-    // The same with so many entries before that they are not found by scanning.
+    // The same after more entries than a scan looks at.
     for padding in [0, 20] {
         for (entries, expect) in cases {
             let mut out = Vec::new();

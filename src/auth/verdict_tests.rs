@@ -61,7 +61,7 @@ fn an_entry_is_not_compared_with_every_identity() {
     assert!(many.of_scheme("sasl").is_empty());
 }
 
-/// Whatever is remembered, the answer is that of a comparison of everything with everything.
+/// With or without remembered verdicts, the answer is the one of a naive comparison.
 #[test]
 fn remembered_verdicts_are_those_of_a_naive_check() {
     let auth = auth(|o| o.sasl_provider_enabled = true);

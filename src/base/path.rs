@@ -64,7 +64,7 @@ impl PathHasher {
         PathKey { path, hash: self.path_bytes(path.as_bytes()) }
     }
 
-    /// The parent of a path; that of the root is the root.
+    /// The parent of a path; the root is its own parent.
     #[inline]
     pub fn parent<'a>(&self, key: &PathKey<'a>) -> PathKey<'a> {
         self.key(key.parent_path())

@@ -38,7 +38,7 @@ impl Sub<Instant> for Instant {
     }
 }
 
-/// The two clocks of one moment: monotonic for deadlines, wall for what is stored and shown.
+/// The two clocks of one moment: monotonic for deadlines, wall for times that are stored or shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
     /// Monotonic clock.

@@ -25,7 +25,7 @@ pub struct Key {
     pub misnomers: &'static [&'static str],
     /// Whether reports show `***` instead of the value.
     pub is_secret: bool,
-    /// What else holds as long as nobody sets the key; empty for most.
+    /// An effect besides `default` that lasts until somebody sets the key; empty for most.
     pub unless_set: &'static str,
 }
 
@@ -53,7 +53,7 @@ pub enum Kind {
     Bool,
     /// `true`, or anything else for false, as Java reads properties; other words are warned about.
     JavaBool,
-    /// One value turns it on or off; any other leaves `default` as it is. `yes`/`no` switches.
+    /// A switch with `yes` and `no`: one of the two changes the default, any other text does not.
     Switch {
         /// The only value (case matters) that differs from the default.
         flips: &'static str,
@@ -78,7 +78,7 @@ pub enum Kind {
     Path,
     /// Words separated by commas.
     List,
-    /// One of some words, whatever their case.
+    /// One of some words, in upper or lower case.
     Choice(&'static [&'static str]),
     /// Hours as a whole number, or a number with ms, s, m, h or d.
     HoursOrTime,
@@ -103,10 +103,10 @@ pub enum Standard {
     Required,
 }
 
-/// Whether the server does what a key asks for.
+/// Whether a key has an effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
-    /// It does.
+    /// It has.
     Supported,
     /// Accepted without effect, because this server has no need of it: the reason.
     Ignored(&'static str),

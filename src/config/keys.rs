@@ -812,7 +812,7 @@ pub static KEYS: &[Key] = &[
     Key::property("auditlog.threshold", Kind::Text, Standard::Unset)
         .ignored("set by the ZooKeeper scripts for Java logging, which does not exist here")
         .doc("Level of the audit log."),
-    // Properties of the Java client, which often stand beside those of the server.
+    // Properties of the Java client, which often stand beside the server's.
     Key::property("client.secure", Kind::JavaBool, Standard::Value("false"))
         .ignored("read by clients only")
         .doc("The client uses TLS."),
@@ -866,7 +866,7 @@ pub static KEYS: &[Key] = &[
     Key::own("ringkeeper.log.directIo", Kind::Auto, Standard::Value("auto"))
         .doc("The log bypasses the page cache; on refuses to start where that is impossible."),
     Key::own("ringkeeper.log.acceptTruncated", Kind::Text, Standard::Unset)
-        .doc("Name of a log file that was cut short: start without what is missing in it."),
+        .doc("Name of a log file that was cut short: start without the part that is missing."),
     Key::own("ringkeeper.uring.multishot", Kind::Auto, Standard::Value("auto"))
         .doc("Multishot accept and receive; on refuses to start where the kernel lacks it."),
     Key::own("ringkeeper.uring.entries", within(64, 32_768), Standard::Value("4096"))

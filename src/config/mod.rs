@@ -1,10 +1,13 @@
 //! Configuration: zoo.cfg and `-D` properties become typed, cross-checked [`Settings`].
 //!
-//! The stages are [`RawConfig`] (entries with their origin, those of [`ShellVariables`] among
-//! them), a resolver that applies the order of
-//! precedence and the one key table ([`keys`]), and [`check`], which yields a [`Check`]: every
-//! problem found, the effective values, and the [`Settings`] if nothing is wrong. The module reads
-//! no file and no environment; it is handed text.
+//! Three stages follow one another:
+//! 1. [`RawConfig`]: entries with their origin, which may be a file, a property or a shell variable
+//!    ([`ShellVariables`]);
+//! 2. a resolver, which applies the order of precedence and the one key table ([`keys`]);
+//! 3. [`check`], which yields a [`Check`]: every problem found, the effective values, and the
+//!    [`Settings`] if there is no error.
+//!
+//! The module reads no file and no environment; it is handed text.
 //!
 //! Corresponds to ZooKeeper's `QuorumPeerConfig` and `ServerConfig`, and to the system properties
 //! read all over its server. The same file and the same properties have the same effect; what

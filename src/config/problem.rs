@@ -1,4 +1,4 @@
-//! Where a value came from, and what is wrong with it.
+//! A problem with a value of the configuration, and the origin of that value.
 //!
 //! Stands for ZooKeeper's `QuorumPeerConfig.ConfigException`, which names neither file nor line and
 //! stops at the first error; here all problems are collected.
@@ -93,7 +93,7 @@ pub struct Problem {
     pub key: String,
     /// The value as written, or `***` for a secret.
     pub value: String,
-    /// What is wrong, with what is allowed.
+    /// The fault, and the values that are allowed.
     pub what: String,
     /// What to do; may be empty.
     pub hint: String,

@@ -37,8 +37,8 @@ pub(super) enum Base {
     File,
 }
 
-/// All entries, before they get types. Add `-D` options in rising precedence: those of the shell,
-/// then those of the command line, as ZooKeeper's scripts do.
+/// All entries, before they get types. Add `-D` options in rising precedence, as ZooKeeper's
+/// scripts do: first the shell's, then the command line's.
 #[derive(Clone, Debug)]
 pub struct RawConfig {
     pub(super) base: Base,

@@ -1,4 +1,4 @@
-//! Reads typed values out of the resolved entries, and keeps the list of what is in effect.
+//! Reads typed values out of the resolved entries, and lists the values in effect.
 //!
 //! A wrong value is reported and replaced by the default, so that reading goes on and all errors
 //! come out together; [`super::check`] then withholds the settings.

@@ -90,7 +90,7 @@ mod tests {
     use super::super::problem::Origin;
     use super::*;
 
-    /// The value that is chosen, and the beginning of what is said about it.
+    /// Checks which value is chosen, and how the message about it begins.
     #[track_caller]
     fn check(value: &str, utf8: Option<&str>, existing: &[&str], chosen: &str, said: &str) {
         let mut entry = RawEntry {

@@ -175,7 +175,7 @@ impl Resolved {
 
     fn insert(&mut self, name: &str, key: &'static Key, entry: &RawEntry, rank: Rank) {
         if let Some(before) = self.found.get(name) {
-            // A file overrides properties, whatever came first.
+            // A file overrides properties in either order.
             let loser = if before.rank > rank { entry } else { &before.entry };
             let winner = if before.rank > rank { &before.entry } else { entry };
             // The same property with the same value in two variables is harmless; the same key
@@ -269,7 +269,7 @@ pub fn nearest_word<'a>(words: &[&'a str], text: &str) -> Option<&'a str> {
     near.filter(|(distance, _)| *distance <= 2).min_by_key(|(distance, _)| *distance).map(|n| n.1)
 }
 
-/// Number of letters to insert, delete or replace to get from one to the other, whatever the case.
+/// Number of letters to insert, delete or replace to get from one to the other, case ignored.
 fn distance(a: &str, b: &str) -> usize {
     let b: Vec<u8> = b.bytes().map(|c| c.to_ascii_lowercase()).collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();

@@ -1,8 +1,8 @@
 //! [`Settings`]: everything a standalone server needs, typed, in base units, already checked.
 //!
 //! Stands for the fields of `ServerConfig` and the static properties of many server classes. All
-//! fields are plain types, so that code which gets them need not know this module. Defaults are
-//! those of the key table.
+//! fields are plain types, so that code which gets them need not know this module. Defaults come
+//! from the key table.
 
 use std::path::PathBuf;
 

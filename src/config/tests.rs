@@ -9,7 +9,7 @@ pub(super) fn file(text: &str) -> RawConfig {
     raw
 }
 
-/// A zoo.cfg with what is required on its first line, and `text` from line 2.
+/// A zoo.cfg with the required key on its first line, and `text` from line 2.
 pub(super) fn with(text: &str) -> RawConfig {
     file(&format!("dataDir=/d\n{text}\nclientPort=2181\n"))
 }
@@ -427,7 +427,7 @@ fn properties() {
 
 #[test]
 fn precedence() {
-    // zoo.cfg over -D, whatever the order in which they are handed in.
+    // zoo.cfg wins over -D, in whichever order they are handed in.
     let mut raw = RawConfig::new();
     raw.define("zookeeper.snapCount=10");
     raw.add_file("zoo.cfg", b"dataDir=/d\nclientPort=1\nsnapCount=20\n");

@@ -29,7 +29,7 @@ pub(super) fn int(kind: Kind, text: &str) -> Option<(i64, bool)> {
     (min..=max).contains(&value).then_some((value, false))
 }
 
-/// `true` or `false`, whatever the case.
+/// `true` or `false`, in upper or lower case.
 pub(super) fn boolean(text: &str) -> Option<bool> {
     if text.eq_ignore_ascii_case("true") {
         Some(true)

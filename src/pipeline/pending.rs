@@ -229,7 +229,7 @@ impl PendingView {
     }
 
     /// Records that transaction `zxid` leaves the node that was found at `place` as `view`. `hash`
-    /// is that of its path.
+    /// is the hash of the node's path.
     pub fn change(&mut self, place: Place, hash: u64, zxid: Zxid, view: NodeView) -> Slot {
         let slot = match place.slot {
             END => self.add(hash, place.node, ""),

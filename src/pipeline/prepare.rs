@@ -41,7 +41,7 @@ impl Default for PrepareOptions {
 }
 
 impl PrepareOptions {
-    /// Whether a raw owner is that of an ephemeral, not of a container or TTL node.
+    /// Whether a raw owner is a session, so that the node is an ephemeral.
     pub fn is_session_owner(&self, owner: i64) -> bool {
         let kind = OwnerKind::classify(owner, self.extended_types, self.emulate_353_ttl);
         matches!(kind, OwnerKind::Ephemeral(_))
@@ -355,9 +355,9 @@ impl Preparer<'_> {
     }
 
     /// One operation of a multi. MARSHALLINGERROR is no result of an operation: it fails the multi
-    /// as a whole. What kind of node a create makes follows from its opcode except in two cases:
-    /// the flags of a container make one in all of them, and createTTL with any other flags than
-    /// those of a TTL mode, even ones that do not exist, is a plain create.
+    /// as a whole. The opcode of a create says which kind of node it makes, except in two cases:
+    /// with the flags of a container each of them makes a container, and createTTL with flags that
+    /// name no TTL mode, even flags that do not exist, is a plain create.
     pub fn sub_operation(&mut self, op: &MultiOp<'_>, body: &mut Vec<u8>) -> Outcome {
         match op {
             MultiOp::Create(code, create) => {
@@ -412,8 +412,8 @@ impl Preparer<'_> {
     }
 }
 
-/// Decodes a multi. On an error the request fails as a whole and none of it is prepared; null
-/// paths are such an error, but behind any other.
+/// Decodes a multi. On an error the request fails as a whole and none of it is prepared. A null
+/// path is such an error, too; any other error is reported first.
 pub fn decode_multi(body: Reader<'_>) -> Result<Vec<MultiOp<'_>>, DecodeError> {
     let ops = MultiOps::new(body).collect::<Result<Vec<_>, _>>()?;
     if ops.iter().any(|op| op.path().is_none()) {

@@ -97,7 +97,7 @@ impl ReadContext<'_> {
                 Ok(())
             }
             OpCode::Sync => {
-                // COMPAT(3.9): whatever it is comes back, also a null, which no other reply sends.
+                // COMPAT(3.9): any path comes back, also a null, which no other reply sends.
                 put_buffer(out, r.text("path")?.as_ref().map(|path| path.as_bytes()));
                 Ok(())
             }

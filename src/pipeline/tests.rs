@@ -26,8 +26,8 @@ fn closing_a_session_spares_what_others_made_in_place_of_its_ephemerals() {
     assert_eq!(paths, ["/taken"]);
 }
 
-/// A node that was a session's ephemeral and is another's by now leaves nothing behind in the
-/// session's list, where its record would stand for whatever it serves next.
+/// A node that was a session's ephemeral and is another session's by now is on the first one's list
+/// no more: its record there would soon stand for a node that has nothing to do with either.
 #[test]
 fn closing_a_session_spares_what_its_records_once_stood_for() {
     for in_multi in [false, true] {
@@ -76,7 +76,7 @@ fn a_failed_multi_leaves_the_ephemerals_to_their_sessions() {
     assert_eq!(paths, ["/e"]);
 }
 
-/// A tree in which session 1 has ephemerals, and what is prepared on top of it.
+/// A tree in which session 1 has ephemerals, and the transactions prepared on top of it.
 struct Scene {
     tree: Tree,
     pending: PendingView,

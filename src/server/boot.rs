@@ -76,7 +76,7 @@ pub(super) fn misconfigured(message: String) -> BootError {
     BootError { message, exit_code: 2 }
 }
 
-/// What to tell whoever started the server.
+/// Facts about a start, for the program that asked for it.
 #[derive(Clone, Debug)]
 pub struct Started {
     /// Where clients connect.
@@ -472,7 +472,7 @@ impl Server {
         let first = self.ended.recv();
         if let Ok(Ended::Fatal(reason)) = first {
             log::error!("{reason}");
-            // What has lost its name says itself what is lost.
+            // If a file has lost its name, the reason above says what is lost.
             if self.presence.look().is_none() {
                 log::error!("this server ends now: nothing acknowledged is lost by that");
             }
@@ -566,8 +566,8 @@ fn thread_name(plan: &WorkerPlan) -> String {
 /// How long clients may take to read their last replies once everything is on disk.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
 
-/// Has everything finished, the final snapshot included; then gives clients a moment to read
-/// what is left for them. One that does not read must not keep the server from ending.
+/// Waits until everything is finished, the final snapshot included. Then clients get a moment to
+/// read their last replies; a client that does not read must not keep the server from ending.
 pub(super) fn drain(mailboxes: &[Mailbox], settled: &Receiver<()>) {
     tell(mailboxes, || Message::Drain);
     // Disconnected as soon as the replica's worker has ended by itself.

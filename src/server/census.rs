@@ -57,12 +57,12 @@ impl fmt::Display for TooMany {
 }
 
 impl Census {
-    /// Nobody is connected; the limits are those of the configuration, 0 for none.
+    /// Nobody is connected. A limit is a number of connections, as configured; 0 is no limit.
     pub fn new(max_per_ip: u32, max_total: u32) -> Census {
         Census { max_per_ip, max_total, max_files: u32::MAX, counts: Mutex::default() }
     }
 
-    /// Takes no more connections than these, whatever the configuration says.
+    /// Takes no more than `max_files` connections, even if the configuration allows more.
     pub fn with_room(self, max_files: u32) -> Census {
         Census { max_files, ..self }
     }

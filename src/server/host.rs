@@ -60,7 +60,7 @@ pub fn host(dir: &DataDir, open_files_max: u64) -> Host {
     }
 }
 
-/// The limit of open files; if it cannot be found out, what is usual.
+/// The limit of open files; 1024, the usual one, if it cannot be found out.
 pub fn open_files_max() -> u64 {
     cpu::open_files_max().unwrap_or(1024)
 }

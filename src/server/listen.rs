@@ -20,7 +20,7 @@ pub fn resolve(settings: &Settings) -> Result<SocketAddr, String> {
     let everywhere = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port);
     let Some(host) = &settings.client_host else { return Ok(everywhere) };
     match (host.as_str(), port).to_socket_addrs().map(|mut all| all.next()) {
-        // COMPAT: Java's 0.0.0.0 is every address, those of IPv6 included, and so is its `::`.
+        // COMPAT: Java's 0.0.0.0 is every address, of IPv4 and of IPv6, and so is its `::`.
         Ok(Some(address)) if address.ip().is_unspecified() => Ok(everywhere),
         Ok(Some(address)) => Ok(address),
         Ok(None) => Err("the name has no address".to_owned()),
@@ -72,7 +72,7 @@ fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>>
         let is_taken = e.kind() == io::ErrorKind::AddrInUse;
         if is_taken && waited.is_zero() {
             log::warn!(
-                "{address} is taken; waiting up to {} s for whoever listens there to end",
+                "{address} is taken; waiting up to {} s for the process that listens there to end",
                 PORT_WAIT.as_secs()
             );
         }
@@ -131,7 +131,7 @@ impl Refusal {
     }
 }
 
-/// Tries `wanted`. Where it is every address and this machine has no IPv6, those of IPv4 will do.
+/// Tries `wanted`. On a machine without IPv6, every address means every IPv4 address.
 fn attempt<T>(wanted: SocketAddr, on: impl Fn(&SocketAddr) -> io::Result<T>) -> Result<T, Refusal> {
     let refused = match on(&wanted) {
         Ok(done) => return Ok(done),

@@ -1,5 +1,5 @@
-//! Which processes listen on a port, as far as this user may see: those of other users stay unknown
-//! to all but root.
+//! Which processes listen on a port, as far as this user may see: only root sees the processes of
+//! other users.
 
 use std::fmt;
 use std::fs;
@@ -20,7 +20,7 @@ impl fmt::Display for Listener {
     }
 }
 
-/// The processes that listen on a TCP port, whatever the address.
+/// The processes that listen on a TCP port, on any address.
 pub fn listeners(port: u16) -> Vec<Listener> {
     let tables = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
     let tables = tables.map(|table| fs::read_to_string(table).unwrap_or_default());

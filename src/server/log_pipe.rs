@@ -1,6 +1,6 @@
 //! Where the log goes: stderr, through a queue and a thread of its own once a server runs, because
-//! whatever reads stderr may stall, and no event loop may wait for a reader. What does not fit the
-//! queue is counted, and the count is written as soon as there is room.
+//! the reader of stderr may stall, and no event loop may wait for a reader. Lines that do not fit
+//! the queue are counted, and the count is written as soon as there is room.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;

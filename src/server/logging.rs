@@ -5,8 +5,8 @@ const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 const DEFAULT: &str = "info";
 
-/// The filter to log by, from the value of `RUST_LOG`, and what is wrong with that value, which
-/// then counts as not set.
+/// The filter to log by, from the value of `RUST_LOG`; and, if that value is invalid, a message
+/// that says why it is ignored.
 pub fn log_filter(value: Option<&str>) -> (String, Option<String>) {
     let value = value.unwrap_or("").trim();
     let directives = || value.split(',').map(str::trim).filter(|directive| !directive.is_empty());

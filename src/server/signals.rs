@@ -1,8 +1,8 @@
 //! Receives the signals that `sys::signal` has in its table, from before recovery to the end.
 //!
 //! An end that is asked for during recovery is immediate: until [`Signals::recovered`] nothing on
-//! the disk was changed, so there is nothing to finish. Whoever asks while the server is being put
-//! together is remembered; whoever asks a running server has it drained.
+//! the disk was changed, so there is nothing to finish. A request to end that comes while the
+//! server is put together is remembered; one that comes to a running server drains the server.
 
 use std::fmt::Write;
 use std::io;

@@ -2,9 +2,10 @@
 //! preallocation, read mappings, free space. Everything blocks; the asynchronous write is the
 //! ring's, on the same file descriptor and flags.
 //!
-//! Mappings are read-only. Reading a page that the disk cannot deliver, or that lies behind the
-//! end of a file somebody truncated, raises SIGBUS and ends the process: the directory lock keeps
-//! other servers out, and nothing here shrinks a file while it maps it.
+//! Mappings are read-only. A page that the disk cannot deliver raises SIGBUS when it is read, and
+//! so does a page past the end of a file that somebody truncated; that ends the process. The
+//! directory lock keeps other servers out, and nothing here shrinks a file while the file is
+//! mapped.
 
 use std::ffi::CString;
 use std::fs::{File, OpenOptions};
@@ -182,9 +183,9 @@ pub fn reserve(file: &File, len: u64) -> io::Result<()> {
     }
 }
 
-/// Fails unless a new file of `len` bytes fits into `dir`, and leaves nothing behind: the file it
-/// tries with has no name. Where the file system knows no such files, its own figure decides,
-/// which leaves quotas out.
+/// Fails unless a new file of `len` bytes fits into `dir`. The file that is made to find out has no
+/// name, so nothing is left of it. A file system without such files is asked for its free space
+/// instead, a figure that knows no quotas.
 ///
 /// # Errors
 /// `StorageFull` or `QuotaExceeded` without room; others of open.

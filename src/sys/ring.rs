@@ -99,7 +99,7 @@ pub enum Completion {
         /// Whether the operation goes on.
         more: bool,
     },
-    /// A send ended; the buffer comes back whatever the result.
+    /// A send ended; the buffer comes back after a failure, too.
     Sent {
         /// Caller's token.
         token: u64,
@@ -108,7 +108,7 @@ pub enum Completion {
         /// Bytes accepted by the socket.
         result: io::Result<usize>,
     },
-    /// A file write ended; the buffer comes back whatever the result.
+    /// A file write ended; the buffer comes back after a failure, too.
     Written {
         /// Caller's token.
         token: u64,

@@ -150,7 +150,7 @@ fn set_of(signals: impl Iterator<Item = i32>) -> libc::sigset_t {
 }
 
 /// SIGHUP, from a terminal that closes, counts unless the process was started with it ignored
-/// (`nohup`), as with Java: what is blocked would arrive here all the same.
+/// (`nohup`), as with Java: once blocked, an ignored signal would arrive here all the same.
 fn taken_set() -> libc::sigset_t {
     let listed = TABLE.iter().filter(|row| row.is_taken() && row.number != 0);
     let listed = listed.map(|row| row.number);
@@ -178,8 +178,8 @@ pub fn wait() -> io::Result<&'static Row> {
     if result == 0 { Ok(find(signal)) } else { Err(io::Error::from_raw_os_error(result)) }
 }
 
-/// Ends the process at once as this signal does by default, so that whatever started the process
-/// sees that it ended because it was told to.
+/// Ends the process at once as this signal does by default, so that the parent process sees which
+/// signal ended it.
 pub fn end_by(row: &Row) -> ! {
     // SAFETY: the default action installs no handler.
     unsafe { libc::signal(row.number, libc::SIG_DFL) };

@@ -59,7 +59,7 @@ impl AclTable {
         }
     }
 
-    /// The list behind `id`.
+    /// The list with this id.
     #[inline]
     pub fn bytes(&self, id: AclId) -> AclBytes<'_> {
         if id == AclId::OPEN {

@@ -380,7 +380,8 @@ impl Tree {
         Ok(Some(self.stat(id)))
     }
 
-    /// Deletes the listed paths, whoever owns them by now, then what else the session owns.
+    /// Deletes the listed paths, even if another session owns them by now; then all other nodes
+    /// that the session owns.
     fn apply_close_session<S: ApplySink>(
         &mut self,
         header: &TxnHeader,

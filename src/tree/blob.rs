@@ -16,7 +16,7 @@ const SMALL_MAX: usize = STEP * CLASSES;
 const CHUNK_BYTES: usize = 32 * 1024;
 /// Bytes to a line of the processor's caches.
 const CACHE_LINE: usize = 64;
-/// What lies farther behind is streamed by the processor.
+/// The processor itself fetches the rest of a longer blob, once it is read in order.
 const PREFETCH_MAX: usize = 4 * CACHE_LINE;
 
 #[derive(Debug)]

@@ -17,7 +17,7 @@ const STEPS_LEAST: usize = 128;
 /// Takes a register that is zero to the all ones that a CRC-32 starts with.
 const ALL_ONES: [u8; 4] = 0x9226_f562_u32.to_le_bytes();
 
-/// Whether the node at `path` counts: everything except what is below `/zookeeper`.
+/// Whether the node at `path` counts, as all nodes do that are not below `/zookeeper`.
 pub fn is_digested(path: &str) -> bool {
     !path.starts_with("/zookeeper/")
 }

@@ -31,7 +31,7 @@ impl Tree {
         self.find_at(self.hasher.path_bytes(path), path)
     }
 
-    /// The node at the text before the last `/`; that of the root is the root.
+    /// The node at the text before the last `/`; the root is its own parent.
     #[inline]
     pub fn find_parent(&self, key: &PathKey<'_>) -> Option<NodeId> {
         if !key.path.is_empty() && !key.path.contains('/') {
@@ -81,7 +81,7 @@ impl Tree {
         self.index.candidate(hash).map(NodeId)
     }
 
-    /// Asks for all that look-ups under these hashes will need, one step behind the other.
+    /// Prefetches all that look-ups under these hashes will need: first nodes, then their data.
     pub fn touch_paths(&mut self, hashes: &[u64]) {
         let mut ids = [NodeId::ROOT; 16];
         for some in hashes.chunks(ids.len()) {
@@ -93,8 +93,7 @@ impl Tree {
         }
     }
 
-    /// Compares the last component with the node's name and what is before it with its parent's
-    /// path.
+    /// Compares the last component with the node's name, and the rest with the parent's path.
     #[inline]
     fn is_path_of(&self, id: u32, path: &[u8]) -> bool {
         let node = self.nodes.get(id);

@@ -15,8 +15,8 @@ struct Entry {
     node: u32,
 }
 
-/// Look-ups that are remembered; a power of two, so many more than are under way at a time that few
-/// are displaced by others.
+/// Look-ups that are remembered; a power of two. It is several times the number of those under way
+/// at a time, so that few are displaced.
 const RECENT: usize = 128;
 
 /// Sharded hash table.

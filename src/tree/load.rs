@@ -45,7 +45,7 @@ pub struct TreeLoader {
     tree: Tree,
     acls: BTreeMap<i64, AclId>,
     has_root: bool,
-    /// The parent of the last node: most often also that of the next.
+    /// The parent of the last node, which most often is also the next one's parent.
     last_parent: (String, NodeId),
 }
 
@@ -123,7 +123,7 @@ impl TreeLoader {
         self.tree.acls.add_use(acl);
         self.tree.node_mut(0).acl = acl;
         self.tree.replace_data(0, data);
-        // The root has no owner, whatever a file says: it must not go with a session.
+        // The root has no owner, even if a file names one: it must not go with a session.
         self.tree.set_stat(0, &PersistedStat { ephemeral_owner: 0, ..*stat });
         self.tree.refresh_digest(0, "");
         Ok(())

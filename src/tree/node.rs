@@ -160,7 +160,7 @@ pub(super) struct Ext {
     /// Position in the list of the owner (session, containers or TTL nodes); free-slot link.
     pub(super) owner_pos: u32,
     /// Path of a node that has or had children, so that a look-up below compares two texts instead
-    /// of a name for each level; that of the root is empty.
+    /// of a name for each level; the root's path is empty here.
     pub(super) path: Option<Box<str>>,
     /// CRC of path and data, so that a change below does not hash them again.
     pub(super) prefix_crc: Option<u32>,

@@ -20,7 +20,7 @@ pub enum OwnerKind {
     Ephemeral(SessionId),
     /// Goes when its last child has gone.
     Container,
-    /// Goes when it has no children and was not written for so many milliseconds.
+    /// Goes when it has no children and was not written for this time, in milliseconds.
     Ttl(i64),
 }
 

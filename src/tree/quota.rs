@@ -46,8 +46,8 @@ impl QuotaValues {
     pub const UNSET: QuotaValues =
         QuotaValues { count: -1, bytes: -1, count_hard: -1, bytes_hard: -1 };
 
-    /// Reads `count=N,bytes=N=;byteHardLimit=N;countHardLimit=N`; what is missing or malformed
-    /// stays unset.
+    /// Reads `count=N,bytes=N=;byteHardLimit=N;countHardLimit=N`; a number that is missing or
+    /// malformed stays unset.
     pub fn parse(text: &[u8]) -> QuotaValues {
         let mut values = QuotaValues::UNSET;
         for piece in String::from_utf8_lossy(text).split([',', ';']) {
@@ -93,7 +93,7 @@ pub struct Quota<'a> {
 }
 
 /// The prefix that a quota node is about: `/zookeeper/quota/a/zookeeper_limits` is about `/a`.
-/// There is none on the root, and what is below `/zookeeper` is not counted.
+/// There is none on the root, and nodes below `/zookeeper` are not counted.
 fn prefix_of<'a>(path: &'a str, suffix: &str) -> Option<&'a str> {
     let prefix = path.strip_prefix(QUOTA_ROOT)?.strip_suffix(suffix)?;
     (prefix.starts_with('/') && is_counted(prefix)).then_some(prefix)

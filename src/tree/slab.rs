@@ -1,5 +1,5 @@
-//! A slab in chunks: adding never moves what is there, and freed slots are chained through
-//! themselves, so neither growth nor mass deletion costs more than one chunk at a time.
+//! A slab in chunks: adding never moves what is stored, and a freed slot holds the number of the
+//! next free one, so neither growth nor mass deletion costs more than one chunk at a time.
 
 use prefetch_index::prefetch_index;
 

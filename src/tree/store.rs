@@ -98,9 +98,9 @@ pub struct Tree {
     children_bytes: usize,
     digest: u64,
     zero_crc: crc32fast::Hasher,
-    /// The node, if any, whose `crc` and share of `digest` are those before its last setData; they
-    /// become what `gathered` says. A CRC waits until its input, just stored, has left the
-    /// processor; that of the next setData is not the first to need it.
+    /// The node, if any, whose `crc` and share of `digest` do not count its last setData yet; the
+    /// input of the new CRC is in `gathered`. It was just stored, so reading it would wait for it:
+    /// the CRC is taken at the next setData, or when somebody asks for the digest.
     overdue: u32,
     gathered: Gathered,
     pub(super) digest_log: VecDeque<(Zxid, u64)>,

@@ -1,4 +1,4 @@
-//! Delivery: which connections hear of a change, in which order, and what is used up by it.
+//! Delivery: which connections hear of a change, in which order, and which watches it uses up.
 //!
 //! Corresponds to the `triggerWatch` calls in `DataTree.createNode`, `deleteNode` and `setData`,
 //! and to `WatchManager.triggerWatch`. Order for one change: the data registry at the path (one-
@@ -23,7 +23,7 @@ pub enum Change {
     DataChanged,
 }
 
-/// What one registry does with an event.
+/// A registry: who is in it, and which of them an event uses up.
 struct Registry {
     /// Flags that put a connection into it.
     members: u8,
@@ -57,7 +57,8 @@ impl Watches {
             }
             Change::Deleted => {
                 self.fire_data(EventType::NodeDeleted, key, hasher, emit);
-                // Same event serial as the data registry's: whoever it notified is passed over.
+                // The event has the same serial in both registries, so that a connection which the
+                // data registry has notified is passed over.
                 self.fire_child(EventType::NodeDeleted, key, emit);
                 self.fire_parent(key, hasher, emit);
             }

@@ -55,7 +55,7 @@ impl KeyList {
             return true;
         }
         // A full leaf is cut in the middle, except where a range grows at its end: there the cut
-        // is at the end, so that keys arriving in order leave full leaves behind.
+        // is at the end, so that keys arriving in order fill their leaves.
         let ends_range =
             leaf.get(position).is_none_or(|&next| next >> RANGE_SHIFT != key >> RANGE_SHIFT);
         let cut = if ends_range { position } else { LEAF / 2 };

@@ -440,7 +440,7 @@ fn agrees_with_the_model() {
 }
 
 /// Recursive watches on paths of all lengths come and go, mostly few at a time; every event must
-/// reach whoever watches above it, and nothing looks for watches longer than all there are were.
+/// reach each watcher of its ancestors, and no look-up is for a path longer than any watched one.
 #[test]
 fn no_recursive_watch_is_too_long_to_be_found() {
     let mut path = String::new();

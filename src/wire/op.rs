@@ -132,7 +132,7 @@ mod tests {
 
 /// Notifications carry this xid.
 pub const XID_NOTIFICATION: i32 = -1;
-/// Pings are answered with this xid whatever the client sent.
+/// Pings are answered with this xid, even if the client sent another one.
 pub const XID_PING: i32 = -2;
 /// Java, C and Python clients send auth packets with this xid.
 pub const XID_AUTH: i32 = -4;

@@ -1,8 +1,8 @@
 //! Java properties syntax, as `java.util.Properties.load` reads it, with line numbers.
 //!
-//! That is ISO-8859-1 with `\u` escapes, whatever an editor wrote. A value that would be another
-//! one in UTF-8 brings that along, for those who cannot do with a guess. One deliberate difference:
-//! a leading byte order mark is skipped, which Java takes for a part of the first key.
+//! That is ISO-8859-1 with `\u` escapes, even if an editor wrote UTF-8. A value that would be
+//! another one in UTF-8 brings that along, for those who cannot do with a guess. One deliberate
+//! difference: a leading byte order mark is skipped, which Java takes for a part of the first key.
 
 /// What editors put before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

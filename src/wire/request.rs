@@ -274,9 +274,8 @@ fn read_path<'a>(r: &mut Reader<'a>) -> Result<Option<Cow<'a, str>>, DecodeError
 }
 
 /// Iterates over the operations of a multi body, with the checks that are part of decoding it
-/// (`MultiOperationRecord.deserialize`): writes and reads are not mixed; op 1, 15 and 19 have
-/// flags that exist and are not those of a TTL mode, and an ACL, else the error is
-/// [`MultiOps::NULL_ACL`].
+/// (`MultiOperationRecord.deserialize`): writes and reads are not mixed; op 1, 15 and 19 have an
+/// ACL, and flags that exist and name no TTL mode, else the error is [`MultiOps::NULL_ACL`].
 #[derive(Clone, Copy, Debug)]
 pub struct MultiOps<'a> {
     r: Reader<'a>,

@@ -24,7 +24,7 @@ pub struct TxnHeader {
     pub kind: TxnType,
 }
 
-/// Transaction types; the numbers are those of the opcodes.
+/// Transaction types; each has the number of its opcode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[repr(i32)]
 #[allow(missing_docs, reason = "the names are ZooKeeper's own")]
@@ -225,8 +225,8 @@ pub struct SubTxn<'a> {
 }
 
 impl<'a> SubTxn<'a> {
-    /// Decodes the body. Of an error only the first four bytes count: Apache rewrites the types
-    /// of a failed multi but leaves the bodies behind.
+    /// Decodes the body. Of an error only the first four bytes count: in a failed multi Apache
+    /// overwrites the types and keeps the bodies.
     pub fn txn(self) -> Result<Txn<'a>, DecodeError> {
         Txn::decode_from(self.kind, &mut Reader::new(self.body))
     }

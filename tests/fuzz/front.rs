@@ -49,7 +49,7 @@ fn stream(rng: &mut Rng) -> Vec<u8> {
     out
 }
 
-/// Offers `stream` in pieces of up to `piece` bytes; what is taken, and whether it ends badly.
+/// Offers `stream` in pieces of up to `piece` bytes; the bytes taken, and whether it ends badly.
 fn offer(rng: &mut Rng, stream: &[u8], piece: u64) -> (Taken, bool) {
     let options = FrontOptions { max_frame: MAX_FRAME, ..FrontOptions::default() };
     let (mut front, mut taken) = (Front::new(options), Taken::default());
@@ -73,7 +73,7 @@ fn offer(rng: &mut Rng, stream: &[u8], piece: u64) -> (Taken, bool) {
             Verdict::Close(_) => return (taken, true),
         }
     }
-    // A bad length behind whole frames shows with the next byte.
+    // A bad length after whole frames shows with the next byte.
     let ends_badly = matches!(front.received(now, conn, &[], &mut taken), Verdict::Close(_));
     (taken, ends_badly)
 }
@@ -84,7 +84,7 @@ fn dribble(rng: &mut Rng) {
     let (pieces, _) = offer(rng, &stream, 7);
     let (single, _) = offer(rng, &stream, 1);
     for other in [&pieces, &single] {
-        // What comes in one piece may end before the bad length is seen, never behind it.
+        // A piece may end before the bad length is seen, never after it.
         assert!(other.frames.starts_with(&whole.frames) || whole.frames.starts_with(&other.frames));
         assert_eq!(other.words, whole.words, "{stream:x?}");
     }

@@ -81,7 +81,7 @@ thread_local! {
     static RUNNING: Arc<AtomicU64> = Arc::new(AtomicU64::new(0));
 }
 
-/// Ends the process with a report if this thread stays at one case, until what is returned is
+/// Ends the process with a report if this thread stays at one case, until the returned guard is
 /// dropped.
 fn watch_for_hangs(driver: Driver) -> Sender<()> {
     let running = RUNNING.with(Arc::clone);

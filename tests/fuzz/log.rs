@@ -70,7 +70,7 @@ fn segments(rng: &mut Rng) {
     let expect = Expect { group, followed: rng.chance(1, 2), ..Expect::default() };
     let mut found = 0;
     let mut compare = |at: EntryAt, entry: &[u8]| {
-        // Splices of whole blocks included, a checksum covers what is handed out.
+        // Even after whole blocks were spliced, a checksum covers every record that is handed out.
         assert!(entries.iter().any(|(zxid, own)| *zxid == at.zxid && own == entry), "{at:?}");
         found += 1;
         Ok::<_, ()>(())
@@ -174,7 +174,7 @@ fn snapshot(rng: &mut Rng) -> Vec<u8> {
     out
 }
 
-/// Feeds a file in pieces, keeping what is left over as the caller must.
+/// Feeds a file in pieces, and keeps the bytes that were not taken, as a caller must.
 fn read_pieces(rng: &mut Rng, file: &[u8], reader: &mut SnapshotReader) -> Option<Seen> {
     let (mut seen, mut held, mut rest) = (Seen::default(), Vec::new(), file);
     let piece = 1 + rng.below(200);

@@ -1,4 +1,4 @@
-//! The whole server behind hostile connections: no frame makes it fail, every reply is a frame,
+//! The whole server with hostile clients: no frame makes it fail, every reply is a frame,
 //! and what it logged gives the same tree again.
 
 use std::net::SocketAddr;

@@ -69,7 +69,7 @@ fn body(rng: &mut Rng) {
         out
     });
     let left = decode_body(op, &bytes);
-    // A null path or a strange multi may be refused; what is not refused ends where it ends.
+    // A null path or a strange multi may be refused; all else is read to its end.
     assert!(!is_valid || left.is_none_or(|left| left == 0), "{op:?} leaves {left:?}: {bytes:x?}");
     // Nothing is ever read with another opcode in mind, but nobody checks either.
     decode_body(pick(rng, &OpCode::ALL), &bytes);

@@ -10,7 +10,7 @@ fn version_2(server: &Server) -> PathBuf {
     server.data_dir().join("version-2")
 }
 
-/// Files with this prefix, by the hexadecimal number behind it.
+/// Files with this prefix, by the hexadecimal number that follows it.
 fn files(server: &Server, prefix: &str) -> Vec<PathBuf> {
     let number = |path: &PathBuf| {
         let name = path.file_name()?.to_str()?.strip_prefix(prefix)?.to_owned();

@@ -93,7 +93,7 @@ fn a_full_disk_ends_the_server_and_loses_nothing() {
     assert!(log.contains("nothing acknowledged is lost"), "{log}");
     assert!(load.answered() > 0);
 
-    // Not even a start changes anything, nor needs space to say so or to serve what is there.
+    // A start needs no space, neither to refuse nor to serve the data, and changes nothing.
     fs::remove_file(filler).expect("filler");
     server.run();
     load.verify(&server);

@@ -180,7 +180,7 @@ fn four_letter_words_are_answered_while_data_is_pending() {
     for _ in 0..2000 {
         client.receive().ok();
     }
-    // More behind a word is ignored, as Apache does.
+    // Text after a word is ignored, as Apache ignores it.
     let mut link = raw_connect(server.address()).expect("connect");
     link.write_all(b"ruok\r\nand more").expect("send");
     let mut answer = String::new();

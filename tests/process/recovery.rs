@@ -128,7 +128,7 @@ fn signals_that_mean_nothing_here_end_nothing() {
     }
     server.wait_for_output(0, "SIGUSR1 does nothing here");
     drop(client);
-    // One of those that end it, and a look at what is left.
+    // A signal that ends it, then a check of the directory.
     server.signal("PWR");
     let status = server.wait();
     assert_eq!(status.code(), Some(0), "{}", server.stderr());

@@ -66,7 +66,7 @@ fn a_client_that_never_reads_costs_little_and_disturbs_nobody() {
         }
     }
     assert!(sent < 2_000_000, "all {sent} requests were taken, without a reply being read");
-    // The hog reads nothing until the end, so whoever waits for it waits in vain.
+    // The hog reads nothing until the end, so it is useless to wait for its replies.
     for _ in 0..20 {
         client.get("/big");
     }

@@ -1,5 +1,5 @@
 //! Unsafe code: in `sys` only, and each block says why it is sound. The compiler refuses the rest
-//! as long as every other module forbids it, which is what is checked.
+//! as long as every other module forbids it, and this test checks that each does.
 
 use super::source::{Problem, Source, package, report};
 

@@ -232,7 +232,7 @@ impl Server {
         fs::read_to_string(self.log_path()).unwrap_or_default()
     }
 
-    /// Waits until the server has written `text` behind the first `from` bytes of its output.
+    /// Waits until `text` stands in the server's output, after its first `from` bytes.
     pub fn wait_for_output(&self, from: usize, text: &str) {
         eventually(text, || self.stderr()[from..].contains(text).then_some(()));
     }

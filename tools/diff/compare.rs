@@ -83,7 +83,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Leaves out operations as long as a difference remains; returns what is left.
+    /// Leaves out operations as long as a difference remains; returns the others.
     pub fn shrink<'a>(&mut self, ops: &[&'a Op], root: &str) -> io::Result<Vec<&'a Op>> {
         let until = Instant::now() + SHRINK_TIME;
         let mut kept = ops.to_vec();

@@ -561,7 +561,7 @@ impl Generator {
     }
 }
 
-/// The request with bytes behind its record.
+/// The request with bytes after the end of its record.
 fn trailed(mut request: Request) -> Request {
     request.body.extend([1, 2, 3, 4, 5]);
     request.text.push_str(" MUTATED: 5 bytes appended");

@@ -40,7 +40,7 @@ pub const KNOWN: &[Known] = &[
     Known {
         name: "auth-expansion-order",
         reason: "Apache keeps a connection's identities in a hash set, so what `auth` in an ACL \
-                 becomes is in no particular order; Ringkeeper keeps that of the auth packets",
+                 becomes is in no particular order; Ringkeeper keeps the order of the auth packets",
         is_match: |_, a, b| {
             a.lines.len() == b.lines.len()
                 && a.lines.iter().zip(&b.lines).all(|(a, b)| a == b || same_entries(a, b))

@@ -82,7 +82,7 @@ fn compare_all(arguments: &Arguments) -> Result<bool, String> {
         histories(&mut pair, arguments)
     };
     drop(pair);
-    // Only what a failed start left behind is worth keeping, and that returned above.
+    // Files of a failed start are worth keeping, and a failed start returned above.
     if std::fs::remove_dir_all(&arguments.dir).is_err() && arguments.dir.exists() {
         eprintln!("rk-diff: {} could not be removed", arguments.dir.display());
     }
@@ -101,7 +101,7 @@ fn histories(pair: &mut Pair, arguments: &Arguments) -> std::io::Result<bool> {
     let mut accepted: BTreeMap<&str, (u64, &str)> = BTreeMap::new();
     let (mut differences, mut steps) = (0, 0);
     for seed in arguments.seed..arguments.seed + arguments.count {
-        // Every history has a top-level node of its own, of which `mntr` shows only so many.
+        // Every history has a top-level node of its own, and `mntr` shows a limited number of them.
         if seed > arguments.seed && (seed - arguments.seed).is_multiple_of(500) {
             pair.restart()?;
         }

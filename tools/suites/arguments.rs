@@ -69,7 +69,7 @@ pub struct Arguments {
 
 const OURS: &str = "ringkeeper";
 
-/// Reads the command line; the error says what is wrong with it.
+/// Reads the command line; the error is a message for the user.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     use lexopt::prelude::{Long, Short, Value, ValueExt};
     let (mut server, mut is_without_tls, mut is_separate) = (OURS.to_owned(), false, false);

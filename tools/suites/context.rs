@@ -142,13 +142,13 @@ impl Log {
     }
 }
 
-/// A file as text; what is not UTF-8 is replaced.
+/// A file as text; bytes that are not UTF-8 are replaced.
 pub fn read(path: &Path) -> Result<String, Failure> {
     let bytes = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// An empty directory in the place of whatever is there.
+/// Removes the directory with all its files, if there is one, and makes an empty one.
 pub fn clear(directory: &Path) -> Result<(), Failure> {
     let removed = match fs::remove_dir_all(directory) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

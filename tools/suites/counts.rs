@@ -77,7 +77,7 @@ impl Counts {
         total
     }
 
-    /// A suite that ended badly, or that ran nothing, has failed whatever it counted.
+    /// A suite that ended badly, or that ran nothing, has failed, even if it counted no failure.
     pub fn judged(self, has_ended_well: bool) -> Counts {
         let is_good = has_ended_well && self.passed > 0;
         let failed = if self.failed == 0 && !is_good { 1 } else { self.failed };

@@ -1,5 +1,5 @@
 //! What the suites need: Debian's packages, jars from Maven Central, kazoo, and our own binary.
-//! Each is fetched once, and again when the file changes that says what is wanted.
+//! Each is fetched once, and again when the file that lists it changes.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ pub fn compile_java(context: &Context, folder: &str, class_path: &str) -> Result
     })
 }
 
-/// Installs the packages of what is not there.
+/// Installs the packages of programs that are missing.
 fn install(needs: &[Need]) -> Result<(), Failure> {
     let is_missing = |need: &&Need| !Path::new(need.0).exists() && !is_command(need.0);
     let missing: Vec<&str> = needs.iter().filter(is_missing).map(|need| need.1).collect();

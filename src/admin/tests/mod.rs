@@ -1,4 +1,4 @@
-//! Every word over a replica in memory. The texts were compared with those of Apache 3.9.5 in the
+//! Every word over a replica in memory. The texts were compared with Apache 3.9.5's in the
 //! same scene; `mntr-3.9.5.keys` are its keys, those by namespace left out.
 
 use std::net::SocketAddr;

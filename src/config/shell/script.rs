@@ -1,4 +1,4 @@
-//! Statements of a shell script: assignments, and whatever else it may be.
+//! Statements of a shell script: assignments, and all others as one kind.
 
 use super::lexer::{Lexer, Part, Token, Word, is_name_start};
 

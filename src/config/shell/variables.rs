@@ -14,7 +14,7 @@ pub(in crate::config) struct Piece {
     pub(in crate::config) origin: Origin,
 }
 
-/// The variables that the environment and the scripts set, and what is wrong with the scripts.
+/// The variables that the environment and the scripts set, and the problems of the scripts.
 #[derive(Clone, Debug, Default)]
 pub struct ShellVariables {
     variables: BTreeMap<String, Vec<Piece>>,

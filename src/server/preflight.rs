@@ -87,7 +87,7 @@ pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
     found
 }
 
-/// Whether the port is that of the directory's user. One that cannot be seen is taken for it.
+/// Whether the directory's user is the one that listens; assumed if that user cannot be seen.
 fn is_its_own(user: Option<&DirError>, listeners: &[Listener]) -> bool {
     let Some(user) = user else { return false };
     let Some(pid) = user.user() else { return true };
