@@ -8,7 +8,9 @@ use std::process::ExitCode;
 use env_logger::{Target, WriteStyle};
 
 use ringkeeper::config::{self, Environment, RawConfig, Settings, ShellVariables};
-use ringkeeper::server::{LogPipe, Server, describe_dirs, flush_log, log_filter, look, look_ahead};
+use ringkeeper::server::{
+    LogPipe, Server, describe_dirs, flush_log, foresee_start, log_filter, preflight,
+};
 use ringkeeper::sys::cpu;
 
 #[global_allocator]
@@ -93,9 +95,9 @@ fn run(arguments: &[String], only_check: bool) -> ExitCode {
     };
     let environment = Environment { usable_cpus: cpu::allowed_cpus().ok() };
     let mut checked = config::check(&raw, &environment);
-    checked.add_findings(look);
+    checked.add_findings(preflight);
     if only_check {
-        checked.add_findings(look_ahead);
+        checked.add_findings(foresee_start);
         print!("{}", checked.report());
         return ExitCode::from(checked.exit_code());
     }

@@ -51,7 +51,7 @@ impl Reader {
     /// A whole number; `None` if nobody sets it and the default is computed, which the caller then
     /// hands to [`Reader::derived`].
     pub(super) fn int_or_derived(&mut self, name: &str) -> Option<i64> {
-        let (key, text, set) = self.look(name)?;
+        let (key, text, set) = self.resolved(name)?;
         if let Some((value, raised)) = text.as_deref().and_then(|t| values::int(key.kind, t)) {
             if raised {
                 self.warn(name, format!("too small; {value} is used, as ZooKeeper does"), "");
@@ -69,7 +69,7 @@ impl Reader {
 
     /// A flag; `None` as with [`Reader::int_or_derived`].
     pub(super) fn flag_or_derived(&mut self, name: &str) -> Option<bool> {
-        let (key, text, set) = self.look(name)?;
+        let (key, text, set) = self.resolved(name)?;
         let text = text?;
         let value = match (values::boolean(&text), key.kind) {
             (Some(value), _) => value,
@@ -89,7 +89,7 @@ impl Reader {
 
     /// Whether a yes/no switch is at its default.
     pub(super) fn is_standard(&mut self, name: &str) -> bool {
-        let Some((key, Some(text), _)) = self.look(name) else { return true };
+        let Some((key, Some(text), _)) = self.resolved(name) else { return true };
         let Kind::Switch { flips } = key.kind else { return true };
         let is_standard = text != flips;
         let kept = standard(key).unwrap_or("");
@@ -102,7 +102,7 @@ impl Reader {
     }
 
     pub(super) fn decimal(&mut self, name: &str) -> f64 {
-        let Some((key, text, set)) = self.look(name) else { return 0.0 };
+        let Some((key, text, set)) = self.resolved(name) else { return 0.0 };
         if let Some(value) = text.as_deref().and_then(|text| values::decimal(key.kind, text)) {
             self.record(name, value.to_string());
             return value;
@@ -114,7 +114,7 @@ impl Reader {
     /// Text, a path, a list before it is split, or a word of a choice; `None` if it is not set or
     /// empty.
     pub(super) fn text(&mut self, name: &str) -> Option<String> {
-        let (key, text, set) = self.look(name)?;
+        let (key, text, set) = self.resolved(name)?;
         let Some(text) = text else {
             if key.default == Standard::Unset {
                 self.record(name, String::new());
@@ -161,7 +161,7 @@ impl Reader {
     }
 
     fn parsed<T>(&mut self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let (key, text, _) = self.look(name)?;
+        let (key, text, _) = self.resolved(name)?;
         let Some(text) = text else {
             self.record(name, String::new());
             return None;
@@ -220,7 +220,7 @@ impl Reader {
     }
 
     /// The key, its text (set or default), and whether it was set.
-    fn look(&mut self, name: &str) -> Option<(&'static Key, Option<String>, bool)> {
+    fn resolved(&mut self, name: &str) -> Option<(&'static Key, Option<String>, bool)> {
         let Some(key) = find(name) else {
             // Only a slip in this module gets here; a test reads every key.
             self.error(name, "not in the key table".to_string(), "report this as a bug");

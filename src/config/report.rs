@@ -32,10 +32,10 @@ impl Check {
         Check { settings, problems, effective, exit_code: EXIT_INVALID }
     }
 
-    /// Adds what `look`, which may ask the machine, finds wrong with the values. Keys that have an
-    /// error already are passed over.
-    pub fn add_findings(&mut self, look: impl FnOnce(&Settings) -> Vec<Finding>) {
-        for finding in look(&self.settings) {
+    /// Adds the findings of `examine`, which may ask the machine. Keys that have an error already
+    /// are passed over.
+    pub fn add_findings(&mut self, examine: impl FnOnce(&Settings) -> Vec<Finding>) {
+        for finding in examine(&self.settings) {
             let Finding { key, what, hint, verdict } = finding;
             let short = |problem: &Problem| {
                 problem.key.strip_prefix("zookeeper.").unwrap_or(&problem.key) == key

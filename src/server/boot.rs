@@ -33,6 +33,7 @@ use crate::replica::{
 };
 use crate::session::initial_session_id;
 use crate::sys::cpu;
+use crate::sys::file::random_u64;
 use crate::sys::ring::RingFeatures;
 use crate::tree::TreeOptions;
 
@@ -41,7 +42,7 @@ use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
 use super::log_pipe;
-use super::look::read_jaas;
+use super::preflight::read_jaas;
 use super::presence_watch::PresenceWatch;
 use super::probe::Probe;
 use super::rings::{self, missing_multishot, ring_options};
@@ -269,7 +270,7 @@ impl Server {
         log_pipe::start().map_err(unexpected("starting a thread"))?;
         let _ = cpu::raise_open_files();
         cpu::forgo_huge_pages();
-        let seed = cpu::random_u64().map_err(unexpected("random seed"))?;
+        let seed = random_u64().map_err(unexpected("random seed"))?;
         let now = cpu::now();
         let auth = Auth::new(auth_options(settings)?).map_err(misconfigured)?;
         let storage = &settings.storage;

@@ -50,7 +50,7 @@ fn backlog(configured: Option<u32>, somaxconn: u32) -> (i32, usize) {
 
 /// Tries until it succeeds, or fails for another reason than a port that may be free soon, or
 /// [`PORT_WAIT`] is over. `may_pass` is told how long it has waited.
-fn patiently<T, E>(
+fn retry_while_taken<T, E>(
     on: impl Fn() -> Result<T, E>,
     may_pass: impl Fn(&E, Duration) -> bool,
 ) -> Result<T, E> {
@@ -78,7 +78,7 @@ fn listen(address: &SocketAddr, settings: &Settings) -> io::Result<Vec<OwnedFd>>
         }
         is_taken
     };
-    patiently(|| net::listen(address, backlog, sockets), may_pass)
+    retry_while_taken(|| net::listen(address, backlog, sockets), may_pass)
 }
 
 /// Why an address cannot be listened on.
@@ -150,11 +150,11 @@ pub fn probe(address: SocketAddr) -> Result<(), Refusal> {
     attempt(address, net::try_bind)
 }
 
-/// As [`probe`], with the patience of [`bind`] for a server that was killed.
-pub fn probe_patiently(address: SocketAddr) -> Result<(), Refusal> {
+/// As [`probe`], but waits as [`bind`] does while the port still belongs to a process that has ended.
+pub fn probe_while_taken(address: SocketAddr) -> Result<(), Refusal> {
     let is_leaving =
         |refusal: &Refusal, _| refusal.is_taken() && listeners(address.port()).is_empty();
-    patiently(|| probe(address), is_leaving)
+    retry_while_taken(|| probe(address), is_leaving)
 }
 
 /// Listens where the configuration says.

@@ -1,10 +1,11 @@
-//! A look at what the configuration names outside of itself, which changes nothing: directories,
-//! the JAAS file, the address of the client port, the kernel's rings. `ringkeeper check` and every
-//! start begin with it, so that both say the same, with the line that is to be corrected.
+//! What a start would find: everything that the configuration names outside of itself. Nothing is
+//! changed.
 //!
-//! `check` also looks ahead at what a start finds in its course: a directory in use, no room, a
-//! port that is taken. The start leaves these to the attempt, which may wait or make room. Damaged
-//! files show only at the start.
+//! [`preflight`] comes first in every start and in `ringkeeper check`, so that both say the same,
+//! with the line that is to be corrected: directories, the JAAS file, the address of the client
+//! port, the kernel's rings. [`foresee_start`] belongs to `check` only: a directory in use, no
+//! room, a port that is taken. A start just tries, because it may wait or make room. Damaged files
+//! show only at the start.
 
 use std::fs;
 use std::io;
@@ -24,12 +25,12 @@ use super::rings;
 /// Exit code of a data directory that cannot be used.
 const UNUSABLE_DIR: u8 = 3;
 
-/// What keeps a server with these settings from starting, or from doing what they ask for. An empty
-/// directory name is passed over: that it is missing was said before.
-pub fn look(settings: &Settings) -> Vec<Finding> {
+/// Findings that keep a server with these settings from starting, or from doing what they ask for.
+/// An empty directory name is passed over: the configuration's own check has reported it.
+pub fn preflight(settings: &Settings) -> Vec<Finding> {
     let storage = &settings.storage;
     let mut found = Vec::new();
-    found.extend(rings::look(settings));
+    found.extend(rings::preflight(settings));
     found.extend(address(settings));
     found.extend(jaas_file(settings));
     let autocreate = storage.is_datadir_autocreate;
@@ -40,10 +41,10 @@ pub fn look(settings: &Settings) -> Vec<Finding> {
     found
 }
 
-/// What a start would meet in its course at this moment, beyond [`look`]. A server that runs on the
-/// directory is noted: who checks beside it means to start when it has ended, and what ends with it
-/// is no error.
-pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
+/// Findings beyond [`preflight`] that a start at this moment would meet. A server that runs on the
+/// directory is only noted: its operator checks what a start would find once it has ended. So what
+/// ends with that server is no error.
+pub fn foresee_start(settings: &Settings) -> Vec<Finding> {
     let storage = &settings.storage;
     let (data_dir, log_dir) = (&storage.data_dir, &storage.data_log_dir);
     let mut found = Vec::new();
@@ -75,7 +76,7 @@ pub fn look_ahead(settings: &Settings) -> Vec<Finding> {
     }
     // What cannot be resolved has been said.
     if let Ok(at) = listen::resolve(settings)
-        && let Err(refusal) = listen::probe_patiently(at)
+        && let Err(refusal) = listen::probe_while_taken(at)
         && refusal.is_taken()
     {
         let who = listeners(settings.client_port);

@@ -46,12 +46,12 @@ pub(super) fn missing_multishot(
 }
 
 /// Sets up the rings of all workers at once, and gives them back.
-pub(super) fn look(settings: &Settings) -> Option<Finding> {
+pub(super) fn preflight(settings: &Settings) -> Option<Finding> {
     let refused = |key, what| {
         let verdict = Verdict::Refused { exit_code: NO_RING };
         Some(Finding { key, what, hint: String::new(), verdict })
     };
-    // That it cannot be read shows at the start.
+    // If the CPUs cannot be read, the start says so.
     let topology = plan(settings).ok()?;
     let mut rings = Vec::new();
     for worker in &topology.workers {
