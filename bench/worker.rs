@@ -16,6 +16,8 @@ use std::io::{self, Read};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
+use ringkeeper::base::Rng;
+
 use crate::codec::{
     self, CONN_DIGITS, DIR_DIGITS, KEY_DIGITS, Patch, SEQ_DIGITS, Template, put_digits,
 };
@@ -95,7 +97,7 @@ struct Maker {
     templates: Vec<Template>,
     table: Vec<Kind>,
     single: Option<Kind>,
-    rng: u64,
+    rng: Rng,
     keys: u64,
     watch_permille: u64,
     fill_next: u64,
@@ -134,7 +136,7 @@ impl Maker {
             templates: Kind::ALL.iter().map(|k| k.template(&load.shape)).collect(),
             single: if load.mix.parts.len() == 1 { table.first().copied() } else { None },
             table,
-            rng: load.seed.wrapping_add(index as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1,
+            rng: Rng::derived(load.seed, "worker", index as u64),
             keys: load.keys.max(1),
             watch_permille: u64::from(load.watch_permille),
             fill_next: index as u64,
@@ -144,28 +146,20 @@ impl Maker {
         }
     }
 
-    #[inline]
-    fn random(&mut self) -> u64 {
-        self.rng ^= self.rng << 13;
-        self.rng ^= self.rng >> 7;
-        self.rng ^= self.rng << 17;
-        self.rng.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
     /// Appends one request to what `conn` will send.
     #[inline]
     fn put(&mut self, conn: &mut Conn, at: u64) {
         let mut kind = match self.single {
             Some(kind) => kind,
             None => {
-                let pick = (self.random() >> 54) as usize;
+                let pick = (self.rng.next_u64() >> 54) as usize;
                 self.table.get(pick).copied().unwrap_or(Kind::Get)
             }
         };
         if kind == Kind::Delete && conn.seq_delete >= conn.seq_create {
             kind = Kind::Create;
         }
-        let random = self.random();
+        let random = self.rng.next_u64();
         let mut template = std::mem::take(&mut self.templates[kind as usize]);
         for i in 0..template.patches.len() {
             let patch = template.patches[i];
@@ -194,7 +188,7 @@ impl Maker {
                     self.fill_next += self.fill_step;
                     key
                 } else {
-                    ((u128::from(self.random()) * u128::from(self.keys)) >> 64) as u64
+                    ((u128::from(self.rng.next_u64()) * u128::from(self.keys)) >> 64) as u64
                 };
                 put_digits(&mut b[dir..dir + DIR_DIGITS], key / 1000);
                 put_digits(&mut b[at..at + KEY_DIGITS], key);

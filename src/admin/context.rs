@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use crate::base::FOUR_LETTER_WORDS;
 use crate::config::Settings;
 use crate::metrics::Measures;
 
@@ -99,6 +100,6 @@ impl AdminContext {
 
     /// Whether every known word is answered, which takes a `*` or a complete list.
     pub(super) fn allows_all(&self) -> bool {
-        super::words::WORDS.iter().all(|word| self.allows(word))
+        FOUR_LETTER_WORDS.iter().all(|word| self.allows(word))
     }
 }

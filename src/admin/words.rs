@@ -10,16 +10,10 @@ use super::context::AdminContext;
 use super::date::build_date;
 use super::{listing, mntr};
 
-/// All four-letter words.
-pub(super) const WORDS: [&str; 18] = [
-    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst",
-    "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
-];
-
 /// What this server says it is: the Apache version that it stands in for, which clients parse and
 /// derive features from, then its own name and version where Apache has the hash of its commit.
 ///
-/// Whoever builds a release says what it is built from: `RINGKEEPER_COMMIT`, a hash, and
+/// The build of a release sets `RINGKEEPER_COMMIT`, the hash of its commit, and
 /// `SOURCE_DATE_EPOCH`, the seconds that reproducible builds set. A build script that asks git
 /// would find nothing in an unpacked archive, or the repository of a distribution around it.
 pub fn version() -> String {

@@ -73,6 +73,10 @@ impl fmt::Debug for SessionId {
     }
 }
 
+/// The `ephemeralOwner` of container nodes (`EphemeralType.CONTAINER_EPHEMERAL_OWNER`). No session
+/// has it for an id.
+pub const CONTAINER_OWNER: i64 = i64::MIN;
+
 /// A client's correlation id on one connection, echoed in the reply.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Xid(pub i32);

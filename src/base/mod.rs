@@ -1,6 +1,7 @@
 //! Newtypes, time, randomness and path keys that every module shares.
 #![forbid(unsafe_code)]
 
+mod four_letter;
 mod ids;
 mod invariant;
 mod map;
@@ -10,7 +11,8 @@ mod ration;
 mod rng;
 mod time;
 
-pub use ids::{ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
+pub use four_letter::FOUR_LETTER_WORDS;
+pub use ids::{CONTAINER_OWNER, ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
 pub(crate) use invariant::invariant;
 pub use map::{FixedHasher, FixedMap};
 pub use mix::{absorb, spread};

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use crate::base::FOUR_LETTER_WORDS;
 use crate::quorum::{ANY_HOST, Address};
 
 use super::conflicts;
@@ -20,12 +21,6 @@ use super::settings::{
     RingSettings, Settings, StorageSettings,
 };
 use super::values;
-
-/// All four-letter words of ZooKeeper.
-const FOUR_LETTER_WORDS: [&str; 18] = [
-    "conf", "cons", "crst", "dirs", "dump", "envi", "gtmk", "hash", "isro", "mntr", "ruok", "srst",
-    "srvr", "stat", "stmk", "wchc", "wchp", "wchs",
-];
 
 /// Checks everything that was handed in, and yields the settings if nothing is wrong.
 pub fn check(raw: &RawConfig, environment: &Environment) -> Check {

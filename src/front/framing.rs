@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::base::FOUR_LETTER_WORDS;
+
 /// Why a stream cannot be framed any further.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameError {
@@ -61,12 +63,6 @@ pub fn whole_frames(bytes: &[u8], max_frame: usize) -> Result<usize, FrameError>
     Ok(at)
 }
 
-/// The four-letter words, which are recognised before anything else on a connection.
-const WORDS: [&[u8; 4]; 17] = [
-    b"conf", b"cons", b"crst", b"dirs", b"dump", b"envi", b"gtmk", b"hash", b"isro", b"mntr",
-    b"ruok", b"srst", b"srvr", b"stat", b"stmk", b"wchc", b"wchp",
-];
-
 /// What the first bytes of a connection are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum First {
@@ -83,7 +79,8 @@ pub enum First {
 pub fn classify(bytes: &[u8], takes_mask: bool) -> First {
     let Some(word) = bytes.first_chunk::<4>() else { return First::Unknown };
     let telnet_interrupt = [0xff, 0xf4, 0xff, 0xfd];
-    let known = WORDS.contains(&word) || word == b"wchs" || *word == telnet_interrupt;
+    let is_word = FOUR_LETTER_WORDS.iter().any(|known| known.as_bytes() == word);
+    let known = is_word || *word == telnet_interrupt;
     match (known, word) {
         (false, _) => First::Frame,
         // It carries an 8-byte mask.

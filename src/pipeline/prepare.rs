@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 
 use crate::auth::{AclError, Auth, Identities};
-use crate::base::{PathKey, SessionId, Zxid, validate_path};
-use crate::tree::{ApplyHint, CONTAINER_OWNER, NodeView, OwnerKind, TTL_MAX_MS, Tree, ttl_owner};
+use crate::base::{CONTAINER_OWNER, PathKey, SessionId, Zxid, validate_path};
+use crate::tree::{ApplyHint, NodeView, OwnerKind, TTL_MAX_MS, Tree, ttl_owner};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
     PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_create_txn, put_i32, put_str,

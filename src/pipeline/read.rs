@@ -388,12 +388,5 @@ impl ReadContext<'_> {
 }
 
 fn watch_kind(kind: i32) -> Result<WatchKind, ErrorCode> {
-    Ok(match kind {
-        1 => WatchKind::Children,
-        2 => WatchKind::Data,
-        3 => WatchKind::Any,
-        4 => WatchKind::Persistent,
-        5 => WatchKind::PersistentRecursive,
-        _ => return Err(ErrorCode::MarshallingError),
-    })
+    WatchKind::from_wire(kind).ok_or(ErrorCode::MarshallingError)
 }

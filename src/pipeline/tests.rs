@@ -1,8 +1,8 @@
 //! What the pending view makes of requests that overtake the committed tree.
 
 use crate::auth::{Auth, AuthOptions, Identities};
-use crate::base::{SessionId, Xid, Zxid};
-use crate::tree::{ApplyHint, ApplyMode, CONTAINER_OWNER, NoSink, Tree, TreeOptions, ttl_owner};
+use crate::base::{CONTAINER_OWNER, SessionId, Xid, Zxid};
+use crate::tree::{ApplyHint, ApplyMode, NoSink, Tree, TreeOptions, ttl_owner};
 use crate::wire::{
     AclBytes, Create, CreateTxn, OpCode, PathVersion, PersistedStat, SetData, SetDataTxn, Txn,
     TxnHeader, TxnType,

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use super::{CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restored};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{ConnId, Instant, Now, SessionId};
+use crate::base::{CONTAINER_OWNER, ConnId, Instant, Now, SessionId};
 use crate::leader::LeaderOptions;
 use crate::pipeline::PrepareOptions;
-use crate::tree::{CONTAINER_OWNER, Tree, TreeOptions};
+use crate::tree::{Tree, TreeOptions};
 use crate::wire::{
     begin_frame, connect_frame, end_frame, put_bool, put_buffer, put_i32, put_i64, put_multi_end,
 };

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
-use crate::base::{ConnId, Instant, ServerId, SessionId, invariant, spread};
+use crate::base::{CONTAINER_OWNER, ConnId, Instant, ServerId, SessionId, invariant, spread};
 
 /// Handle of a tracked session: an index into the table, void after the session's removal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -62,10 +62,8 @@ pub struct Sessions {
 /// The first session id a server gives out: its own id in the top byte, then 40 bits of `t_ms`,
 /// then 16 zero bits. `t_ms` must not repeat over restarts of the server, or ids would.
 pub fn initial_session_id(server: ServerId, t_ms: u64) -> SessionId {
-    /// Marks containers in `ephemeralOwner`, so it cannot be a session.
-    const CONTAINER: i64 = i64::MIN;
     let id = ((t_ms << 24) >> 8 | server.0.cast_unsigned() << 56).cast_signed();
-    SessionId(if id == CONTAINER { id + 1 } else { id })
+    SessionId(if id == CONTAINER_OWNER { id + 1 } else { id })
 }
 
 /// Gives out session ids, in order.

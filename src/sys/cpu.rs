@@ -93,11 +93,3 @@ pub fn open_files_max() -> io::Result<u64> {
     }
     Ok(limit.rlim_cur)
 }
-
-/// Random bytes from the kernel, for seeds and nonces.
-pub fn random_u64() -> io::Result<u64> {
-    let mut bytes = [0u8; 8];
-    // SAFETY: the pointer and length describe the array above.
-    let n = unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), bytes.len(), 0) };
-    if n == 8 { Ok(u64::from_ne_bytes(bytes)) } else { Err(io::Error::last_os_error()) }
-}

@@ -4,7 +4,7 @@
 //! transaction, a create of an existing node patches its ACL and its parent, a delete moves the
 //! parent's pzxid forward even if the node has gone, a missing parent means that nothing happens.
 
-use crate::base::{PathKey, SessionId, Zxid, invariant};
+use crate::base::{CONTAINER_OWNER, PathKey, SessionId, Zxid, invariant};
 use crate::wire::{
     CreateTxn, ErrorCode, MultiTxn, PathList, PersistedStat, SetAclTxn, SetDataTxn, Stat, Txn,
     TxnHeader, TxnType,
@@ -13,7 +13,7 @@ use crate::wire::{
 use super::acl_table::{AclId, AclTable};
 use super::digest::{DIGEST_LOG_INTERVAL, DIGEST_LOG_SIZE};
 use super::node::NodeId;
-use super::owner::{CONTAINER_OWNER, ttl_owner};
+use super::owner::ttl_owner;
 use super::store::Tree;
 
 /// Where a transaction comes from.

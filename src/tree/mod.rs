@@ -34,7 +34,7 @@ pub use apply::{ApplyHint, ApplyMode, ApplySink, Change, ChangeKind, NoSink, OpR
 pub use digest::{DIGEST_LOG_INTERVAL, DIGEST_LOG_SIZE, is_digested, node_digest};
 pub use load::{LoadError, TreeLoader};
 pub use node::NodeId;
-pub use owner::{CONTAINER_OWNER, OwnerKind, TTL_MAX_MS, ttl_owner};
+pub use owner::{OwnerKind, TTL_MAX_MS, ttl_owner};
 pub use quota::{Quota, QuotaValues};
 pub use store::{MemoryUse, NodeView, Tree, TreeOptions};
 pub use walk::{NodeRecord, Walk};

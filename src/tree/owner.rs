@@ -1,9 +1,6 @@
 //! What `ephemeralOwner` means (`EphemeralType`): nothing, a session, a container or a TTL.
 
-use crate::base::SessionId;
-
-/// Owner value of containers.
-pub const CONTAINER_OWNER: i64 = i64::MIN;
+use crate::base::{CONTAINER_OWNER, SessionId};
 
 /// Largest TTL in ms: the lower 40 bits of an owner value.
 pub const TTL_MAX_MS: i64 = 0xff_ffff_ffff;
