@@ -323,7 +323,7 @@ impl Compare {
         Ok(vec![Measured { name: one.name.to_owned(), title, figures }])
     }
 
-    /// Runs a scenario when the disk is quiet, and notes how quiet it was.
+    /// Waits until the machine is quiet, runs a scenario, and notes how quiet it was.
     fn measure(
         &self,
         disk: &mut Disk,
@@ -379,7 +379,7 @@ impl Compare {
     }
 }
 
-/// Where what a round finds is written down.
+/// Collects the results and failures of one round.
 struct Notes<'a> {
     round: usize,
     lines: &'a mut Vec<Line>,

@@ -22,7 +22,7 @@ const BUSY_FACTOR: u64 = 4;
 const OTHERS_CORES_MAX: f64 = 0.3;
 const LISTEN: Duration = Duration::from_millis(200);
 
-/// What was found before a measurement.
+/// State of the machine before a measurement.
 #[derive(Clone, Copy, Debug)]
 pub struct Quiet {
     /// Median of write + fdatasync in microseconds.

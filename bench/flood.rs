@@ -121,7 +121,7 @@ pub struct Flood {
     pub frames: Vec<Vec<u8>>,
     /// Requests in flight.
     pub depth: usize,
-    /// See [`Manner`].
+    /// What it does once it has requests in flight.
     pub manner: Manner,
 }
 
@@ -130,7 +130,7 @@ pub struct Flood {
 pub struct Signals {
     /// The first requests have left.
     pub flows: AtomicBool,
-    /// It shall end.
+    /// The flood shall end.
     pub stop: AtomicBool,
 }
 
@@ -153,7 +153,7 @@ struct Conn<'a> {
     flood: &'a Flood,
     addr: SocketAddr,
     token: usize,
-    /// `None` after it broke, until it is back.
+    /// `None` from the break of the connection to its return.
     stream: Option<TcpStream>,
     /// When a broken connection tries to come back.
     back_at: Instant,
@@ -255,7 +255,8 @@ fn pull(mut stream: &TcpStream, replies: &mut Replies, buf: &mut [u8]) -> Result
     }
 }
 
-/// The generator of a flood shall not take the CPU time of those whose wait is measured.
+/// Lowers the priority of this thread, so that the clients whose wait is measured get the CPU
+/// first.
 pub fn step_back() {
     // Without a lower priority the floods cost a little more of the machine, that is all.
     let me = Some(rustix::thread::gettid());

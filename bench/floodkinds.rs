@@ -32,11 +32,11 @@ const IDENTITIES: usize = 100;
 /// Sizes of the nodes, lists and requests that make a flood expensive.
 #[derive(Clone, Copy, Debug)]
 pub struct Sizes {
-    /// Children, own ephemerals, ACL entries; users, but no more than 900.
+    /// Number of children, own ephemerals and ACL entries; also of users, but no more than 900.
     pub entries: usize,
-    /// Paths of a setWatches.
+    /// Number of paths in a setWatches.
     pub watches: usize,
-    /// Sessions that are told of each change.
+    /// Number of sessions that are told of each change.
     pub watchers: usize,
 }
 
@@ -128,7 +128,8 @@ impl Kind {
         }
     }
 
-    /// Creates what it needs and returns the flood, and the watchers that are told of it.
+    /// Creates the nodes it needs; returns the flood, and the watchers that its changes are told
+    /// to.
     ///
     /// # Errors
     /// The server refuses what the kind needs.
@@ -172,7 +173,7 @@ impl Kind {
         Ok((Flood { session, prologue, frames, depth, manner }, watchers))
     }
 
-    /// What is sent round and round.
+    /// The frames that are sent round and round.
     fn frames(self, sizes: &Sizes) -> Vec<Vec<u8>> {
         let xid = Xid(1);
         let data = codec::filler(100);

@@ -21,9 +21,9 @@ const DATA_BYTES: usize = 100;
 /// How long the clients waited. A request counts if it was *sent* inside the window, even if its
 /// reply came after the end, so that a stall longer than the window is not lost.
 pub struct Waits {
-    /// Of gets.
+    /// Latencies of gets.
     pub get: Latency,
-    /// Of sets.
+    /// Latencies of sets.
     pub set: Latency,
     /// Replies inside the window.
     pub completed: u64,
@@ -81,7 +81,7 @@ struct Client {
     waiting: bool,
 }
 
-/// The clients. See the module.
+/// Clients that each have one request in flight.
 pub struct Neighbours {
     poll: Poll,
     clients: Vec<Client>,

@@ -220,7 +220,7 @@ fn choose(list: &str) -> Result<Vec<(usize, Scenario)>, String> {
 }
 
 impl Pair {
-    /// The programs with the binary of this place.
+    /// The programs to start, with the binary that takes this place in a round.
     fn programs(&self, place: usize) -> Programs {
         let binary = &self.binaries[place / 2];
         Programs { ringkeeper: binary.clone(), ..self.programs.clone() }

@@ -1,4 +1,4 @@
-//! What `compare` does to each server.
+//! The scenarios of `compare`, and how each is carried out.
 #![forbid(unsafe_code)]
 
 use std::time::{Duration, Instant};
@@ -37,7 +37,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// Title in tables and charts.
     pub title: &'static str,
-    /// What is done.
+    /// How it is carried out.
     pub method: Method,
 }
 

@@ -40,7 +40,7 @@ impl Contestant {
     }
 }
 
-/// How to start them.
+/// Programs and directories with which servers are started.
 #[derive(Clone, Debug)]
 pub struct Programs {
     /// The `ringkeeper` binary.
@@ -105,7 +105,7 @@ servers:
 const START_PATIENCE: Duration = Duration::from_secs(120);
 
 impl Programs {
-    /// What is started unless options say otherwise.
+    /// The defaults of all options.
     pub fn new() -> Programs {
         Programs {
             ringkeeper: PathBuf::from("target/release/ringkeeper"),
@@ -158,7 +158,7 @@ impl Programs {
         }
     }
 
-    /// A new home directory for `who`.
+    /// Makes a new home directory for `who`.
     pub fn home(&self, who: Contestant, label: &str) -> Result<PathBuf, String> {
         let name = format!("rk-bench-{}-{}-{label}", std::process::id(), who.name());
         let home = self.dir.join(name);

@@ -65,7 +65,7 @@ pub fn round3(value: f64) -> f64 {
     (value * 1e3).round() / 1e3
 }
 
-/// What one generator thread, or all of them, measured.
+/// Measurements of one generator thread, or of all together.
 #[derive(Clone)]
 pub struct Tally {
     /// By kind of request.

@@ -126,7 +126,7 @@ enum Task {
     Leave,
 }
 
-/// A crowd of sessions. See the module.
+/// Many sessions that do the same at the same time.
 pub struct Crowd {
     storm: Storm,
     poll: Poll,

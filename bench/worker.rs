@@ -39,7 +39,7 @@ struct Batch {
     count: u32,
 }
 
-/// One session.
+/// One session on its connection.
 pub struct Conn {
     stream: TcpStream,
     /// Number among all connections of the run.
@@ -92,7 +92,7 @@ pub struct Window {
     pub to: u64,
 }
 
-/// What requests are made of; apart from the connections so that both can be borrowed.
+/// Makes requests. Apart from the connections, so that both can be borrowed at once.
 struct Maker {
     templates: Vec<Template>,
     table: Vec<Kind>,

@@ -228,7 +228,8 @@ fn serve(settings: &Settings) -> ExitCode {
     let server = match Server::start(settings) {
         Ok(server) => server,
         Err(error) => {
-            // Behind what was logged before, and never waiting for whoever reads it.
+            // Through the queue of the log: after all earlier lines, and without waiting for a
+            // reader.
             let _ = writeln!(LogPipe, "ringkeeper: {error}");
             flush_log();
             return ExitCode::from(error.exit_code);

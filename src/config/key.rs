@@ -18,7 +18,7 @@ pub struct Key {
     pub default: Standard,
     /// Whether the server does what the key asks for.
     pub status: Status,
-    /// One sentence.
+    /// Its meaning in one sentence, for samples and reports.
     pub doc: &'static str,
     /// Names found in ZooKeeper's documentation or JMX that ZooKeeper itself does not read; they
     /// have no effect, but lead to a warning with the right name.
@@ -93,7 +93,7 @@ pub enum Kind {
 /// Value of a key that nobody sets.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Standard {
-    /// This, in the syntax of the configuration file.
+    /// A constant, in the syntax of the configuration file.
     Value(&'static str),
     /// Computed; the text says how.
     Derived(&'static str),
@@ -106,7 +106,7 @@ pub enum Standard {
 /// Whether a key has an effect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status {
-    /// It has.
+    /// It has one.
     Supported,
     /// Accepted without effect, because this server has no need of it: the reason.
     Ignored(&'static str),
@@ -148,7 +148,7 @@ impl Feature {
     }
 }
 
-/// Any 32-bit number, which is what Java's `int` holds.
+/// Any 32-bit number, as Java's `int`.
 pub(super) const INT: Kind = Kind::Int { min: i32::MIN as i64, max: i32::MAX as i64, raise: false };
 /// From 0 up.
 pub(super) const NATURAL: Kind = Kind::Int { min: 0, max: i32::MAX as i64, raise: false };

@@ -11,8 +11,8 @@ use super::raw::RawConfig;
 use super::reader::Reader;
 use super::resolve::{Found, problem};
 
-/// Checks the membership; returns the client address of a single server, or one of a list that is
-/// refused. Problems go to `reader`.
+/// Checks the membership and reports problems to `reader`. Returns the client address of a single
+/// server. Of a list that is refused it returns the first one.
 pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<Address> {
     let standalone_enabled = reader.flag("standaloneEnabled");
     let servers = reader.all("server.*");
@@ -38,13 +38,13 @@ pub(super) fn read(reader: &mut Reader, raw: &RawConfig) -> Option<Address> {
     if members.len() < servers.len() {
         return None;
     }
-    // A list that is refused still says where clients connect, which is then no second problem.
+    // A refused list has a client address: that `clientPort` is missing is no second problem.
     let listed = members.iter().find_map(|member| member.client.clone());
     let refused = listed.filter(|_| !reader.is_set("clientPort"));
     let voters = members.iter().filter(|member| member.role == Role::Participant).count();
     let first = servers.first();
     match (members.len(), voters) {
-        // They stand in the file.
+        // The dynamic file has them, and it could not be read.
         (0, _) if is_unread => None,
         (0, _) => {
             check_no_members(reader, standalone_enabled);

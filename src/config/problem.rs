@@ -70,7 +70,7 @@ impl fmt::Display for Severity {
 pub enum Topic {
     /// A value, or the way values go together.
     Value,
-    /// A key that this server accepts and needs not.
+    /// A key that this server accepts and has no use for.
     Ignored,
     /// A key of a feature that is not built yet.
     NotBuilt,
@@ -99,25 +99,25 @@ pub struct Problem {
     pub hint: String,
 }
 
-/// What a look at the machine found wrong with the value of one key.
+/// A problem with the value of one key that only the machine shows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// Name of the key, without prefix.
     pub key: &'static str,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
     /// What to do.
     pub hint: String,
-    /// What follows from it.
+    /// What it means for the start.
     pub verdict: Verdict,
 }
 
-/// What a finding means for the start.
+/// The effect of a finding on a start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
     /// The server ends at once.
     Refused {
-        /// With this: 1 unexpected, 2 configuration, 3 data directory.
+        /// The exit code: 1 unexpected, 2 configuration, 3 data directory.
         exit_code: u8,
     },
     /// It starts, but probably not with what the operator had in mind.
@@ -127,7 +127,7 @@ pub enum Verdict {
 }
 
 impl Problem {
-    /// The text for a log, whose lines say themselves how bad they are.
+    /// The text for a log; its severity is left out, because each line of a log has its level.
     pub fn unrated(&self) -> String {
         let mut text = String::new();
         // Writing to a string cannot fail.

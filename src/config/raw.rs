@@ -20,13 +20,13 @@ pub struct RawEntry {
     pub key: String,
     /// Value as ZooKeeper reads it, unescaped and trimmed.
     pub value: String,
-    /// The value if the file is meant as UTF-8, where that is another one.
+    /// The value that the file has if it is read as UTF-8; `None` if it is the same.
     pub utf8: Option<String>,
     /// Where it stands.
     pub origin: Origin,
 }
 
-/// What decides the base of the configuration.
+/// The form in which the configuration was handed in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Base {
     /// Neither file nor arguments: the embedded default.

@@ -326,7 +326,7 @@ impl PendingView {
         let record = &mut self.records[record_slot as usize];
         let slot = std::mem::replace(&mut record.named, END);
         let Some(named) = self.named.get_mut(slot as usize) else { return };
-        // Whoever owns the node by now: both slots will be others'.
+        // Also if another session owns the node by now: both slots will be used for other nodes.
         let noted = std::mem::replace(&mut named.noted, SessionId(0));
         if noted.0 != 0 {
             self.forget_ephemeral(noted, record_slot);

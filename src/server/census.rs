@@ -32,11 +32,11 @@ struct Counts {
 /// Why a connection may not stay.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TooMany {
-    /// So many connections in all.
+    /// The limit of all connections is reached, which is this number.
     InAll(u32),
-    /// So many connections from its address.
+    /// The limit of connections from its address is reached, which is this number.
     FromThere(u32),
-    /// So many connections in all that the rest of the files is for the server itself.
+    /// This number of connections leaves just the open files that the server itself needs.
     Files(u32),
 }
 

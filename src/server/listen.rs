@@ -150,7 +150,8 @@ pub fn probe(address: SocketAddr) -> Result<(), Refusal> {
     attempt(address, net::try_bind)
 }
 
-/// As [`probe`], but waits as [`bind`] does while the port still belongs to a process that has ended.
+/// As [`probe`], but waits as [`bind`] does while the port still belongs to a process that has
+/// ended.
 pub fn probe_while_taken(address: SocketAddr) -> Result<(), Refusal> {
     let is_leaving =
         |refusal: &Refusal, _| refusal.is_taken() && listeners(address.port()).is_empty();
@@ -236,7 +237,7 @@ mod tests {
         };
         let any: SocketAddr = "[::]:2181".parse().unwrap();
         assert_eq!(attempt(any, without_ipv6).unwrap().to_string(), "0.0.0.0:2181");
-        // Whoever names one address gets this one or none.
+        // An operator who names one address gets this address or none.
         let local: SocketAddr = "[::1]:2181".parse().unwrap();
         let refusal = attempt(local, without_ipv6).unwrap_err();
         assert!(refusal.what().starts_with("cannot listen on [::1]:2181: "), "{}", refusal.what());

@@ -52,10 +52,11 @@ fn offer(queue: &Sender<Line>, dropped: &AtomicU64, line: &[u8]) {
     }
 }
 
-/// From now on nobody who logs waits for the reader of stderr. Call it with the signals blocked.
+/// From now on a thread that logs never waits for the reader of stderr. Call it with the signals
+/// blocked, so that the thread started here receives none.
 ///
 /// # Errors
-/// That of starting a thread.
+/// The thread cannot be started.
 pub fn start() -> io::Result<()> {
     if QUEUED.get().is_some() {
         return Ok(());

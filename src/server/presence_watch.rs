@@ -25,10 +25,10 @@ pub struct PresenceWatch {
 }
 
 impl PresenceWatch {
-    /// Starts to look. `ended` needs room for a message.
+    /// Starts to look. `ended` needs room for one message.
     ///
     /// # Errors
-    /// That of starting a thread.
+    /// The thread cannot be started.
     pub fn start(dir: Arc<DataDir>, ended: Sender<Ended>) -> io::Result<PresenceWatch> {
         let (stop, stopped) = bounded::<()>(1);
         let watched = Arc::clone(&dir);

@@ -37,7 +37,7 @@ impl Probe {
     /// Answers on these until [`Probe::stop`].
     ///
     /// # Errors
-    /// Those of starting a thread and of what it needs.
+    /// The thread cannot be started, or the descriptors that it waits on cannot be made.
     pub fn start(listeners: Vec<OwnedFd>, admin: AdminContext) -> io::Result<Probe> {
         let stop = Arc::new(EventFd::new()?);
         let told = Arc::clone(&stop);

@@ -55,7 +55,7 @@ impl Signals {
     /// Starts to receive. Call it before any other thread is started.
     ///
     /// # Errors
-    /// Those of blocking signals and of starting a thread.
+    /// Signals cannot be blocked, or the thread cannot be started.
     pub fn start() -> io::Result<Signals> {
         signal::take()?;
         let began = cpu::now().mono;

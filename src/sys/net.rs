@@ -83,11 +83,11 @@ fn set_option(
 }
 
 /// TCP sockets that listen on `address` together: each has a backlog of its own, and the kernel
-/// deals arrivals among them. Whoever listens there already keeps all of this from happening; that
-/// nobody joins later takes that no other process of this user sets `SO_REUSEPORT`.
+/// deals arrivals among them. It fails if a process listens there already. Another process can join
+/// later only if it is this user's and sets `SO_REUSEPORT`.
 ///
 /// # Errors
-/// Those of socket, bind and listen; the caller adds the address to the message.
+/// The error of socket, bind or listen; the caller adds the address to the message.
 pub fn listen(address: &SocketAddr, backlog: i32, sockets: usize) -> io::Result<Vec<OwnedFd>> {
     // The first listens without sharing, which fails if anybody else does.
     let mut all = vec![bound(address, false)?];
@@ -107,7 +107,7 @@ pub fn listen(address: &SocketAddr, backlog: i32, sockets: usize) -> io::Result<
 /// Whether [`listen`] could have `address` now. Nobody can connect meanwhile.
 ///
 /// # Errors
-/// Those of socket and bind.
+/// The error of socket or bind.
 pub fn try_bind(address: &SocketAddr) -> io::Result<()> {
     bound(address, false).map(drop)
 }
@@ -226,7 +226,7 @@ pub fn accept_advice(error: &io::Error) -> String {
 /// Returns for each of them whether it can.
 ///
 /// # Errors
-/// Those of poll, but for an interruption, which is a time-out.
+/// The error of poll. An interruption is none: it counts as a time-out.
 pub fn wait_readable(fds: &[RawFd], timeout: Option<Duration>) -> io::Result<Vec<bool>> {
     let mut polled: Vec<libc::pollfd> =
         fds.iter().map(|fd| libc::pollfd { fd: *fd, events: libc::POLLIN, revents: 0 }).collect();

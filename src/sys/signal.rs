@@ -116,11 +116,11 @@ fn find(number: i32) -> &'static Row {
     TABLE.iter().find(|row| row.number == number).unwrap_or(last)
 }
 
-/// Blocks what [`wait`] receives for the calling thread and all it starts later, and has the
-/// others become errors. Call it before the first thread starts.
+/// Blocks the signals that [`wait`] receives, for the calling thread and all threads it starts
+/// later, and makes errors of the others. Call it before the first thread starts.
 ///
 /// # Errors
-/// That of `pthread_sigmask`.
+/// The error of `pthread_sigmask`.
 pub fn take() -> io::Result<()> {
     mask(libc::SIG_BLOCK, &taken_set())?;
     for row in TABLE.iter().filter(|row| row.meaning == Meaning::Error) {
@@ -169,7 +169,7 @@ fn is_ignored(signal: i32) -> bool {
 /// Waits for the next signal that [`take`] has blocked.
 ///
 /// # Errors
-/// That of `sigwait`.
+/// The error of `sigwait`.
 pub fn wait() -> io::Result<&'static Row> {
     let set = taken_set();
     let mut signal = 0;

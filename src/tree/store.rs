@@ -774,8 +774,8 @@ impl Tree {
     }
 }
 
-/// A node's share of the digest. That of a node with children changes with each of them, so the
-/// part that does not is kept.
+/// A node's share of the digest. With children it changes at each change of one, so the CRC of path
+/// and data, which stays, is kept.
 #[inline]
 fn share(
     zero: &crc32fast::Hasher,

@@ -1,10 +1,11 @@
 //! Java properties syntax, as `java.util.Properties.load` reads it, with line numbers.
 //!
-//! That is ISO-8859-1 with `\u` escapes, even if an editor wrote UTF-8. A value that would be
-//! another one in UTF-8 brings that along, for those who cannot do with a guess. One deliberate
-//! difference: a leading byte order mark is skipped, which Java takes for a part of the first key.
+//! That is ISO-8859-1 with `\u` escapes, even if an editor wrote UTF-8. A line whose value would
+//! differ in UTF-8 has both values, because a name of a directory must not be guessed. One
+//! deliberate difference: a leading byte order mark is skipped, which Java takes for a part of the
+//! first key.
 
-/// What editors put before UTF-8.
+/// The mark that some editors put at the beginning of a file in UTF-8.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// One entry: the key and value are unescaped and trimmed, `line` counts from 1.
@@ -16,7 +17,7 @@ pub struct Line {
     pub key: String,
     /// Empty where nothing follows the key.
     pub value: String,
-    /// The value as UTF-8, if the bytes are that and it differs.
+    /// The value read as UTF-8; `None` if the bytes are not UTF-8 or the value is the same.
     pub utf8: Option<String>,
 }
 

@@ -74,7 +74,7 @@ fn a_clean_end_saves_what_a_killed_server_left_although_nothing_is_written() {
 #[test]
 fn an_idle_server_ends_at_once_with_each_signal() {
     for signal in ["TERM", "INT", "HUP"] {
-        // Whoever runs the tests may have it ignored.
+        // The shell that runs the tests may ignore it.
         let wrapper = ["env", "--default-signal=HUP"].map(str::to_owned).to_vec();
         let mut server = Server::start(Options { wrapper, ..Options::default() });
         let client = server.connect();

@@ -13,3 +13,4 @@ mod purity;
 mod sizes;
 mod source;
 mod unsafety;
+mod wording;

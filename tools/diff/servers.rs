@@ -203,7 +203,7 @@ impl Server {
 
     fn wait_until_serving(&mut self, directory: &Path) -> io::Result<()> {
         let deadline = Instant::now() + START_TIME;
-        // Whoever else got the port answers as well.
+        // Another server that got the port would answer as well.
         let own = fs::canonicalize(directory.join("data"))?;
         let own = format!("dataDir={}/", own.display());
         let says = |patience, word: &str, what: &str| {

@@ -89,7 +89,7 @@ impl Tokens {
             ")" if self.open.last() == Some(&")") => {
                 self.open.pop();
             }
-            // That of a pattern within `case`, too.
+            // Other operators, and the `)` of a pattern within `case`.
             _ => {}
         }
         self.is_command = true;

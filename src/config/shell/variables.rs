@@ -50,7 +50,7 @@ const WITHOUT_EFFECT: [&str; 18] = [
 ];
 
 impl ShellVariables {
-    /// Those of the environment.
+    /// The variables of an environment, before any script.
     pub fn new(environment: impl IntoIterator<Item = (String, String)>) -> ShellVariables {
         let mut shell = ShellVariables::default();
         for (name, text) in environment {
