@@ -557,8 +557,8 @@ impl Learning {
         }
     }
 
-    /// Forwards a request of a client, who has authenticated as `ids`. Requests stay in order. False
-    /// when there is no leader to forward it to.
+    /// Forwards a request of a client, who has authenticated as `ids`. Requests stay in order.
+    /// False when there is no leader to forward it to.
     pub fn forward(&self, request: Forwarded<'_>, ids: AuthIds<'_>, effects: &mut Effects) -> bool {
         if self.phase == Phase::Broadcast {
             let mut data = Vec::with_capacity(16 + request.body.len());

@@ -174,7 +174,7 @@ impl Link {
         false
     }
 
-    /// Writes some of `entries`, those that it has not got yet. False if there was nothing to write.
+    /// Writes some of `entries`, those that it has not got yet. False if there is nothing to write.
     fn write<'a>(
         &mut self,
         entries: impl Iterator<Item = (Zxid, &'a [u8])>,

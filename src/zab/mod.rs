@@ -1,8 +1,8 @@
 //! ZAB: how a leader and its learners agree on one sequence of transactions.
 //!
 //! Two machines without I/O: [`Leading`] is what a server has while it leads, [`Learning`] what it
-//! has while it follows or observes. Both are told what happened (`handle`), say what they want done
-//! ([`Effects`]), and when they want to be called at the latest (`deadline`). They know zxids,
+//! has while it follows or observes. Both are told what happened (`handle`), say what they want
+//! done ([`Effects`]), and when they want to be called at the latest (`deadline`). They know zxids,
 //! epochs, packets and bytes of transactions; they never look at a tree, a session or a file.
 //!
 //! Phases, as in the paper of Junqueira, Reed and Serafini (DSN 2011), and in Apache's servers:

@@ -145,8 +145,8 @@ impl Leading {
         {
             if (current, peer) > (self.elected_with, self.began_with) {
                 return Err(format!(
-                    "has a later history (epoch {:x}, {peer:?}) than this server (epoch {:x}, {:?}), \
-                     which must not lead it",
+                    "has a later history (epoch {:x}, {peer:?}) than this server \
+                     (epoch {:x}, {:?}), which must not lead it",
                     current.0, self.elected_with.0, self.began_with
                 ));
             }

@@ -104,7 +104,8 @@ impl World {
                 .collect();
             let missing = &self.committed[shown..];
             return Err(format!(
-                "after sync {at} shows {shown} transactions, and {before} were committed before it {roles:#?} {missing:?} {:#?}",
+                "after sync {at} shows {shown} transactions, and {before} were committed before it \
+                 {roles:#?} {missing:?} {:#?}",
                 &self.history[self.history.len().saturating_sub(12)..]
             ));
         }

@@ -699,10 +699,10 @@ impl World {
             };
             if deadline.is_some_and(|at| at <= self.now.mono) {
                 self.lead(at, |machine, now, effects| {
-                    machine.handle(now, LeadInput::Tick, effects)
+                    machine.handle(now, LeadInput::Tick, effects);
                 })?;
                 self.learn(at, |machine, now, effects| {
-                    machine.handle(now, LearnInput::Tick, effects)
+                    machine.handle(now, LearnInput::Tick, effects);
                 })?;
             }
         }
