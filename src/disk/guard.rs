@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use crate::base::Zxid;
 use crate::log::{FileName, GUARD_NAME};
 
+use super::epochs;
 use super::files::{LogFiles, is_snapshot};
 use super::steps::Step;
 
@@ -65,12 +66,12 @@ pub enum Handover {
     Ready,
     /// No snapshot holds everything, so the file stays.
     NoSnapshot,
-    /// It could not be removed.
+    /// It could not be removed, or an epoch file in this directory could not be written.
     Failed(PathBuf, io::Error),
 }
 
-/// Takes the file away if a snapshot holds everything up to `last`. Call it when nothing will be
-/// written any more.
+/// Takes the file away if a snapshot holds everything up to `last`, once the epoch files, if there
+/// are any, are as a member needs them. Call it when nothing will be written any more.
 pub fn hand_over<F: LogFiles>(files: &F, last: Zxid) -> Handover {
     let path = path(files);
     let failed = |error| Handover::Failed(path.clone(), error);
@@ -83,6 +84,9 @@ pub fn hand_over<F: LogFiles>(files: &F, last: Zxid) -> Handover {
     };
     if !snapshots.iter().any(holds_all) {
         return Handover::NoSnapshot;
+    }
+    if let Err(error) = epochs::keep_up(files, last) {
+        return Handover::Failed(files.snap_dir().to_owned(), error);
     }
     let steps = [Step::Remove(path.clone()), Step::SyncDir(files.log_dir().to_owned())];
     match steps.into_iter().try_for_each(|step| step.perform(files, &mut None)) {

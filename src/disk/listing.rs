@@ -10,6 +10,7 @@ use crate::log::{
 use crate::sys::file::MappedFile;
 
 use super::datadir::DataDir;
+use super::epochs::write_epochs;
 use super::files::{LogFiles, is_snapshot};
 use super::truncate;
 
@@ -126,6 +127,7 @@ pub(super) fn repair<F: LogFiles>(
         files.set_len(&file, seal.end).map_err(at(path))?;
         files.sync(&file).map_err(at(path))?;
     }
+    write_epochs(files, &repair.epochs).map_err(at(files.snap_dir()))?;
     for path in &repair.sync {
         files.sync_path(path).map_err(at(path))?;
     }

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod datadir;
+mod epochs;
 mod error;
 mod files;
 mod guard;
@@ -30,6 +31,7 @@ pub use crate::log::{
     RecoveryTarget,
 };
 pub use datadir::{DataDir, DirOptions, closed_file, foresee_lock, foresee_room};
+pub use epochs::{foresee_epochs, write_epochs};
 pub use error::{DirError, FatalLogError};
 pub use files::{DURABLE, LogFiles};
 pub use guard::{Handover, hand_over};

@@ -167,6 +167,7 @@ fn brain_and_log(
         last_zxid: Zxid::ZERO,
         snapshot_zxid: None,
         entries_replayed: 0,
+        epochs: None,
         empty: None,
         notes: Vec::new(),
         repair: LogRepair { next_group: 1, ..LogRepair::default() },

@@ -13,6 +13,7 @@ mod batch;
 mod compress;
 mod crc_ranges;
 mod cut_short;
+mod epochs;
 mod files;
 mod format1;
 mod histories;
@@ -33,6 +34,7 @@ pub use apache::{ApacheScan, is_guard, put_apache_header, put_apache_record, sca
 pub use appender::{Appender, Plan, WritePlan};
 pub use batch::Batch;
 pub use compress::{CompressError, Compression, Decoder, Encoder};
+pub use epochs::{EpochFile, Epochs, EpochsFound, Party, epochs_in, find_epochs};
 pub use files::DataFiles;
 pub use format1::put_format1_record;
 pub use names::{FileName, GUARD_NAME, snapshot_name};

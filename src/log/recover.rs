@@ -19,10 +19,11 @@ mod replay;
 
 use std::path::PathBuf;
 
-use crate::base::Zxid;
+use crate::base::{Epoch, Zxid};
 use crate::wire::{Txn, TxnDigest, TxnHeader};
 
 use super::cut_short::Accepted;
+use super::epochs::{EpochFile, Epochs, EpochsFound, Party, find_epochs};
 use super::files::DataFiles;
 use super::histories::check_one_history;
 use super::recover_error::RecoverError;
@@ -62,11 +63,18 @@ pub struct RecoverOptions {
     pub db_autocreate: bool,
     /// `ringkeeper.log.acceptTruncated`: name of the log file that may be shorter than it was.
     pub accept_truncated: Option<String>,
+    /// Whose rules hold for the epoch files.
+    pub party: Party,
 }
 
 impl Default for RecoverOptions {
     fn default() -> RecoverOptions {
-        RecoverOptions { trust_empty: false, db_autocreate: true, accept_truncated: None }
+        RecoverOptions {
+            trust_empty: false,
+            db_autocreate: true,
+            accept_truncated: None,
+            party: Party::Alone,
+        }
     }
 }
 
@@ -102,6 +110,8 @@ pub struct LogRepair {
     /// last, which is in `cut`. A server that was killed leaves what only the page cache holds, and
     /// our log begins behind it.
     pub sync: Vec<PathBuf>,
+    /// Epoch files to be written, in this order.
+    pub epochs: Vec<(EpochFile, Epoch)>,
     /// A truncation that was decided and not completed. It comes first: everything else is said of
     /// the directory as it is then.
     pub truncation: Option<Truncation>,
@@ -116,6 +126,8 @@ pub struct Recovered {
     pub snapshot_zxid: Option<Zxid>,
     /// Transactions handed to the target.
     pub entries_replayed: u64,
+    /// What the epoch files say; `None` for a server alone that has none.
+    pub epochs: Option<Epochs>,
     /// The directory held neither snapshot nor log.
     pub empty: Option<EmptyStart>,
     /// Things an operator should read.
@@ -183,7 +195,10 @@ fn recover_from(
     {
         return Err(snapshot_ahead(newest, last_zxid));
     }
-    Ok(Recovered { last_zxid, snapshot_zxid: loaded, entries_replayed, empty, notes, repair })
+    let EpochsFound { epochs, write } = find_epochs(dir, last_zxid, options.party)?;
+    repair.epochs = write;
+    let snapshot_zxid = loaded;
+    Ok(Recovered { last_zxid, snapshot_zxid, entries_replayed, epochs, empty, notes, repair })
 }
 
 /// Whether there was a marker file `initialize`; it is used up by every start.

@@ -28,6 +28,8 @@ pub enum RecoverErrorKind {
     Overlap,
     /// A transaction is whole but cannot be understood.
     Entry,
+    /// The epoch files contradict each other or the log.
+    Epochs,
 }
 
 /// Why a server does not start from this directory. Nothing on disk has been changed.

@@ -283,6 +283,7 @@ impl Server {
             trust_empty: storage.is_trust_empty_snapshot,
             db_autocreate: storage.is_db_autocreate,
             accept_truncated: storage.accepted_truncated_log.clone(),
+            ..RecoverOptions::default()
         };
         let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
         signals.recovered();
@@ -515,7 +516,7 @@ fn hand_over(dir: &DataDir, last: Zxid) -> bool {
         Handover::Ready => return true,
         Handover::NoSnapshot => log::error!("no snapshot holds transaction 0x{last}: {stays}"),
         Handover::Failed(path, error) => {
-            log::error!("{} cannot be removed ({error}): {stays}", path.display());
+            log::error!("{} cannot be handed over ({error}): {stays}", path.display());
         }
     }
     false

@@ -13,7 +13,7 @@ use std::path::Path;
 
 use crate::auth::{Auth, AuthOptions, Jaas, parse_jaas};
 use crate::config::{Finding, Settings, Verdict};
-use crate::disk::{DirError, closed_file, foresee_lock, foresee_room};
+use crate::disk::{DirError, closed_file, foresee_epochs, foresee_lock, foresee_room};
 use crate::sys::file::{is_of_kernel, may_write};
 
 use super::boot::segment_size;
@@ -72,6 +72,8 @@ pub fn foresee_start(settings: &Settings) -> Vec<Finding> {
             let key = if log_dir == data_dir { "dataDir" } else { "dataLogDir" };
             let full = foresee_room(log_dir, segment_size(settings)).err();
             found.extend(full.map(|e| finding(key, UNUSABLE_DIR, e.to_string(), "")));
+            let epochs = foresee_epochs(&data_dir.join("version-2"));
+            found.extend(epochs.map(|e| finding("dataDir", UNUSABLE_DIR, e.to_string(), "")));
         }
     }
     // What cannot be resolved has been said.

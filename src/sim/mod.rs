@@ -25,6 +25,8 @@ mod client;
 mod clock;
 mod compare;
 mod disk;
+#[cfg(test)]
+mod epoch_drill;
 mod expect;
 mod files;
 mod host;

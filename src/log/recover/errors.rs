@@ -148,6 +148,7 @@ pub(super) fn stopped(file: &LogFile, stop: ScanStop<EntryTrouble>) -> RecoverEr
                 | Kind::BadSnapshots
                 | Kind::SnapshotAhead
                 | Kind::Damage
+                | Kind::Epochs
                 | Kind::Gap => advice_restore(),
             },
             kind: trouble.kind,
