@@ -159,7 +159,9 @@ impl Dirs {
     fn recover(&self) -> Result<(Recovered, State), RecoverError> {
         let dir = self.open();
         let mut state = State::default();
-        recover(&dir, &RecoverOptions::default(), &mut state).map(|r| (r, state))
+        let recovered = recover(&dir, &RecoverOptions::default(), &mut state)?;
+        recovered.commit_tail(&mut state);
+        Ok((recovered, state))
     }
 
     /// Recovers, then runs `f` with a writer behind the recovered log.
@@ -167,6 +169,7 @@ impl Dirs {
         let dir = self.open();
         let mut state = State::default();
         let recovered = recover(&dir, &RecoverOptions::default(), &mut state).unwrap();
+        recovered.commit_tail(&mut state);
         let options = HousekeeperOptions::default();
         let (house, reports) =
             Housekeeper::start(Arc::clone(&dir), options, Box::new(|| {})).unwrap();

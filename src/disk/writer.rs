@@ -236,8 +236,6 @@ impl<F: LogFiles> LogWriter<F> {
         }
         self.durable = write.plan.last_zxid;
         self.records += write.plan.records as u64;
-        // A server alone is a quorum of one: what is durable is committed.
-        self.appender.commit(self.durable);
         Ok(self.durable)
     }
 

@@ -163,15 +163,8 @@ fn brain_and_log(
     let options = HousekeeperOptions::default();
     let (house, _, reports) =
         Housekeeper::without_thread(Arc::clone(&dir), options, Box::new(|| {}));
-    let recovered = Recovered {
-        last_zxid: Zxid::ZERO,
-        snapshot_zxid: None,
-        entries_replayed: 0,
-        epochs: None,
-        empty: None,
-        notes: Vec::new(),
-        repair: LogRepair { next_group: 1, ..LogRepair::default() },
-    };
+    let repair = LogRepair { next_group: 1, ..LogRepair::default() };
+    let recovered = Recovered { repair, ..Recovered::default() };
     let options = LogWriterOptions { segment_size: 1 << 20, ..LogWriterOptions::default() };
     let writer = LogWriter::open(dir, &recovered, options, &house).unwrap();
     let tree = Tree::new(TreeOptions {

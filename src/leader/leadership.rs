@@ -140,11 +140,13 @@ impl Leader {
         self.batch.bytes_len()
     }
 
-    /// The transactions that were prepared since the last call; `None` if there are none.
-    pub fn take_batch(&mut self) -> Option<Arc<Batch>> {
+    /// The transactions that were prepared since the last call, as a batch that says what is
+    /// `committed` now; `None` if there are none.
+    pub fn take_batch(&mut self, committed: Zxid) -> Option<Arc<Batch>> {
         if self.batch.is_empty() {
             return None;
         }
+        self.batch.set_committed(committed);
         let spare = self.spares.pop().unwrap_or_default();
         Some(Arc::new(std::mem::replace(&mut self.batch, spare)))
     }

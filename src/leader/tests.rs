@@ -41,7 +41,7 @@ fn the_counter_rolls_over_into_the_next_epoch() {
         Zxid::new(Epoch(4), 1),
     ];
     assert_eq!(zxids, wanted);
-    let batch = leader.take_batch().unwrap();
+    let batch = leader.take_batch(last).unwrap();
     assert_eq!(batch.iter().map(|(zxid, _)| zxid).collect::<Vec<_>>(), wanted);
     for zxid in wanted {
         leader.check();

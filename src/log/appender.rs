@@ -69,6 +69,7 @@ pub struct Appender {
     /// Content of the last, partly filled block; bytes from `at % BLOCK` on are meaningless.
     tail: Box<[u8; BLOCK]>,
     next_group: u64,
+    /// The last transaction that a batch has said to be committed.
     committed: Zxid,
     pending: VecDeque<Arc<Batch>>,
     /// Entries of `pending[0]` already written.
@@ -88,18 +89,13 @@ impl Appender {
             segment: None,
             tail: Box::new([0; BLOCK]),
             next_group,
-            committed: last_zxid.max(Zxid::ZERO),
+            committed: Zxid::ZERO,
             pending: VecDeque::new(),
             front_done: 0,
             pending_bytes: 0,
             roll_asked: false,
             last_submitted: last_zxid,
         }
-    }
-
-    /// Everything up to `zxid` is committed; the next group commit will say so.
-    pub fn commit(&mut self, zxid: Zxid) {
-        self.committed = self.committed.max(zxid);
     }
 
     /// Everything behind `last` is taken back, and what is queued with it: the next transaction is
@@ -113,7 +109,7 @@ impl Appender {
         self.next_group = next_group.unwrap_or(self.next_group);
     }
 
-    /// Queues a batch.
+    /// Queues a batch. What it says to be committed goes into the group commits from here on.
     ///
     /// # Panics
     /// When its zxids do not continue upwards from the batch before.
@@ -121,6 +117,7 @@ impl Appender {
         let (Some(first), Some(last)) = (batch.first_zxid(), batch.last_zxid()) else { return };
         assert!(first > self.last_submitted, "{first:?} after {:?}", self.last_submitted);
         self.last_submitted = last;
+        self.committed = self.committed.max(batch.committed());
         self.pending_bytes += batch.bytes_len();
         self.pending.push_back(batch);
     }

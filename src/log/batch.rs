@@ -11,6 +11,8 @@ pub struct Batch {
     bytes: Vec<u8>,
     /// zxid and end offset of each entry.
     entries: Vec<(Zxid, u32)>,
+    /// See [`Batch::committed`].
+    committed: Zxid,
 }
 
 impl Batch {
@@ -35,6 +37,17 @@ impl Batch {
         assert!(end >= start + super::MIN_ENTRY as u32, "entry {zxid:?} is shorter than a header");
         assert!(self.entries.last().is_none_or(|&(last, _)| last < zxid), "zxid {zxid:?} repeats");
         self.entries.push((zxid, end));
+    }
+
+    /// The last transaction that was known to be committed when the batch was handed to the log,
+    /// which notes it beside the entries; 0 where none was.
+    pub fn committed(&self) -> Zxid {
+        self.committed
+    }
+
+    /// Sets [`Batch::committed`].
+    pub fn set_committed(&mut self, zxid: Zxid) {
+        self.committed = zxid;
     }
 
     /// Number of entries.
@@ -87,5 +100,6 @@ impl Batch {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.entries.clear();
+        self.committed = Zxid::ZERO;
     }
 }

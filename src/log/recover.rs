@@ -1,25 +1,30 @@
 //! Start-up: the newest good snapshot, then every later transaction of the logs, Apache's and
-//! ours, in zxid order. Reads only (but consumes the marker file `initialize`); what has to be
-//! changed on disk is returned as a [`LogRepair`]. Counterpart: `FileTxnSnapLog.restore`.
+//! ours, in zxid order, as far as they are known to be committed; the rest is handed out as tail.
+//! Reads only (but consumes the marker file `initialize`); what has to be changed on disk is
+//! returned as a [`LogRepair`]. Counterpart: `FileTxnSnapLog.restore`.
 //!
 //! Files are reached through [`DataFiles`] only, so real directories and simulated disks are
 //! recovered by the same code.
 //!
-//! Invariant: a transaction that may have been acknowledged is either handed to the target or
-//! makes the recovery fail with the file, the offset and what to do. Hence a directory that holds
-//! two histories is refused before any data is changed: no transaction may stand both in one of
-//! Apache's logs and in one of ours, needed or not, and no node of the snapshot may say that one
-//! of ours was at another time; see `histories`, which also says why.
+//! Invariant: a transaction that may have been acknowledged is handed to the target, is in the
+//! tail, or makes the recovery fail with the file, the offset and what to do. Hence a directory
+//! that holds two histories is refused before any data is changed: no transaction may stand both
+//! in one of Apache's logs and in one of ours, needed or not, and no node of the snapshot may say
+//! that one of ours was at another time; see `histories`, which also says why.
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
 
 mod errors;
 mod find;
 mod replay;
+mod tail;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::base::{Epoch, Zxid};
+#[cfg(test)]
+use crate::wire::Reader;
 use crate::wire::{Txn, TxnDigest, TxnHeader};
 
 use super::cut_short::Accepted;
@@ -28,7 +33,7 @@ use super::files::DataFiles;
 use super::histories::check_one_history;
 use super::recover_error::RecoverError;
 use super::truncate::{Truncated, Truncation, intended, plan_truncation};
-use super::{Seal, SnapshotDigest, SnapshotVisitor};
+use super::{Batch, Seal, SnapshotDigest, SnapshotVisitor};
 
 pub(super) use self::errors::{io_error, plain_error, stopped_scan};
 pub(super) use self::find::{LogFile, Source, find_logs, read};
@@ -36,6 +41,7 @@ pub(super) use self::find::{LogFile, Source, find_logs, read};
 use self::errors::{bad_snapshots, explain_fallback, no_snapshot, snapshot_ahead};
 use self::find::{BadSnapshot, find_snapshots, is_complete, load_newest};
 use self::replay::Replay;
+use self::tail::Kept;
 
 /// Receives what is recovered, in order.
 pub trait RecoveryTarget: SnapshotVisitor {
@@ -118,13 +124,19 @@ pub struct LogRepair {
 }
 
 /// A completed recovery.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Recovered {
-    /// The last transaction; -1 for an untrusted empty database.
+    /// The last transaction that is logged; -1 for an untrusted empty database.
     pub last_zxid: Zxid,
+    /// The last transaction in the target. Everything up to it is committed, as far as the log
+    /// says (see `tail`).
+    pub committed: Zxid,
+    /// The transactions behind `committed`. A quorum decides of them: for a server alone, its own
+    /// log.
+    pub tail: Vec<Arc<Batch>>,
     /// Position of the snapshot it started from.
     pub snapshot_zxid: Option<Zxid>,
-    /// Transactions handed to the target.
+    /// Transactions behind the snapshot, those of the tail included.
     pub entries_replayed: u64,
     /// What the epoch files say; `None` for a server alone that has none.
     pub epochs: Option<Epochs>,
@@ -136,7 +148,22 @@ pub struct Recovered {
     pub repair: LogRepair,
 }
 
-/// Loads the directory into `target`.
+#[cfg(test)]
+impl Recovered {
+    /// Hands the tail to a target, as if it were committed.
+    pub fn commit_tail(&self, target: &mut dyn RecoveryTarget) {
+        for (zxid, entry) in self.tail.iter().flat_map(|batch| batch.iter()) {
+            let mut r = Reader::new(entry);
+            let header = TxnHeader::decode_from(&mut r).unwrap();
+            let txn = Txn::decode_from(header.kind, &mut r).unwrap();
+            let digest = TxnDigest::decode_trailing(&mut r).unwrap();
+            assert_eq!(header.zxid, zxid);
+            target.txn(&header, &txn, digest, entry).unwrap();
+        }
+    }
+}
+
+/// Loads what is committed of the directory into `target`.
 pub fn recover(
     dir: &impl DataFiles,
     options: &RecoverOptions,
@@ -160,7 +187,9 @@ fn recover_from(
     let logs = find_logs(dir, &mut repair)?;
     check_one_history(dir, &logs)?;
     let snaps = find_snapshots(dir)?;
-    let (loaded, bad) = load_newest(dir, (&snaps, &logs), target, &mut notes)?;
+    let (newest, bad) = load_newest(dir, (&snaps, &logs), target, &mut notes)?;
+    let (loaded, covered) = (newest.map(|newest| newest.zxid), newest.map(|newest| newest.covered));
+    let covered = covered.unwrap_or(Zxid::ZERO);
     let is_loaded = |(zxid, path): &&(Zxid, PathBuf)| {
         Some(*zxid) == loaded && bad.iter().all(|(_, bad, _)| bad != path)
     };
@@ -177,7 +206,12 @@ fn recover_from(
         target,
         snapshot: loaded,
         // From nothing, transaction 1 must come first if our log begins there.
-        applied: loaded.or(is_complete(&logs).then_some(Zxid::ZERO)),
+        last: loaded.or(is_complete(&logs).then_some(Zxid::ZERO)),
+        applied: loaded.unwrap_or(Zxid::ZERO),
+        // A snapshot holds nothing that was not committed, to the end of the walk that made it.
+        committed: covered,
+        says_what_is_committed: false,
+        tail: Kept::default(),
         entries: 0,
         overlaps: 0,
         accepted: Accepted::new(options),
@@ -185,10 +219,11 @@ fn recover_from(
         repair: &mut repair,
     };
     replay.files(&logs).map_err(|e| explain_fallback(e, &bad))?;
-    let (applied, entries_replayed) = (replay.applied, replay.entries);
+    let (last, entries_replayed) = (replay.last, replay.entries);
+    let (committed, tail) = (replay.applied, replay.tail.into_batches());
     let last_zxid = match empty {
         Some(EmptyStart::Untrusted) => Zxid(-1),
-        Some(EmptyStart::Trusted) | None => applied.unwrap_or(Zxid::ZERO),
+        Some(EmptyStart::Trusted) | None => last.unwrap_or(Zxid::ZERO),
     };
     if let Some(newest) = bad.iter().find(|(zxid, _, _)| *zxid > last_zxid)
         && empty.is_none()
@@ -197,8 +232,17 @@ fn recover_from(
     }
     let EpochsFound { epochs, write } = find_epochs(dir, last_zxid, options.party)?;
     repair.epochs = write;
-    let snapshot_zxid = loaded;
-    Ok(Recovered { last_zxid, snapshot_zxid, entries_replayed, epochs, empty, notes, repair })
+    Ok(Recovered {
+        last_zxid,
+        committed,
+        tail,
+        snapshot_zxid: loaded,
+        entries_replayed,
+        epochs,
+        empty,
+        notes,
+        repair,
+    })
 }
 
 /// Whether there was a marker file `initialize`; it is used up by every start.

@@ -144,6 +144,20 @@ pub fn scan_segment<E>(
     }
 }
 
+/// What the group commits of a segment say to be committed, by their heads alone; `None` where they
+/// say nothing: in format 1, and where there is none. A group commit whose head is whole may be
+/// torn further on; what the head says was true when it was written all the same.
+pub(super) fn committed_in(bytes: &[u8]) -> Option<Zxid> {
+    let header = SegmentHeader::decode(bytes).ok().filter(|h| h.format == Format::Two)?;
+    let scanner = Scanner::new(bytes, &header, Expect::default());
+    let (mut at, mut committed) = (BLOCK, None);
+    while let Some(head) = scanner.head(at) {
+        committed = committed.max(Some(head.committed));
+        at += GROUP_HEAD + head.len;
+    }
+    committed
+}
+
 /// The first transaction of a segment whose first group commit is whole. Looks at nothing else.
 pub(super) fn first_entry(bytes: &[u8]) -> Option<Zxid> {
     let header = SegmentHeader::decode(bytes).ok()?;

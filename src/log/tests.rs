@@ -2,6 +2,7 @@
 //! Apache formats against bytes of a real server.
 
 mod cut;
+mod tail;
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use crate::base::{Rng, SessionId, Xid, Zxid};
 use crate::wire::{AclBytes, PersistedStat, TxnDigest, TxnHeader, TxnType, put_i32};
 
 use super::crc_ranges::STRIDE;
+use super::scan::committed_in;
 use super::segment::SUMMED;
 use super::*;
 
@@ -401,10 +403,12 @@ fn damage_in_the_first_of_two_group_commits_is_noticed_without_a_number() {
 fn a_group_commit_says_what_was_committed() {
     let mut log = Log::new(8, 2, None);
     for (zxid, committed) in [(1, 0), (2, 1), (3, 1)] {
-        log.appender.commit(Zxid(committed));
-        log.appender.submit(batch(zxid..zxid + 1, 0));
+        let mut batch = Batch::clone(&batch(zxid..zxid + 1, 0));
+        batch.set_committed(Zxid(committed));
+        log.appender.submit(Arc::new(batch));
         log.flush();
         assert_eq!(scan(&log.image).unwrap().0.committed, Zxid(committed));
+        assert_eq!(committed_in(&log.image), Some(Zxid(committed)));
     }
 }
 

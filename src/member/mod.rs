@@ -10,4 +10,6 @@ mod role;
 pub use role::{Member, Role};
 
 #[cfg(test)]
+mod start_tests;
+#[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! The role of a server.
 
-use crate::base::{Instant, Now};
+use crate::base::{Instant, Now, invariant};
 use crate::replica::{Effects, Input, Replica};
 
 /// What a server is to the others.
@@ -21,9 +21,11 @@ pub struct Member {
 }
 
 impl Member {
-    /// A lone server, which leads from the start. It may have transactions to log already: call
-    /// [`Member::flush`] before waiting for the first time.
+    /// A lone server, which leads from the start: a quorum of one, so what its log holds is
+    /// committed. It may have transactions to log already: call [`Member::flush`] before waiting
+    /// for the first time.
     pub fn alone(now: Now, mut replica: Replica) -> Member {
+        commit_logged(now, &mut replica);
         replica.lead(now);
         Member { replica, role: Role::Alone }
     }
@@ -103,5 +105,17 @@ impl Member {
     pub fn check(&self) {
         assert_eq!(self.replica.is_leading(), self.role == Role::Alone, "a role and its leader");
         self.replica.check();
+    }
+}
+
+/// Commits and applies all that a start has found in the log. There is no connection yet, so
+/// nothing is to be done about it.
+fn commit_logged(now: Now, replica: &mut Replica) {
+    let (zxid, mut effects) = (replica.last_logged(), Effects::default());
+    while !replica.is_all_applied() {
+        // A turn applies as much as its budget allows.
+        replica.begin_turn();
+        replica.handle(now, Input::Committed { zxid }, &mut effects);
+        invariant!(effects.list.is_empty(), "recovery has read every transaction of the tail");
     }
 }

@@ -11,8 +11,9 @@ use crate::leader::Prepared;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
-    EventType, Perms, Reader, SetDataTxn, Txn, TxnHeader, TxnType, begin_reply, end_frame,
-    put_multi_end, put_multi_error, put_multi_header, put_notification, put_stat_reply, put_str,
+    EventType, Perms, Reader, SetDataTxn, Txn, TxnDigest, TxnHeader, TxnType, begin_reply,
+    end_frame, put_multi_end, put_multi_error, put_multi_header, put_notification, put_stat_reply,
+    put_str,
 };
 
 use super::client::{Client, Clients};
@@ -21,7 +22,7 @@ use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{APPLY_COST, EVENT_COST, bytes_cost};
 use super::request::AHEAD;
 use super::stats::ServerStats;
-use super::tail::Entry;
+use super::tail::{Entry, Origin};
 
 /// Turns what a transaction changed into notifications and a reply body.
 struct Deliver<'a> {
@@ -248,9 +249,13 @@ impl Replica {
                 Txn::Create(create) if prepared.hint.is_some() => {
                     self.tree.apply_create_at(&header, create, prepared.hint, &mut sink);
                 }
-                _ => self.tree.apply(&header, &txn, ApplyMode::Live, &mut sink),
+                _ => self.tree.apply(&header, &txn, mode(&proposal), &mut sink),
             }
             let events = sink.events;
+            if proposal.origin == Origin::Log {
+                let stated = TxnDigest::decode_trailing(&mut r).map_err(|e| e.to_string())?;
+                self.check.applied(&header, stated, &self.tree);
+            }
             self.settle(entry.len(), events, &proposal, &prepared);
             self.answer_other(now, header.session, &txn, &proposal, fx)
         };
@@ -390,6 +395,14 @@ impl Replica {
         client.stats.sent += 1;
         count_answer(client, &mut self.stats, now, proposal, err);
         client.is_owed_more()
+    }
+}
+
+/// What a start found may stand behind a fuzzy snapshot, which holds some of its effects.
+fn mode(proposal: &Entry) -> ApplyMode {
+    match proposal.origin {
+        Origin::Log => ApplyMode::Replay,
+        Origin::Client(_) | Origin::Server => ApplyMode::Live,
     }
 }
 

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use crate::auth::Auth;
 use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid, invariant};
 use crate::leader::{Leader, LeaderOptions};
+use crate::log::Batch;
 use crate::session::{SessionIds, Sessions};
 use crate::tree::{NodeId, Tree};
 use crate::watch::Watches;
 
 use super::client::{Client, Clients};
+use super::digest_check::DigestCheck;
 use super::effects::{Effect, Effects, Input};
 use super::fair::{Fair, FairOptions};
 use super::limits::{LimitOptions, Limits};
@@ -89,12 +91,17 @@ impl Default for ReplicaOptions {
 /// What recovery found.
 #[derive(Debug)]
 pub struct Restored {
-    /// The tree at `last_zxid`. Sessions that do not exist may own ephemerals in it.
+    /// The tree at `committed`. Sessions that do not exist may own ephemerals in it.
     pub tree: Tree,
     /// Sessions and their timeouts in ms.
     pub sessions: Vec<(SessionId, i32)>,
-    /// Last transaction in the tree.
-    pub last_zxid: Zxid,
+    /// The last transaction in the tree. Everything up to it is known to be committed.
+    pub committed: Zxid,
+    /// Transactions behind it that the log of this server has, and of which it does not say whether
+    /// they are committed.
+    pub tail: Vec<Arc<Batch>>,
+    /// How the tree agrees with the digests in snapshot and log so far.
+    pub check: DigestCheck,
     /// Whether a snapshot is written first thing.
     pub wants_snapshot: bool,
     /// Position of the newest whole snapshot on disk.
@@ -104,8 +111,15 @@ pub struct Restored {
 impl Restored {
     /// A tree without sessions at zxid 0, of which there is a snapshot.
     pub fn fresh(tree: Tree) -> Restored {
-        let (last_zxid, snapshot_zxid) = (Zxid::ZERO, Some(Zxid::ZERO));
-        Restored { tree, sessions: Vec::new(), last_zxid, wants_snapshot: false, snapshot_zxid }
+        Restored {
+            tree,
+            sessions: Vec::new(),
+            committed: Zxid::ZERO,
+            tail: Vec::new(),
+            check: DigestCheck::default(),
+            wants_snapshot: false,
+            snapshot_zxid: Some(Zxid::ZERO),
+        }
     }
 }
 
@@ -134,6 +148,8 @@ pub struct Replica {
     pub(super) stats: ServerStats,
     pub(super) rations: Rations,
     pub(super) snapshot: SnapshotState,
+    /// Goes on while the tail that a start found is applied.
+    pub(super) check: DigestCheck,
     pub(super) rng: Rng,
     pub(super) ahead: Vec<NodeId>,
     /// Number of the current turn: what lies between two calls of [`Replica::flush`].
@@ -162,7 +178,7 @@ impl Replica {
             auth,
             clients: Clients::default(),
             leader: None,
-            tail: Tail::new(restored.last_zxid),
+            tail: Tail::recovered(restored.committed, restored.tail, now.mono),
             session_ids: SessionIds::new(session_id_start),
             committed_sessions,
             session_conns: FixedMap::default(),
@@ -173,6 +189,7 @@ impl Replica {
             stats: ServerStats::new(now.mono),
             rations: Rations::default(),
             snapshot,
+            check: restored.check,
             rng,
             ahead: Vec::new(),
             turn: 1,
@@ -228,7 +245,9 @@ impl Replica {
 
     /// Gives the log what was prepared, in the middle of a turn.
     pub fn hand_over(&mut self, fx: &mut Effects) {
-        if let Some(batch) = self.leader.as_mut().and_then(Leader::take_batch) {
+        let committed = self.tail.committed();
+        let batch = self.leader.as_mut().and_then(|leader| leader.take_batch(committed));
+        if let Some(batch) = batch {
             self.tail.push_batch(Arc::clone(&batch));
             fx.list.push(Effect::Append(batch));
         }
@@ -356,6 +375,16 @@ impl Replica {
     /// Counters.
     pub fn stats(&self) -> &ServerStats {
         &self.stats
+    }
+
+    /// The committed sessions with their timeouts in ms, in no order.
+    pub fn sessions(&self) -> impl Iterator<Item = (SessionId, i32)> {
+        self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms))
+    }
+
+    /// Transactions of snapshot and log after which the tree was not what they say.
+    pub fn digest_mismatches(&self) -> u64 {
+        self.check.mismatches()
     }
 
     /// Number of committed sessions.

@@ -29,6 +29,7 @@ impl Replica {
     pub fn lead(&mut self, now: Now) {
         invariant!(self.leader.is_none(), "leadership is taken up once");
         invariant!(self.tail.is_empty(), "a term begins when the last one is wholly applied");
+        self.check.conclude();
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms));
         let options = self.options.leader.clone();
         let mut leader = Leader::new(now, options, self.tail.applied(), sessions);

@@ -9,6 +9,7 @@
 mod client;
 mod commit;
 mod core;
+mod digest_check;
 mod effects;
 mod fair;
 mod handshake;
@@ -30,6 +31,7 @@ mod write;
 
 pub use client::{Client, ConnStats};
 pub use core::{Replica, ReplicaOptions, Restored, SNAP_LOG_RATIO};
+pub use digest_check::DigestCheck;
 pub use effects::{CloseHow, Effect, Effects, Input};
 pub use fair::FairOptions;
 pub use limits::{LimitFigures, LimitOptions};

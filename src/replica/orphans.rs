@@ -53,7 +53,7 @@ mod tests {
     use super::*;
     use crate::auth::{Auth, AuthOptions};
     use crate::base::{Instant, Zxid};
-    use crate::log::RecoveryTarget;
+    use crate::log::{Recovered, RecoveryTarget};
     use crate::replica::{Effect, Effects, Input, ReplicaOptions, Restore, Restored};
     use crate::tree::TreeOptions;
     use crate::wire::{AclBytes, CreateTxn, Reader, Txn, TxnHeader, TxnType};
@@ -97,9 +97,9 @@ mod tests {
             last_zxid = header.zxid;
             restore.txn(&header, &txn, None, entry).unwrap();
         }
-        let (tree, sessions) = restore.finish();
         let snapshot_zxid = Some(Zxid(0));
-        Restored { tree, sessions, last_zxid, wants_snapshot: false, snapshot_zxid }
+        let committed = last_zxid;
+        restore.finish(&Recovered { committed, snapshot_zxid, ..Recovered::default() })
     }
 
     fn start(restored: Restored) -> Replica {

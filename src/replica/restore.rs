@@ -1,9 +1,12 @@
 //! Builds the tree and the session table from what recovery reads.
 
 use crate::base::{FixedMap, SessionId, Zxid};
-use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
+use crate::log::{Recovered, RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
 use crate::tree::{ApplyMode, NoSink, Tree, TreeLoader, TreeOptions};
-use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader, TxnType};
+use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader};
+
+use super::core::Restored;
+use super::digest_check::DigestCheck;
 
 enum Phase {
     Loading(Box<TreeLoader>),
@@ -17,23 +20,7 @@ pub struct Restore {
     options: TreeOptions,
     phase: Phase,
     sessions: FixedMap<SessionId, i32>,
-    snapshot: Zxid,
-    /// Digest of the snapshot, to be compared when replay passes its zxid.
-    digest: Option<SnapshotDigest>,
-    comparing: bool,
-    /// A difference at the snapshot's digest section, which the next digest explains or confirms.
-    unsure: Option<Difference>,
-    mismatches: u64,
-}
-
-/// A tree that is not what a digest says it should be.
-#[derive(Clone, Copy)]
-struct Difference {
-    zxid: Zxid,
-    /// The transaction it is behind; `None` right after loading.
-    kind: Option<TxnType>,
-    found: u64,
-    expected: u64,
+    check: DigestCheck,
 }
 
 impl Restore {
@@ -43,18 +30,8 @@ impl Restore {
             options,
             phase: Phase::Empty,
             sessions: FixedMap::default(),
-            snapshot: Zxid::ZERO,
-            digest: None,
-            comparing: true,
-            unsure: None,
-            mismatches: 0,
+            check: DigestCheck::new(options.digest),
         }
-    }
-
-    /// Positions where the tree differed from what snapshot or log said. Final once everything
-    /// was replayed.
-    pub fn mismatches(&self) -> u64 {
-        self.mismatches + u64::from(self.unsure.is_some())
     }
 
     fn tree(&mut self) -> &mut Tree {
@@ -67,59 +44,23 @@ impl Restore {
         }
     }
 
-    /// The tree and the sessions with their timeouts in ms, after everything was replayed. The tree
-    /// is what snapshot and log say, and nothing else: ephemerals of sessions that do not exist are
-    /// in it, until the replica ends those sessions by transactions of its own.
-    pub fn finish(mut self) -> (Tree, Vec<(SessionId, i32)>) {
+    /// What a server begins with, after everything that is committed was replayed. The tree is what
+    /// snapshot and log say, and nothing else: ephemerals of sessions that do not exist are in it,
+    /// until the replica ends those sessions by transactions of its own.
+    pub fn finish(mut self, recovered: &Recovered) -> Restored {
         self.tree();
-        if let Some(difference) = &self.unsure {
-            self.report(difference);
-        }
         let Phase::Replaying(tree) = self.phase else { unreachable!("set above") };
         let mut sessions: Vec<_> = self.sessions.into_iter().collect();
         sessions.sort_unstable();
-        (*tree, sessions)
-    }
-
-    /// Compares the tree after `zxid` with a digest.
-    ///
-    /// Apache's snapshot thread reads the position and the digest of its digest section when the
-    /// last node is written, while another thread may have applied part or all of the next
-    /// transaction and not yet noted its digest (`DataTree.processTxn` changes nodes first and
-    /// calls `logZxidDigest` last). Such a snapshot is ahead of its own digest section by one
-    /// transaction, so a difference there, be it from the section's digest or from that of the
-    /// transaction at its zxid, means nothing yet: behind the next transaction the tree must be
-    /// right. Apache itself reports these snapshots as mismatches.
-    fn compare(&mut self, zxid: Zxid, kind: Option<TxnType>, expected: u64) {
-        let found = self.tree().digest();
-        let difference = (found != expected).then_some(Difference { zxid, kind, found, expected });
-        if self.digest.is_some_and(|section| section.zxid == zxid) {
-            self.unsure = self.unsure.or(difference);
-            return;
+        Restored {
+            tree: *tree,
+            sessions,
+            committed: recovered.committed,
+            tail: recovered.tail.clone(),
+            check: self.check,
+            wants_snapshot: recovered.snapshot_zxid.is_none(),
+            snapshot_zxid: recovered.snapshot_zxid,
         }
-        let unsure = self.unsure.take();
-        if let Some(difference) = difference {
-            for one in unsure.into_iter().chain([difference]) {
-                self.report(&one);
-                self.mismatches += 1;
-            }
-        }
-    }
-
-    /// Logs a difference, if it is the first: all later ones follow from it.
-    fn report(&self, difference: &Difference) {
-        if self.mismatches > 0 {
-            return;
-        }
-        let Difference { zxid, kind, found, expected } = difference;
-        let behind = kind.map_or_else(|| "no transaction".to_owned(), |kind| format!("{kind:?}"));
-        let section = self.digest.map_or_else(|| "none".to_owned(), |d| format!("{:?}", d.zxid));
-        log::error!(
-            "the tree differs from what the log says it should be after {zxid:?} ({behind}): \
-             digest {found}, expected {expected}; replay began at {:?}, the snapshot's digest \
-             section: {section}",
-            self.snapshot
-        );
     }
 }
 
@@ -159,16 +100,9 @@ impl RecoveryTarget for Restore {
             let tree = loader.finish().map_err(|e| e.to_string())?;
             self.phase = Phase::Replaying(Box::new(tree));
         }
-        // A fuzzy snapshot holds effects of later transactions: comparing starts again where the
-        // digest section was written.
-        self.snapshot = zxid;
-        let is_comparable = |d: &SnapshotDigest| d.version == TxnDigest::VERSION && d.zxid.0 != 0;
-        self.digest = digest.filter(|d| self.options.digest && is_comparable(d));
-        self.comparing = self.digest.is_some_and(|digest| digest.zxid == zxid);
-        if let Some(digest) = self.digest
-            && self.comparing
-        {
-            self.compare(zxid, None, digest.digest);
+        self.tree();
+        if let Phase::Replaying(tree) = &self.phase {
+            self.check.loaded(zxid, digest, tree);
         }
         Ok(())
     }
@@ -190,20 +124,8 @@ impl RecoveryTarget for Restore {
             _ => {}
         }
         self.tree().apply(header, txn, ApplyMode::Replay, &mut NoSink);
-        if !self.options.digest {
-            return Ok(());
-        }
-        if let Some(at) = self.digest
-            && at.zxid == header.zxid
-        {
-            self.compare(header.zxid, Some(header.kind), at.digest);
-            self.comparing = true;
-        }
-        if self.comparing
-            && let Some(digest) = digest
-            && digest.version == TxnDigest::VERSION
-        {
-            self.compare(header.zxid, Some(header.kind), digest.tree_digest);
+        if let Phase::Replaying(tree) = &self.phase {
+            self.check.applied(header, digest, tree);
         }
         Ok(())
     }

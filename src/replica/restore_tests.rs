@@ -2,7 +2,7 @@
 
 use super::Restore;
 use crate::base::{SessionId, Xid, Zxid};
-use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
+use crate::log::{Recovered, RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
 use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{AclBytes, CreateTxn, SetDataTxn, Txn, TxnDigest, TxnHeader, TxnType};
 
@@ -75,8 +75,8 @@ fn replay(snapshot: Snapshot, last: i64, wrong: Option<i64>) -> u64 {
         let digest = TxnDigest { version: 2, tree_digest };
         restore.txn(&header(zxid, *kind), txn, Some(digest), &[]).unwrap();
     }
-    let mismatches = restore.mismatches();
-    let (tree, _) = restore.finish();
+    let restored = restore.finish(&Recovered::default());
+    let (tree, mismatches) = (restored.tree, restored.check.mismatches());
     let expected = tree_after(last.max(snapshot.nodes)).digest();
     assert_eq!(tree.digest(), expected, "a replay ends at the same tree");
     mismatches
@@ -123,5 +123,5 @@ fn a_server_without_digests_finds_no_difference() {
     assert_ne!(digest, 0);
     let section = SnapshotDigest { zxid: Zxid(6), version: 2, digest };
     restore.snapshot_done(Zxid(6), Some(section)).unwrap();
-    assert_eq!(restore.mismatches(), 0);
+    assert_eq!(restore.finish(&Recovered::default()).check.mismatches(), 0);
 }

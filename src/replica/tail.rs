@@ -21,6 +21,8 @@ pub(super) enum Origin {
     Client(ConnId),
     /// The server itself: the end of a session or node whose time is up.
     Server,
+    /// The log: it was there when the server started, and whose it was is forgotten.
+    Log,
 }
 
 impl Origin {
@@ -28,7 +30,7 @@ impl Origin {
     pub fn conn(self) -> Option<ConnId> {
         match self {
             Origin::Client(conn) => Some(conn),
-            Origin::Server => None,
+            Origin::Server | Origin::Log => None,
         }
     }
 }
@@ -71,6 +73,22 @@ impl Tail {
             committed: last,
             applied: last,
         }
+    }
+
+    /// What a start found: the tree has everything up to `applied`, which is committed, and the
+    /// log has these batches behind it.
+    pub fn recovered(applied: Zxid, batches: Vec<Arc<Batch>>, now: Instant) -> Tail {
+        let mut tail = Tail::new(applied);
+        for batch in batches {
+            for (zxid, bytes) in batch.iter() {
+                // A batch is smaller than 4 GiB. Nobody is answered, so nobody counts its kind.
+                let (origin, op, len) = (Origin::Log, OpCode::Error, bytes.len() as u32);
+                tail.push(Entry { zxid, origin, xid: Xid(0), op, len, received: now });
+            }
+            tail.push_batch(batch);
+        }
+        tail.logged = tail.last();
+        tail
     }
 
     /// Last transaction in the tree.
@@ -235,6 +253,21 @@ mod tests {
         assert!(!tail.can_apply());
         assert_eq!((tail.applied(), tail.committed(), tail.logged()), (Zxid(7), Zxid(7), Zxid(8)));
         assert_eq!((tail.last(), tail.len()), (Zxid(9), 2));
+    }
+
+    #[test]
+    fn what_a_start_found_is_logged_and_not_committed() {
+        let batches: Vec<Arc<Batch>> = tail().batches.into_iter().collect();
+        let tail = Tail::recovered(Zxid(4), batches, Instant(7));
+        tail.check();
+        assert_eq!((tail.applied(), tail.committed(), tail.logged()), (Zxid(4), Zxid(4), Zxid(9)));
+        assert_eq!((tail.len(), tail.can_apply()), (5, false));
+        assert_eq!(
+            tail.front().map(|entry| (entry.zxid, entry.origin.conn())),
+            Some((Zxid(5), None))
+        );
+        let empty = Tail::recovered(Zxid(4), Vec::new(), Instant(7));
+        assert_eq!((empty.logged(), empty.last()), (Zxid(4), Zxid(4)));
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::member::Member;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
-    BILLION, FairOptions, LimitOptions, Replica, ReplicaOptions, Restore, Restored, SNAP_LOG_RATIO,
+    BILLION, FairOptions, LimitOptions, Replica, ReplicaOptions, Restore, SNAP_LOG_RATIO,
     ThrottleOptions,
 };
 use crate::session::initial_session_id;
@@ -295,40 +295,30 @@ impl Server {
         }
         dir.check_room(segment_size(settings), &recovered.repair).map_err(|e| dir_error(&e))?;
         let restore = restore.finish(&recovered, &measures);
-        let mismatches = restore.mismatches();
-        let (tree, sessions) = restore.finish();
+        let mut restored = restore.finish(&recovered);
+        // What was replayed counts, or a server that is killed often would never write one.
+        restored.wants_snapshot |= recovered.entries_replayed > u64::from(storage.snap_count);
+        // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
+        let first_session = initial_session_id(ServerId(1), now.wall_ms as u64);
+        let options = replica_options(settings, seed);
+        let replica = Replica::new(cpu::now(), options, auth, restored, first_session);
+        let member = Member::alone(cpu::now(), replica);
+        let replica = member.replica();
+        let mismatches = replica.digest_mismatches();
+        measures.digest_mismatches.add(mismatches);
         let took = cpu::now().mono.since(now.mono);
         let recovery = format!(
             "{} znodes and {} sessions at zxid 0x{}, {} transactions replayed, in {:.3} s{}",
-            tree.node_count(),
-            sessions.len(),
+            replica.tree().node_count(),
+            replica.session_count(),
             recovered.last_zxid,
             recovered.entries_replayed,
             took.as_secs_f64(),
             if mismatches > 0 { "; DIGESTS DIFFER, see above" } else { "" },
         );
-        let restored = Restored {
-            tree,
-            sessions,
-            last_zxid: Zxid(recovered.last_zxid.0.max(0)),
-            // What was replayed counts, or a server that is killed often would never write one.
-            wants_snapshot: recovered.snapshot_zxid.is_none()
-                || recovered.entries_replayed > u64::from(storage.snap_count),
-            snapshot_zxid: recovered.snapshot_zxid,
-        };
-        // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
-        let first_session = initial_session_id(ServerId(1), now.wall_ms as u64);
-        let replica = Replica::new(
-            cpu::now(),
-            replica_options(settings, seed),
-            auth,
-            restored,
-            first_session,
-        );
         let listeners = probe.stop().map_err(unexpected("ending the probes"))?;
         let port = Port { listeners, ..port };
-        let server =
-            Self::launch(settings, &dir, &recovered, replica, recovery, (port, &measures))?;
+        let server = Self::launch(settings, &dir, &recovered, member, recovery, (port, &measures))?;
         signals.running(Running {
             mailboxes: server.mailboxes.clone(),
             settled: server.settled.clone(),
@@ -341,7 +331,7 @@ impl Server {
         settings: &Settings,
         dir: &Arc<DataDir>,
         recovered: &crate::disk::Recovered,
-        replica: Replica,
+        member: Member,
         recovery: String,
         (port, measures): (Port, &Arc<Measures>),
     ) -> Result<Server, BootError> {
@@ -386,8 +376,7 @@ impl Server {
             ..HousekeepingOptions::default()
         };
         let house = Housekeeping::new(house_options, house, reports, Arc::clone(measures));
-        let mut brain =
-            Some(Brain::new(Member::alone(cpu::now(), replica), house, admin, Unobserved));
+        let mut brain = Some(Brain::new(member, house, admin, Unobserved));
         let mut settled_out = Some(settled_out);
         let mut writer = Some(writer);
         let front_at: Vec<usize> = (0..topology.fronts())

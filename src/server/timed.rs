@@ -8,7 +8,7 @@ use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
 use crate::metrics::Measures;
 use crate::replica::Restore;
 use crate::sys::cpu;
-use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader};
+use crate::wire::{AclBytes, Reader, Txn, TxnDigest, TxnHeader};
 
 /// A [`Restore`] that notes when its snapshot was complete.
 pub struct TimedRestore {
@@ -16,7 +16,7 @@ pub struct TimedRestore {
     pub restore: Restore,
     began: Instant,
     snapshot_loaded: Option<Instant>,
-    /// When the last transaction was prepared that was replayed.
+    /// When the last transaction was prepared that was replayed; of the tail nothing is.
     last_txn_ms: i64,
 }
 
@@ -44,8 +44,16 @@ impl TimedRestore {
              the last one, zxid 0x{}, is of {}",
             recovered.entries_replayed,
             recovered.last_zxid,
-            java_date(self.last_txn_ms)
+            java_date(self.last_time(recovered))
         ))
+    }
+
+    /// When the last transaction of the log was prepared, in ms since 1970.
+    fn last_time(&self, recovered: &Recovered) -> i64 {
+        let last = recovered.tail.last().and_then(|batch| batch.iter().last());
+        let header =
+            last.and_then(|(_, entry)| TxnHeader::decode_from(&mut Reader::new(entry)).ok());
+        header.map_or(self.last_txn_ms, |header| header.time_ms)
     }
 
     /// Call when everything is in place. A start from an empty directory loads nothing.
@@ -61,7 +69,6 @@ impl TimedRestore {
             measures.txns_load.record(us(loaded, ended));
             measures.txns_loaded.record(recovered.entries_replayed);
         }
-        measures.digest_mismatches.add(self.restore.mismatches());
         self.restore
     }
 }

@@ -166,17 +166,18 @@ impl Ledger {
         if last > model_last {
             return Err(format!("0x{last:x} is recovered, 0x{model_last:x} was last"));
         }
-        if started.mismatches > 0 {
+        let replica = started.node.replica();
+        if replica.digest_mismatches() > 0 {
             return Err("replay does not give the digest of the snapshot".into());
         }
         self.looked_at = None;
         self.model.truncate(last);
         self.digests.retain(|zxid, _| *zxid <= last);
-        let digest = started.node.replica().tree().digest();
+        let digest = replica.tree().digest();
         if self.digests.get(&last).is_some_and(|&live| live != digest) {
             return Err(format!("at 0x{last:x} the live tree had another digest"));
         }
-        let mut sessions = started.sessions.clone();
+        let mut sessions: Vec<_> = replica.sessions().collect();
         sessions.sort_unstable();
         let want = self.model.sessions(last);
         if sessions != want {

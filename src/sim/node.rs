@@ -28,7 +28,7 @@ use crate::log::{FileName, RecoverError, RecoverOptions, Recovered, recover};
 use crate::member::Member;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
-use crate::replica::{FairOptions, Replica, ReplicaOptions, Restore, Restored};
+use crate::replica::{FairOptions, Replica, ReplicaOptions, Restore};
 use crate::session::initial_session_id;
 use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{Txn, TxnHeader, TxnType};
@@ -126,8 +126,6 @@ pub(super) struct Node {
 pub(super) struct Started {
     pub node: Node,
     pub recovered: Recovered,
-    pub sessions: Vec<(SessionId, i32)>,
-    pub mismatches: u64,
 }
 
 /// Width of an expiry bucket in the simulation.
@@ -139,16 +137,6 @@ const BACKLOG: usize = 2 << 10;
 const PURGE: Duration = Duration::from_secs(20);
 /// As `server` does: clients that do not read are waited for no longer.
 const FLUSH_MAX: Duration = Duration::from_secs(1);
-
-fn restored(tree: Tree, sessions: Vec<(SessionId, i32)>, recovered: &Recovered) -> Restored {
-    Restored {
-        tree,
-        sessions,
-        last_zxid: Zxid(recovered.last_zxid.0.max(0)),
-        wants_snapshot: recovered.snapshot_zxid.is_none(),
-        snapshot_zxid: recovered.snapshot_zxid,
-    }
-}
 
 pub(super) fn tree_options(seed: u64) -> TreeOptions {
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: seed }
@@ -274,15 +262,13 @@ impl Node {
             Ok(recovered) => recovered,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let mismatches = restore.mismatches();
-        let (mut tree, mut sessions) = restore.finish();
+        let mut restored = restore.finish(&recovered);
         match bug {
-            Some(Bug::ForgetSession) => drop(sessions.pop()),
-            Some(Bug::LoseEphemeral) => lose_ephemeral(&mut tree),
+            Some(Bug::ForgetSession) => drop(restored.sessions.pop()),
+            Some(Bug::LoseEphemeral) => lose_ephemeral(&mut restored.tree),
             Some(Bug::KeepTornTail) => recovered.repair.cut = None,
             _ => {}
         }
-        let restored = restored(tree, sessions.clone(), &recovered);
         let auth = match Auth::new(AuthOptions::default()) {
             Ok(auth) => auth,
             Err(why) => return Ok(Err(why)),
@@ -290,7 +276,7 @@ impl Node {
         let first = initial_session_id(id, now.wall_ms as u64);
         let replica = Replica::new(now, replica_options(swarm, id, seed), auth, restored, first);
         let node = Node::open(files, swarm, now, seed, bug, &recovered, replica)?;
-        Ok(Ok(Started { node, recovered, sessions, mismatches }))
+        Ok(Ok(Started { node, recovered }))
     }
 
     /// Opens the log where recovery ended, and sets up the loops.

@@ -8,7 +8,7 @@ use ringkeeper::auth::{Auth, AuthOptions};
 use ringkeeper::base::{ConnId, Instant, Now, Rng, SessionId, Zxid};
 use ringkeeper::front::whole_frames;
 use ringkeeper::leader::LeaderOptions;
-use ringkeeper::log::RecoveryTarget;
+use ringkeeper::log::{Recovered, RecoveryTarget};
 use ringkeeper::pipeline::PrepareOptions;
 use ringkeeper::replica::{
     Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restore, Restored,
@@ -179,8 +179,9 @@ impl Scene {
             assert_eq!(r.remaining(), 0, "{header:?} {txn:?}");
             restore.txn(&header, &txn, digest, entry).unwrap();
         }
-        assert_eq!(restore.mismatches(), 0, "digests in the log differ from the replayed tree's");
-        let (tree, _) = restore.finish();
+        let restored = restore.finish(&Recovered::default());
+        let (tree, mismatches) = (restored.tree, restored.check.mismatches());
+        assert_eq!(mismatches, 0, "digests in the log differ from the replayed tree's");
         let live = self.replica.tree();
         assert_eq!(tree.node_count(), live.node_count());
         assert_eq!(tree.digest(), live.digest());

@@ -104,14 +104,23 @@ pub(in crate::log) fn read<F: DataFiles>(dir: &F, path: &Path) -> Result<F::Cont
     }
 }
 
-/// Tries the snapshots, newest first. Returns the position of the loaded one and those that
-/// failed before it. One of another history than our logs is an error.
+/// The snapshot that was loaded.
+#[derive(Clone, Copy)]
+pub(super) struct Newest {
+    /// Its position.
+    pub zxid: Zxid,
+    /// The last transaction whose effects it may show: those during the walk that made it.
+    pub covered: Zxid,
+}
+
+/// Tries the snapshots, newest first. Returns the one that was loaded and those that failed before
+/// it. One of another history than our logs is an error.
 pub(super) fn load_newest(
     dir: &impl DataFiles,
     (snaps, logs): (&[(Zxid, PathBuf)], &[LogFile]),
     target: &mut dyn RecoveryTarget,
     notes: &mut Vec<String>,
-) -> Result<(Option<Zxid>, Vec<BadSnapshot>), RecoverError> {
+) -> Result<(Option<Newest>, Vec<BadSnapshot>), RecoverError> {
     let mut bad: Vec<BadSnapshot> = Vec::new();
     target.reset();
     for (zxid, path) in snaps.iter().take(100) {
@@ -128,10 +137,14 @@ pub(super) fn load_newest(
             Ok(_) => Err("it is incomplete".into()),
             Err(error) => Err(format!("it cannot be read: {error}")),
         };
-        let attempt = attempt.and_then(|loaded| target.snapshot_done(*zxid, loaded.digest));
+        let attempt = attempt.and_then(|loaded| {
+            let sections = [loaded.last_zxid, loaded.digest.map(|digest| digest.zxid)];
+            target.snapshot_done(*zxid, loaded.digest)?;
+            Ok(sections.into_iter().flatten().fold(*zxid, Zxid::max))
+        });
         match attempt {
-            Ok(()) if *zxid >= ZXID_LIMIT => return Err(snapshot_beyond(*zxid, path)),
-            Ok(()) => return Ok((Some(*zxid), bad)),
+            Ok(_) if *zxid >= ZXID_LIMIT => return Err(snapshot_beyond(*zxid, path)),
+            Ok(covered) => return Ok((Some(Newest { zxid: *zxid, covered }), bad)),
             Err(why) => {
                 notes.push(format!("snapshot {} cannot be used: {why}", path.display()));
                 bad.push((*zxid, path.clone(), why));

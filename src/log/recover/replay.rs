@@ -1,7 +1,7 @@
 //! Replays the transactions behind the snapshot, file by file, and notes what the log needs before
 //! it can be appended to.
 
-use crate::base::Zxid;
+use crate::base::{Zxid, invariant};
 use crate::log::cut_short::{Accepted, CutShort, judge_apache};
 use crate::log::{
     Damage, DataFiles, EntryAt, Expect, RecoverError, RecoverErrorKind as Kind, ScanStop,
@@ -11,6 +11,7 @@ use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::errors::{EntryTrouble, ZXID_LIMIT, advice_restore, plain_error, stopped};
 use super::find::{LogFile, Source, read};
+use super::tail::{Kept, Mark};
 use super::{LogRepair, RecoveryTarget};
 
 /// The number of the group commit that follows those of a segment; `None` if it holds none.
@@ -29,8 +30,17 @@ pub(super) struct Replay<'a, F> {
     pub dir: &'a F,
     pub target: &'a mut dyn RecoveryTarget,
     pub snapshot: Option<Zxid>,
-    /// The last transaction in the target; `None` while nothing says which one comes first.
-    pub applied: Option<Zxid>,
+    /// The last transaction that was read; `None` while nothing says which one comes first.
+    pub last: Option<Zxid>,
+    /// The last transaction in the target.
+    pub applied: Zxid,
+    /// The last transaction that is known to be committed.
+    pub committed: Zxid,
+    /// Whether the file that is read may hold transactions that are not.
+    pub says_what_is_committed: bool,
+    /// The transactions that are not in the target.
+    pub tail: Kept,
+    /// Transactions behind the snapshot.
     pub entries: u64,
     /// Transactions that Apache's logs hold twice.
     pub overlaps: u64,
@@ -46,10 +56,13 @@ impl<F: DataFiles> Replay<'_, F> {
         let newest = logs.iter().rev().find(|f| f.first <= from).map(|f| f.first);
         // Copies (log.5.bak) start alike; each may be the incomplete one.
         let skip = newest.and_then(|n| logs.iter().position(|f| f.first == n)).unwrap_or(0);
+        let mark = Mark::find(self.dir, logs, skip)?;
+        self.committed = self.committed.max(mark.committed);
         let last_native = logs.iter().rposition(|f| f.source == Source::Native);
         let last_apache = logs.iter().rposition(|f| f.source == Source::Apache);
         let mut group = None;
         for (index, file) in logs.iter().enumerate().skip(skip) {
+            self.says_what_is_committed = index >= mark.from;
             match file.source {
                 Source::Apache => {
                     group = None;
@@ -86,7 +99,7 @@ impl<F: DataFiles> Replay<'_, F> {
         let newest = skipped.iter().rev().find(|file| file.source == Source::Native);
         let Some(file) = newest else { return Ok(1) };
         // Damage there does not matter now, but a good copy may come back.
-        let above = group_above(self.applied.unwrap_or(Zxid::ZERO));
+        let above = group_above(self.last.unwrap_or(Zxid::ZERO));
         Ok(self.scan_again(file)?.and_then(|scan| group_behind(&scan)).unwrap_or(above))
     }
 
@@ -197,7 +210,7 @@ impl<F: DataFiles> Replay<'_, F> {
             // With forceSync=no it may never have been.
             self.repair.sync.push(file.path.clone());
         }
-        let next = self.applied.map(|applied| Zxid(applied.0.saturating_add(1)));
+        let next = self.last.map(|last| Zxid(last.0.saturating_add(1)));
         if let Some(next) = next.filter(|next| scan.records == 0 && file.first > *next)
             && next.epoch() == file.first.epoch()
         {
@@ -227,7 +240,7 @@ impl<F: DataFiles> Replay<'_, F> {
              missing",
             file.first
         );
-        let before = self.applied;
+        let before = self.last;
         RecoverError { before, ..plain_error(Kind::Gap, &file.path, what, advice_restore()) }
     }
 
@@ -282,18 +295,18 @@ impl<F: DataFiles> Replay<'_, F> {
         if self.snapshot.is_some_and(|s| zxid <= s) {
             return Ok(());
         }
-        if let Some(applied) = self.applied {
-            if zxid <= applied {
+        if let Some(last) = self.last {
+            if zxid <= last {
                 if file.source == Source::Apache {
                     self.overlaps += 1;
                     return Ok(());
                 }
-                let what = format!("transaction 0x{zxid} follows 0x{applied} of an earlier file");
-                return Err(EntryTrouble::new(Kind::Overlap, what).before(applied));
+                let what = format!("transaction 0x{zxid} follows 0x{last} of an earlier file");
+                return Err(EntryTrouble::new(Kind::Overlap, what).before(last));
             }
-            if zxid.epoch() == applied.epoch() && zxid != applied.next() {
-                let what = format!("transactions between 0x{applied} and 0x{zxid} are missing");
-                return Err(EntryTrouble::new(Kind::Gap, what).before(applied));
+            if zxid.epoch() == last.epoch() && zxid != last.next() {
+                let what = format!("transactions between 0x{last} and 0x{zxid} are missing");
+                return Err(EntryTrouble::new(Kind::Gap, what).before(last));
             }
         }
         let mut r = Reader::new(entry);
@@ -303,11 +316,17 @@ impl<F: DataFiles> Replay<'_, F> {
         });
         let (header, txn, digest) = parsed
             .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        self.last = Some(zxid);
+        self.entries += 1;
+        if self.says_what_is_committed && zxid > self.committed {
+            self.tail.push(zxid, entry);
+            return Ok(());
+        }
+        invariant!(self.tail.is_empty(), "{zxid:?} is committed, and one before it is not");
         self.target
             .txn(&header, &txn, digest, entry)
             .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
-        self.applied = Some(zxid);
-        self.entries += 1;
+        self.applied = zxid;
         Ok(())
     }
 }

@@ -9,10 +9,10 @@ use super::*;
 use crate::wire::Txn;
 
 /// A directory in memory.
-struct Files(BTreeMap<PathBuf, Vec<u8>>);
+pub(super) struct Files(BTreeMap<PathBuf, Vec<u8>>);
 
 impl Files {
-    fn new(files: &[(&str, &[u8])]) -> Files {
+    pub(super) fn new(files: &[(&str, &[u8])]) -> Files {
         Files(
             files
                 .iter()
@@ -27,6 +27,7 @@ impl Files {
             RecoverOptions { trust_empty: true, accept_truncated, ..RecoverOptions::default() };
         let mut seen = Seen(Vec::new());
         let recovered = recover(self, &options, &mut seen).map_err(Box::new)?;
+        recovered.commit_tail(&mut seen);
         Ok((recovered, seen.0))
     }
 
@@ -60,7 +61,7 @@ impl DataFiles for Files {
 }
 
 /// The transactions.
-struct Seen(Vec<i64>);
+pub(super) struct Seen(pub(super) Vec<i64>);
 
 impl SnapshotVisitor for Seen {
     fn session(&mut self, _: SessionId, _: i32) -> Result<(), String> {

@@ -1,0 +1,76 @@
+//! How far a log says that it is committed, and the transactions behind that.
+//!
+//! Each group commit of format 2 says which transaction was known to be committed when it was
+//! written. For instance, of the group commits with 1 to 4, 5 to 7 and 8 to 9 the last one says 6:
+//! recovery hands 1 to 6 to its target and keeps 7 to 9 as tail, of which a quorum decides.
+//!
+//! Logs of format 1 and Apache's say nothing of commits. All that is in them, and before them,
+//! counts as committed: releases that wrote format 1 knew no quorum, and of Apache's log everything
+//! behind the last snapshot would have to be kept, which is what Apache applies at a start, too.
+
+use std::sync::Arc;
+
+use crate::base::Zxid;
+use crate::log::scan::committed_in;
+use crate::log::{Batch, DataFiles, Format, RecoverError, SegmentHeader};
+
+use super::find::{LogFile, Source, read};
+
+/// Bytes after which the tail goes on in another batch.
+const BATCH: usize = 1 << 20;
+
+/// Where the tail begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mark {
+    /// The first log file, by its place, that may hold some of the tail.
+    pub from: usize,
+    /// The last transaction that is said to be committed.
+    pub committed: Zxid,
+}
+
+impl Mark {
+    /// That of these log files, of which those before `skip` are not needed.
+    pub fn find(dir: &impl DataFiles, logs: &[LogFile], skip: usize) -> Result<Mark, RecoverError> {
+        let mut committed = None;
+        for (index, file) in logs.iter().enumerate().skip(skip).rev() {
+            let nothing_said = Mark { from: index + 1, committed: committed.unwrap_or_default() };
+            if file.source == Source::Apache {
+                return Ok(nothing_said);
+            }
+            let content = read(dir, &file.path)?;
+            if SegmentHeader::decode(&content).is_ok_and(|header| header.format == Format::One) {
+                return Ok(nothing_said);
+            }
+            // It only grows from segment to segment.
+            committed = committed.or_else(|| committed_in(&content));
+            if let Some(committed) = committed.filter(|committed| file.first <= *committed) {
+                return Ok(Mark { from: index, committed });
+            }
+        }
+        Ok(Mark { from: skip, committed: committed.unwrap_or_default() })
+    }
+}
+
+/// The transactions of a tail, as they are read.
+#[derive(Default)]
+pub(super) struct Kept(Vec<Batch>);
+
+impl Kept {
+    pub fn push(&mut self, zxid: Zxid, entry: &[u8]) {
+        if self.0.last().is_none_or(|batch| batch.bytes_len() >= BATCH) {
+            self.0.push(Batch::new());
+        }
+        if let Some(batch) = self.0.last_mut() {
+            batch.entry().extend_from_slice(entry);
+            batch.finish_entry(zxid);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn into_batches(self) -> Vec<Arc<Batch>> {
+        self.0.into_iter().map(Arc::new).collect()
+    }
+}
