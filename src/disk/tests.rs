@@ -1,5 +1,6 @@
 //! Real directories: append and recover, fall back, refuse, lock, purge.
 
+mod epochs;
 mod guard;
 mod regress;
 
@@ -159,8 +160,8 @@ impl Dirs {
     fn recover(&self) -> Result<(Recovered, State), RecoverError> {
         let dir = self.open();
         let mut state = State::default();
-        let recovered = recover(&dir, &RecoverOptions::default(), &mut state)?;
-        recovered.commit_tail(&mut state);
+        let mut recovered = recover(&dir, &RecoverOptions::default(), &mut state)?;
+        recovered.commit_tail(&mut state).unwrap();
         Ok((recovered, state))
     }
 
@@ -168,8 +169,8 @@ impl Dirs {
     fn run(&self, f: impl FnOnce(&mut LogWriter, &Housekeeper, &Receiver<Report>)) -> State {
         let dir = self.open();
         let mut state = State::default();
-        let recovered = recover(&dir, &RecoverOptions::default(), &mut state).unwrap();
-        recovered.commit_tail(&mut state);
+        let mut recovered = recover(&dir, &RecoverOptions::default(), &mut state).unwrap();
+        recovered.commit_tail(&mut state).unwrap();
         let options = HousekeeperOptions::default();
         let (house, reports) =
             Housekeeper::start(Arc::clone(&dir), options, Box::new(|| {})).unwrap();

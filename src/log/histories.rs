@@ -178,16 +178,16 @@ impl Times {
 }
 
 /// Passes a snapshot on, and compares its nodes with our log.
-pub(super) struct Witness<'a> {
+pub(super) struct HistoryCheck<'a> {
     target: &'a mut dyn SnapshotVisitor,
     times: &'a Times,
     /// The first node that is of another history, and the transaction.
     found: Option<(String, Zxid)>,
 }
 
-impl<'a> Witness<'a> {
-    pub(super) fn new(target: &'a mut dyn SnapshotVisitor, times: &'a Times) -> Witness<'a> {
-        Witness { target, times, found: None }
+impl<'a> HistoryCheck<'a> {
+    pub(super) fn new(target: &'a mut dyn SnapshotVisitor, times: &'a Times) -> HistoryCheck<'a> {
+        HistoryCheck { target, times, found: None }
     }
 
     /// Refuses a snapshot of another history; call when its checksums have proved to be right.
@@ -210,7 +210,7 @@ impl<'a> Witness<'a> {
     }
 }
 
-impl SnapshotVisitor for Witness<'_> {
+impl SnapshotVisitor for HistoryCheck<'_> {
     fn session(&mut self, id: SessionId, timeout_ms: i32) -> Result<(), String> {
         self.target.session(id, timeout_ms)
     }

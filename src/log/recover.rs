@@ -23,9 +23,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::{Epoch, Zxid};
-#[cfg(test)]
-use crate::wire::Reader;
-use crate::wire::{Txn, TxnDigest, TxnHeader};
+use crate::wire::{DecodeError, Reader, Txn, TxnDigest, TxnHeader};
 
 use super::cut_short::Accepted;
 use super::epochs::{EpochFile, Epochs, EpochsFound, Party, find_epochs};
@@ -148,19 +146,36 @@ pub struct Recovered {
     pub repair: LogRepair,
 }
 
-#[cfg(test)]
 impl Recovered {
-    /// Hands the tail to a target, as if it were committed.
-    pub fn commit_tail(&self, target: &mut dyn RecoveryTarget) {
-        for (zxid, entry) in self.tail.iter().flat_map(|batch| batch.iter()) {
-            let mut r = Reader::new(entry);
-            let header = TxnHeader::decode_from(&mut r).unwrap();
-            let txn = Txn::decode_from(header.kind, &mut r).unwrap();
-            let digest = TxnDigest::decode_trailing(&mut r).unwrap();
-            assert_eq!(header.zxid, zxid);
-            target.txn(&header, &txn, digest, entry).unwrap();
+    /// Hands the tail to the target that the recovery was for, as if all of it were committed: for
+    /// tests, and for a simulated server that errs.
+    ///
+    /// # Errors
+    /// Those of the target.
+    pub fn commit_tail(&mut self, target: &mut dyn RecoveryTarget) -> Result<(), String> {
+        for batch in std::mem::take(&mut self.tail) {
+            for (zxid, entry) in batch.iter() {
+                let Decoded { header, txn, digest } = decode(entry).map_err(|e| e.to_string())?;
+                target.txn(&header, &txn, digest, entry)?;
+                self.committed = zxid;
+            }
         }
+        Ok(())
     }
+}
+
+/// A transaction as the log has it.
+struct Decoded<'a> {
+    header: TxnHeader,
+    txn: Txn<'a>,
+    digest: Option<TxnDigest>,
+}
+
+fn decode(entry: &[u8]) -> Result<Decoded<'_>, DecodeError> {
+    let mut r = Reader::new(entry);
+    let header = TxnHeader::decode_from(&mut r)?;
+    let txn = Txn::decode_from(header.kind, &mut r)?;
+    Ok(Decoded { header, txn, digest: TxnDigest::decode_trailing(&mut r)? })
 }
 
 /// Loads what is committed of the directory into `target`.

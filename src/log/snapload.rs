@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::Zxid;
 
-use super::{Compression, Decoder, SnapshotDigest, SnapshotReader, SnapshotVisitor};
+use super::{Compression, Decoder, SnapshotDigest, SnapshotError, SnapshotReader, SnapshotVisitor};
 
 /// What a loaded snapshot said about itself.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,11 +39,11 @@ pub fn load_snapshot(
     path: &Path,
     content: &[u8],
     visitor: &mut dyn SnapshotVisitor,
-) -> Result<LoadedSnapshot, String> {
+) -> Result<LoadedSnapshot, SnapshotError> {
     let mut reader = SnapshotReader::new();
     match compression_of(path) {
         Compression::None => {
-            reader.feed(content, true, visitor).map_err(|e| e.to_string())?;
+            reader.feed(content, true, visitor)?;
         }
         kind @ (Compression::Gzip | Compression::Snappy) => {
             load_compressed(content, kind, &mut reader, visitor)?;
@@ -61,7 +61,7 @@ fn load_compressed(
     kind: Compression,
     reader: &mut SnapshotReader,
     visitor: &mut dyn SnapshotVisitor,
-) -> Result<(), String> {
+) -> Result<(), SnapshotError> {
     const PIECE: usize = 1 << 20;
     let mut decoder = Decoder::new(kind);
     let mut plain = Vec::with_capacity(2 * PIECE);
@@ -71,17 +71,17 @@ fn load_compressed(
         let mut more = true;
         while more && plain.len() < had + PIECE {
             let before = plain.len();
-            let used = decoder.pull(&map[at..], PIECE, &mut plain).map_err(|e| e.to_string())?;
+            let used = decoder.pull(&map[at..], PIECE, &mut plain)?;
             at += used;
             more = used > 0 || plain.len() > before;
         }
         if !more {
-            decoder.finish().map_err(|e| e.to_string())?;
+            decoder.finish()?;
             if at < map.len() {
-                return Err("its compressed data ends early".into());
+                return Err(SnapshotError::EndsEarly);
             }
         }
-        let used = reader.feed(&plain, !more, visitor).map_err(|e| e.to_string())?;
+        let used = reader.feed(&plain, !more, visitor)?;
         plain.drain(..used);
         if !more {
             return Ok(());

@@ -11,7 +11,7 @@ use simd_adler32::Adler32;
 use crate::base::{SessionId, Zxid};
 use crate::wire::{AclBytes, DecodeError, PersistedStat, Reader};
 
-use super::SnapshotDigest;
+use super::{CompressError, SnapshotDigest};
 
 /// One node of a snapshot.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,10 @@ pub enum SnapshotError {
         /// How many there are.
         remaining: u64,
     },
+    /// It is compressed, and that is not whole.
+    Compressed(CompressError),
+    /// Its compressed data ends before the file does.
+    EndsEarly,
     /// The visitor refused an item.
     Content {
         /// Offset of the item in the uncompressed stream.
@@ -79,12 +83,20 @@ impl fmt::Display for SnapshotError {
             SnapshotError::Sections { remaining } => {
                 write!(f, "{remaining} bytes follow the first checksum: no known sections")
             }
+            SnapshotError::Compressed(error) => write!(f, "{error}"),
+            SnapshotError::EndsEarly => write!(f, "its compressed data ends early"),
             SnapshotError::Content { offset, reason } => write!(f, "{reason} at offset {offset}"),
         }
     }
 }
 
 impl std::error::Error for SnapshotError {}
+
+impl From<CompressError> for SnapshotError {
+    fn from(error: CompressError) -> SnapshotError {
+        SnapshotError::Compressed(error)
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Stage {

@@ -312,6 +312,11 @@ impl Replica {
         self.tail.applied()
     }
 
+    /// Last transaction that is known to be committed.
+    pub fn last_committed(&self) -> Zxid {
+        self.tail.committed()
+    }
+
     /// Last transaction that is durable on this server.
     pub fn last_logged(&self) -> Zxid {
         self.tail.logged()

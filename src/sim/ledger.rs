@@ -27,6 +27,8 @@ pub(super) struct Ledger {
     looked_at: Option<i64>,
     /// Highest zxid that a client has seen.
     pub revealed: i64,
+    /// Highest zxid that was committed on the server.
+    pub committed: i64,
 }
 
 /// A session that owns ephemerals in the server's tree and does not exist.
@@ -149,6 +151,7 @@ impl Ledger {
 
     /// The state of an empty server is where the model begins.
     pub fn adopt(&mut self, node: &Node) {
+        self.committed = node.replica().last_committed().0;
         for (path, found) in all_nodes(node) {
             self.model.adopt(&path, found);
         }
@@ -166,7 +169,14 @@ impl Ledger {
         if last > model_last {
             return Err(format!("0x{last:x} is recovered, 0x{model_last:x} was last"));
         }
+        let (known, committed) = (started.recovered.committed.0, self.committed);
+        if known > committed {
+            return Err(format!(
+                "the recovered tree holds 0x{known:x}, and 0x{committed:x} was committed last"
+            ));
+        }
         let replica = started.node.replica();
+        self.committed = replica.last_committed().0;
         if replica.digest_mismatches() > 0 {
             return Err("replay does not give the digest of the snapshot".into());
         }

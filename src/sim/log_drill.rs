@@ -77,8 +77,8 @@ fn trusting() -> RecoverOptions {
 
 fn recovered(files: &SimFiles) -> (Recovered, Vec<(i64, i32)>) {
     let mut found = Found::default();
-    let recovered = recover(files, &trusting(), &mut found).unwrap();
-    recovered.commit_tail(&mut found);
+    let mut recovered = recover(files, &trusting(), &mut found).unwrap();
+    recovered.commit_tail(&mut found).unwrap();
     (recovered, found.0)
 }
 

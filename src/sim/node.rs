@@ -262,6 +262,11 @@ impl Node {
             Ok(recovered) => recovered,
             Err(error) => return Ok(Err(error.to_string())),
         };
+        if bug == Some(Bug::CommitTail)
+            && let Err(why) = recovered.commit_tail(&mut restore)
+        {
+            return Ok(Err(why));
+        }
         let mut restored = restore.finish(&recovered);
         match bug {
             Some(Bug::ForgetSession) => drop(restored.sessions.pop()),

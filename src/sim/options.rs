@@ -17,6 +17,8 @@ pub enum Bug {
     SkipTailBlock,
     /// A failed write is taken for a good one.
     IgnoreFailedWrite,
+    /// Recovery takes everything that is logged for committed.
+    CommitTail,
     /// Recovery loses one session.
     ForgetSession,
     /// A reply overtakes the watch events before it.
@@ -47,7 +49,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 20] = [
+    pub const ALL: [Bug; 21] = [
         Bug::Driver(Mutation::AckBeforeSync),
         Bug::Driver(Mutation::ExpireEarly),
         Bug::Driver(Mutation::LoseEffects),
@@ -55,6 +57,7 @@ impl Bug {
         Bug::DropLastGroup,
         Bug::SkipTailBlock,
         Bug::IgnoreFailedWrite,
+        Bug::CommitTail,
         Bug::ForgetSession,
         Bug::ReplyBeforeEvent,
         Bug::LoseEvent,

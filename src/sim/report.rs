@@ -25,6 +25,8 @@ pub struct SimReport {
     pub txns: u64,
     /// Starts of the server.
     pub starts: u64,
+    /// Those of them that found a tail, which the log does not say is committed.
+    pub tails: u64,
     /// Power failures and kills.
     pub crashes: u64,
     /// Times the server ended itself because of the disk.
@@ -59,6 +61,7 @@ impl SimReport {
         self.ops += ops;
         self.txns += txns;
         self.starts += other.starts;
+        self.tails += other.tails;
         self.crashes += other.crashes;
         self.fatals += other.fatals;
         self.rots += other.rots;

@@ -48,7 +48,7 @@ fn short_seeds_end_well_and_replay_exactly() {
     let total = replay_seeds(200, None);
     // The seeds are worth something only if these happen.
     assert!(total.crashes > 50 && total.fatals > 5 && total.stops > 10, "{total:?}");
-    assert!(total.txns > 10_000, "{total:?}");
+    assert!(total.txns > 10_000 && total.tails > 50, "{total:?}");
     assert!(total.rots > total.refusals && total.refusals > 20, "{total:?}");
     assert!(total.partitions > 20 && total.cuts > 20, "{total:?}");
     assert!(total.nodes > 250, "{total:?}");

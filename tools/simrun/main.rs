@@ -116,15 +116,15 @@ fn replay(seed: u64, ops: u32, nodes: Option<usize>, bug: Option<Bug>) -> String
 fn summary(seeds: u64, total: &SimReport) -> String {
     format!(
         "{seeds} seeds, {:.1} nodes each, {:.1} simulated hours, {} requests, {} transactions, {} \
-         starts ({} crashes, {} disk failures, {} clean stops), {} lost terms, {} partitions, {} \
-         cuts and stalls, \
-         {} flipped bits ({} starts refused), {} turns, {} events in {:.1} s: {:.0} \
-         events/s, {:.0} simulated seconds per second",
+         starts ({} with a tail, {} crashes, {} disk failures, {} clean stops), {} lost terms, {} \
+         partitions, {} cuts and stalls, {} flipped bits ({} starts refused), {} turns, {} events \
+         in {:.1} s: {:.0} events/s, {:.0} simulated seconds per second",
         total.nodes as f64 / seeds.max(1) as f64,
         total.virtual_ns as f64 / 3.6e12,
         total.ops,
         total.txns,
         total.starts,
+        total.tails,
         total.crashes,
         total.fatals,
         total.stops,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::base::Zxid;
-use crate::log::histories::{Times, Witness};
+use crate::log::histories::{HistoryCheck, Times};
 use crate::log::scan::first_entry;
 use crate::log::{
     DataFiles, FileName, GUARD_NAME, RecoverError, is_guard, load_snapshot, looks_valid,
@@ -127,12 +127,12 @@ pub(super) fn load_newest(
         let attempt = match dir.read(path) {
             Ok(Some(content)) if looks_valid(path, &content) => {
                 let times = Times::below(dir, logs, *zxid)?;
-                let mut witness = Witness::new(target, &times);
-                let loaded = load_snapshot(path, &content, &mut witness);
+                let mut check = HistoryCheck::new(target, &times);
+                let loaded = load_snapshot(path, &content, &mut check);
                 if loaded.is_ok() {
-                    witness.verdict(path)?;
+                    check.verdict(path)?;
                 }
-                loaded
+                loaded.map_err(|error| error.to_string())
             }
             Ok(_) => Err("it is incomplete".into()),
             Err(error) => Err(format!("it cannot be read: {error}")),

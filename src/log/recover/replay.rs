@@ -7,12 +7,11 @@ use crate::log::{
     Damage, DataFiles, EntryAt, Expect, RecoverError, RecoverErrorKind as Kind, ScanStop,
     SegmentHeader, SegmentScan, Tail, scan_apache, scan_segment,
 };
-use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::errors::{EntryTrouble, ZXID_LIMIT, advice_restore, plain_error, stopped};
 use super::find::{LogFile, Source, read};
 use super::tail::{Kept, Mark};
-use super::{LogRepair, RecoveryTarget};
+use super::{Decoded, LogRepair, RecoveryTarget, decode};
 
 /// The number of the group commit that follows those of a segment; `None` if it holds none.
 fn group_behind(scan: &SegmentScan) -> Option<u64> {
@@ -309,12 +308,7 @@ impl<F: DataFiles> Replay<'_, F> {
                 return Err(EntryTrouble::new(Kind::Gap, what).before(last));
             }
         }
-        let mut r = Reader::new(entry);
-        let parsed = TxnHeader::decode_from(&mut r).and_then(|header| {
-            let txn = Txn::decode_from(header.kind, &mut r)?;
-            Ok((header, txn, TxnDigest::decode_trailing(&mut r)?))
-        });
-        let (header, txn, digest) = parsed
+        let Decoded { header, txn, digest } = decode(entry)
             .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
         self.last = Some(zxid);
         self.entries += 1;

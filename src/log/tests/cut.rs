@@ -26,8 +26,8 @@ impl Files {
         let options =
             RecoverOptions { trust_empty: true, accept_truncated, ..RecoverOptions::default() };
         let mut seen = Seen(Vec::new());
-        let recovered = recover(self, &options, &mut seen).map_err(Box::new)?;
-        recovered.commit_tail(&mut seen);
+        let mut recovered = recover(self, &options, &mut seen).map_err(Box::new)?;
+        recovered.commit_tail(&mut seen).unwrap();
         Ok((recovered, seen.0))
     }
 

@@ -49,6 +49,7 @@ impl World {
         let arrivals = std::mem::take(&mut state.arrivals);
         let Some(node) = state.running() else { return Ok(()) };
         let outcome = node.turn(now, arrivals);
+        self.ledgers[host].committed = node.replica().last_committed().0;
         let actions = std::mem::take(&mut node.actions);
         self.report.turns += 1;
         for action in actions {

@@ -87,6 +87,7 @@ impl World {
         });
         outcome.map_err(|what| self.wrong_at(host, what))?;
         self.report.starts += 1;
+        self.report.tails += u64::from(!started.recovered.tail.is_empty());
         let is_crashing = self.is_crashing();
         let state = &mut self.hosts[host];
         state.starts += 1;

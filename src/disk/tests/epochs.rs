@@ -1,0 +1,55 @@
+//! The epoch files of a server alone: at a start, at a clean end, and as `check` sees them.
+
+use super::*;
+use crate::base::Epoch;
+use crate::log::Epochs;
+
+fn read(dirs: &Dirs, name: &str) -> Option<String> {
+    fs::read_to_string(dirs.version_2().join(name)).ok()
+}
+
+#[test]
+fn none_are_made_where_there_are_none() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    dirs.run(|writer, _, _| write_all(writer, 1..=3));
+    dirs.put("snapshot.3", &snapshot_bytes(3));
+    assert_eq!(dirs.recover().unwrap().0.epochs, None);
+    assert!(matches!(hand_over(&*dirs.open(), Zxid(3)), Handover::Ready));
+    assert_eq!((read(&dirs, "acceptedEpoch"), read(&dirs, "currentEpoch")), (None, None));
+}
+
+#[test]
+fn a_start_and_a_clean_end_bring_them_up_to_the_last_transaction() {
+    let dirs = Dirs::new();
+    let (one, two) = (Zxid::new(Epoch(1), 7), Zxid::new(Epoch(2), 3));
+    dirs.put(&format!("snapshot.{one}"), &snapshot_bytes(1));
+    dirs.put("acceptedEpoch", b"1");
+    dirs.put("currentEpoch", b"0");
+    // Killed in the middle of it.
+    dirs.put("currentEpoch.tmp", b"");
+    dirs.run(|_, _, _| {});
+    assert_eq!(read(&dirs, "acceptedEpoch").as_deref(), Some("1"));
+    assert_eq!(read(&dirs, "currentEpoch").as_deref(), Some("1"));
+    let epochs = Epochs { accepted: Epoch(1), current: Epoch(1) };
+    assert_eq!(dirs.recover().unwrap().0.epochs, Some(epochs));
+
+    dirs.put(&format!("snapshot.{two}"), &snapshot_bytes(1));
+    assert!(matches!(hand_over(&*dirs.open(), two), Handover::Ready));
+    assert_eq!(read(&dirs, "acceptedEpoch").as_deref(), Some("2"));
+    assert_eq!(read(&dirs, "currentEpoch").as_deref(), Some("2"));
+}
+
+#[test]
+fn what_contradicts_itself_is_refused_and_foreseen() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.0", &snapshot_bytes(1));
+    assert!(foresee_epochs(&dirs.version_2()).is_none());
+    dirs.put("acceptedEpoch", b"1");
+    dirs.put("currentEpoch", b"2");
+    let error = dirs.recover().map(|_| ()).unwrap_err();
+    assert_eq!(error.kind, RecoverErrorKind::Epochs);
+    assert_eq!(foresee_epochs(&dirs.version_2()).unwrap().to_string(), error.to_string());
+    assert_eq!(read(&dirs, "acceptedEpoch").as_deref(), Some("1"), "nothing is changed");
+    assert!(foresee_epochs(&dirs.version_2().join("elsewhere")).is_none());
+}
