@@ -464,11 +464,11 @@ impl<F: LogFiles> Chores<F> {
 
     fn snapshot_finish(&mut self) {
         let Some((zxid, file)) = self.snapshot.take() else { return };
-        let ending = file.finish();
-        self.hand = Some(ending.file);
-        self.stake = Stake::Snapshot(zxid, ending.tmp);
-        self.acts.extend(ending.steps.into_iter().map(Act::File));
-        let (path, bytes) = (ending.path, ending.bytes);
+        let finish = file.finish();
+        self.hand = Some(finish.file);
+        self.stake = Stake::Snapshot(zxid, finish.tmp);
+        self.acts.extend(finish.steps.into_iter().map(Act::File));
+        let (path, bytes) = (finish.path, finish.bytes);
         self.acts.push_back(Act::Tell(Report::SnapshotDone { zxid, path, bytes }));
     }
 

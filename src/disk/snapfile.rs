@@ -24,7 +24,7 @@ pub(super) struct SnapshotFile<F: LogFiles> {
 }
 
 /// A snapshot of which all pieces are written.
-pub(super) struct Ending<F: LogFiles> {
+pub(super) struct SnapshotFinish<F: LogFiles> {
     /// What is left to do, with `file` at hand.
     pub steps: Vec<Step>,
     /// The file.
@@ -80,7 +80,7 @@ impl<F: LogFiles> SnapshotFile<F> {
     }
 
     /// How to complete the file and give it its name.
-    pub fn finish(self) -> Ending<F> {
+    pub fn finish(self) -> SnapshotFinish<F> {
         let mut end = Vec::new();
         self.encoder.finish(&mut end);
         let bytes = self.written + end.len() as u64;
@@ -90,7 +90,7 @@ impl<F: LogFiles> SnapshotFile<F> {
             Step::Rename(self.tmp.clone(), self.path.clone()),
             Step::SyncDir(self.files.snap_dir().to_owned()),
         ];
-        Ending { steps, file: self.file, tmp: self.tmp, path: self.path, bytes }
+        SnapshotFinish { steps, file: self.file, tmp: self.tmp, path: self.path, bytes }
     }
 
     /// Gives up: the temporary file goes.

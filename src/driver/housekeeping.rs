@@ -85,6 +85,8 @@ impl<F: LogFiles> Housekeeping<F> {
     pub fn snapshot(&mut self, effect: Effect) {
         match effect {
             Effect::SnapshotBegin(zxid) => {
+                // Chunks of one that failed are not those that its successor waits for.
+                self.handed = 0;
                 self.snapshot_began = self.polled;
                 self.is_final = self.finishing;
                 self.house.snapshot_begin(zxid);
@@ -383,6 +385,19 @@ mod tests {
         assert!(!scene.house.is_done());
         assert!(scene.end());
         assert!(scene.home.path().join("version-2/snapshot.1").exists());
+    }
+
+    #[test]
+    fn chunks_of_a_snapshot_that_failed_are_not_told_to_the_next() {
+        let mut scene = Scene::new();
+        scene.house.options.backlog_bytes_max = 0;
+        fs::create_dir(scene.obstacle()).unwrap();
+        for _ in 0..3 {
+            scene.member.replica_mut().request_snapshot();
+            scene.turn(false);
+            assert_eq!(scene.house.handed, 1, "the head of the one that begins");
+            scene.disk();
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::base::{ConnId, Instant};
 use crate::disk::LogFiles;
 use crate::log::Batch;
 use crate::member::Member;
-use crate::replica::Replica;
+use crate::replica::{Effect, Replica};
 
 use super::message::Message;
 
@@ -173,6 +173,9 @@ pub trait Probe: 'static {
     fn established(&mut self, _replica: &Replica, _conn: ConnId) {}
     /// Transactions go to the log.
     fn appended(&mut self, _batch: &Batch) {}
+    /// Part of the whole database, for a receiver that asked the replica for it
+    /// (`Input::StreamWanted`). In production nobody asks before there are learners.
+    fn streamed(&mut self, _part: Effect) {}
     /// Work in the background failed; the server goes on.
     fn chore_failed(&mut self, _what: &dyn fmt::Display) {}
     /// Whether to do this wrong.

@@ -431,6 +431,9 @@ impl<I: Io> Driver<I> {
                 Effect::SnapshotBegin(_) | Effect::SnapshotChunk(_) | Effect::SnapshotFinish => {
                     self.expect_brain().house.snapshot(effect);
                 }
+                Effect::StreamBegin { .. }
+                | Effect::StreamChunk { .. }
+                | Effect::StreamEnd { .. } => self.expect_brain().probe.streamed(effect),
                 Effect::Fatal(reason) => return Err(Failure::Replica(reason)),
                 Effect::Send { conn, start, end } => match self.local_edge(conn) {
                     Some(edge) => edge.queue(io, conn, &effects.bytes[start..end]),

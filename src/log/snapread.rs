@@ -11,6 +11,7 @@ use simd_adler32::Adler32;
 use crate::base::{SessionId, Zxid};
 use crate::wire::{AclBytes, DecodeError, PersistedStat, Reader};
 
+use super::snapwrite::STREAM_END;
 use super::{CompressError, SnapshotDigest};
 
 /// One node of a snapshot.
@@ -54,6 +55,11 @@ pub enum SnapshotError {
         /// Offset of the seal in the uncompressed stream.
         offset: u64,
     },
+    /// A SNAP stream does not have its mark behind the tree.
+    StreamEnd {
+        /// Offset of what stands there.
+        offset: u64,
+    },
     /// The bytes behind the first seal are no known combination of sections.
     Sections {
         /// How many there are.
@@ -79,6 +85,9 @@ impl fmt::Display for SnapshotError {
             SnapshotError::Decode { offset, error } => write!(f, "{error} at offset {offset}"),
             SnapshotError::Seal { offset } => {
                 write!(f, "the checksum at offset {offset} does not match what precedes it")
+            }
+            SnapshotError::StreamEnd { offset } => {
+                write!(f, "\"{STREAM_END}\" does not follow the tree at offset {offset}")
             }
             SnapshotError::Sections { remaining } => {
                 write!(f, "{remaining} bytes follow the first checksum: no known sections")
@@ -106,6 +115,7 @@ enum Stage {
     AclCount,
     Acls(usize),
     Nodes,
+    StreamEnd,
     Seal,
     Sections,
     Done,
@@ -140,7 +150,7 @@ impl SnapshotReader {
         }
     }
 
-    /// A reader of a SNAP stream: no file header, no seals; done after the tree.
+    /// A reader of a SNAP stream: no file header, no seals; a mark behind the tree.
     pub fn stream() -> SnapshotReader {
         SnapshotReader { stage: Stage::SessionCount, stream: true, ..SnapshotReader::new() }
     }
@@ -259,9 +269,16 @@ impl SnapshotReader {
                     self.nodes += 1;
                     Stage::Nodes
                 }
-                None if self.stream => Stage::Done,
+                None if self.stream => Stage::StreamEnd,
                 None => Stage::Seal,
             },
+            Stage::StreamEnd => {
+                let mark = r.buffer("end of the stream").map_err(bad)?;
+                if mark != Some(STREAM_END.as_bytes()) {
+                    return Err(SnapshotError::StreamEnd { offset: at });
+                }
+                Stage::Done
+            }
             Stage::Seal => {
                 self.check_seal(r, at)?;
                 Stage::Sections

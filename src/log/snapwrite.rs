@@ -4,6 +4,8 @@
 //! Invariant: every byte of the stream passes through one running Adler-32; each seal holds its
 //! value over everything before the seal.
 
+use std::fmt;
+
 use simd_adler32::Adler32;
 
 use crate::base::{SessionId, Zxid};
@@ -24,6 +26,15 @@ pub struct SnapshotDigest {
 #[derive(Clone)]
 pub struct SnapshotWriter {
     adler: Adler32,
+}
+
+/// What a SNAP stream ends with, behind the tree.
+pub(super) const STREAM_END: &str = "BenWasHere";
+
+impl fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWriter").finish_non_exhaustive()
+    }
 }
 
 impl SnapshotWriter {
@@ -113,9 +124,10 @@ impl SnapshotWriter {
         }
     }
 
-    /// Ends the tree of a SNAP stream: no seals there.
+    /// Ends a SNAP stream: no seals there, but a mark.
     pub fn finish_stream(self, out: &mut Vec<u8>) {
         put_str(out, "/");
+        put_str(out, STREAM_END);
     }
 
     /// Appends the seal over everything up to here; `start` is the first byte not summed yet.

@@ -19,6 +19,7 @@ use super::messages::Rations;
 use super::snapshot::SnapshotState;
 use super::stats::ServerStats;
 use super::tail::{Origin, Tail};
+use super::walks::{Target, Walks};
 
 /// Settings of one server's brain, as plain values.
 #[derive(Clone, Debug)]
@@ -44,7 +45,7 @@ pub struct ReplicaOptions {
     /// size of the last one, so that a large tree under a fast load is not written without end.
     pub snap_log_ratio: u64,
     /// Nor does it come before the log has grown by this many bytes.
-    pub snap_log_least: u64,
+    pub snapshot_log_bytes_min: u64,
     /// Record the tree digest with each transaction and snapshot.
     pub digest: bool,
     /// `serializeLastProcessedZxid.enabled`: snapshots end with the zxid they hold.
@@ -78,7 +79,7 @@ impl Default for ReplicaOptions {
             snap_count: 100_000,
             snap_size_bytes: 4 << 30,
             snap_log_ratio: SNAP_LOG_RATIO,
-            snap_log_least: 0,
+            snapshot_log_bytes_min: 0,
             digest: true,
             snapshot_zxid: true,
             limits: LimitOptions::default(),
@@ -150,6 +151,7 @@ pub struct Replica {
     pub(super) snapshot: SnapshotState,
     /// Goes on while the tail that a start found is applied.
     pub(super) check: DigestCheck,
+    pub(super) walks: Walks,
     pub(super) rng: Rng,
     pub(super) ahead: Vec<NodeId>,
     /// Number of the current turn: what lies between two calls of [`Replica::flush`].
@@ -190,6 +192,7 @@ impl Replica {
             rations: Rations::default(),
             snapshot,
             check: restored.check,
+            walks: Walks::default(),
             rng,
             ahead: Vec::new(),
             turn: 1,
@@ -222,7 +225,10 @@ impl Replica {
                 self.tail.set_committed(zxid);
                 self.apply_committed(now, fx);
             }
-            Input::SnapshotReady => self.snapshot.ready(),
+            Input::SnapshotReady => self.walks.ready(Target::File),
+            Input::StreamWanted { stream } => self.begin_walk(Target::Stream(stream), fx),
+            Input::StreamReady { stream } => self.walks.ready(Target::Stream(stream)),
+            Input::StreamGone { stream } => self.abandon_walk(Target::Stream(stream)),
             Input::SnapshotEnded { ok } => {
                 self.stats.snapshot_errors += u64::from(!ok);
                 self.snapshot_ended(ok);
@@ -255,7 +261,7 @@ impl Replica {
 
     /// When [`Replica::handle`] wants to be called at the latest, with `Input::Tick`.
     pub fn deadline(&self) -> Option<Instant> {
-        if self.wants_snapshot_step() || self.has_work() {
+        if self.wants_walk_step() || self.has_work() {
             return Some(Instant(0));
         }
         self.leader.as_ref().map(Leader::deadline)
@@ -272,9 +278,9 @@ impl Replica {
         } else if self.has_room() {
             self.make_room(now, fx);
         }
+        self.step_walks(fx);
         self.serve_queue(now, fx);
         self.end_what_is_due(now);
-        self.step_snapshot(fx);
     }
 
     /// Sessions, containers and TTL nodes whose time is up, if this server leads.

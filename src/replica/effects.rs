@@ -49,16 +49,36 @@ pub enum Input<'a> {
         /// Last committed transaction.
         zxid: Zxid,
     },
-    /// A chunk of the running snapshot was taken over by the disk; more may follow.
+    /// A chunk of the snapshot file under way was taken over by the disk; more may follow.
     SnapshotReady,
-    /// The running snapshot is complete and durable, or was given up.
+    /// The snapshot file under way is complete and durable, or was given up.
     SnapshotEnded {
         /// Whether it can be relied on.
         ok: bool,
     },
+    /// Somebody wants the whole database, as of now; see [`Effect::StreamBegin`]. The name is not
+    /// in use.
+    StreamWanted {
+        /// How the stream is called from here on.
+        stream: StreamId,
+    },
+    /// The receiver has taken one chunk more.
+    StreamReady {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The receiver is gone.
+    StreamGone {
+        /// The stream.
+        stream: StreamId,
+    },
     /// Time passed.
     Tick,
 }
+
+/// Names a stream of the whole database, from its beginning to its end.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct StreamId(pub u64);
 
 /// How to close a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -120,6 +140,26 @@ pub enum Effect {
     SnapshotChunk(Vec<u8>),
     /// That was all; publish it.
     SnapshotFinish,
+    /// The database follows, in the format of SNAP (without the packet itself): what it holds at
+    /// this zxid, and effects of transactions after it, which the receiver must be sent as well.
+    StreamBegin {
+        /// The stream.
+        stream: StreamId,
+        /// Its position.
+        zxid: Zxid,
+    },
+    /// More of it. While some chunks are not confirmed by `Input::StreamReady`, no more follow.
+    StreamChunk {
+        /// The stream.
+        stream: StreamId,
+        /// Bytes that follow those of the last chunk.
+        bytes: Vec<u8>,
+    },
+    /// That was all.
+    StreamEnd {
+        /// The stream.
+        stream: StreamId,
+    },
     /// Nothing can go on; the process must end with this message.
     Fatal(String),
 }

@@ -27,12 +27,13 @@ mod snapshot;
 mod stats;
 mod tail;
 mod throttle;
+mod walks;
 mod write;
 
 pub use client::{Client, ConnStats};
 pub use core::{Replica, ReplicaOptions, Restored, SNAP_LOG_RATIO};
 pub use digest_check::DigestCheck;
-pub use effects::{CloseHow, Effect, Effects, Input};
+pub use effects::{CloseHow, Effect, Effects, Input, StreamId};
 pub use fair::FairOptions;
 pub use limits::{LimitFigures, LimitOptions};
 pub use restore::Restore;

@@ -1,37 +1,32 @@
-//! Snapshots in slices: the walk over the tree goes on between batches, so that no request waits
-//! for it. Fuzzy, like Apache's: what happens meanwhile is replayed from the log.
+//! Snapshot files: when the next one is due, and how far the one under way is. The walk over the
+//! tree is one of [`super::walks`].
 
-use crate::base::{Rng, Zxid};
+use crate::base::{Rng, Zxid, invariant};
 use crate::log::{SnapshotDigest, SnapshotWriter};
-use crate::tree::Walk;
 use crate::wire::TxnDigest;
 
 use super::core::{Replica, ReplicaOptions};
 use super::effects::{Effect, Effects};
+use super::walks::Target;
 
-/// Bytes handed to the disk at a time; about 100 µs of walking.
-const CHUNK: usize = 64 * 1024;
-/// Chunks that may wait for the disk, after which the walk pauses.
-const IN_FLIGHT_MAX: u32 = 8;
-
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Phase {
     Idle,
-    Walking(Box<(Walk, SnapshotWriter)>),
-    /// Everything was handed over; the disk publishes it.
+    /// A walk goes on, see [`super::walks`].
+    Walking,
+    /// Everything was handed over; the disk makes it durable and gives it its name.
     Publishing,
 }
 
 /// When the next snapshot is due, and how far the running one is.
 pub struct SnapshotState {
     phase: Phase,
-    in_flight: u32,
     txns: u64,
     bytes: u64,
     txns_due: u64,
     bytes_due: u64,
     /// Bytes of log that a snapshot must be worth: so many times the size of the last one.
-    least_bytes: u64,
-    size: u64,
+    log_bytes_min: u64,
     wanted: bool,
     /// Position of the one that began last.
     begun: Zxid,
@@ -49,13 +44,11 @@ impl SnapshotState {
     ) -> SnapshotState {
         let mut state = SnapshotState {
             phase: Phase::Idle,
-            in_flight: 0,
             txns: 0,
             bytes: 0,
             txns_due: 0,
             bytes_due: 0,
-            least_bytes: options.snap_log_least,
-            size: 0,
+            log_bytes_min: options.snapshot_log_bytes_min,
             wanted,
             begun: Zxid::ZERO,
             newest,
@@ -88,12 +81,7 @@ impl SnapshotState {
 
     /// Whether a snapshot is under way.
     pub fn is_running(&self) -> bool {
-        !matches!(self.phase, Phase::Idle)
-    }
-
-    /// The disk took a chunk.
-    pub fn ready(&mut self) {
-        self.in_flight = self.in_flight.saturating_sub(1);
+        self.phase != Phase::Idle
     }
 
     /// The one that began last is on disk.
@@ -103,16 +91,7 @@ impl SnapshotState {
 
     /// The next one must not wait for four times the size of one that does not exist.
     fn failed(&mut self, options: &ReplicaOptions) {
-        self.least_bytes = options.snap_log_least;
-    }
-
-    /// The disk finished or gave up; the walk that was under way, if any.
-    fn ended(&mut self) -> Option<Walk> {
-        self.in_flight = 0;
-        match std::mem::replace(&mut self.phase, Phase::Idle) {
-            Phase::Walking(job) => Some(job.0),
-            Phase::Idle | Phase::Publishing => None,
-        }
+        self.log_bytes_min = options.snapshot_log_bytes_min;
     }
 
     /// Whether one will begin at the next opportunity.
@@ -130,16 +109,12 @@ impl SnapshotState {
     fn is_due(&self) -> bool {
         self.wanted
             || self.bytes > self.bytes_due
-            || self.txns > self.txns_due && self.bytes >= self.least_bytes
+            || self.txns > self.txns_due && self.bytes >= self.log_bytes_min
     }
 
-    /// Whether the walk could go on now.
-    pub fn wants_step(&self) -> bool {
-        match self.phase {
-            Phase::Idle => self.is_due(),
-            Phase::Walking(_) => self.in_flight < IN_FLIGHT_MAX,
-            Phase::Publishing => false,
-        }
+    /// Whether the next one should begin now.
+    pub fn may_begin(&self) -> bool {
+        self.phase == Phase::Idle && self.is_due()
     }
 }
 
@@ -156,77 +131,38 @@ impl Replica {
     /// The disk finished or gave up, `!ok`: then the log is kept until the next one, which does not
     /// wait for as much of it.
     pub(super) fn snapshot_ended(&mut self, ok: bool) {
+        invariant!(self.snapshot.is_running(), "the disk ends a snapshot that never began");
         if ok {
             self.snapshot.succeeded();
         } else {
             self.snapshot.failed(&self.options);
         }
-        if let Some(walk) = self.snapshot.ended() {
-            self.tree.end_walk(walk);
-        }
+        self.snapshot.phase = Phase::Idle;
+        self.abandon_walk(Target::File);
     }
 
-    /// Whether a snapshot could go on now. It must not show what the disk of this server does not
-    /// have yet: a restart from it would have more than its log.
-    pub(super) fn wants_snapshot_step(&self) -> bool {
-        self.snapshot.wants_step() && self.tail.applied() <= self.tail.logged()
-    }
-
-    pub(super) fn step_snapshot(&mut self, fx: &mut Effects) {
-        if !self.wants_snapshot_step() {
-            return;
-        }
-        match &self.snapshot.phase {
-            Phase::Idle if self.snapshot.is_due() => self.begin_snapshot(fx),
-            Phase::Idle => {}
-            Phase::Walking(_) if self.snapshot.in_flight < IN_FLIGHT_MAX => self.walk_on(fx),
-            Phase::Walking(_) | Phase::Publishing => {}
-        }
-    }
-
-    fn begin_snapshot(&mut self, fx: &mut Effects) {
+    pub(super) fn begin_snapshot(&mut self, fx: &mut Effects) {
         self.snapshot.wanted = false;
         self.snapshot.draw(&self.options, &mut self.rng);
-        let zxid = self.tail.applied();
-        self.snapshot.begun = zxid;
-        let walk = self.tree.begin_walk(zxid);
-        let mut out = Vec::with_capacity(CHUNK * 2);
-        let sessions = self.committed_sessions.iter().map(|(&id, &timeout)| (id, timeout));
-        let acls = self.tree.acls_of_walk(&walk);
-        let writer = SnapshotWriter::begin(sessions, acls.into_iter(), &mut out);
-        fx.list.push(Effect::SnapshotBegin(zxid));
-        fx.list.push(Effect::SnapshotChunk(out));
-        self.snapshot.in_flight += 1;
-        self.snapshot.size = 0;
-        self.snapshot.phase = Phase::Walking(Box::new((walk, writer)));
+        self.snapshot.begun = self.tail.applied();
+        self.snapshot.phase = Phase::Walking;
+        fx.list.push(Effect::SnapshotBegin(self.snapshot.begun));
+        self.begin_walk(Target::File, fx);
     }
 
-    fn walk_on(&mut self, fx: &mut Effects) {
-        let phase = std::mem::replace(&mut self.snapshot.phase, Phase::Publishing);
-        let Phase::Walking(mut job) = phase else { return };
-        let (walk, writer) = &mut *job;
-        let mut out = Vec::with_capacity(CHUNK * 2);
-        let done = walk.step(&mut self.tree, CHUNK, &mut |node| {
-            writer.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
-        });
-        self.snapshot.in_flight += 1;
-        self.snapshot.size += out.len() as u64;
-        if !done {
-            fx.list.push(Effect::SnapshotChunk(out));
-            self.snapshot.phase = Phase::Walking(job);
-            return;
-        }
+    /// The walk is at its end: `out` gets what follows the nodes. `size` is the number of bytes
+    /// before that.
+    pub(super) fn end_snapshot(&mut self, writer: SnapshotWriter, size: u64, out: &mut Vec<u8>) {
         let digest = self.options.digest.then(|| SnapshotDigest {
             zxid: self.tail.applied(),
             version: TxnDigest::VERSION,
             digest: self.tree.digest(),
         });
         let last = self.options.snapshot_zxid.then_some(self.tail.applied());
-        job.1.finish(digest, last, &mut out);
-        let least = self.snapshot.size * self.options.snap_log_ratio;
-        self.snapshot.least_bytes = least.max(self.options.snap_log_least);
-        fx.list.push(Effect::SnapshotChunk(out));
-        fx.list.push(Effect::SnapshotFinish);
+        writer.finish(digest, last, out);
+        let ratio = size * self.options.snap_log_ratio;
+        self.snapshot.log_bytes_min = ratio.max(self.options.snapshot_log_bytes_min);
+        self.snapshot.phase = Phase::Publishing;
     }
 }
 
@@ -264,13 +200,13 @@ mod tests {
         log(&mut state, 11);
         assert!(state.is_due());
         state.draw(&options, &mut rng);
-        state.least_bytes = 5000;
+        state.log_bytes_min = 5000;
         log(&mut state, 49);
         assert!(!state.is_due());
         log(&mut state, 1);
         assert!(state.is_due());
         state.draw(&options, &mut rng);
-        state.least_bytes = u64::MAX;
+        state.log_bytes_min = u64::MAX;
         log(&mut state, 5000);
         assert!(!state.is_due());
         log(&mut state, 5486);

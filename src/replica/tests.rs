@@ -4,6 +4,7 @@
 mod fair;
 mod regress;
 mod waiting;
+mod walks;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -174,7 +174,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         snap_count: u64::from(storage.snap_count),
         snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
         snap_log_ratio: if storage.is_snap_count_set { 0 } else { SNAP_LOG_RATIO },
-        snap_log_least: if storage.is_snap_count_set { 0 } else { SNAP_LOG_LEAST },
+        snapshot_log_bytes_min: if storage.is_snap_count_set { 0 } else { SNAP_LOG_LEAST },
         digest: storage.is_digest,
         snapshot_zxid: storage.is_snapshot_zxid,
         limits: limit_options(settings),

@@ -89,7 +89,10 @@ impl Scene {
                 | Effect::Resume { .. }
                 | Effect::SnapshotBegin(_)
                 | Effect::SnapshotChunk(_)
-                | Effect::SnapshotFinish => {}
+                | Effect::SnapshotFinish
+                | Effect::StreamBegin { .. }
+                | Effect::StreamChunk { .. }
+                | Effect::StreamEnd { .. } => {}
             }
         }
         self.fx.clear();
