@@ -321,6 +321,11 @@ impl Auth {
         if count == 0 { Err(AclError::InvalidAcl) } else { Ok(count) }
     }
 
+    /// Forgets what the numbers of lists stood for: another tree numbers its lists anew.
+    pub fn forget_verdicts(&self) {
+        self.verdicts.borrow_mut().clear();
+    }
+
     /// Whether a caller with `ids` has one of the bits of `perm` on a node with this `acl`.
     /// `serial` is a number that no other list has or will have, if there is one: then what a long
     /// list grants is found out only once.

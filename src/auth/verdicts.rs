@@ -30,6 +30,11 @@ fn place(acl: u64, identities: u64) -> usize {
 }
 
 impl Verdicts {
+    /// Forgets all: lists are numbered anew.
+    pub fn clear(&mut self) {
+        self.places.fill(None);
+    }
+
     /// What the list grants to the identities, if that is remembered.
     pub fn get(&self, acl: u64, identities: u64) -> Option<Perms> {
         let found = (*self.places.get(place(acl, identities))?)?;

@@ -58,6 +58,25 @@ pub enum Report {
         /// What is open and has lost its name.
         absence: Option<Absence>,
     },
+    /// What another member sent is complete and durable beside the snapshots, where a start does
+    /// not look at it.
+    Received {
+        /// As given to [`Housekeeper::reception_begin`].
+        stream: u64,
+        /// The file.
+        path: PathBuf,
+        /// Its size in bytes.
+        bytes: u64,
+    },
+    /// What another member sent could not be written.
+    ReceiveFailed {
+        /// As given to [`Housekeeper::reception_begin`].
+        stream: u64,
+        /// The file, removed.
+        path: PathBuf,
+        /// What went wrong.
+        error: io::Error,
+    },
     /// A purge is done.
     Purged(Purged),
     /// A purge failed half-way.
@@ -90,6 +109,11 @@ enum Job {
     SnapshotBegin(Zxid),
     SnapshotChunk(Vec<u8>),
     SnapshotFinish,
+    SnapshotAbandon,
+    ReceptionBegin(u64, Zxid),
+    ReceptionChunk(Vec<u8>),
+    ReceptionFinish,
+    ReceptionAbandon,
     Purge(PurgePolicy),
     DirSizes,
 }
@@ -144,6 +168,8 @@ impl<F: LogFiles> Housekeeper<F> {
             reusable: Vec::new(),
             segments: SegmentKind::default(),
             snapshot: None,
+            reception: None,
+            received: None,
         };
         let (urgent, jobs) = (Some(urgent), Some(jobs));
         (Housekeeper { urgent, jobs, prepared, backlog, thread: None }, chores, reports)
@@ -164,6 +190,33 @@ impl<F: LogFiles> Housekeeper<F> {
     /// All pieces are there: sync, rename, report.
     pub fn snapshot_finish(&self) {
         self.send(Job::SnapshotFinish);
+    }
+
+    /// Gives up the snapshot that was begun, without a report.
+    pub fn snapshot_abandon(&self) {
+        self.send(Job::SnapshotAbandon);
+    }
+
+    /// Begins the file of a database, as of `zxid`, that another member sends; one still unfinished
+    /// is abandoned. `stream` comes back in the report.
+    pub fn reception_begin(&self, stream: u64, zxid: Zxid) {
+        self.send(Job::ReceptionBegin(stream, zxid));
+    }
+
+    /// The next piece, as in [`Housekeeper::snapshot_chunk`].
+    pub fn reception_chunk(&self, chunk: Vec<u8>) {
+        self.backlog.fetch_add(chunk.len(), Ordering::Relaxed);
+        self.send(Job::ReceptionChunk(chunk));
+    }
+
+    /// All pieces are there: sync, report. The file keeps its name.
+    pub fn reception_finish(&self) {
+        self.send(Job::ReceptionFinish);
+    }
+
+    /// Gives up what was begun, or removes it if it is whole; without a report.
+    pub fn reception_abandon(&self) {
+        self.send(Job::ReceptionAbandon);
     }
 
     /// Bytes of pieces not written yet.
@@ -229,6 +282,9 @@ pub struct Chores<F: LogFiles> {
     reusable: Vec<PathBuf>,
     segments: SegmentKind,
     snapshot: Option<(Zxid, SnapshotFile<F>)>,
+    reception: Option<(u64, SnapshotFile<F>)>,
+    /// The whole file of a database that was received.
+    received: Option<PathBuf>,
 }
 
 /// Piece of a job.
@@ -249,6 +305,8 @@ enum Stake {
     Names,
     /// The snapshot under this name.
     Snapshot(Zxid, PathBuf),
+    /// What was received in this stream, and its file.
+    Received(u64, PathBuf),
     Purge,
 }
 
@@ -292,7 +350,8 @@ impl<F: LogFiles> Chores<F> {
             self.job(job);
             self.complete();
         }
-        if let Some((_, file)) = self.snapshot.take() {
+        let unfinished = self.snapshot.take().map(|(_, file)| file);
+        for file in unfinished.into_iter().chain(self.reception.take().map(|(_, file)| file)) {
             file.abandon();
         }
     }
@@ -355,6 +414,11 @@ impl<F: LogFiles> Chores<F> {
             Stake::Snapshot(zxid, path) => {
                 let _ = self.files.remove(&path);
                 self.snapshot_failed(zxid, path, error);
+            }
+            Stake::Received(stream, path) => {
+                let _ = self.files.remove(&path);
+                self.received = None;
+                self.report(Report::ReceiveFailed { stream, path, error });
             }
             Stake::Purge => self.report(Report::PurgeFailed(error)),
         }
@@ -425,6 +489,18 @@ impl<F: LogFiles> Chores<F> {
                 self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
             }
             Job::SnapshotFinish => self.snapshot_finish(),
+            Job::SnapshotAbandon => {
+                if let Some((_, file)) = self.snapshot.take() {
+                    file.abandon();
+                }
+            }
+            Job::ReceptionBegin(stream, zxid) => self.reception_begin(stream, zxid),
+            Job::ReceptionChunk(chunk) => {
+                self.reception_chunk(&chunk);
+                self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
+            }
+            Job::ReceptionFinish => self.reception_finish(),
+            Job::ReceptionAbandon => self.reception_abandon(),
             Job::Purge(policy) => {
                 if let Err(e) = self.purge(policy) {
                     self.report(Report::PurgeFailed(e));
@@ -470,6 +546,52 @@ impl<F: LogFiles> Chores<F> {
         self.acts.extend(finish.steps.into_iter().map(Act::File));
         let (path, bytes) = (finish.path, finish.bytes);
         self.acts.push_back(Act::Tell(Report::SnapshotDone { zxid, path, bytes }));
+    }
+
+    fn reception_begin(&mut self, stream: u64, zxid: Zxid) {
+        self.reception_abandon();
+        let files = Arc::clone(&self.files);
+        match SnapshotFile::create_received(files, zxid, self.options.compression) {
+            Ok(file) => self.reception = Some((stream, file)),
+            Err(error) => {
+                let path = self.files.snap_dir().to_owned();
+                self.report(Report::ReceiveFailed { stream, path, error });
+            }
+        }
+    }
+
+    fn reception_chunk(&mut self, chunk: &[u8]) {
+        // One that failed was reported.
+        let Some((stream, file)) = &mut self.reception else { return };
+        let stream = *stream;
+        if let Err(error) = file.push(chunk)
+            && let Some((_, file)) = self.reception.take()
+        {
+            let path = file.abandon();
+            self.report(Report::ReceiveFailed { stream, path, error });
+        }
+    }
+
+    fn reception_finish(&mut self) {
+        // One that failed was reported.
+        let Some((stream, file)) = self.reception.take() else { return };
+        let finish = file.finish();
+        self.hand = Some(finish.file);
+        self.received = Some(finish.path.clone());
+        self.stake = Stake::Received(stream, finish.tmp);
+        self.acts.extend(finish.steps.into_iter().map(Act::File));
+        let (path, bytes) = (finish.path, finish.bytes);
+        self.acts.push_back(Act::Tell(Report::Received { stream, path, bytes }));
+    }
+
+    fn reception_abandon(&mut self) {
+        if let Some((_, file)) = self.reception.take() {
+            file.abandon();
+        }
+        if let Some(path) = self.received.take() {
+            // If it cannot be removed, nothing reads it: it is not the database.
+            let _ = self.files.remove(&path);
+        }
     }
 
     fn purge(&mut self, policy: PurgePolicy) -> io::Result<()> {

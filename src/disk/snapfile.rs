@@ -15,7 +15,8 @@ pub(super) struct SnapshotFile<F: LogFiles> {
     files: Arc<F>,
     file: F::File,
     tmp: PathBuf,
-    path: PathBuf,
+    /// `None` if it keeps the name that it has.
+    path: Option<PathBuf>,
     encoder: Encoder,
     packed: Vec<u8>,
     written: u64,
@@ -50,6 +51,27 @@ impl<F: LogFiles> SnapshotFile<F> {
         let name = snapshot_name(zxid, compression);
         let path = files.snap_dir().join(&name);
         let tmp = files.snap_dir().join(format!("{name}.tmp"));
+        SnapshotFile::create_as(files, tmp, Some(path), compression)
+    }
+
+    /// Creates the file of a database that is received, under the name that it keeps until it
+    /// becomes the database.
+    pub fn create_received(
+        files: Arc<F>,
+        zxid: Zxid,
+        compression: Compression,
+    ) -> io::Result<SnapshotFile<F>> {
+        let name = format!("received.{zxid}{}", compression.extension());
+        let path = files.snap_dir().join(name);
+        SnapshotFile::create_as(files, path, None, compression)
+    }
+
+    fn create_as(
+        files: Arc<F>,
+        tmp: PathBuf,
+        path: Option<PathBuf>,
+        compression: Compression,
+    ) -> io::Result<SnapshotFile<F>> {
         let file = files.create(&tmp)?;
         Ok(SnapshotFile {
             files,
@@ -84,13 +106,12 @@ impl<F: LogFiles> SnapshotFile<F> {
         let mut end = Vec::new();
         self.encoder.finish(&mut end);
         let bytes = self.written + end.len() as u64;
-        let steps = vec![
-            Step::Append(end),
-            Step::Sync,
-            Step::Rename(self.tmp.clone(), self.path.clone()),
-            Step::SyncDir(self.files.snap_dir().to_owned()),
-        ];
-        SnapshotFinish { steps, file: self.file, tmp: self.tmp, path: self.path, bytes }
+        let rename = self.path.clone().map(|path| Step::Rename(self.tmp.clone(), path));
+        let mut steps = vec![Step::Append(end), Step::Sync];
+        steps.extend(rename);
+        steps.push(Step::SyncDir(self.files.snap_dir().to_owned()));
+        let path = self.path.unwrap_or_else(|| self.tmp.clone());
+        SnapshotFinish { steps, file: self.file, tmp: self.tmp, path, bytes }
     }
 
     /// Gives up: the temporary file goes.

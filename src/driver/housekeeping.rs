@@ -7,7 +7,7 @@ use crate::base::{Instant, Now};
 use crate::disk::{Absence, Housekeeper, LogFiles, PurgePolicy, Report, Reports};
 use crate::member::Member;
 use crate::metrics::Measures;
-use crate::replica::{Effect, Effects, Input, Replica};
+use crate::replica::{Effect, Effects, Input, Replica, StreamId};
 
 use super::port::Probe;
 
@@ -36,6 +36,8 @@ pub struct Housekeeping<F: LogFiles> {
     reports: Reports,
     /// How many chunks were handed over that the replica was not told about.
     handed: u32,
+    /// The database that is being received, and how many chunks of it.
+    received: (StreamId, u32),
     next_purge: Instant,
     next_sizes: Instant,
     /// Bytes below the snapshot and log directories, as of the last look.
@@ -67,6 +69,7 @@ impl<F: LogFiles> Housekeeping<F> {
             house,
             reports,
             handed: 0,
+            received: (StreamId(0), 0),
             next_purge: Instant(0),
             next_sizes: Instant(0),
             dir_sizes: (0, 0),
@@ -96,6 +99,17 @@ impl<F: LogFiles> Housekeeping<F> {
                 self.handed += 1;
             }
             Effect::SnapshotFinish => self.house.snapshot_finish(),
+            Effect::SnapshotAbandon => self.house.snapshot_abandon(),
+            Effect::ReceptionBegin { stream, zxid } => {
+                self.received = (stream, 0);
+                self.house.reception_begin(stream.0, zxid);
+            }
+            Effect::ReceptionChunk(chunk) => {
+                self.house.reception_chunk(chunk);
+                self.received.1 += 1;
+            }
+            Effect::ReceptionFinish => self.house.reception_finish(),
+            Effect::ReceptionAbandon => self.house.reception_abandon(),
             _ => {}
         }
     }
@@ -130,6 +144,12 @@ impl<F: LogFiles> Housekeeping<F> {
         while self.handed > 0 && self.house.snapshot_backlog() < self.options.backlog_bytes_max {
             self.handed -= 1;
             member.handle(now, Input::SnapshotReady, effects);
+        }
+        while self.received.1 > 0 && self.house.snapshot_backlog() < self.options.backlog_bytes_max
+        {
+            self.received.1 -= 1;
+            let stream = self.received.0;
+            member.handle(now, Input::ReceptionReady { stream }, effects);
         }
         let retain = self.options.retain;
         if let Some(every) = self.options.purge
@@ -176,6 +196,21 @@ impl<F: LogFiles> Housekeeping<F> {
                     );
                     self.absence = absence;
                     member.handle(now, Input::SnapshotEnded { ok: false }, effects);
+                }
+                Report::Received { stream, path, bytes } => {
+                    log::info!("{} is received: {bytes} bytes", path.display());
+                    let stream = StreamId(stream);
+                    member.handle(now, Input::ReceptionEnded { stream, ok: true }, effects);
+                }
+                Report::ReceiveFailed { stream, path, error } => {
+                    probe.chore_failed(&error);
+                    log::error!(
+                        "the database that another member sends cannot be written to {}: {error}; \
+                         what is here stays as it is, and it has to be sent again",
+                        path.display()
+                    );
+                    let stream = StreamId(stream);
+                    member.handle(now, Input::ReceptionEnded { stream, ok: false }, effects);
                 }
                 Report::Purged(purged) => {
                     for path in &purged.removed {

@@ -428,9 +428,14 @@ impl<I: Io> Driver<I> {
                         None => self.outbox.append.push(batch),
                     }
                 }
-                Effect::SnapshotBegin(_) | Effect::SnapshotChunk(_) | Effect::SnapshotFinish => {
-                    self.expect_brain().house.snapshot(effect);
-                }
+                Effect::SnapshotBegin(_)
+                | Effect::SnapshotChunk(_)
+                | Effect::SnapshotFinish
+                | Effect::SnapshotAbandon
+                | Effect::ReceptionBegin { .. }
+                | Effect::ReceptionChunk(_)
+                | Effect::ReceptionFinish
+                | Effect::ReceptionAbandon => self.expect_brain().house.snapshot(effect),
                 Effect::StreamBegin { .. }
                 | Effect::StreamChunk { .. }
                 | Effect::StreamEnd { .. } => self.expect_brain().probe.streamed(effect),

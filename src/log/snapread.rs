@@ -137,6 +137,9 @@ pub struct SnapshotReader {
 const SLICE: usize = 128 << 10;
 
 impl SnapshotReader {
+    /// Bytes of the mark behind the tree of a SNAP stream.
+    pub const STREAM_END_LEN: usize = 4 + STREAM_END.len();
+
     /// A reader of a snapshot file.
     pub fn new() -> SnapshotReader {
         SnapshotReader {

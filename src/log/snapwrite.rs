@@ -45,14 +45,26 @@ impl SnapshotWriter {
         acls: impl ExactSizeIterator<Item = (i64, AclBytes<'a>)>,
         out: &mut Vec<u8>,
     ) -> SnapshotWriter {
+        let mut writer = SnapshotWriter::begin_file(out);
+        writer.begin_tree(sessions, acls, out);
+        writer
+    }
+
+    /// Starts a snapshot file whose sessions, ACLs and nodes come from a SNAP stream, as they are.
+    pub fn begin_file(out: &mut Vec<u8>) -> SnapshotWriter {
         let start = out.len();
         out.extend_from_slice(b"ZKSN");
         put_i32(out, 2);
         put_i64(out, -1);
         let mut writer = SnapshotWriter { adler: Adler32::new() };
         writer.adler.write(&out[start..]);
-        writer.begin_tree(sessions, acls, out);
         writer
+    }
+
+    /// Bytes of a SNAP stream, up to the path that ends its nodes.
+    pub fn relay(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(bytes);
+        self.adler.write(bytes);
     }
 
     /// Starts a SNAP stream to a learner: the same without the file header.
@@ -109,8 +121,20 @@ impl SnapshotWriter {
     /// Ends the tree and seals the file. Apache 3.9 can read a file with both sections or with
     /// the digest alone, whatever its flags; 3.8 reads the digest and ignores the rest.
     pub fn finish(mut self, digest: Option<SnapshotDigest>, last: Option<Zxid>, out: &mut Vec<u8>) {
-        let mut start = out.len();
+        let start = out.len();
         put_str(out, "/");
+        self.adler.write(&out[start..]);
+        self.finish_relayed(digest, last, out);
+    }
+
+    /// Seals a file whose tree was ended by what was relayed.
+    pub fn finish_relayed(
+        mut self,
+        digest: Option<SnapshotDigest>,
+        last: Option<Zxid>,
+        out: &mut Vec<u8>,
+    ) {
+        let mut start = out.len();
         self.seal(&mut start, out);
         if let Some(digest) = digest {
             put_i64(out, digest.zxid.0);

@@ -16,6 +16,7 @@ use super::effects::{Effect, Effects, Input};
 use super::fair::{Fair, FairOptions};
 use super::limits::{LimitOptions, Limits};
 use super::messages::Rations;
+use super::receive::Reception;
 use super::snapshot::SnapshotState;
 use super::stats::ServerStats;
 use super::tail::{Origin, Tail};
@@ -152,6 +153,8 @@ pub struct Replica {
     /// Goes on while the tail that a start found is applied.
     pub(super) check: DigestCheck,
     pub(super) walks: Walks,
+    /// A database that another member sends.
+    pub(super) reception: Option<Box<Reception>>,
     pub(super) rng: Rng,
     pub(super) ahead: Vec<NodeId>,
     /// Number of the current turn: what lies between two calls of [`Replica::flush`].
@@ -193,6 +196,7 @@ impl Replica {
             snapshot,
             check: restored.check,
             walks: Walks::default(),
+            reception: None,
             rng,
             ahead: Vec::new(),
             turn: 1,
@@ -226,6 +230,8 @@ impl Replica {
                 self.apply_committed(now, fx);
             }
             Input::SnapshotReady => self.walks.ready(Target::File),
+            Input::ReceptionReady { stream } => self.reception_ready(stream),
+            Input::ReceptionEnded { stream, ok } => self.reception_ended(stream, ok),
             Input::StreamWanted { stream } => self.begin_walk(Target::Stream(stream), fx),
             Input::StreamReady { stream } => self.walks.ready(Target::Stream(stream)),
             Input::StreamGone { stream } => self.abandon_walk(Target::Stream(stream)),

@@ -56,6 +56,18 @@ pub enum Input<'a> {
         /// Whether it can be relied on.
         ok: bool,
     },
+    /// The disk took a chunk of the database that is being received; more may follow.
+    ReceptionReady {
+        /// The stream that it belongs to.
+        stream: StreamId,
+    },
+    /// What was received is complete and durable beside the snapshots, or could not be written.
+    ReceptionEnded {
+        /// The stream that it came in.
+        stream: StreamId,
+        /// Whether it can be relied on.
+        ok: bool,
+    },
     /// Somebody wants the whole database, as of now; see [`Effect::StreamBegin`]. The name is not
     /// in use.
     StreamWanted {
@@ -140,6 +152,22 @@ pub enum Effect {
     SnapshotChunk(Vec<u8>),
     /// That was all; publish it.
     SnapshotFinish,
+    /// Remove what was written of the snapshot file; no `Input::SnapshotEnded` is needed.
+    SnapshotAbandon,
+    /// Start the file of a database that is received, under a name that a start ignores; one that
+    /// was begun before is given up.
+    ReceptionBegin {
+        /// Comes back with what becomes of it.
+        stream: StreamId,
+        /// Its position.
+        zxid: Zxid,
+    },
+    /// More of it.
+    ReceptionChunk(Vec<u8>),
+    /// That was all: make it durable and answer with `Input::ReceptionEnded`.
+    ReceptionFinish,
+    /// Remove it.
+    ReceptionAbandon,
     /// The database follows, in the format of SNAP (without the packet itself): what it holds at
     /// this zxid, and effects of transactions after it, which the receiver must be sent as well.
     StreamBegin {
@@ -152,13 +180,15 @@ pub enum Effect {
     StreamChunk {
         /// The stream.
         stream: StreamId,
-        /// Bytes that follow those of the last chunk.
+        /// Bytes that follow the last chunk.
         bytes: Vec<u8>,
     },
     /// That was all.
     StreamEnd {
         /// The stream.
         stream: StreamId,
+        /// Otherwise it ends early, since the database was replaced by another.
+        is_whole: bool,
     },
     /// Nothing can go on; the process must end with this message.
     Fatal(String),

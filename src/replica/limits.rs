@@ -128,6 +128,13 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Writes under way are not going to be applied.
+    pub fn forget_writes(&mut self) {
+        for (_, len) in std::mem::take(&mut self.large_writes) {
+            self.large_bytes -= len;
+        }
+    }
+
     pub fn new(now: Instant, options: &LimitOptions) -> Limits {
         Limits {
             throttle: ConnectionThrottle::new(now, options.connections.clone()),

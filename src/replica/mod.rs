@@ -19,6 +19,7 @@ mod messages;
 #[cfg(test)]
 mod odd_tests;
 mod orphans;
+mod receive;
 mod request;
 mod restore;
 #[cfg(test)]
@@ -36,6 +37,7 @@ pub use digest_check::DigestCheck;
 pub use effects::{CloseHow, Effect, Effects, Input, StreamId};
 pub use fair::FairOptions;
 pub use limits::{LimitFigures, LimitOptions};
+pub use receive::{ReceptionError, ReceptionStage};
 pub use restore::Restore;
 pub use stats::ServerStats;
 pub use throttle::{BILLION, ThrottleOptions};

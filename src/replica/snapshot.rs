@@ -112,9 +112,10 @@ impl SnapshotState {
             || self.txns > self.txns_due && self.bytes >= self.log_bytes_min
     }
 
-    /// Whether the next one should begin now.
-    pub fn may_begin(&self) -> bool {
-        self.phase == Phase::Idle && self.is_due()
+    /// The database is another one, of which there is a snapshot: of `newest`.
+    pub fn replaced(&mut self, options: &ReplicaOptions, rng: &mut Rng, newest: Zxid) {
+        invariant!(self.phase == Phase::Idle, "a snapshot of a tree that is gone");
+        *self = SnapshotState::new(options, rng, false, Some(newest));
     }
 }
 
@@ -128,10 +129,30 @@ impl Replica {
         self.snapshot.wanted || self.snapshot.is_running()
     }
 
+    /// Whether the next one should begin now.
+    pub(super) fn may_begin_snapshot(&self) -> bool {
+        self.snapshot.phase == Phase::Idle && self.snapshot.is_due() && self.may_snapshot_old()
+    }
+
+    /// Gives up the one whose nodes are not all written; it is due again. One that the disk
+    /// publishes already is left to it.
+    pub(super) fn abandon_snapshot(&mut self, fx: &mut Effects) {
+        if self.snapshot.phase == Phase::Walking {
+            self.abandon_walk(Target::File);
+            self.snapshot.phase = Phase::Idle;
+            self.snapshot.want();
+            fx.list.push(Effect::SnapshotAbandon);
+        }
+    }
+
     /// The disk finished or gave up, `!ok`: then the log is kept until the next one, which does not
     /// wait for as much of it.
     pub(super) fn snapshot_ended(&mut self, ok: bool) {
-        invariant!(self.snapshot.is_running(), "the disk ends a snapshot that never began");
+        if !self.snapshot.is_running() {
+            // It failed when it was given up already.
+            invariant!(!ok, "the disk completes a snapshot that never began");
+            return;
+        }
         if ok {
             self.snapshot.succeeded();
         } else {

@@ -4,9 +4,9 @@
 //! Each is fuzzy, as in Apache: it begins at a zxid, goes on between transactions, and may show
 //! effects of later ones, which replay or the receiver repeats. They share one bound: a turn of the
 //! loop makes one chunk, for the walk whose turn it is, and what that costs is taken from the
-//! turn's budget. A walk whose receiver has not taken its last chunks pauses, so each holds some chunks of
-//! memory however slow its receiver is. For example, with a file and two learners, one of which
-//! takes nothing, the file and the other learner get a chunk in every second turn.
+//! turn's budget. A walk whose receiver has not taken its last chunks pauses, so each holds a few
+//! chunks of memory, however slow its receiver is. For example, with a file and two learners, one
+//! of which takes nothing, the file and the other learner get a chunk in every second turn.
 //!
 //! A snapshot file must not show what the disk of this server does not have: a restart from it
 //! would have more than its log. A stream may, as what it shows is committed.
@@ -23,9 +23,9 @@ use super::effects::{Effect, Effects, StreamId};
 /// Bytes of a chunk, not counting the node that it ends with.
 const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait for the receiver, after which the walk pauses.
-const IN_FLIGHT_MAX: u32 = 8;
+pub(super) const IN_FLIGHT_MAX: u32 = 8;
 /// Nanoseconds that a byte takes: nodes of 200 bytes take 300 ns each, or 100 µs for a chunk.
-const BYTE_COST: u64 = 2;
+pub(super) const BYTE_COST: u64 = 2;
 
 /// Where the nodes go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,6 +76,11 @@ impl Walks {
         self.jobs.remove(at)
     }
 
+    /// What is walked for.
+    pub fn targets(&self) -> impl Iterator<Item = Target> {
+        self.jobs.iter().map(|job| job.target)
+    }
+
     /// The most chunks that wait for one receiver, and for how many walks.
     #[cfg(test)]
     pub fn waiting(&self) -> (u32, usize) {
@@ -93,13 +98,13 @@ impl Replica {
     /// Whether a walk could go on, or begin, now.
     pub(super) fn wants_walk_step(&self) -> bool {
         let may_write_file = self.may_write_file();
-        may_write_file && self.snapshot.may_begin() || self.walks.next(may_write_file).is_some()
+        may_write_file && self.may_begin_snapshot() || self.walks.next(may_write_file).is_some()
     }
 
     /// The part of walks in a turn.
     pub(super) fn step_walks(&mut self, fx: &mut Effects) {
         let may_write_file = self.may_write_file();
-        if may_write_file && self.snapshot.may_begin() {
+        if may_write_file && self.may_begin_snapshot() {
             self.begin_snapshot(fx);
         } else if let Some(at) = self.walks.next(may_write_file)
             && let Some(job) = self.walks.jobs.remove(at)
@@ -166,7 +171,7 @@ impl Replica {
             Target::Stream(stream) => {
                 writer.finish_stream(&mut out);
                 self.hand_over_chunk(target, out, fx);
-                fx.list.push(Effect::StreamEnd { stream });
+                fx.list.push(Effect::StreamEnd { stream, is_whole: true });
             }
         }
         self.tree.end_walk(walk);

@@ -39,6 +39,8 @@ mod network;
 mod node;
 mod ops;
 mod options;
+#[cfg(test)]
+mod reception_drill;
 mod report;
 mod rot;
 mod world;

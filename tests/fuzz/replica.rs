@@ -90,6 +90,11 @@ impl Scene {
                 | Effect::SnapshotBegin(_)
                 | Effect::SnapshotChunk(_)
                 | Effect::SnapshotFinish
+                | Effect::SnapshotAbandon
+                | Effect::ReceptionBegin { .. }
+                | Effect::ReceptionChunk(_)
+                | Effect::ReceptionFinish
+                | Effect::ReceptionAbandon
                 | Effect::StreamBegin { .. }
                 | Effect::StreamChunk { .. }
                 | Effect::StreamEnd { .. } => {}

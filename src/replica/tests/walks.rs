@@ -9,14 +9,14 @@ use crate::log::{Recovered, RecoveryTarget, SnapshotReader};
 use crate::replica::{Restore, StreamId};
 use crate::wire::{Reader, Txn, TxnHeader};
 
-const TREE: TreeOptions =
+pub(super) const TREE: TreeOptions =
     TreeOptions { extended_types: false, emulate_353_ttl: false, digest: true, hash_seed: 1 };
 
 /// The bytes of a walk so far, and the chunks that its receiver has not taken.
 #[derive(Default)]
-struct Received {
-    at: Zxid,
-    bytes: Vec<u8>,
+pub(super) struct Received {
+    pub at: Zxid,
+    pub bytes: Vec<u8>,
     waiting: VecDeque<Vec<u8>>,
     is_over: bool,
 }
@@ -39,24 +39,24 @@ impl Received {
         true
     }
 
-    fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.is_over && self.waiting.is_empty()
     }
 }
 
-struct Walked {
+pub(super) struct Walked {
     scene: Scene,
     /// All transactions.
     log: Vec<(Zxid, Vec<u8>)>,
-    streams: BTreeMap<StreamId, Received>,
+    pub streams: BTreeMap<StreamId, Received>,
     file: Received,
     /// The most bytes that one turn handed out.
     most: usize,
 }
 
 impl Walked {
-    /// A tree of 3000 nodes of 300 bytes, made by a client; about a megabyte.
-    fn new() -> (Walked, ConnId) {
+    /// A tree of that many nodes of 300 bytes, made by a client; about a megabyte for 3000.
+    pub fn new(nodes: i32) -> (Walked, ConnId) {
         let mut scene = Scene::new(1000, limits(|_| {}));
         let restored = Restored::fresh(Tree::new(TREE));
         let auth = Auth::new(AuthOptions::default()).unwrap();
@@ -69,14 +69,14 @@ impl Walked {
         let peer = SocketAddr::from(([127, 0, 0, 1], 1));
         walked.handle(Input::Opened { conn, peer });
         walked.handle(Input::Frames { conn, bytes: &connect_frame(SessionId(0), TIMEOUT_MS) });
-        for n in 0..3000 {
+        for n in 0..nodes {
             walked.ask(conn, &create_with(n, &format!("/n{n}"), &[7; 300], ACL_OPEN_BYTES));
         }
         (walked, conn)
     }
 
     /// One turn.
-    fn handle(&mut self, input: Input<'_>) {
+    pub fn handle(&mut self, input: Input<'_>) {
         self.scene.turn(input);
         let mut bytes_out = 0;
         for effect in std::mem::take(&mut self.scene.fx.list) {
@@ -92,7 +92,8 @@ impl Walked {
                     bytes_out += bytes.len();
                     self.streams.get_mut(&stream).unwrap().chunk(bytes);
                 }
-                Effect::StreamEnd { stream } => {
+                Effect::StreamEnd { stream, is_whole } => {
+                    assert!(is_whole);
                     self.streams.get_mut(&stream).unwrap().is_over = true;
                 }
                 Effect::SnapshotBegin(zxid) => {
@@ -121,11 +122,11 @@ impl Walked {
         }
     }
 
-    fn tick(&mut self) {
+    pub fn tick(&mut self) {
         self.handle(Input::Tick);
     }
 
-    fn stream_takes(&mut self, stream: StreamId) -> bool {
+    pub fn stream_takes(&mut self, stream: StreamId) -> bool {
         let took = self.streams.get_mut(&stream).is_some_and(Received::take);
         if took {
             self.handle(Input::StreamReady { stream });
@@ -161,6 +162,17 @@ impl Walked {
     }
 }
 
+/// What a snapshot file or a stream holds: the tree, and the number of sessions.
+pub(super) fn load(bytes: &[u8], at: Zxid, mut reader: SnapshotReader) -> (Tree, usize) {
+    let mut restore = Restore::new(TREE);
+    let used = reader.feed(bytes, true, &mut restore).unwrap();
+    assert!(reader.is_done());
+    assert_eq!(used, bytes.len());
+    restore.snapshot_done(at, reader.digest()).unwrap();
+    let Restored { tree, sessions, .. } = restore.finish(&Recovered::default());
+    (tree, sessions.len())
+}
+
 /// A create, a delete or a set, of the nodes that there are or of new ones.
 fn change(rng: &mut Rng, xid: i32) -> Vec<u8> {
     let path = format!("/n{}", rng.below(4000));
@@ -176,7 +188,7 @@ fn walks_go_on_together_under_load_and_each_is_the_tree_with_what_follows() {
     let mut finished = 0;
     for seed in 0..6 {
         let mut rng = Rng::new(seed);
-        let (mut walked, conn) = Walked::new();
+        let (mut walked, conn) = Walked::new(3000);
         walked.most = 0;
         let mut next = 1;
         for xid in 0..600 {
@@ -219,7 +231,7 @@ fn walks_go_on_together_under_load_and_each_is_the_tree_with_what_follows() {
 
 #[test]
 fn a_receiver_that_takes_nothing_holds_up_nobody_and_no_memory() {
-    let (mut walked, conn) = Walked::new();
+    let (mut walked, conn) = Walked::new(3000);
     let (slow, fast) = (StreamId(1), StreamId(2));
     walked.handle(Input::StreamWanted { stream: slow });
     walked.handle(Input::StreamWanted { stream: fast });
@@ -251,7 +263,7 @@ fn a_receiver_that_takes_nothing_holds_up_nobody_and_no_memory() {
 /// What a turn spends on walks is taken from those who wait for their turn.
 #[test]
 fn walks_are_paid_for_by_the_turn() {
-    let (mut walked, _) = Walked::new();
+    let (mut walked, _) = Walked::new(3000);
     walked.handle(Input::StreamWanted { stream: StreamId(1) });
     let before = walked.scene.replica.fair.spent;
     walked.tick();
@@ -262,7 +274,7 @@ fn walks_are_paid_for_by_the_turn() {
 /// A snapshot file waits for the disk; a stream shows what is committed, which is enough.
 #[test]
 fn only_the_file_waits_for_the_log_of_this_server() {
-    let (mut walked, conn) = Walked::new();
+    let (mut walked, conn) = Walked::new(3000);
     walked.handle(Input::Frames { conn, bytes: &set_data(1, "/n1", 5) });
     let zxid = walked.scene.logged;
     walked.handle(Input::Committed { zxid });
