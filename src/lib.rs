@@ -6,6 +6,7 @@ pub mod base;
 pub mod config;
 pub mod disk;
 pub mod driver;
+pub mod election;
 pub mod front;
 pub mod leader;
 pub mod log;
