@@ -279,7 +279,7 @@ impl Auth {
         }
         out[..4].copy_from_slice(&count.to_be_bytes());
         // Just encoded, so it has the right shape.
-        AclBytes::parse(out).map_err(|_| AclError::Marshalling)
+        Ok(AclBytes::known(out))
     }
 
     /// Appends what `entry` becomes and returns the number of entries appended.

@@ -208,7 +208,7 @@ impl PendingView {
         let slot = self.find_path(hash, path);
         if slot != END {
             let record = &self.records[slot as usize];
-            let acl = AclBytes::parse(&self.named(record).acl).unwrap_or(AclBytes::NOTHING);
+            let acl = AclBytes::known(&self.named(record).acl);
             let place = Place { slot, node: NodeId::NONE };
             let view = record.view;
             return record.exists.then_some(Pending { view, acl, serial: None, place });

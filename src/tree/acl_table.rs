@@ -65,8 +65,9 @@ impl AclTable {
         if id == AclId::OPEN {
             return AclBytes::OPEN;
         }
-        // Entries are only ever filled from well-formed lists; a dropped one grants nothing.
-        AclBytes::parse(&self.entries[id.0 as usize].bytes).unwrap_or(AclBytes::NOTHING)
+        // Entries are only ever filled from well-formed lists, and not looked through again: that
+        // would be done for each request, however long the list.
+        AclBytes::known(&self.entries[id.0 as usize].bytes)
     }
 
     /// The id of a list that is in use.

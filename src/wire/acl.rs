@@ -93,6 +93,15 @@ impl<'a> AclBytes<'a> {
         }
     }
 
+    /// The bytes of a list that was read or parsed before, without looking through it again: lists
+    /// that are kept are asked for with each request, and may be long. No bytes at all, which is
+    /// what a dropped list leaves, grant nothing.
+    #[inline]
+    pub fn known(bytes: &'a [u8]) -> AclBytes<'a> {
+        debug_assert!(bytes.is_empty() || AclBytes::parse(bytes).is_ok(), "no list: {bytes:?}");
+        if bytes.is_empty() { AclBytes::NOTHING } else { AclBytes(bytes) }
+    }
+
     /// The encoded bytes, count included.
     pub fn bytes(self) -> &'a [u8] {
         self.0
@@ -139,5 +148,7 @@ mod tests {
         let null = AclBytes::parse(&[0xff; 4]).unwrap();
         assert!(null.is_empty() && null.is_null());
         assert!(!AclBytes::parse(&[0; 4]).unwrap().is_null());
+        assert_eq!(AclBytes::known(&out), list);
+        assert_eq!(AclBytes::known(&[]), AclBytes::NOTHING);
     }
 }
