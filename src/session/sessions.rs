@@ -1,6 +1,6 @@
 //! The session table and its expiry buckets.
 //!
-//! Corresponds to `SessionTrackerImpl` (table, ids, closing, owner) and `ExpiryQueue` (rounding).
+//! Corresponds to `SessionTrackerImpl` (table, ids, closing) and `ExpiryQueue` (rounding).
 //! Invariants: every session that is not closing sits in the bucket `queued`, which is never later
 //! than the one it expires in, so a touch only stores a number; bucket entries whose session is
 //! gone or queued elsewhere are void; ids expire in the order of their expiry, then of the id.
@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
-use crate::base::{CONTAINER_OWNER, ConnId, Instant, ServerId, SessionId, invariant, spread};
+use crate::base::{CONTAINER_OWNER, Instant, ServerId, SessionId, invariant, spread};
 
 /// Handle of a tracked session: an index into the table, void after the session's removal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -24,13 +24,8 @@ pub struct SessionSlot {
 pub struct Session {
     /// Its id.
     pub id: SessionId,
-    /// The timeout it was created with, in milliseconds: what snapshots hold. A connection may
-    /// have negotiated another one since, and touches with that.
-    pub timeout_ms: i32,
     /// Whether a closeSession is under way: requests are dropped, nothing revives it.
     pub closing: bool,
-    /// The connection it is bound to, if it is known.
-    pub owner: Option<ConnId>,
     /// The other end of the last connection that spoke for it; `None` since a restart.
     pub peer: Option<SocketAddr>,
     /// When it was last touched.
@@ -112,13 +107,10 @@ impl Sessions {
         }
     }
 
-    /// Tracks a session and gives it a full timeout. For an id already tracked the stored timeout
-    /// is replaced, and the session is touched unless it is closing.
+    /// Tracks a session and gives it a full timeout. One that is already tracked is touched, unless
+    /// it is closing.
     pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: Instant) -> SessionSlot {
         let slot = self.get(id).unwrap_or_else(|| self.insert(id));
-        if let Some(session) = self.session_mut(slot) {
-            session.timeout_ms = timeout_ms;
-        }
         self.touch(slot, timeout_ms, now);
         slot
     }
@@ -184,13 +176,6 @@ impl Sessions {
         }
     }
 
-    /// Binds the session to a connection, or to none.
-    pub fn set_owner(&mut self, slot: SessionSlot, owner: Option<ConnId>) {
-        if let Some(session) = self.session_mut(slot) {
-            session.owner = owner;
-        }
-    }
-
     /// Notes the other end of a connection that speaks for the session from now on.
     pub fn set_peer(&mut self, slot: SessionSlot, peer: SocketAddr) {
         if let Some(session) = self.session_mut(slot) {
@@ -247,25 +232,6 @@ impl Sessions {
         Some(Instant::from_ms(bucket.saturating_mul(self.tick_ms)))
     }
 
-    /// After a restart or at the start of leadership: every session gets its full stored timeout,
-    /// no owner, and is not closing, because a closeSession that was under way has either been
-    /// applied or is lost.
-    pub fn retouch_all(&mut self, now: Instant) {
-        self.buckets.clear();
-        for index in 0..self.places.len() {
-            let place = &mut self.places[index];
-            let Some(session) = &mut place.session else { continue };
-            session.queued = 0;
-            session.closing = false;
-            session.owner = None;
-            session.peer = None;
-            let timeout_ms = session.timeout_ms;
-            let slot = SessionSlot { index: index as u32, generation: place.generation };
-            let is_touched = self.touch(slot, timeout_ms, now);
-            invariant!(is_touched, "a session that is not closing starts its timeout afresh");
-        }
-    }
-
     /// Checks what must always hold of one session, the next at each call, in a time that does not
     /// depend on how many there are.
     ///
@@ -310,12 +276,6 @@ impl Sessions {
         self.index.is_empty()
     }
 
-    /// Every tracked session with its stored timeout in milliseconds, for snapshots; in an order
-    /// that depends on earlier calls only.
-    pub fn iter(&self) -> impl Iterator<Item = (SessionId, i32)> + '_ {
-        self.places.iter().filter_map(|p| p.session.as_ref()).map(|s| (s.id, s.timeout_ms))
-    }
-
     /// For `dump`: expiry in monotonic milliseconds with the sessions that expire then, both
     /// ascending; sessions that are closing are left out.
     pub fn expiries(&self) -> BTreeMap<u64, Vec<SessionId>> {
@@ -351,9 +311,7 @@ impl Sessions {
     fn insert(&mut self, id: SessionId) -> SessionSlot {
         let session = Session {
             id,
-            timeout_ms: 0,
             closing: false,
-            owner: None,
             peer: None,
             heard: Instant::default(),
             granted_ms: 0,
