@@ -231,7 +231,7 @@ fn front(kind: OpCode) -> Result<f64, String> {
         for _ in 0..DEPTH {
             front.queue(conn, &reply);
         }
-        let sent = front.take_output(conn, Vec::new());
+        let sent = front.take_output(conn, Vec::new);
         front.sent(conn);
         times.push(start.elapsed().as_nanos() as f64 / DEPTH as f64);
         std::hint::black_box(sent);

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant, Now, Ration};
+use crate::base::{ConnId, Instant, Now, Ration, invariant};
 use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
 
 use super::port::{Direction, Io, Received};
@@ -30,28 +30,59 @@ const SPARE_BYTES_MAX: usize = 64 * 1024;
 const LARGE_BYTES: usize = 1 << 20;
 const GIVE_BACK_AFTER: Duration = Duration::from_millis(500);
 
+/// Where a socket is in its life. No stage leads back, see [`Socket::enter`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// Serves its peer. Only an end in this stage is news to the replica.
+    Open,
+    /// This side closes; by then the peer must have taken what is left.
+    Flushing { by: Instant },
+    /// Everything is sent, and the peer is told so; until then it may read that and close.
+    Lingering { until: Instant },
+    /// Both directions are shut down; waiting for the last completions.
+    Dying,
+}
+
+/// The receive of a socket.
+#[derive(Clone, Copy, Debug)]
+enum Receive<R> {
+    /// None is under way.
+    Not,
+    Running(R),
+    /// It was cancelled; its last completion is still to come.
+    Ending,
+}
+
+/// Whether a send is under way, and whether input is to be received, knows [`Front`].
+///
 /// Invariant: it stays in its slot until its last completion has arrived, so that a completion
 /// always finds the connection it was begun for.
 #[derive(Debug)]
 struct Socket<I: Io> {
     conn: ConnId,
-    peer: SocketAddr,
     socket: I::Socket,
-    receive: Option<I::Receive>,
-    sending: bool,
+    stage: Stage,
+    receive: Receive<I::Receive>,
     /// Bytes of the buffer being sent that the socket has taken.
     sent: usize,
     /// Bytes of the buffers before it.
     sent_before: u64,
-    /// Sending is over; until then the peer may close.
-    lingering: Option<Instant>,
-    /// A close was asked for; by then the peer must have taken what is left.
-    close_by: Option<Instant>,
     /// The peer sends no more, but an answer is still owed to it.
     input_ended: bool,
-    /// Both directions are shut down; waiting for the last completions.
-    dying: bool,
-    held: bool,
+}
+
+impl<I: Io> Socket<I> {
+    /// The only way into another stage.
+    fn enter(&mut self, next: Stage) {
+        let is_legal = match (self.stage, next) {
+            (Stage::Open, Stage::Flushing { .. }) => true,
+            (Stage::Flushing { .. }, Stage::Lingering { .. }) => true,
+            (from, Stage::Dying) => from != Stage::Dying,
+            _ => false,
+        };
+        invariant!(is_legal, "{:?} cannot become {next:?} after {:?}", self.conn, self.stage);
+        self.stage = next;
+    }
 }
 
 /// The sockets of one front. Where a method returns a connection, that connection has ended from
@@ -106,7 +137,7 @@ impl<I: Io> Edge<I> {
 
     /// Connections that are open here.
     pub fn connections(&self) -> usize {
-        self.sockets.iter().flatten().count()
+        self.front.len()
     }
 
     /// Stops accepting, which frees the ports at once, and takes no more requests.
@@ -147,14 +178,16 @@ impl<I: Io> Edge<I> {
         Ok(())
     }
 
+    /// The socket of a connection that the replica names. It may be gone: the replica may not have
+    /// been told yet.
     fn socket(&mut self, conn: ConnId) -> Option<&mut Socket<I>> {
         self.sockets.get_mut(slot_of(conn))?.as_mut().filter(|socket| socket.conn == conn)
     }
 
-    /// The socket of an operation that has gone on.
-    fn waiting(&mut self, conn: ConnId) -> &mut Socket<I> {
+    /// The socket of an operation that has gone on, or that was found just now.
+    fn known(&mut self, conn: ConnId) -> &mut Socket<I> {
         let found = self.socket(conn);
-        assert!(found.is_some(), "a completion for {conn:?}, which waits for none");
+        invariant!(found.is_some(), "a completion for {conn:?}, which waits for none");
         found.unwrap_or_else(|| unreachable!("just asserted"))
     }
 
@@ -175,25 +208,20 @@ impl<I: Io> Edge<I> {
         }
         let conn = self.front.accept(now.mono, peer);
         io.set_up(&socket);
-        let receive = Some(io.receive(&socket, conn)?);
+        let receive = Receive::Running(io.receive(&socket, conn)?);
         let slot = slot_of(conn);
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
         }
-        assert!(self.sockets[slot].is_none(), "the slot of {conn:?} is taken");
+        invariant!(self.sockets[slot].is_none(), "the slot of {conn:?} is taken");
         self.sockets[slot] = Some(Socket {
             conn,
-            peer,
             socket,
+            stage: Stage::Open,
             receive,
-            sending: false,
             sent: 0,
             sent_before: 0,
-            lingering: None,
-            close_by: None,
             input_ended: false,
-            dying: false,
-            held: false,
         });
         Ok(Some(conn))
     }
@@ -208,12 +236,13 @@ impl<I: Io> Edge<I> {
         more: bool,
         sink: &mut impl FrontSink,
     ) -> io::Result<Option<ConnId>> {
-        let socket = self.waiting(conn);
-        assert!(socket.receive.is_some(), "a receive of {conn:?} goes on that has ended");
+        let socket = self.known(conn);
+        let is_expected = !matches!(socket.receive, Receive::Not);
+        invariant!(is_expected, "a receive of {conn:?} goes on that has ended");
         if !more {
-            socket.receive = None;
+            socket.receive = Receive::Not;
         }
-        if socket.dying {
+        if socket.stage == Stage::Dying {
             if let Received::Bytes(bytes) = result {
                 io.release(bytes);
             }
@@ -238,28 +267,20 @@ impl<I: Io> Edge<I> {
     fn act(&mut self, conn: ConnId, verdict: Verdict, io: &mut I) -> io::Result<Option<ConnId>> {
         match verdict {
             Verdict::Read => {
-                if let Some(socket) = self.socket(conn) {
-                    socket.held = false;
-                }
                 self.receive_again(conn, io)?;
                 Ok(None)
             }
             Verdict::Hold => {
-                if let Some(socket) = self.socket(conn)
-                    && !socket.held
-                {
-                    socket.held = true;
-                    if let Some(receive) = socket.receive {
-                        io.cancel(receive)?;
-                    }
+                let socket = self.known(conn);
+                if let Receive::Running(receive) = socket.receive {
+                    socket.receive = Receive::Ending;
+                    io.cancel(receive)?;
                 }
                 Ok(None)
             }
             Verdict::Close(error) => {
-                if let Some(who) = self.front.who(conn)
-                    && let Some(more) = self.offenders.take(io.now())
-                {
-                    log::warn!("closing the connection of {who}: {error}{more}");
+                if let Some(more) = self.offenders.take(io.now()) {
+                    log::warn!("closing the connection of {}: {error}{more}", self.front.who(conn));
                 }
                 Ok(self.disconnected(conn, io))
             }
@@ -268,90 +289,102 @@ impl<I: Io> Edge<I> {
 
     /// Receives unless a receive is under way, or nothing is to be received.
     fn receive_again(&mut self, conn: ConnId, io: &mut I) -> io::Result<()> {
-        if let Some(socket) = self.socket(conn)
-            && socket.receive.is_none()
-            && !socket.dying
-            && !socket.held
+        let socket = self.known(conn);
+        if !matches!(socket.receive, Receive::Not)
+            || socket.stage == Stage::Dying
+            || socket.input_ended
+            || self.front.is_held(conn)
         {
-            socket.receive = Some(io.receive(&socket.socket, conn)?);
+            return Ok(());
         }
+        let socket = self.known(conn);
+        socket.receive = Receive::Running(io.receive(&socket.socket, conn)?);
         Ok(())
     }
 
     /// The peer has ended its side. The sender of a four-letter word wants the answer all the
     /// same; a client's connection is over, as with Apache.
     fn input_ended(&mut self, conn: ConnId, io: &mut I) -> Option<ConnId> {
-        let answering = self.front.is_closing(conn);
-        match self.socket(conn) {
-            Some(socket) if answering && socket.lingering.is_none() && !socket.dying => {
-                socket.input_ended = true;
-                None
-            }
-            _ => self.disconnected(conn, io),
+        let is_owed = self.front.owes_output(conn);
+        let socket = self.known(conn);
+        if is_owed && matches!(socket.stage, Stage::Open | Stage::Flushing { .. }) {
+            socket.input_ended = true;
+            return None;
         }
+        self.disconnected(conn, io)
     }
 
     /// The peer is gone or must go.
     fn disconnected(&mut self, conn: ConnId, io: &mut I) -> Option<ConnId> {
-        // Two reasons may meet in one turn, a failed send and the end of the stream for example.
-        let socket = self.socket(conn)?;
-        if socket.dying {
-            self.free(conn, io);
-            return None;
-        }
-        let was_ours = socket.lingering.is_some();
+        let is_news = match self.known(conn).stage {
+            Stage::Open => true,
+            Stage::Flushing { .. } | Stage::Lingering { .. } => false,
+            // The sweep meets it once more while its last completion is still to come.
+            Stage::Dying => return None,
+        };
         self.abort(conn, io);
-        (!was_ours).then_some(conn)
+        is_news.then_some(conn)
     }
 
     /// Ends both directions; the slot is free when the last completion has arrived.
     fn abort(&mut self, conn: ConnId, io: &mut I) {
-        // The replica may close a connection whose end it has not been told of yet.
-        let Some(socket) = self.socket(conn) else { return };
-        socket.dying = true;
+        let socket = self.known(conn);
+        socket.enter(Stage::Dying);
         io.shutdown(&socket.socket, Direction::Both);
-        self.front.begin_close(conn);
+        self.front.end(conn);
         self.free(conn, io);
     }
 
-    /// Gives the slot back if nothing is under way any more.
+    /// Gives the slot of a dying connection back if nothing is under way any more.
     fn free(&mut self, conn: ConnId, io: &mut I) {
-        let is_over = |socket: &Socket<I>| {
-            socket.conn == conn && socket.dying && socket.receive.is_none() && !socket.sending
-        };
-        let slot = &mut self.sockets[slot_of(conn)];
-        if let Some(over) = slot.take_if(|socket| is_over(socket)) {
-            io.leave(&over.peer);
-            self.front.remove(conn);
+        let is_sending = self.front.is_sending(conn);
+        let socket = self.known(conn);
+        invariant!(
+            socket.stage == Stage::Dying,
+            "{conn:?} is freed while it is {:?}",
+            socket.stage
+        );
+        if !is_sending && matches!(socket.receive, Receive::Not) {
+            self.sockets[slot_of(conn)] = None;
+            io.leave(&self.front.remove(conn));
         }
     }
 
     /// The replica wants the connection closed.
-    pub fn close(&mut self, now: Now, io: &mut I, conn: ConnId, after_flush: bool) {
-        if !after_flush {
-            return self.abort(conn, io);
+    pub fn close(
+        &mut self,
+        now: Now,
+        io: &mut I,
+        conn: ConnId,
+        after_flush: bool,
+    ) -> io::Result<()> {
+        // The replica may close a connection whose end it has not been told of yet.
+        let Some(socket) = self.socket(conn) else { return Ok(()) };
+        if socket.stage == Stage::Dying {
+            return Ok(());
         }
-        let flushed = self.front.begin_close(conn);
-        if let Some(socket) = self.socket(conn) {
-            socket.close_by = Some(now.mono + CLOSE_LIMIT);
+        if !after_flush || self.front.is_over(conn) {
+            self.abort(conn, io);
+            return Ok(());
         }
-        if flushed {
+        self.known(conn).enter(Stage::Flushing { by: now.mono + CLOSE_LIMIT });
+        if self.front.begin_close(conn) {
             self.half_close(now.mono, conn, io);
         }
+        // Input that was held back is dropped, and the rest must be taken from the socket: see
+        // `half_close`.
+        if self.socket(conn).is_some() { self.receive_again(conn, io) } else { Ok(()) }
     }
 
     /// Everything is sent: say so, and give the peer time to read it. Closing outright would
     /// reset the connection, and lose the reply, if the peer has sent something unread.
     fn half_close(&mut self, now: Instant, conn: ConnId, io: &mut I) {
-        if self.socket(conn).is_some_and(|socket| socket.input_ended) {
+        let socket = self.known(conn);
+        if socket.input_ended {
             return self.abort(conn, io);
         }
-        if let Some(socket) = self.socket(conn)
-            && socket.lingering.is_none()
-        {
-            socket.lingering = Some(now + LINGER);
-            io.shutdown(&socket.socket, Direction::Write);
-        }
+        socket.enter(Stage::Lingering { until: now + LINGER });
+        io.shutdown(&socket.socket, Direction::Write);
     }
 
     /// Queues output of a connection.
@@ -360,11 +393,7 @@ impl<I: Io> Edge<I> {
             Queued::Ready => self.ready.push(conn),
             Queued::Waiting => {}
             // Ends the operations in flight, which tells the replica; failing that, the sweep.
-            Queued::CutOff => {
-                if let Some(socket) = self.socket(conn) {
-                    io.shutdown(&socket.socket, Direction::Both);
-                }
-            }
+            Queued::CutOff => io.shutdown(&self.known(conn).socket, Direction::Both),
         }
     }
 
@@ -377,18 +406,10 @@ impl<I: Io> Edge<I> {
     }
 
     fn send(&mut self, conn: ConnId, io: &mut I) -> io::Result<()> {
-        // A connection that became ready may have been closed later in the same turn.
-        if self.socket(conn).is_none_or(|socket| socket.dying) {
-            return Ok(());
-        }
-        let spare = self.spare.pop().unwrap_or_default();
-        // A connection that became ready twice is already sending.
+        let spare = || self.spare.pop().unwrap_or_default();
+        // A connection that became ready may have been ended later in the same turn.
         let Some(output) = self.front.take_output(conn, spare) else { return Ok(()) };
-        if let Some(socket) = self.socket(conn) {
-            socket.sending = true;
-            io.send(&socket.socket, conn, output, 0)?;
-        }
-        Ok(())
+        io.send(&self.known(conn).socket, conn, output, 0)
     }
 
     /// A send ended.
@@ -397,30 +418,24 @@ impl<I: Io> Edge<I> {
         now: Now,
         io: &mut I,
         conn: ConnId,
-        mut buf: Vec<u8>,
+        buf: Vec<u8>,
         sent: usize,
         sink: &mut impl FrontSink,
     ) -> io::Result<Option<ConnId>> {
-        let socket = self.waiting(conn);
-        assert!(socket.sending, "a send of {conn:?} ends that never began");
+        invariant!(self.front.is_sending(conn), "a send of {conn:?} ends that never began");
+        let socket = self.known(conn);
         socket.sent += sent;
         let is_complete = socket.sent == buf.len();
-        if !is_complete && sent > 0 && !socket.dying {
+        let is_dying = socket.stage == Stage::Dying;
+        if !is_complete && sent > 0 && !is_dying {
             // Kernels before 5.19 do not go on by themselves when a socket's buffer is full.
             io.send(&socket.socket, conn, buf, socket.sent)?;
             return Ok(None);
         }
-        socket.sending = false;
         socket.sent_before += socket.sent as u64;
         socket.sent = 0;
-        let is_dying = socket.dying;
-        buf.clear();
-        if buf.capacity() > LARGE_BYTES {
-            self.large_freed = Some(now.mono);
-        }
-        if buf.capacity() <= SPARE_BYTES_MAX && self.spare.len() < SPARES_MAX {
-            self.spare.push(buf);
-        }
+        self.reuse(now.mono, buf);
+        let next = self.front.sent(conn);
         if is_dying {
             self.free(conn, io);
             return Ok(None);
@@ -428,7 +443,7 @@ impl<I: Io> Edge<I> {
         if !is_complete {
             return Ok(self.disconnected(conn, io));
         }
-        match self.front.sent(conn) {
+        match next {
             Sent::Nothing => Ok(None),
             Sent::More => self.send(conn, io).map(|()| None),
             Sent::Flushed => {
@@ -440,6 +455,17 @@ impl<I: Io> Edge<I> {
                 self.unclog(conn, io, sink)
             }
             Sent::Unclogged => self.resume(conn, io, sink),
+        }
+    }
+
+    /// Keeps a buffer for the next send, or frees it.
+    fn reuse(&mut self, now: Instant, mut buf: Vec<u8>) {
+        buf.clear();
+        if buf.capacity() > LARGE_BYTES {
+            self.large_freed = Some(now);
+        }
+        if buf.capacity() <= SPARE_BYTES_MAX && self.spare.len() < SPARES_MAX {
+            self.spare.push(buf);
         }
     }
 
@@ -460,6 +486,10 @@ impl<I: Io> Edge<I> {
         io: &mut I,
         sink: &mut impl FrontSink,
     ) -> io::Result<Option<ConnId>> {
+        // The replica may not have been told yet that it is gone.
+        if self.socket(conn).is_none() {
+            return Ok(None);
+        }
         let verdict = self.front.resume(conn, sink);
         self.act(conn, verdict, io)
     }
@@ -506,7 +536,7 @@ impl<I: Io> Edge<I> {
         for at in 0..self.sockets.len() {
             let Some(socket) = &self.sockets[at] else { continue };
             let conn = socket.conn;
-            if socket.dying || !self.front.wants_progress(conn) {
+            if socket.stage == Stage::Dying || !self.front.wants_progress(conn) {
                 continue;
             }
             let unconfirmed = io.unconfirmed(&socket.socket) as u64;
@@ -525,10 +555,10 @@ impl<I: Io> Edge<I> {
         idle.clear();
         self.front.idle(now.mono, &mut idle);
         for conn in idle.drain(..) {
-            if !self.front.is_cut_off(conn)
-                && let Some(who) = self.front.who(conn)
+            if !self.front.is_over(conn)
                 && let Some(more) = self.silent.take(now.mono)
             {
+                let who = self.front.who(conn);
                 log::info!(
                     "closing the connection of {who}: nothing came from it for too long{more}"
                 );
@@ -539,16 +569,12 @@ impl<I: Io> Edge<I> {
     }
 
     fn end_late(&mut self, now: Now, io: &mut I) {
-        let late: Vec<ConnId> = self
-            .sockets
-            .iter()
-            .flatten()
-            .filter(|socket| {
-                let due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
-                !socket.dying && (due(socket.lingering) || due(socket.close_by))
-            })
-            .map(|socket| socket.conn)
-            .collect();
+        let is_late = |socket: &&Socket<I>| match socket.stage {
+            Stage::Flushing { by: limit } | Stage::Lingering { until: limit } => limit <= now.mono,
+            Stage::Open | Stage::Dying => false,
+        };
+        let sockets = self.sockets.iter().flatten();
+        let late: Vec<ConnId> = sockets.filter(is_late).map(|socket| socket.conn).collect();
         for conn in late {
             self.abort(conn, io);
         }
@@ -562,8 +588,32 @@ impl<I: Io> Edge<I> {
         [later, sweep].into_iter().flatten().min()
     }
 
+    /// Checks what must always hold between a socket and its connection.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn check(&mut self) {
+        for at in 0..self.sockets.len() {
+            let Some(socket) = &self.sockets[at] else { continue };
+            let (conn, stage) = (socket.conn, socket.stage);
+            let is_idle = matches!(socket.receive, Receive::Not);
+            let may_idle = socket.input_ended || self.front.is_held(conn);
+            let is_sending = self.front.is_sending(conn);
+            let (is_closing, is_over) = (self.front.is_closing(conn), self.front.is_over(conn));
+            match stage {
+                Stage::Open => {
+                    assert!(!is_closing, "{conn:?} closes without a limit");
+                    assert!(!is_idle || may_idle, "nothing is received from {conn:?}");
+                }
+                Stage::Flushing { .. } => assert!(is_closing && is_sending, "{conn:?} lingers"),
+                Stage::Lingering { .. } => assert!(is_closing && !is_sending, "{conn:?} flushes"),
+                Stage::Dying => assert!(is_over, "{conn:?} is dying, and its connection lives on"),
+            }
+        }
+    }
+
     /// Whether every connection's output has been given to its socket.
     pub fn is_flushed(&self) -> bool {
-        self.ready.is_empty() && self.sockets.iter().flatten().all(|socket| !socket.sending)
+        self.ready.is_empty() && self.front.is_flushed()
     }
 }

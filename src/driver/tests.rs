@@ -265,7 +265,7 @@ impl FrontSink for Deaf {
 }
 
 fn edge_with_one(io: &mut Hands) -> (Edge<Hands>, ConnId) {
-    let mut edge = Edge::new(FrontOptions::default());
+    let mut edge = Edge::new(FrontOptions { max_frame: 100, ..FrontOptions::default() });
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let conn = edge.adopt(now(), io, (), peer).unwrap().unwrap();
     (edge, conn)
@@ -276,7 +276,7 @@ fn a_dying_connection_is_freed_by_its_last_completion_whatever_that_is() {
     for last in [Received::Bytes(vec![1]), Received::End, Received::Again, Received::Failed] {
         let mut io = Hands::default();
         let (mut edge, conn) = edge_with_one(&mut io);
-        edge.close(now(), &mut io, conn, false);
+        edge.close(now(), &mut io, conn, false).unwrap();
         assert!(!edge.front.is_empty(), "the kernel still receives for it");
         assert_eq!(io.shut, [Direction::Both]);
         let gone = edge.received(now(), &mut io, conn, last, false, &mut Deaf).unwrap();
@@ -318,12 +318,86 @@ fn a_send_that_takes_nothing_ends_the_connection() {
     assert!(edge.front.is_empty());
 }
 
+/// What is unread when a socket is closed makes a reset of it, and the peer loses its last reply.
 #[test]
-fn a_completion_that_nobody_waits_for_is_noticed() {
+fn a_connection_that_was_not_read_from_is_read_from_again_while_it_closes() {
     let mut io = Hands::default();
     let (mut edge, conn) = edge_with_one(&mut io);
-    let quiet = std::panic::AssertUnwindSafe(|| {
-        let _ = edge.sent(now(), &mut io, conn, b"never sent".to_vec(), 1, &mut Deaf);
-    });
-    assert!(std::panic::catch_unwind(quiet).is_err());
+    edge.front.pause(conn);
+    let bytes = |count| Received::Bytes(vec![0; count]);
+    for _ in 0..3 {
+        edge.received(now(), &mut io, conn, bytes(150), true, &mut Deaf).unwrap();
+    }
+    assert_eq!(io.cancelled, [conn], "once");
+    let again = Received::Again;
+    edge.received(now(), &mut io, conn, again, false, &mut Deaf).unwrap();
+    edge.check();
+    assert_eq!(io.receives.len(), 1, "nothing more is read from it");
+    edge.queue(&mut io, conn, b"last reply");
+    edge.close(now(), &mut io, conn, true).unwrap();
+    edge.send_ready(&mut io).unwrap();
+    assert_eq!(io.receives.len(), 2);
+    edge.check();
+    edge.received(now(), &mut io, conn, bytes(150), true, &mut Deaf).unwrap();
+    let (_, buf, _) = io.sends.pop().unwrap();
+    edge.sent(now(), &mut io, conn, buf, 10, &mut Deaf).unwrap();
+    edge.check();
+    assert_eq!(io.shut, [Direction::Write]);
+    let end = Received::End;
+    assert_eq!(edge.received(now(), &mut io, conn, end, false, &mut Deaf).unwrap(), None);
+    assert!(edge.front.is_empty());
+}
+
+#[test]
+fn the_end_of_a_connection_that_this_side_closes_is_no_news() {
+    for is_closed in [false, true] {
+        let mut io = Hands::default();
+        let (mut edge, conn) = edge_with_one(&mut io);
+        edge.queue(&mut io, conn, b"reply");
+        edge.send_ready(&mut io).unwrap();
+        if is_closed {
+            edge.close(now(), &mut io, conn, true).unwrap();
+        }
+        let failed = Received::Failed;
+        let gone = edge.received(now(), &mut io, conn, failed, false, &mut Deaf).unwrap();
+        assert_eq!(gone, (!is_closed).then_some(conn));
+        edge.check();
+        // The replica has not been told yet, and goes on with it.
+        edge.queue(&mut io, conn, b"more");
+        edge.close(now(), &mut io, conn, true).unwrap();
+        let (_, buf, _) = io.sends.pop().unwrap();
+        assert_eq!(edge.sent(now(), &mut io, conn, buf, 0, &mut Deaf).unwrap(), None);
+        assert!(edge.front.is_empty());
+        assert_eq!(edge.resume(conn, &mut io, &mut Deaf).unwrap(), None);
+        edge.close(now(), &mut io, conn, true).unwrap();
+    }
+}
+
+/// Whether an assertion ends it.
+fn is_refused(wrong: impl FnOnce(&mut Edge<Hands>, &mut Hands, ConnId)) -> bool {
+    let mut io = Hands::default();
+    let (mut edge, conn) = edge_with_one(&mut io);
+    let run = std::panic::AssertUnwindSafe(|| wrong(&mut edge, &mut io, conn));
+    std::panic::catch_unwind(run).is_err()
+}
+
+#[test]
+fn what_no_connection_can_live_through_is_noticed() {
+    assert!(!is_refused(|edge, io, conn| edge.close(now(), io, conn, true).unwrap()));
+    assert!(is_refused(|edge, io, conn| {
+        let _ = edge.sent(now(), io, conn, b"never sent".to_vec(), 1, &mut Deaf);
+    }));
+    assert!(is_refused(|edge, io, conn| {
+        edge.close(now(), io, conn, false).unwrap();
+        edge.received(now(), io, conn, Received::End, false, &mut Deaf).unwrap();
+        let _ = edge.received(now(), io, conn, Received::End, false, &mut Deaf);
+    }));
+    assert!(is_refused(|edge, io, conn| {
+        edge.close(now(), io, conn, true).unwrap();
+        let _ = edge.close(now(), io, conn, true);
+    }));
+    assert!(is_refused(|edge, io, conn| {
+        edge.close(now(), io, conn, true).unwrap();
+        edge.queue(io, conn, b"too late");
+    }));
 }

@@ -448,7 +448,7 @@ impl<I: Io> Driver<I> {
                     }
                 },
                 Effect::Close { conn, how } => match self.local_edge(conn) {
-                    Some(edge) => edge.close(now, io, conn, how == CloseHow::AfterFlush),
+                    Some(edge) => edge.close(now, io, conn, how == CloseHow::AfterFlush)?,
                     None => self.outbox.to(conn).close(conn, how),
                 },
                 Effect::Established { conn, session, timeout_ms } => {
@@ -543,6 +543,16 @@ impl<I: Io> Driver<I> {
             && brain.house.is_done()
             && flushed
             && self.outbox.is_empty()
+    }
+
+    /// Checks, after a turn, what must always hold between its stages.
+    ///
+    /// # Panics
+    /// When it does not.
+    pub fn check(&mut self) {
+        if let Some(edge) = &mut self.parts.edge {
+            edge.check();
+        }
     }
 
     /// When [`Driver::turn`] is needed though nothing arrives.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant, SessionId};
+use crate::base::{ConnId, Instant, SessionId, invariant};
 
 use super::framing::{First, FrameError, classify, whole_frames};
 
@@ -88,29 +88,40 @@ impl fmt::Display for Who {
     }
 }
 
+/// What passes through a connection. The order is that of a life: no stage leads back, see
+/// [`Conn::enter`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Stage {
+    /// Nothing has been handed on yet, so a four-letter word may come.
+    New,
+    /// Frames were handed on: it is a client.
+    Client,
+    /// A four-letter word was handed on, and its answer is still to be queued. Input is ignored.
+    Asked,
+    /// This side closes it. Input is ignored; what is queued leaves, and nothing may be added.
+    Closing,
+    /// It was cut off, or its socket is shut down: input and output are ignored.
+    Over,
+}
+
+/// Only `stage` says what passes; `paused` and `clogged` say for how long input of a client waits,
+/// and are independent: the first is a wish of the replica, the second follows from the output.
 #[derive(Debug)]
 struct Conn {
     id: ConnId,
     who: Who,
-    /// Nothing has been handed on yet, so a four-letter word may come.
-    first: bool,
-    /// Requests are not taken for now.
+    stage: Stage,
+    /// The replica takes no requests for now.
     paused: bool,
-    /// Being closed from this side; input is ignored.
-    closing: bool,
-    /// Somebody waits for the output to be sent.
-    awaited: bool,
     /// Input was held back because of waiting output, and is to be taken when that is gone.
     clogged: bool,
-    /// It does not read what it is sent: neither input nor output counts any more.
-    cut_off: bool,
-    /// Input behind the last whole frame, or held back while paused.
+    /// The replica waits for the output to be sent.
+    awaited: bool,
+    /// Input behind the last whole frame, or held back while paused or clogged.
     input: Vec<u8>,
     /// Output not given to the socket yet.
     output: Vec<u8>,
-    /// Nothing more is read from it because too much input waits.
-    held: bool,
-    /// Output bytes given to the socket and not confirmed.
+    /// Output bytes given to the socket whose send has not ended; 0 if no send is under way.
     sending: usize,
     /// Output bytes that the peer has taken in all, as of the last look.
     taken: u64,
@@ -161,8 +172,16 @@ impl Front {
         self.count == 0
     }
 
+    /// A connection that the replica names. It may be gone: the replica may not have been told yet.
     fn get(&mut self, conn: ConnId) -> Option<&mut Conn> {
         self.conns.get_mut(slot_of(conn))?.as_mut().filter(|found| found.id == conn)
+    }
+
+    /// A connection whose socket there is, which stays until [`Front::remove`].
+    fn known(&mut self, conn: ConnId) -> &mut Conn {
+        let found = self.get(conn);
+        invariant!(found.is_some(), "the socket of {conn:?} is there and the connection is not");
+        found.unwrap_or_else(|| unreachable!("just asserted"))
     }
 
     /// A connection arrived and may stay; returns its id.
@@ -178,15 +197,12 @@ impl Front {
         self.conns[slot as usize] = Some(Conn {
             id,
             who: Who { peer, session: SessionId(0) },
-            first: true,
+            stage: Stage::New,
             paused: false,
-            closing: false,
-            awaited: false,
             clogged: false,
-            cut_off: false,
+            awaited: false,
             input: Vec::new(),
             output: Vec::new(),
-            held: false,
             sending: 0,
             taken: 0,
             excess: 0,
@@ -206,8 +222,8 @@ impl Front {
         sink: &mut impl FrontSink,
     ) -> Verdict {
         let (options, stopped) = (self.options, self.stopped);
-        let Some(found) = self.get(conn) else { return Verdict::Read };
-        if found.closing || found.cut_off || stopped {
+        let found = self.known(conn);
+        if !found.takes_input() || stopped {
             return Verdict::Read;
         }
         found.idle_at = now + Duration::from_millis(found.timeout_ms);
@@ -245,9 +261,9 @@ impl Front {
     /// Requests are taken again, those held back first.
     pub fn resume(&mut self, conn: ConnId, sink: &mut impl FrontSink) -> Verdict {
         let (options, stopped) = (self.options, self.stopped);
-        let Some(found) = self.get(conn) else { return Verdict::Read };
+        let found = self.known(conn);
         found.paused = false;
-        if found.closing || found.cut_off || stopped {
+        if !found.takes_input() || stopped {
             return Verdict::Read;
         }
         if found.clogs(&options) {
@@ -269,9 +285,13 @@ impl Front {
     /// Queues output.
     pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) -> Queued {
         let FrontOptions { max_output, max_excess, .. } = self.options;
-        let Some(found) = self.get(conn).filter(|found| !found.cut_off) else {
+        let Some(found) = self.get(conn).filter(|found| found.stage != Stage::Over) else {
             return Queued::Waiting;
         };
+        invariant!(
+            found.stage != Stage::Closing,
+            "output of {conn:?} after its close never leaves"
+        );
         let waiting = found.waiting();
         if waiting > max_output {
             if found.excess > max_excess {
@@ -286,20 +306,36 @@ impl Front {
         if waiting == 0 { Queued::Ready } else { Queued::Waiting }
     }
 
-    /// Takes the queued output for sending, exchanging it for a spare buffer.
-    pub fn take_output(&mut self, conn: ConnId, spare: Vec<u8>) -> Option<Vec<u8>> {
+    /// Takes the queued output for sending, exchanging it for a spare buffer. There is none if the
+    /// connection was ended after it had become ready.
+    pub fn take_output(
+        &mut self,
+        conn: ConnId,
+        spare: impl FnOnce() -> Vec<u8>,
+    ) -> Option<Vec<u8>> {
         let found = self.get(conn)?;
-        if found.output.is_empty() || found.sending != 0 {
+        if found.output.is_empty() {
             return None;
         }
+        invariant!(found.sending == 0, "a connection is ready while nothing of it is being sent");
         found.sending = found.output.len();
-        Some(std::mem::replace(&mut found.output, spare))
+        Some(std::mem::replace(&mut found.output, spare()))
     }
 
-    /// A send is complete. Returns what to do next.
+    /// Whether a send is under way.
+    pub fn is_sending(&mut self, conn: ConnId) -> bool {
+        self.known(conn).sending != 0
+    }
+
+    /// Whether no send is under way on any connection.
+    pub fn is_flushed(&self) -> bool {
+        self.conns.iter().flatten().all(|found| found.sending == 0)
+    }
+
+    /// The send is over. Returns what to do next.
     pub fn sent(&mut self, conn: ConnId) -> Sent {
         let max_output = self.options.max_output;
-        let Some(found) = self.get(conn) else { return Sent::Nothing };
+        let found = self.known(conn);
         found.excess = found.excess.saturating_sub(found.sending);
         found.sending = 0;
         if found.waiting() <= max_output {
@@ -308,8 +344,10 @@ impl Front {
         if !found.output.is_empty() {
             return Sent::More;
         }
-        if found.closing {
-            return Sent::Flushed;
+        match found.stage {
+            Stage::New | Stage::Client | Stage::Asked => {}
+            Stage::Closing => return Sent::Flushed,
+            Stage::Over => return Sent::Nothing,
         }
         if std::mem::take(&mut found.awaited) {
             return Sent::Drained;
@@ -319,12 +357,14 @@ impl Front {
 
     /// Whether requests are held back only because output waits.
     pub fn is_clogged(&mut self, conn: ConnId) -> bool {
-        self.get(conn).is_some_and(|found| found.clogged && !found.paused)
+        let found = self.known(conn);
+        found.clogged && !found.paused
     }
 
     /// Asks for [`Sent::Drained`]; returns whether nothing waits to be sent, so that it is due at
     /// once.
     pub fn await_drain(&mut self, conn: ConnId) -> bool {
+        // Who is gone sends nothing more: there is nothing to wait for, and nothing to go on with.
         let Some(found) = self.get(conn) else { return false };
         found.awaited = !found.output.is_empty() || found.sending != 0;
         !found.awaited
@@ -332,50 +372,68 @@ impl Front {
 
     /// This side wants the connection closed; returns whether everything queued has been sent.
     pub fn begin_close(&mut self, conn: ConnId) -> bool {
-        let Some(found) = self.get(conn) else { return true };
-        found.closing = true;
+        let found = self.known(conn);
+        found.enter(Stage::Closing);
         found.input = Vec::new();
-        found.output.is_empty() && found.sending == 0
+        found.waiting() == 0
     }
 
-    /// Who a connection is from, for messages; `None` if it is gone.
-    pub fn who(&mut self, conn: ConnId) -> Option<Who> {
-        self.get(conn).map(|found| found.who)
+    /// The socket is shut down: what waits goes nowhere any more.
+    pub fn end(&mut self, conn: ConnId) {
+        let found = self.known(conn);
+        // One that was cut off has ended already.
+        if found.stage != Stage::Over {
+            found.end();
+        }
     }
 
-    /// Whether the connection is being closed from this side.
-    pub fn is_closing(&mut self, conn: ConnId) -> bool {
-        self.get(conn).is_none_or(|found| found.closing)
+    /// Who a connection is from, for messages.
+    pub fn who(&mut self, conn: ConnId) -> Who {
+        self.known(conn).who
     }
 
-    /// The connection is gone; returns who it was, unless that was known.
-    pub fn remove(&mut self, conn: ConnId) -> Option<SocketAddr> {
-        let peer = self.get(conn)?.who.peer;
+    /// Whether the peer may end its side and is still owed something: the answer to a four-letter
+    /// word, or what leaves before this side closes.
+    pub fn owes_output(&mut self, conn: ConnId) -> bool {
+        matches!(self.known(conn).stage, Stage::Asked | Stage::Closing)
+    }
+
+    /// The socket is gone and its slot free; returns who it was.
+    pub fn remove(&mut self, conn: ConnId) -> SocketAddr {
+        let found = self.known(conn);
+        invariant!(found.stage == Stage::Over, "{conn:?} is forgotten before it has ended");
+        let peer = found.who.peer;
         self.conns[slot_of(conn)] = None;
         self.free.push(slot_of(conn) as u32);
         self.count -= 1;
-        Some(peer)
+        peer
     }
 
     /// Whether it matters how fast the peer takes its output: nothing is read from it, or much
     /// waits for it.
     pub fn wants_progress(&mut self, conn: ConnId) -> bool {
-        let max_output = self.options.max_output;
-        self.get(conn).is_some_and(|found| found.held || found.waiting() > max_output)
+        let options = self.options;
+        let found = self.known(conn);
+        found.is_held(&options) || found.waiting() > options.max_output
     }
 
     /// The peer has taken `taken` bytes of output in all. Returns whether that is the only sign of
     /// life that it can give, because nothing is read from it.
     pub fn took(&mut self, now: Instant, conn: ConnId, taken: u64) -> bool {
-        let Some(found) = self.get(conn).filter(|found| found.taken < taken) else { return false };
+        let options = self.options;
+        let found = self.known(conn);
+        if taken <= found.taken {
+            return false;
+        }
         found.taken = taken;
         found.idle_at = now + Duration::from_millis(found.timeout_ms);
-        found.held
+        found.is_held(&options)
     }
 
-    /// Whether nothing is read from the connection.
+    /// Whether nothing is to be read from the connection, because too much of its input waits.
     pub fn is_held(&mut self, conn: ConnId) -> bool {
-        self.get(conn).is_some_and(|found| found.held)
+        let options = self.options;
+        self.known(conn).is_held(&options)
     }
 
     /// Cuts off who has much to read and does not read it. Call about once a second, after
@@ -383,7 +441,7 @@ impl Front {
     pub fn cut_off_slow(&mut self, now: Instant, was_late: bool) {
         let FrontOptions { max_output, min_rate, .. } = self.options;
         for found in self.conns.iter_mut().flatten() {
-            if found.closing || found.cut_off || found.waiting() <= max_output {
+            if !found.takes_input() || found.waiting() <= max_output {
                 continue;
             }
             let (since, had) = match found.measured {
@@ -410,27 +468,25 @@ impl Front {
         }
     }
 
-    /// Whether the connection was cut off, which was said then.
-    pub fn is_cut_off(&mut self, conn: ConnId) -> bool {
-        self.get(conn).is_some_and(|found| found.cut_off)
+    /// Whether this side closes it and what was queued may still leave.
+    pub fn is_closing(&mut self, conn: ConnId) -> bool {
+        self.known(conn).stage == Stage::Closing
     }
 
-    /// Connections that have been silent for too long, while they were read from, or were cut off.
-    /// Call about once a second.
+    /// Whether the connection was cut off, which was said then, or has ended otherwise.
+    pub fn is_over(&mut self, conn: ConnId) -> bool {
+        self.known(conn).stage == Stage::Over
+    }
+
+    /// Connections that have been silent for too long, while they were read from, and those that
+    /// were cut off. Call about once a second.
     pub fn idle(&self, now: Instant, out: &mut Vec<ConnId>) {
-        out.extend(
-            self.conns
-                .iter()
-                .flatten()
-                .filter(|found| found.cut_off || found.idle_at <= now && !found.held)
-                .filter(|found| !found.closing)
-                .map(|found| found.id),
-        );
-    }
-
-    /// All connections.
-    pub fn ids(&self) -> impl Iterator<Item = ConnId> {
-        self.conns.iter().flatten().map(|found| found.id)
+        let is_due = |found: &&Conn| match found.stage {
+            Stage::New | Stage::Client => found.idle_at <= now && !found.is_held(&self.options),
+            Stage::Asked | Stage::Closing => false,
+            Stage::Over => true,
+        };
+        out.extend(self.conns.iter().flatten().filter(is_due).map(|found| found.id));
     }
 }
 
@@ -461,6 +517,27 @@ pub enum Sent {
 }
 
 impl Conn {
+    /// The only way into another stage.
+    fn enter(&mut self, next: Stage) {
+        let from = self.stage;
+        let is_legal = match next {
+            Stage::New => false,
+            Stage::Client | Stage::Asked => from == Stage::New,
+            Stage::Closing | Stage::Over => from < next,
+        };
+        invariant!(is_legal, "{:?} cannot become {next:?} after {from:?}", self.id);
+        self.stage = next;
+    }
+
+    fn takes_input(&self) -> bool {
+        matches!(self.stage, Stage::New | Stage::Client)
+    }
+
+    /// Whether nothing more is to be read because too much input waits: more than any frame.
+    fn is_held(&self, options: &FrontOptions) -> bool {
+        self.input.len() > options.max_frame + 4
+    }
+
     /// Whether so much output waits that input must, too; remembers that it does.
     fn clogs(&mut self, options: &FrontOptions) -> bool {
         let clogs = self.waiting() > options.max_output;
@@ -475,14 +552,17 @@ impl Conn {
 
     fn cut_off(&mut self, why: fmt::Arguments<'_>) {
         log::warn!("closing the connection of {}: {why}", self.who);
-        self.cut_off = true;
+        self.end();
+    }
+
+    fn end(&mut self) {
+        self.enter(Stage::Over);
         self.input = Vec::new();
         self.output = Vec::new();
     }
 
-    fn verdict(&mut self, options: &FrontOptions) -> Verdict {
-        self.held = self.input.len() > options.max_frame + 4;
-        if self.held { Verdict::Hold } else { Verdict::Read }
+    fn verdict(&self, options: &FrontOptions) -> Verdict {
+        if self.is_held(options) { Verdict::Hold } else { Verdict::Read }
     }
 
     fn take_input(&mut self, options: &FrontOptions, sink: &mut impl FrontSink) -> Verdict {
@@ -508,11 +588,11 @@ impl Conn {
         options: &FrontOptions,
         sink: &mut impl FrontSink,
     ) -> Result<usize, FrameError> {
-        if self.first {
+        if self.stage == Stage::New {
             match classify(bytes, options.takes_mask) {
                 First::Unknown => return Ok(0),
                 First::Word(word, taken) => {
-                    self.closing = true;
+                    self.enter(Stage::Asked);
                     sink.word(self.id, word, &bytes[4..taken]);
                     return Ok(bytes.len());
                 }
@@ -521,7 +601,9 @@ impl Conn {
         }
         let taken = whole_frames(bytes, options.max_frame)?;
         if taken > 0 {
-            self.first = false;
+            if self.stage == Stage::New {
+                self.enter(Stage::Client);
+            }
             sink.frames(self.id, &bytes[..taken]);
             // What follows whole frames may already be known to be bad.
             whole_frames(&bytes[taken..], options.max_frame)?;

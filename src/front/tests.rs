@@ -51,7 +51,7 @@ fn requests_of_a_slow_reader_wait_and_go_on() {
     assert_eq!(front.queue(conn, &[0; 1_001]), Queued::Ready);
     assert_eq!(front.received(NOW, conn, &frame(1), &mut taken), Verdict::Read);
     assert!(taken.0.is_empty());
-    let output = front.take_output(conn, Vec::new()).unwrap();
+    let output = front.take_output(conn, Vec::new).unwrap();
     assert_eq!(output.len(), 1_001);
     assert_eq!(front.sent(conn), Sent::Unclogged);
     assert_eq!(front.resume(conn, &mut taken), Verdict::Read);
@@ -64,11 +64,11 @@ fn requests_held_back_are_not_forgotten_when_more_output_follows() {
     let (mut front, conn) = front();
     let mut taken = Taken::default();
     front.queue(conn, &[0; 1_001]);
-    front.take_output(conn, Vec::new()).unwrap();
+    front.take_output(conn, Vec::new).unwrap();
     front.received(NOW, conn, &frame(1), &mut taken);
     assert_eq!(front.queue(conn, &[0; 10]), Queued::Waiting);
     assert_eq!(front.sent(conn), Sent::More);
-    front.take_output(conn, Vec::new()).unwrap();
+    front.take_output(conn, Vec::new).unwrap();
     assert_eq!(front.sent(conn), Sent::Unclogged);
     front.resume(conn, &mut taken);
     assert_eq!(taken.0, frame(1));
@@ -81,7 +81,7 @@ fn a_connection_resumed_while_clogged_goes_on_later() {
     front.pause(conn);
     front.received(NOW, conn, &frame(1), &mut taken);
     front.queue(conn, &[0; 1_001]);
-    front.take_output(conn, Vec::new()).unwrap();
+    front.take_output(conn, Vec::new).unwrap();
     assert_eq!(front.resume(conn, &mut taken), Verdict::Read);
     assert!(taken.0.is_empty());
     assert_eq!(front.sent(conn), Sent::Unclogged);
@@ -110,13 +110,13 @@ fn who_does_not_read_is_cut_off() {
     let (mut front, conn) = front();
     let mut taken = Taken::default();
     assert_eq!(front.queue(conn, &[0; 2_000]), Queued::Ready);
-    front.take_output(conn, Vec::new()).unwrap();
+    front.take_output(conn, Vec::new).unwrap();
     // One answer may be large; the limit is on what is waiting when more comes.
     assert_eq!(front.queue(conn, &[0; 9_000]), Queued::Waiting);
     assert_eq!(front.queue(conn, &[0; 1]), Queued::CutOff);
     // Only once, and nothing is gathered any more.
     assert_eq!(front.queue(conn, &[0; 1]), Queued::Waiting);
-    assert!(front.take_output(conn, Vec::new()).is_none());
+    assert!(front.take_output(conn, Vec::new).is_none());
     front.received(NOW, conn, &frame(1), &mut taken);
     assert!(taken.0.is_empty());
     // The next sweep ends it at the latest.
@@ -130,7 +130,7 @@ fn who_does_not_read_is_cut_off() {
 #[test]
 fn a_connection_is_named_with_its_session_once_it_has_one() {
     let (mut front, conn) = front();
-    let who = |front: &mut Front| front.who(conn).unwrap().to_string();
+    let who = |front: &mut Front| front.who(conn).to_string();
     assert_eq!(who(&mut front), "127.0.0.1:1");
     front.established(NOW, conn, SessionId(0x1_000f), 10_000);
     assert_eq!(who(&mut front), "127.0.0.1:1 (session 0x1000f)");
@@ -149,7 +149,7 @@ fn a_client_that_reads_a_large_reply_is_alive() {
     let mut taken = Taken::default();
     front.established(NOW, conn, SessionId(1), 10_000);
     front.queue(conn, &[0; 50_000]);
-    let output = front.take_output(conn, Vec::new()).unwrap();
+    let output = front.take_output(conn, Vec::new).unwrap();
     assert!(front.wants_progress(conn));
     // Its pings are not taken, but heard.
     assert_eq!(front.received(NOW, conn, &frame(1), &mut taken), Verdict::Read);
@@ -178,7 +178,7 @@ fn who_takes_next_to_nothing_is_cut_off_after_its_session_timeout() {
         let (mut front, conn) = front();
         front.established(NOW, conn, SessionId(1), 4_000);
         front.queue(conn, &[0; 5_000]);
-        front.take_output(conn, Vec::new()).unwrap();
+        front.take_output(conn, Vec::new).unwrap();
         for second in 0..10 {
             let now = Instant::from_ms(1000 * second);
             let mut taken = Taken::default();
@@ -186,7 +186,7 @@ fn who_takes_next_to_nothing_is_cut_off_after_its_session_timeout() {
             front.took(now, conn, rate * second);
             front.cut_off_slow(now, was_late);
             let expect = is_cut_off && second >= 4;
-            assert_eq!(front.is_cut_off(conn), expect, "{rate} bytes a second, after {second} s");
+            assert_eq!(front.is_over(conn), expect, "{rate} bytes a second, after {second} s");
         }
         let idle: &[ConnId] = if is_cut_off { &[conn] } else { &[] };
         assert_eq!(idle_at(&mut front, 9_000), idle, "its pings came");
@@ -197,12 +197,12 @@ fn who_takes_next_to_nothing_is_cut_off_after_its_session_timeout() {
 fn little_that_waits_is_nobodys_concern() {
     let (mut front, conn) = front();
     front.queue(conn, &[0; 1_000]);
-    front.take_output(conn, Vec::new()).unwrap();
+    front.take_output(conn, Vec::new).unwrap();
     for second in 0..100 {
         let now = Instant::from_ms(1000 * second);
         front.received(now, conn, &frame(1), &mut Taken::default());
         front.cut_off_slow(now, false);
-        assert!(!front.is_cut_off(conn), "{second}");
+        assert!(!front.is_over(conn), "{second}");
     }
 }
 
@@ -212,14 +212,14 @@ fn what_comes_on_top_is_bounded_by_what_was_read() {
     let (mut front, conn) = front();
     front.queue(conn, &[0; 1_100]);
     for _ in 0..20 {
-        front.take_output(conn, Vec::new()).unwrap();
+        front.take_output(conn, Vec::new).unwrap();
         for _ in 0..12 {
             assert_eq!(front.queue(conn, &[0; 100]), Queued::Waiting);
         }
         assert_eq!(front.sent(conn), Sent::More);
     }
-    front.take_output(conn, Vec::new()).unwrap();
+    front.take_output(conn, Vec::new).unwrap();
     let more = (0..1000).take_while(|_| front.queue(conn, &[0; 100]) == Queued::Waiting).count();
     assert!((40..60).contains(&more), "{more}");
-    assert!(front.is_cut_off(conn));
+    assert!(front.is_over(conn));
 }

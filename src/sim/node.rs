@@ -414,7 +414,7 @@ impl Node {
         let outcome = driver.turn(now, io);
         match outcome {
             Ok(Turn::Over) => *is_over = true,
-            Ok(Turn::Idle | Turn::Worked) => {}
+            Ok(Turn::Idle | Turn::Worked) => driver.check(),
             Err(failure) => {
                 self.actions.append(&mut self.net.borrow_mut().actions);
                 return Err(match failure {

@@ -91,7 +91,7 @@ fn a_closed_connection_whose_peer_never_reads_is_freed() {
     scene.edge.queue(&mut scene.io, scene.conn, &vec![7; 48 << 20]);
     scene.edge.send_ready(&mut scene.io).unwrap();
     let mut gone = Vec::new();
-    scene.edge.close(scene.now, &mut scene.io, scene.conn, true);
+    scene.edge.close(scene.now, &mut scene.io, scene.conn, true).unwrap();
     scene.now.mono = scene.now.mono + Duration::from_secs(5);
     scene.edge.sweep(scene.now, &mut scene.io, &mut gone, &mut Deaf);
     assert!(!scene.edge.is_flushed(), "it has its time to read");
@@ -107,7 +107,7 @@ fn a_closed_connection_whose_peer_never_closes_is_freed() {
     let mut scene = Scene::new();
     scene.edge.queue(&mut scene.io, scene.conn, b"bye");
     scene.edge.send_ready(&mut scene.io).unwrap();
-    scene.edge.close(scene.now, &mut scene.io, scene.conn, true);
+    scene.edge.close(scene.now, &mut scene.io, scene.conn, true).unwrap();
     scene.run(Edge::is_flushed);
     assert!(!scene.edge.front.is_empty(), "the peer may still read");
     scene.now.mono = scene.now.mono + Duration::from_secs(2);
