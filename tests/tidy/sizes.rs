@@ -20,7 +20,6 @@ const LONG_FUNCTIONS: &[(&str, &str)] = &[
     ("bench/compare.rs", "parse"),
     ("src/config/tests.rs", "defaults_are_those_of_zookeeper"),
     ("src/server/boot.rs", "launch"),
-    ("src/session/tests.rs", "run_model"),
 ];
 
 fn is_large(source: &Source) -> Option<Problem> {
