@@ -111,7 +111,11 @@ impl Sessions {
     /// it is closing.
     pub fn create(&mut self, id: SessionId, timeout_ms: i32, now: Instant) -> SessionSlot {
         let slot = self.get(id).unwrap_or_else(|| self.insert(id));
-        self.touch(slot, timeout_ms, now);
+        let is_touched = self.touch(slot, timeout_ms, now);
+        invariant!(
+            is_touched != self.is_closing(slot),
+            "a session that is not closing starts its timeout afresh"
+        );
         slot
     }
 
