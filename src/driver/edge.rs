@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{ConnId, Instant, Now, Ration, invariant};
-use crate::front::{Front, FrontOptions, FrontSink, Queued, Sent, Verdict};
+use crate::front::{Front, FrontOptions, FrontSink, Offence, Queued, Sent, Verdict};
 
 use super::port::{Direction, Io, Received};
 
@@ -103,8 +103,8 @@ pub struct Edge<I: Io> {
     large_freed: Option<Instant>,
     accepting: bool,
     refusals: Ration,
-    /// Connections that sent what is no frame.
-    offenders: Ration,
+    /// Connections that sent what is no frame, by what it seems to be.
+    offenders: [Ration; Offence::COUNT],
     /// Connections that said nothing for too long.
     silent: Ration,
     /// Accepts to begin again later: the process ran out of something.
@@ -129,7 +129,7 @@ impl<I: Io> Edge<I> {
             large_freed: None,
             accepting: true,
             refusals: Ration::default(),
-            offenders: Ration::default(),
+            offenders: Default::default(),
             silent: Ration::default(),
             accept_later: Vec::new(),
         }
@@ -279,7 +279,7 @@ impl<I: Io> Edge<I> {
                 Ok(None)
             }
             Verdict::Close(error) => {
-                if let Some(more) = self.offenders.take(io.now()) {
+                if let Some(more) = self.offenders[error.offence() as usize].take(io.now()) {
                     log::warn!("closing the connection of {}: {error}{more}", self.front.who(conn));
                 }
                 Ok(self.disconnected(conn, io))

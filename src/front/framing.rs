@@ -16,21 +16,53 @@ pub enum FrameError {
     },
 }
 
+/// What is behind a [`FrameError`], so that messages about one do not hide those about another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Offence {
+    /// It speaks TLS, and this port does not.
+    Tls,
+    /// It sent text: HTTP, or an unknown four-letter word.
+    Text,
+    /// A negative length.
+    Negative,
+    /// A length above `jute.maxbuffer`.
+    TooLong,
+}
+
+impl Offence {
+    /// Number of kinds.
+    pub const COUNT: usize = 4;
+}
+
+impl FrameError {
+    /// What the peer did wrong, most likely.
+    pub fn offence(&self) -> Offence {
+        let FrameError::BadLength { len, .. } = *self;
+        let bytes = len.to_be_bytes();
+        match bytes {
+            // A handshake record of TLS 1.x.
+            [0x16, 3, ..] => Offence::Tls,
+            _ if bytes.iter().all(|b| b.is_ascii_graphic() || b" \r\n\t".contains(b)) => {
+                Offence::Text
+            }
+            _ if len < 0 => Offence::Negative,
+            _ => Offence::TooLong,
+        }
+    }
+}
+
 impl fmt::Display for FrameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let FrameError::BadLength { len, max } = *self;
-        let bytes = len.to_be_bytes();
-        let is_text = bytes.iter().all(|b| b.is_ascii_graphic() || b" \r\n\t".contains(b));
-        match bytes {
-            // A handshake record of TLS 1.x.
-            [0x16, 3, ..] => write!(f, "it speaks TLS, and this port does not"),
-            _ if is_text => write!(
+        match self.offence() {
+            Offence::Tls => write!(f, "it speaks TLS, and this port does not"),
+            Offence::Text => write!(
                 f,
                 "it sent text, \"{}\": HTTP or an unknown four-letter word?",
-                bytes.escape_ascii()
+                len.to_be_bytes().escape_ascii()
             ),
-            _ if len < 0 => write!(f, "a request of {len} bytes, a negative length"),
-            _ => write!(
+            Offence::Negative => write!(f, "a request of {len} bytes, a negative length"),
+            Offence::TooLong => write!(
                 f,
                 "a request of {len} bytes, above jute.maxbuffer={max}; if it is meant, raise that \
                  property here and for the clients"

@@ -9,7 +9,7 @@ mod conns;
 mod framing;
 
 pub use conns::{Front, FrontOptions, FrontSink, MIN_RATE, Queued, Sent, Verdict, Who};
-pub use framing::{First, FrameError, classify, whole_frames};
+pub use framing::{First, FrameError, Offence, classify, whole_frames};
 
 #[cfg(test)]
 mod tests;

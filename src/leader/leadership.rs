@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Instant, Now, SessionId, Zxid, invariant};
+use crate::base::{Instant, Now, Ration, SessionId, Zxid, invariant};
 use crate::log::Batch;
 use crate::pipeline::{PendingView, PrepareOptions, Slot};
 use crate::session::{SessionSlot, Sessions};
@@ -99,6 +99,9 @@ pub struct Leader {
     /// What preparing the current transaction found.
     pub(super) hint: ApplyHint,
     pub(super) scratch: Vec<u8>,
+    /// When the last transaction was numbered.
+    pub(super) now: Instant,
+    pub(super) soft_quota: Ration,
 }
 
 impl Leader {
@@ -126,6 +129,8 @@ impl Leader {
             upkeep: Upkeep::new(now.mono + check),
             touched: Vec::new(),
             hint: ApplyHint::NONE,
+            now: now.mono,
+            soft_quota: Ration::default(),
             scratch: Vec::new(),
         }
     }

@@ -195,6 +195,8 @@ impl Leader {
             touched: &mut self.touched,
             hint: &mut self.hint,
             scratch: &mut self.scratch,
+            now: self.now,
+            soft_quota: &mut self.soft_quota,
         };
         (preparer, self.batch.entry())
     }
@@ -203,7 +205,7 @@ impl Leader {
     #[inline(always)]
     fn begin(&mut self, now: Now, session: SessionId, cxid: Xid) -> (TxnHeader, usize) {
         let zxid = self.last.next();
-        self.last = zxid;
+        (self.last, self.now) = (zxid, now.mono);
         let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, kind: TxnType::Error };
         let entry = self.batch.entry();
         let start = entry.len();

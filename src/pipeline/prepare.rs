@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use crate::auth::{AclError, Auth, Identities};
-use crate::base::{CONTAINER_OWNER, PathKey, SessionId, Zxid, validate_path};
+use crate::base::{CONTAINER_OWNER, Instant, PathKey, Ration, SessionId, Zxid, validate_path};
 use crate::tree::{ApplyHint, NodeView, OwnerKind, TTL_MAX_MS, Tree, ttl_owner};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
@@ -70,6 +70,10 @@ pub struct Preparer<'a> {
     pub hint: &'a mut ApplyHint,
     /// Reused buffer for ACL fix-up.
     pub scratch: &'a mut Vec<u8>,
+    /// When the request came, for `soft_quota`.
+    pub now: Instant,
+    /// Lines about soft quotas that are exceeded, which a client can do with each write.
+    pub soft_quota: &'a mut Ration,
 }
 
 /// What a write has to satisfy is an [`ErrorCode`] otherwise; the body is then incomplete and
@@ -215,7 +219,7 @@ impl Preparer<'_> {
 
     /// Refuses what leaves more in use than a hard limit of the deepest quota above `path` allows,
     /// even if it makes it less. A limit of which nothing is known to be used is not enforced.
-    fn check_quota(&self, path: &[u8], count: i64, bytes: i64) -> Result<(), ErrorCode> {
+    fn check_quota(&mut self, path: &[u8], count: i64, bytes: i64) -> Result<(), ErrorCode> {
         if !self.options.enforce_quota || (count == 0 && bytes == 0) {
             return Ok(());
         }
@@ -231,8 +235,10 @@ impl Preparer<'_> {
         {
             return Err(ErrorCode::QuotaExceeded);
         }
-        if over(limits.count, usage.count, count) || over(limits.bytes, usage.bytes, bytes) {
-            log::warn!("soft quota of {} exceeded by {path}", quota.prefix);
+        if (over(limits.count, usage.count, count) || over(limits.bytes, usage.bytes, bytes))
+            && let Some(more) = self.soft_quota.take(self.now)
+        {
+            log::warn!("soft quota of {} exceeded by {path}{more}", quota.prefix);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! What the pending view makes of requests that overtake the committed tree.
 
 use crate::auth::{Auth, AuthOptions, Identities};
-use crate::base::{CONTAINER_OWNER, SessionId, Xid, Zxid};
+use crate::base::{CONTAINER_OWNER, Instant, Ration, SessionId, Xid, Zxid};
 use crate::tree::{ApplyHint, ApplyMode, NoSink, Tree, TreeOptions, ttl_owner};
 use crate::wire::{
     AclBytes, Create, CreateTxn, OpCode, PathVersion, PersistedStat, SetData, SetDataTxn, Txn,
@@ -127,6 +127,8 @@ impl Scene {
             touched: &mut touched,
             scratch: &mut Vec::new(),
             hint: &mut { ApplyHint::NONE },
+            now: Instant(0),
+            soft_quota: &mut Ration::default(),
         });
         touched
     }
