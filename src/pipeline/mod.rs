@@ -4,13 +4,15 @@
 //! the committed tree. Neither knows about connections, queues or disks.
 #![forbid(unsafe_code)]
 
+mod parts;
 mod pending;
 mod prepare;
 mod read;
 
+pub use parts::Parts;
 pub use pending::{Pending, PendingView, Slot};
 pub use prepare::{Outcome, PrepareOptions, Preparer, decode_multi};
-pub use read::{ReadContext, ReadResult};
+pub use read::{ReadContext, ReadResult, bytes_cost};
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,9 @@
 //! Answering reads and watch operations from the committed tree.
 //!
 //! Corresponds to the read half of `FinalRequestProcessor`. Every function appends one whole reply
-//! frame (setWatches: the catch-up notifications before it).
+//! frame; what may take long, setWatches and multiRead, is done in parts, see [`Parts`].
+//!
+//! [`Parts`]: super::Parts
 
 use crate::auth::{Auth, Identities};
 use crate::base::{ConnId, PathKey, SessionId, Xid, Zxid};
@@ -9,20 +11,28 @@ use crate::metrics::Namespaces;
 use crate::tree::{AclId, NodeId, Tree};
 use crate::watch::{WatchKind, WatchMode, Watches};
 use crate::wire::{
-    AclBytes, AddWatch, DecodeError, ErrorCode, EventType, MultiOp, MultiOps, OpCode, PathWatch,
-    Perms, Reader, StrVector, WatchPath, begin_reply, end_frame, put_buffer, put_error_reply,
-    put_i32, put_multi_end, put_multi_error, put_multi_header, put_notification, put_str, text,
+    AclBytes, AddWatch, DecodeError, ErrorCode, EventType, OpCode, PathWatch, Perms, Reader,
+    WatchPath, begin_reply, end_frame, put_buffer, put_error_reply, put_i32, text,
 };
-
-/// Bytes of results that one multiRead may have; more than any client's `jute.maxbuffer` takes.
-const MULTI_READ_BYTES_MAX: usize = 64 << 20;
 
 /// Cost of a node that is visited: its name.
 const NODE_COST: u64 = 15;
 /// Cost of a path that is put together.
 const PATH_COST: u64 = 80;
 /// Cost of a path that is looked up and watched or read.
-const WATCH_COST: u64 = 200;
+pub(super) const WATCH_COST: u64 = 200;
+/// Cost of an ACL's entry that is shown without its secret.
+const REDACT_COST: u64 = 100;
+/// Owned nodes that are asked for before their turn comes.
+const EPHEMERALS_AHEAD: usize = 16;
+/// Bytes in or out that take a nanosecond: copied three times, by the replica, front and kernel.
+const BYTES_PER_NS: usize = 2;
+
+/// What moving `bytes` costs, in nanoseconds.
+#[inline]
+pub fn bytes_cost(bytes: usize) -> u64 {
+    (bytes / BYTES_PER_NS) as u64
+}
 
 /// What Apache counts for the stat in the figures of a read.
 const STAT_BYTES: usize = 68;
@@ -67,11 +77,6 @@ impl ReadContext<'_> {
         let before = out.len();
         match self.answer(op, &mut r, out) {
             Ok(()) => end_frame(out, start),
-            Err(code) if op == OpCode::MultiRead && out.len() > before => {
-                // The one error reply with a body: what was read until then.
-                out[before - 4..before].copy_from_slice(&code.code().to_be_bytes());
-                end_frame(out, start);
-            }
             Err(code) => {
                 out.truncate(before - 20);
                 put_error_reply(out, xid, self.zxid, code);
@@ -108,7 +113,6 @@ impl ReadContext<'_> {
             OpCode::AddWatch => self.add_watch(&AddWatch::decode_from(r)?, out),
             OpCode::CheckWatches => self.check_watches(&WatchPath::decode_from(r)?),
             OpCode::RemoveWatches => self.remove_watches(&WatchPath::decode_from(r)?),
-            OpCode::MultiRead => self.multi_read(r, out),
             // Writes get here if they cannot be decoded; they take no zxid then.
             OpCode::Create
             | OpCode::Create2
@@ -121,18 +125,6 @@ impl ReadContext<'_> {
             | OpCode::Reconfig => Err(ErrorCode::MarshallingError),
             _ => Err(ErrorCode::Unimplemented),
         }
-    }
-
-    /// setWatches and setWatches2: catch-up notifications go before the reply, also when it is an
-    /// error because of a later null.
-    pub fn set_watches(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) -> usize {
-        let mut notified = 0;
-        let code = match self.restore_watches(op, &mut Reader::new(body), out, &mut notified) {
-            Ok(()) => ErrorCode::Ok,
-            Err(code) => code,
-        };
-        put_error_reply(out, xid, self.zxid, code);
-        notified
     }
 
     fn find_readable(&self, key: &PathKey<'_>) -> Result<NodeId, ErrorCode> {
@@ -177,7 +169,7 @@ impl ReadContext<'_> {
 
     /// Does not ask whether the path is text: what leads to a node is.
     #[inline(always)]
-    fn get_data(&mut self, path: &[u8], watch: bool, out: &mut Vec<u8>) -> ReadResult {
+    pub(super) fn get_data(&mut self, path: &[u8], watch: bool, out: &mut Vec<u8>) -> ReadResult {
         let node = self.tree.find_bytes(path).ok_or(ErrorCode::NoNode)?;
         self.require(node, Perms::READ)?;
         if watch && let Ok(path) = str::from_utf8(path) {
@@ -192,12 +184,15 @@ impl ReadContext<'_> {
 
     fn put_children(&self, node: NodeId, out: &mut Vec<u8>) {
         put_i32(out, self.tree.num_children(node) as i32);
-        for name in self.tree.children(node) {
+        for (at, name) in (0..).zip(self.tree.children(node)) {
+            if at % Tree::CHILDREN_AHEAD == 0 {
+                self.tree.prefetch_children(node, at);
+            }
             put_buffer(out, Some(name));
         }
     }
 
-    fn get_children(
+    pub(super) fn get_children(
         &mut self,
         request: &PathWatch<'_>,
         with_stat: bool,
@@ -227,6 +222,7 @@ impl ReadContext<'_> {
         if self.may(id, Perms::ADMIN) {
             out.extend_from_slice(acl.bytes());
         } else if self.may(id, Perms::READ) {
+            self.cost += REDACT_COST * acl.iter().count() as u64;
             self.auth.redact(acl, out);
         } else {
             return Err(ErrorCode::NoAuth);
@@ -252,13 +248,19 @@ impl ReadContext<'_> {
         let at = out.len();
         put_i32(out, 0);
         let mut count = 0i32;
-        let mut path = String::new();
-        self.cost += PATH_COST * self.tree.ephemerals(self.session).len() as u64;
-        for node in self.tree.ephemerals(self.session) {
-            path.clear();
-            self.tree.path_into(node, &mut path);
-            if all || path.starts_with(prefix) {
-                put_str(out, &path);
+        let nodes = self.tree.ephemerals(self.session);
+        self.cost += PATH_COST * nodes.len() as u64;
+        let mut ahead = self.tree.ephemerals(self.session).skip(EPHEMERALS_AHEAD);
+        for node in nodes {
+            if let Some(later) = ahead.next() {
+                self.tree.prefetch_node(later);
+            }
+            let (parent, name) = self.tree.path_parts(node);
+            if all || is_prefix(prefix.as_bytes(), parent.as_bytes(), name) {
+                put_i32(out, (parent.len() + 1 + name.len()) as i32);
+                out.extend_from_slice(parent.as_bytes());
+                out.push(b'/');
+                out.extend_from_slice(name);
                 count += 1;
             }
         }
@@ -288,80 +290,8 @@ impl ReadContext<'_> {
         if self.watches.remove(self.conn, &key, kind) { Ok(()) } else { Err(ErrorCode::NoWatcher) }
     }
 
-    /// A body that does not decode is answered without one. An operation that is none of the two
-    /// reads, or a null path, ends the reading: then `out` holds the results so far, whole.
-    fn multi_read(&mut self, r: &mut Reader<'_>, out: &mut Vec<u8>) -> ReadResult {
-        for op in MultiOps::new(*r) {
-            op?;
-        }
-        let mut outcome = Ok(());
-        let begun = out.len();
-        for op in MultiOps::new(*r) {
-            let (code, path) = match op? {
-                MultiOp::GetData(Some(path)) => (OpCode::GetData, path),
-                MultiOp::GetChildren(Some(path)) => (OpCode::GetChildren, path),
-                _ => {
-                    outcome = Err(ErrorCode::MarshallingError);
-                    break;
-                }
-            };
-            if out.len() - begun > MULTI_READ_BYTES_MAX {
-                return Err(ErrorCode::MarshallingError);
-            }
-            // Watch flags inside a multiRead are ignored.
-            self.cost += WATCH_COST;
-            let before = out.len();
-            put_multi_header(out, code.code());
-            let result = if code == OpCode::GetData {
-                self.get_data(path.as_bytes(), false, out)
-            } else {
-                self.get_children(&PathWatch { path, watch: false }, false, out)
-            };
-            if let Err(err) = result {
-                out.truncate(before);
-                put_multi_error(out, err.code());
-            }
-        }
-        put_multi_end(out);
-        outcome
-    }
-
-    /// The whole record has to decode before anything happens. A null list, and a null path
-    /// where the node is looked for, end the work then and there.
-    fn restore_watches(
-        &mut self,
-        op: OpCode,
-        r: &mut Reader<'_>,
-        out: &mut Vec<u8>,
-        notified: &mut usize,
-    ) -> ReadResult {
-        const FIRST_UNSEEN: usize = 3;
-        let relative = Zxid(r.i64("relativeZxid")?);
-        let mut lists = [None; 5];
-        let count = if op == OpCode::SetWatches2 { 5 } else { FIRST_UNSEEN };
-        for list in &mut lists[..count] {
-            *list = StrVector::read(r, "watches")?;
-        }
-        for (list, paths) in lists[..count].iter().enumerate() {
-            for path in paths.ok_or(ErrorCode::MarshallingError)?.iter() {
-                let path = match path {
-                    None if list < FIRST_UNSEEN => return Err(ErrorCode::MarshallingError),
-                    // A watch that never fires, like one on the empty path.
-                    path => path.unwrap_or_default(),
-                };
-                self.cost += WATCH_COST;
-                let key = self.tree.key(&path);
-                if let Some(event) = self.restore_watch(list, &key, relative) {
-                    put_notification(out, Zxid(-1), event, &path);
-                    *notified += 1;
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// Registers one watch, or says which event the client has missed.
-    fn restore_watch(
+    pub(super) fn restore_watch(
         &mut self,
         list: usize,
         key: &PathKey<'_>,
@@ -387,6 +317,35 @@ impl ReadContext<'_> {
     }
 }
 
+/// Whether `parent`, a slash and `name` together begin with `prefix`.
+fn is_prefix(prefix: &[u8], parent: &[u8], name: &[u8]) -> bool {
+    match prefix.split_at_checked(parent.len()) {
+        None => parent.starts_with(prefix),
+        Some((head, [])) => head == parent,
+        Some((head, [slash, tail @ ..])) => {
+            head == parent && *slash == b'/' && name.starts_with(tail)
+        }
+    }
+}
+
 fn watch_kind(kind: i32) -> Result<WatchKind, ErrorCode> {
     WatchKind::from_wire(kind).ok_or(ErrorCode::MarshallingError)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_may_end_anywhere() {
+        let (parent, name) = ("/a/bc", "def");
+        let whole = format!("{parent}/{name}");
+        for end in 0..=whole.len() {
+            assert!(is_prefix(&whole.as_bytes()[..end], parent.as_bytes(), name.as_bytes()));
+        }
+        for other in ["/a/bc/defg", "/b", "/a/bd", "/a/bcd", "/a/bc/e", "a"] {
+            assert!(!is_prefix(other.as_bytes(), parent.as_bytes(), name.as_bytes()), "{other}");
+        }
+        assert!(is_prefix(b"/x", b"", b"xyz"));
+    }
 }

@@ -8,6 +8,8 @@ use crate::base::{ConnId, Instant, SessionId, Xid};
 use crate::session::SessionSlot;
 use crate::wire::OpCode;
 
+use super::long::LongRead;
+
 /// How much may wait for a connection's own writes before its next frames are kept unread. All of
 /// it may have to be answered in one turn, see `Replica::answer_earlier`.
 pub const DEFERRED_MAX: usize = 128;
@@ -15,7 +17,9 @@ pub const DEFERRED_MAX: usize = 128;
 /// What keeping a frame takes besides its bytes.
 pub(super) const FRAME_OVERHEAD: usize = 32;
 
-/// Bytes of read replies to one connection that one turn may make.
+/// Bytes of read replies that may be made for one connection and not sent yet: beyond, nothing is
+/// done for it. Half of them on, it is asked whether they are sent, so that the limit is not met
+/// where they go as they come.
 const REPLY_BYTES_MAX: usize = 1 << 20;
 
 /// Counters of one connection, shown by `cons` and `stat`.
@@ -223,11 +227,11 @@ pub struct Client {
     pub waiting_bytes: usize,
     /// Requests that wait for room in the pipeline.
     pub in_line: u64,
-    /// Bytes of read replies made for it in `turn`, or since it was choked.
-    pub turn_bytes: usize,
-    /// The turn that `turn_bytes` counts.
-    pub turn: u64,
-    /// Too much was answered in one turn: nothing more is done for it until that has been sent.
+    /// Bytes of read replies made for it since all was known to be sent.
+    pub unsent_bytes: usize,
+    /// It was asked whether all has been sent.
+    pub awaits_drain: bool,
+    /// Too much was answered: nothing more is done for it until that has been sent.
     pub choked: bool,
     /// Reads that take long among `deferred`: at most one, because the connection's next write,
     /// and with it everybody else's, must not be applied before them.
@@ -242,6 +246,12 @@ pub struct Client {
     pub credit_turn: u64,
     /// It stands in the queue of those that could go on.
     pub queued: bool,
+    /// Requests that came alone, with nothing before them unanswered, since the last that did not.
+    pub lone_streak: u8,
+    /// A read that has begun and is not through; nothing that came later is done before.
+    pub long: Option<Box<LongRead>>,
+    /// The turn in which it was told of an event last.
+    pub told_turn: u64,
     /// Bytes of its transactions that are not applied.
     pub in_flight_bytes: usize,
     /// Asked to pause.
@@ -255,18 +265,21 @@ pub struct Client {
 impl Client {
     /// Whether requests must queue behind unfinished ones.
     pub fn must_wait(&self) -> bool {
-        self.writes_applied != self.writes_prepared || !self.deferred.is_empty()
+        self.writes_applied != self.writes_prepared
+            || !self.deferred.is_empty()
+            || self.long.is_some()
     }
 
     /// Whether something that came before its next write has not been done, which takes a
-    /// connection that was choked.
+    /// connection that was choked, or a read that is done in parts.
     pub fn owes_earlier(&self) -> bool {
-        self.deferred.front().is_some_and(|(after, _)| *after <= self.writes_applied)
+        self.long.is_some()
+            || self.deferred.front().is_some_and(|(after, _)| *after <= self.writes_applied)
     }
 
     /// Whether anything waits for its writes.
     pub fn is_owed_more(&self) -> bool {
-        !self.deferred.is_empty() || !self.held.is_empty()
+        !self.deferred.is_empty() || !self.held.is_empty() || self.long.is_some()
     }
 
     /// From here on it acts as `identities`; what waits was asked for under those before.
@@ -285,28 +298,33 @@ impl Client {
         self.choked
             || self.deferred.len() >= DEFERRED_MAX
             || self.heavy > 0
+            || self.long.is_some()
             || self.in_flight_bytes >= in_flight_max
     }
 
     /// Counts reply bytes of a read. A small request can have a large answer, so that the replies
     /// to one receive buffer of requests could fill the memory: beyond a limit the rest waits until
-    /// the connection has taken what is there. Returns whether that begins now.
+    /// the connection has taken what is there. However short turns are, the limit is the same.
+    /// Returns whether it is to be asked when all has been sent.
     #[inline]
-    pub fn is_choked_by(&mut self, bytes: usize, turn: u64) -> bool {
-        if self.turn != turn && !self.choked {
-            self.turn = turn;
-            self.turn_bytes = 0;
-        }
-        self.turn_bytes += bytes;
-        let begins = self.turn_bytes > REPLY_BYTES_MAX && !self.choked;
-        self.choked |= begins;
-        begins
+    pub fn is_choked_by(&mut self, bytes: usize) -> bool {
+        self.unsent_bytes += bytes;
+        self.choked |= self.unsent_bytes > REPLY_BYTES_MAX;
+        let asks = self.unsent_bytes > REPLY_BYTES_MAX / 2 && !self.awaits_drain;
+        self.awaits_drain |= asks;
+        asks
+    }
+
+    /// All has been sent.
+    pub fn drained(&mut self) {
+        (self.unsent_bytes, self.awaits_drain, self.choked) = (0, false, false);
     }
 
     /// Requests received and not answered.
     pub fn outstanding(&self) -> u64 {
         self.writes_prepared - self.writes_applied
             + self.deferred.len() as u64
+            + u64::from(self.long.is_some())
             + self.in_line
             + self.held_count
     }

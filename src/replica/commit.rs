@@ -8,6 +8,7 @@ use std::ops::Range;
 use crate::auth::Auth;
 use crate::base::{Now, PathHasher, PathKey, SessionId, Zxid};
 use crate::leader::Prepared;
+use crate::pipeline::bytes_cost;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
@@ -19,7 +20,8 @@ use crate::wire::{
 use super::client::{Client, Clients};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
-use super::fair::{APPLY_COST, EVENT_COST, bytes_cost};
+use super::fair::{APPLY_COST, EVENT_COST, Fair, SEND_COST};
+use super::owed::Owed;
 use super::request::AHEAD;
 use super::stats::ServerStats;
 use super::tail::{Entry, Origin};
@@ -31,10 +33,14 @@ struct Deliver<'a> {
     auth: &'a Auth,
     stats: &'a mut ServerStats,
     fx: &'a mut Effects,
+    owed: &'a mut Owed,
+    fair: &'a mut Fair,
     hasher: PathHasher,
     zxid: Zxid,
-    /// Watches fired.
+    turn: u64,
+    /// What watches that fired cost, of which `later` is due when their events are sent.
     events: u64,
+    later: u64,
     in_multi: bool,
     reply: &'a mut Vec<u8>,
 }
@@ -42,7 +48,9 @@ struct Deliver<'a> {
 impl ApplySink for Deliver<'_> {
     fn change(&mut self, acls: &AclTable, change: Change<'_>) {
         let (clients, auth, fx) = (&mut *self.clients, self.auth, &mut *self.fx);
-        let (zxid, stats) = (self.zxid, &mut *self.stats);
+        let (zxid, stats, turn) = (self.zxid, &mut *self.stats, self.turn);
+        let (owed, fair) = (&mut *self.owed, &mut *self.fair);
+        let (mut cost, mut later) = (0, 0);
         let kind = match change.kind {
             ChangeKind::Created => watch::Change::Created,
             ChangeKind::Deleted => watch::Change::Deleted,
@@ -65,14 +73,25 @@ impl ApplySink for Deliver<'_> {
             };
             if auth.allows(acls.bytes(acl), acls.serial(acl), Perms::READ, &client.identities) {
                 client.stats.sent += 1;
-                let before = fx.bytes.len();
-                fx.send(conn, |out| put_notification(out, zxid, event, path));
-                stats.notified((fx.bytes.len() - before).saturating_sub(4));
+                let write = |out: &mut Vec<u8>| put_notification(out, zxid, event, path);
+                let is_first = client.told_turn != turn;
+                cost += if is_first { SEND_COST } else { 0 };
+                if owed.has(conn) || is_first && !fair.takes_event() {
+                    later += if is_first { SEND_COST } else { 0 };
+                    stats.notified(owed.add(conn, write).saturating_sub(4));
+                } else {
+                    client.told_turn = turn;
+                    let before = fx.bytes.len();
+                    fx.send(conn, write);
+                    stats.notified((fx.bytes.len() - before).saturating_sub(4));
+                }
             }
         });
+        self.later += later;
+        self.events += cost;
         for (summary, count) in stats.fired.iter_mut().zip(fired) {
             if count > 0 {
-                self.events += count;
+                self.events += EVENT_COST * count;
                 summary.record(count);
             }
         }
@@ -157,7 +176,7 @@ impl Replica {
     /// Whether the next transaction may be applied in this turn: there is budget, and what its
     /// connection asked for before it is answered.
     fn may_apply(&mut self, now: Now, stop_at: u64, fx: &mut Effects) -> bool {
-        if self.fair.spent >= stop_at {
+        if self.fair.spent >= stop_at || self.owed.is_much() {
             return false;
         }
         let Some(conn) = self.tail.front().and_then(|next| next.origin.conn()) else { return true };
@@ -228,8 +247,12 @@ impl Replica {
             auth: &self.auth,
             stats: &mut self.stats,
             fx,
+            owed: &mut self.owed,
+            fair: &mut self.fair,
             zxid,
+            turn: self.turn,
             events: 0,
+            later: 0,
             in_multi: header.kind == TxnType::Multi,
             reply: &mut self.result,
         };
@@ -238,7 +261,7 @@ impl Replica {
             // The stat is not made part of anything: moved, it would be read in other pieces than
             // it was stored in, and waited for.
             let stat = self.tree.apply_set_data_at(&header, &set, prepared.hint, &mut sink);
-            let events = sink.events;
+            let events = (sink.events, sink.later);
             self.settle(entry.len(), events, &proposal, &prepared);
             self.answer(now, 0, &proposal, fx, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
@@ -251,7 +274,7 @@ impl Replica {
                 }
                 _ => self.tree.apply(&header, &txn, mode(&proposal), &mut sink),
             }
-            let events = sink.events;
+            let events = (sink.events, sink.later);
             if proposal.origin == Origin::Log {
                 let stated = TxnDigest::decode_trailing(&mut r).map_err(|e| e.to_string())?;
                 self.check.applied(&header, stated, &self.tree);
@@ -265,12 +288,12 @@ impl Replica {
         Ok(())
     }
 
-    /// A transaction, of `len` bytes in the log, is applied and has fired `events` watches: nothing
-    /// is owed to it but its answer.
-    fn settle(&mut self, len: usize, events: u64, proposal: &Entry, prepared: &Prepared) {
-        let work = APPLY_COST * prepared.operations() as u64 + EVENT_COST * events;
+    /// A transaction, of `len` bytes in the log, is applied: nothing is owed to it but its answer.
+    /// `events`: what its events cost, of which the second is spent when they are sent.
+    fn settle(&mut self, len: usize, events: (u64, u64), proposal: &Entry, prepared: &Prepared) {
+        let work = APPLY_COST * prepared.operations() as u64 + events.0;
         let cost = work + self.auth.take_cost() + bytes_cost(len);
-        self.fair.spent += cost;
+        self.fair.spent += cost - events.1;
         if let Some(client) = proposal.origin.conn().and_then(|conn| self.clients.get_mut(conn)) {
             client.credit -= cost as i64;
         }
@@ -388,6 +411,7 @@ impl Replica {
     ) -> bool {
         let Some(conn) = proposal.origin.conn() else { return false };
         let Some(client) = self.clients.get_mut(conn) else { return false };
+        self.owed.pay(conn, fx);
         let before = fx.bytes.len();
         fx.send(conn, write);
         self.stats.responded((fx.bytes.len() - before).saturating_sub(4));

@@ -16,6 +16,7 @@ use super::effects::{Effect, Effects, Input};
 use super::fair::{Fair, FairOptions};
 use super::limits::{LimitOptions, Limits};
 use super::messages::Rations;
+use super::owed::Owed;
 use super::receive::Reception;
 use super::snapshot::SnapshotState;
 use super::stats::ServerStats;
@@ -147,6 +148,8 @@ pub struct Replica {
     pub(super) paused: Vec<ConnId>,
     pub(super) limits: Limits,
     pub(super) fair: Fair,
+    /// Events that are to be sent in a later turn.
+    pub(super) owed: Owed,
     pub(super) stats: ServerStats,
     pub(super) rations: Rations,
     pub(super) snapshot: SnapshotState,
@@ -191,6 +194,7 @@ impl Replica {
             paused: Vec::new(),
             limits: Limits::new(now.mono, &options.limits),
             fair: Fair::new(options.fair),
+            owed: Owed::default(),
             stats: ServerStats::new(now.mono),
             rations: Rations::default(),
             snapshot,
@@ -275,10 +279,11 @@ impl Replica {
 
     /// Whether something waits for nothing but its turn.
     pub(super) fn has_work(&self) -> bool {
-        self.fair.has_queue() || self.tail.can_apply() || self.has_room()
+        self.fair.has_queue() || self.tail.can_apply() || self.has_room() || !self.owed.is_empty()
     }
 
     fn on_time(&mut self, now: Now, fx: &mut Effects) {
+        self.pay_owed(fx);
         if self.tail.can_apply() {
             self.apply_committed(now, fx);
         } else if self.has_room() {
@@ -346,7 +351,7 @@ impl Replica {
 
     /// Whether everything prepared has been applied, and nobody waits for a turn.
     pub fn is_settled(&self) -> bool {
-        self.tail.is_empty() && !self.fair.has_queue()
+        self.tail.is_empty() && !self.fair.has_queue() && self.owed.is_empty()
     }
 
     /// Committed state, for status views and checkers.

@@ -13,6 +13,14 @@
 //! the queue have parts of it, and a part that is not used goes to the queue. For example: of 1 ms,
 //! 0.5 ms are spent on applying, nothing arrives, and 0.5 ms are left for the queue.
 //! Invariant: a connection that could go on stands in the queue.
+//!
+//! Turns are long where everybody pipelines, because each turn costs some system calls for each
+//! connection. They are short while there are *lone* clients, who send one request, wait, and send
+//! the next: for them the length of a turn is the latency.
+//!
+//! Reads that may take long are done in parts of [`Fair::part`], see `replica::long`, and of the
+//! events of one transaction only as many are sent in its turn as a part allows, see
+//! `replica::owed`.
 
 use std::collections::VecDeque;
 
@@ -34,6 +42,8 @@ pub(super) const WRITE_COST: u64 = 500;
 pub(super) const APPLY_COST: u64 = 400;
 /// A watch that fires: looked up, taken out, its event encoded.
 pub(super) const EVENT_COST: u64 = 100;
+/// The first event of a turn for a connection: the kernel sends it.
+pub(super) const SEND_COST: u64 = 2_500;
 /// A digest of a user and a password, and its reply.
 pub(super) const AUTH_COST: u64 = 1_000;
 /// A step of a SASL exchange: several MD5 sums.
@@ -42,18 +52,15 @@ pub(super) const SASL_COST: u64 = 20_000;
 pub(super) const CONNECT_COST: u64 = 2_000;
 /// An ephemeral node that the end of its session deletes.
 pub(super) const CLOSE_NODE_COST: u64 = 300;
-/// Bytes in or out that take a nanosecond: copied three times, by the replica, front and kernel.
-const BYTES_PER_NS: usize = 4;
+/// Requests of a connection that came alone, one after the other: from so many on it is lone.
+const LONE_STREAK: u8 = 3;
+/// How long, in nanoseconds of work, turns stay short after the request of a lone client.
+const LONE_FOR: u64 = 100_000_000;
 
 /// A read that looks at more than this must not stand before a write, see [`Client::heavy`].
 const HEAVY_NODES: usize = 1_000;
 /// A list of paths longer than this is heavy, too.
 const HEAVY_BYTES: usize = 16 << 10;
-
-/// What moving `bytes` costs.
-pub(super) fn bytes_cost(bytes: usize) -> u64 {
-    (bytes / BYTES_PER_NS) as u64
-}
 
 /// Budgets, in nanoseconds of work.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +68,8 @@ pub struct FairOptions {
     /// Of a turn: at most half of it for what arrives, half for what is applied, and a quarter for
     /// those in line; the rest for the queue, at least a quarter.
     pub turn: u64,
+    /// As `turn`, while there are lone clients.
+    pub turn_beside_lone: u64,
     /// Of one connection in a turn or a round of the queue.
     pub share: u64,
     /// Bytes of one connection's transactions that may be on their way; beyond, its requests wait.
@@ -70,7 +79,12 @@ pub struct FairOptions {
 
 impl Default for FairOptions {
     fn default() -> FairOptions {
-        FairOptions { turn: 1_000_000, share: 250_000, in_flight_bytes: 1 << 20 }
+        FairOptions {
+            turn: 1_000_000,
+            turn_beside_lone: 200_000,
+            share: 250_000,
+            in_flight_bytes: 1 << 20,
+        }
     }
 }
 
@@ -86,6 +100,9 @@ pub(super) struct Fair {
     arrivals_left: i64,
     apply_left: i64,
     line_left: i64,
+    events_left: i64,
+    /// While less than this was spent, the last request of a lone client is not long ago.
+    lone_until: u64,
     /// Connections that could go on.
     queue: VecDeque<ConnId>,
     /// Frames in [`Client::held`], of all connections.
@@ -101,6 +118,8 @@ impl Fair {
             arrivals_left: 0,
             apply_left: 0,
             line_left: 0,
+            events_left: 0,
+            lone_until: 0,
             queue: VecDeque::new(),
             held: 0,
         };
@@ -109,14 +128,39 @@ impl Fair {
     }
 
     fn begin_turn(&mut self) {
-        self.turn_end = self.spent.saturating_add(self.options.turn);
-        let turn = i64::try_from(self.options.turn).unwrap_or(i64::MAX);
-        (self.arrivals_left, self.apply_left, self.line_left) = (turn / 2, turn / 2, turn / 4);
+        self.turn_end = self.spent.saturating_add(self.turn());
+        let turn = i64::try_from(self.turn()).unwrap_or(i64::MAX);
+        (self.arrivals_left, self.apply_left) = (turn / 2, turn / 2);
+        (self.line_left, self.events_left) = (turn / 4, turn / 4);
+    }
+
+    /// Of a turn that begins now.
+    fn turn(&self) -> u64 {
+        let FairOptions { turn, turn_beside_lone, .. } = self.options;
+        if self.spent < self.lone_until { turn.min(turn_beside_lone) } else { turn }
+    }
+
+    /// Of what is done in parts, one part.
+    pub fn part(&self) -> u64 {
+        (self.turn() / 4).max(1)
+    }
+
+    /// A lone client has sent a request.
+    fn saw_lone(&mut self) {
+        self.lone_until = self.spent + LONE_FOR;
     }
 
     /// Where the queue has to stop in this turn.
     fn queue_stop(&self) -> u64 {
-        self.turn_end.max(self.spent.saturating_add((self.options.turn / 4).max(1)))
+        self.turn_end.max(self.spent.saturating_add(self.part()))
+    }
+
+    /// Whether one more connection may be told of a transaction in this turn; if so, that is taken
+    /// from the budget.
+    pub fn takes_event(&mut self) -> bool {
+        let takes = self.events_left > 0;
+        self.events_left -= if takes { SEND_COST as i64 } else { 0 };
+        takes
     }
 
     /// Where what arrives has to stop in this turn.
@@ -166,6 +210,12 @@ impl Fair {
 }
 
 impl Client {
+    /// Input came, of one request if `is_one`.
+    fn arrived(&mut self, is_one: bool) {
+        let is_alone = is_one && self.outstanding() == 0;
+        self.lone_streak = if is_alone { self.lone_streak.saturating_add(1) } else { 0 };
+    }
+
     /// What it may cost now; a new turn gives it a new share, and debts stay.
     fn credit_at(&mut self, turn: u64, share: u64) -> i64 {
         if self.credit_turn != turn {
@@ -196,6 +246,10 @@ impl Replica {
         self.stats.bytes_received += bytes.len() as u64;
         let Some(client) = self.clients.get_mut(conn) else { return };
         let mut rest = bytes;
+        client.arrived(split_frame(bytes).is_some_and(|(_, others)| others.is_empty()));
+        if client.lone_streak >= LONE_STREAK {
+            self.fair.saw_lone();
+        }
         if self.leader.is_some() && !client.queued && client.held.is_empty() {
             let credit = client.credit_at(self.turn, self.fair.options.share);
             let begun = self.fair.spent;

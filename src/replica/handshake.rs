@@ -34,8 +34,8 @@ impl Replica {
             frames: Default::default(),
             waiting_bytes: 0,
             in_line: 0,
-            turn_bytes: 0,
-            turn: 0,
+            unsent_bytes: 0,
+            awaits_drain: false,
             choked: false,
             heavy: 0,
             held: Default::default(),
@@ -43,6 +43,9 @@ impl Replica {
             credit: 0,
             credit_turn: 0,
             queued: false,
+            lone_streak: 0,
+            long: None,
+            told_turn: 0,
             in_flight_bytes: 0,
             paused: false,
             established_ms: now.wall_ms,
@@ -54,6 +57,7 @@ impl Replica {
     pub(super) fn forget(&mut self, conn: ConnId) {
         let Some(client) = self.clients.remove(conn) else { return };
         self.forget_deferred(&client);
+        self.owed.forget(conn);
         self.watches.drop_conn(conn);
         if client.session.0 != 0 && self.session_conns.get(&client.session) == Some(&conn) {
             self.session_conns.remove(&client.session);
@@ -62,6 +66,7 @@ impl Replica {
 
     /// Closes from this side.
     pub(super) fn close(&mut self, conn: ConnId, how: CloseHow, fx: &mut Effects) {
+        self.owed.pay(conn, fx);
         self.forget(conn);
         fx.close(conn, how);
     }

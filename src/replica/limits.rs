@@ -218,8 +218,7 @@ impl Replica {
     /// A choked connection has taken its replies.
     pub(super) fn drained(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         let Some(client) = self.clients.get_mut(conn) else { return };
-        client.choked = false;
-        client.turn_bytes = 0;
+        client.drained();
         let begun = self.fair.spent;
         self.go_on_early(now, conn, self.fair.arrivals_stop(), fx);
         self.fair.charge_arrivals(begun);
@@ -228,7 +227,7 @@ impl Replica {
 
     /// The connection is gone: what waited for its writes does not take memory any more.
     pub(super) fn forget_deferred(&mut self, client: &Client) {
-        self.deferred_total -= client.deferred.len() as u64;
+        self.deferred_total -= client.deferred.len() as u64 + u64::from(client.long.is_some());
         self.fair.held -= client.held_count;
         if self.limits.large_bytes > 0 {
             for (_, what) in &client.deferred {
@@ -420,6 +419,7 @@ impl Replica {
         if client.must_wait() {
             return self.defer(conn, what);
         }
+        self.owed.pay(conn, fx);
         match what {
             Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
             Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
@@ -431,6 +431,7 @@ impl Replica {
     /// Answers a request that waited too long.
     pub(super) fn refuse_throttled(&mut self, conn: ConnId, xid: Xid, fx: &mut Effects) {
         let zxid = self.tail.applied();
+        self.owed.pay(conn, fx);
         fx.send(conn, |out| put_error_reply(out, xid, zxid, ErrorCode::ThrottledOp));
     }
 

@@ -15,10 +15,12 @@ mod fair;
 mod handshake;
 mod leading;
 mod limits;
+mod long;
 mod messages;
 #[cfg(test)]
 mod odd_tests;
 mod orphans;
+mod owed;
 mod receive;
 mod request;
 mod restore;

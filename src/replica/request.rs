@@ -7,7 +7,7 @@
 
 use crate::auth::{AuthOutcome, Identities, SaslOutcome};
 use crate::base::{ConnId, Now, SessionId, Xid, Zxid};
-use crate::pipeline::ReadContext;
+use crate::pipeline::{ReadContext, bytes_cost};
 use crate::wire::{
     Auth as AuthPacket, ErrorCode, OpCode, Reader, RequestHeader, XID_PING, begin_reply, end_frame,
     put_buffer, put_error_reply,
@@ -16,7 +16,7 @@ use crate::wire::{
 use super::client::{Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
-use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST, bytes_cost};
+use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST};
 use super::leading::leading;
 use super::limits::InLine;
 use super::messages::Complaint;
@@ -25,7 +25,7 @@ use super::tail::Origin;
 /// Bytes of transactions after which a batch goes to the log at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of replies to one connection, between two flushes, that are owed ahead of its write.
+/// Bytes of replies to one connection, not sent yet, that are owed ahead of its write.
 const URGENT_BYTES_MAX: usize = 64 << 20;
 
 /// Requests whose nodes are asked for together, once while as many are handled.
@@ -289,6 +289,7 @@ impl Replica {
         } else if must_wait {
             self.defer(conn, Deferred::Reply(reply.into()));
         } else {
+            self.owed.pay(conn, fx);
             fx.send(conn, |out| out.extend_from_slice(&reply));
         }
     }
@@ -398,8 +399,11 @@ impl Replica {
     /// Executes anything that is not a write, now.
     fn read(&mut self, request: &Request<'_>, waited_us: u64, fx: &mut Effects) {
         let Request { now, conn, op, xid, .. } = *request;
+        if ReadContext::is_divided(op) {
+            return self.begin_long(request, waited_us, fx);
+        }
         let Some(client) = self.clients.get(conn) else { return };
-        let mut frames = 1;
+        self.owed.pay(conn, fx);
         let before = fx.bytes.len();
         let mut cost = READ_COST + bytes_cost(request.frame.len());
         if op == OpCode::Ping {
@@ -417,25 +421,43 @@ impl Replica {
                 bytes_read: &mut self.stats.bytes_read,
                 cost: 0,
             };
-            fx.send(conn, |out| match op {
-                OpCode::SetWatches | OpCode::SetWatches2 => {
-                    frames += context.set_watches(op, xid, request.body(), out) as u64;
-                }
-                _ => context.execute(op, xid, request.body(), out),
-            });
+            fx.send(conn, |out| context.execute(op, xid, request.body(), out));
             cost += context.cost + self.auth.take_cost();
         }
         if op != OpCode::Ping {
             self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
         }
         self.fair.spent += cost + bytes_cost(fx.bytes.len() - before);
-        self.stats.sent += frames;
+        self.answered_read(now, conn, op, waited_us, fx.bytes.len() - before, fx);
+    }
+
+    /// A read was answered with `bytes` bytes.
+    #[inline(always)]
+    pub(super) fn answered_read(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        op: OpCode,
+        waited_us: u64,
+        bytes: usize,
+        fx: &mut Effects,
+    ) {
+        self.stats.sent += 1;
         self.stats.read_answered(op, waited_us);
-        let (zxid, turn) = (self.tail.applied().0, self.turn);
+        let zxid = self.tail.applied().0;
         let Some(client) = self.clients.get_mut(conn) else { return };
-        client.stats.sent += frames;
+        client.stats.sent += 1;
         client.stats.answered(op, waited_us / 1000, now.mono, zxid);
-        if client.is_choked_by(fx.bytes.len() - before, turn) {
+        self.choke(conn, bytes, fx);
+    }
+
+    /// So many bytes were sent that the connection did not have to ask for one by one: it may have
+    /// to take them before it gets more.
+    #[inline(always)]
+    pub(super) fn choke(&mut self, conn: ConnId, bytes: usize, fx: &mut Effects) {
+        if let Some(client) = self.clients.get_mut(conn)
+            && client.is_choked_by(bytes)
+        {
             fx.list.push(Effect::AwaitDrain { conn });
         }
     }
@@ -487,13 +509,17 @@ impl Replica {
                 return;
             }
             self.fair.spent += FRAME_COST;
-            if client.turn_bytes > URGENT_BYTES_MAX {
+            if client.unsent_bytes > URGENT_BYTES_MAX {
                 let why = format_args!(
                     "the answers that it is owed before its next write exceed {URGENT_BYTES_MAX} \
                      bytes"
                 );
                 self.complain(now, Complaint::TooMuchOwed, self.who(conn), why);
                 return self.close(conn, CloseHow::Now, fx);
+            }
+            if client.long.is_some() {
+                self.go_on_long(now, conn, fx);
+                continue;
             }
             let session = client.session;
             let Some((_, deferred)) = client.deferred.pop_front() else { return };
@@ -511,7 +537,10 @@ impl Replica {
                     let asked = identities.as_ref().map(|as_whom| (session, as_whom));
                     self.read(&Request { now, conn, op, xid, frame, asked }, waited_us, fx);
                 }
-                Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
+                Deferred::Reply(reply) => {
+                    self.owed.pay(conn, fx);
+                    fx.send(conn, |out| out.extend_from_slice(&reply));
+                }
                 Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
                 Deferred::Close => return self.close(conn, CloseHow::AfterFlush, fx),
             }

@@ -4,6 +4,7 @@
 mod fair;
 mod receive;
 mod regress;
+mod slices;
 mod waiting;
 mod walks;
 
@@ -140,6 +141,11 @@ impl Scene {
 
     fn send(&mut self, conn: ConnId, frames: &[Vec<u8>]) {
         self.handle(Input::Frames { conn, bytes: &frames.concat() });
+    }
+
+    /// As [`Scene::send`], in one turn.
+    fn send_in_turn(&mut self, conn: ConnId, frames: &[Vec<u8>]) {
+        self.turn(Input::Frames { conn, bytes: &frames.concat() });
     }
 
     /// Header of every reply to `conn` since the last look.

@@ -6,7 +6,7 @@
 use crate::auth::{Auth, Identities};
 use crate::base::{Zxid, validate_path};
 use crate::leader::{Asker, View};
-use crate::pipeline::{Outcome, Preparer, decode_multi};
+use crate::pipeline::{Outcome, Preparer, bytes_cost, decode_multi};
 use crate::tree::Tree;
 use crate::wire::{
     Create, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode, PathVersion, Perms, Reader,
@@ -15,7 +15,7 @@ use crate::wire::{
 
 use super::core::Replica;
 use super::effects::Effects;
-use super::fair::{WRITE_COST, bytes_cost};
+use super::fair::WRITE_COST;
 use super::leading::leading;
 use super::request::Request;
 use super::tail::Origin;

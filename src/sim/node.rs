@@ -161,6 +161,7 @@ fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
         snap_count: swarm.snap_count,
         fair: FairOptions {
             turn: swarm.turn_cost,
+            turn_beside_lone: swarm.turn_cost / 2,
             share: swarm.turn_cost / 4,
             in_flight_bytes: swarm.in_flight,
         },

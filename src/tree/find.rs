@@ -74,6 +74,29 @@ impl Tree {
         }
     }
 
+    /// Asks for the names of children from position `at` on without waiting for them, and for the
+    /// nodes of those behind them: called for every [`CHILDREN_AHEAD`] children, it makes a long
+    /// list several times as fast.
+    ///
+    /// [`CHILDREN_AHEAD`]: Tree::CHILDREN_AHEAD
+    pub fn prefetch_children(&self, id: NodeId, at: u32) {
+        let Some(list) = self.child_list(id.0) else { return };
+        let near = at.saturating_add(Tree::CHILDREN_AHEAD).min(list.len());
+        let far = near.saturating_add(Tree::CHILDREN_AHEAD).min(list.len());
+        (near..far).for_each(|at| self.prefetch_node(NodeId(list.get(at))));
+        self.prefetch_data((at..near).map(|at| NodeId(list.get(at))));
+    }
+
+    /// Children that [`Tree::prefetch_children`] asks for.
+    pub const CHILDREN_AHEAD: u32 = 16;
+
+    /// The path of a node other than the root, in two parts: what is before its last slash, and
+    /// what is behind it.
+    pub fn path_parts(&self, id: NodeId) -> (&str, &[u8]) {
+        let parent = self.ext(self.node(self.node(id.0).parent));
+        (parent.and_then(|ext| ext.path.as_deref()).unwrap_or_default(), self.name_bytes(id.0))
+    }
+
     /// The node, if any, that a look-up under a hash will most likely find. The look-up that
     /// follows does not search again, unless too many others came between.
     #[inline]

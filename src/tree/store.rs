@@ -397,12 +397,10 @@ impl Tree {
             out.push('/');
             return;
         }
-        let chain = std::iter::successors(Some(id.0), |&at| Some(self.node(at).parent));
-        let chain: Vec<u32> = chain.take_while(|&at| at != 0).collect();
-        for &at in chain.iter().rev() {
-            out.push('/');
-            out.push_str(self.name(at));
-        }
+        let (parent, _) = self.path_parts(id);
+        out.push_str(parent);
+        out.push('/');
+        out.push_str(self.name(id.0));
     }
 
     /// Number of nodes as Apache reports it: the root counts twice (its two aliases).

@@ -293,6 +293,11 @@ impl<'a> MultiOps<'a> {
     /// every other defect of a multi.
     pub const NULL_ACL: DecodeError = DecodeError::Null("acl of an operation of a multi");
 
+    /// Bytes that follow the operations read so far.
+    pub fn remaining(&self) -> usize {
+        self.r.remaining()
+    }
+
     fn read(&mut self) -> Result<Option<MultiOp<'a>>, DecodeError> {
         let op = self.r.i32("multi op type")?;
         let done = self.r.bool("multi done")?;

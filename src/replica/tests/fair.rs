@@ -131,6 +131,8 @@ fn a_lone_connection_gets_everything_in_order() {
     while scene.replica.has_work() {
         assert_eq!(scene.replica.deadline(), Some(Instant(0)), "the loop must not sleep");
         scene.turn(Input::Tick);
+        // It reads what it gets.
+        scene.replica.handle(scene.now, Input::Drained { conn: a }, &mut scene.fx);
         turns += 1;
     }
     assert_eq!(scene.xids(a), Vec::from_iter(1..20_000));

@@ -1,0 +1,140 @@
+//! Reads that are done in parts, so that others get their turns in between: [`Parts`].
+//!
+//! Invariant: while a connection has one that is not through, nothing of what it sent later is
+//! done, and the connection stands in the queue unless it is choked.
+
+use crate::auth::Identities;
+use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
+use crate::pipeline::{Parts, ReadContext, ReadResult, bytes_cost};
+use crate::wire::{ErrorCode, OpCode, RequestHeader, begin_reply, end_frame, put_error_reply};
+
+use super::core::Replica;
+use super::effects::Effects;
+use super::fair::READ_COST;
+use super::request::Request;
+
+/// A read that has begun.
+#[derive(Debug)]
+pub struct LongRead {
+    op: OpCode,
+    xid: Xid,
+    session: SessionId,
+    /// As whom the client asked.
+    identities: Identities,
+    asked: Instant,
+    /// Microseconds that it had waited before it began.
+    waited_us: u64,
+    /// The request, without its length; empty while it is looked at.
+    frame: Box<[u8]>,
+    parts: Parts,
+    /// What is to be sent when it is through (multiRead), or after each part (setWatches).
+    results: Vec<u8>,
+}
+
+impl Replica {
+    /// Begins a read that may take long, and mostly ends it, too.
+    pub(super) fn begin_long(&mut self, request: &Request<'_>, waited_us: u64, fx: &mut Effects) {
+        let Request { now, conn, op, xid, frame, .. } = *request;
+        // A connection that is gone asks for nothing more.
+        let Some((session, identities)) = request.who(&self.clients) else { return };
+        let mut long = Box::new(LongRead {
+            op,
+            xid,
+            session,
+            identities: identities.clone(),
+            asked: now.mono,
+            waited_us,
+            frame: Box::default(),
+            parts: Parts::default(),
+            results: Vec::new(),
+        });
+        self.fair.spent += READ_COST;
+        if self.do_part(now, conn, frame, &mut long, fx) {
+            return;
+        }
+        long.frame = frame.into();
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.long = Some(long);
+            self.deferred_total += 1;
+            self.queue_up(conn);
+        }
+    }
+
+    /// Does the next part of the read that a connection has begun.
+    pub(super) fn go_on_long(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let Some(mut long) = client.long.take() else { return };
+        let frame = std::mem::take(&mut long.frame);
+        let is_over = self.do_part(now, conn, &frame, &mut long, fx);
+        long.frame = frame;
+        match self.clients.get_mut(conn) {
+            Some(client) if !is_over => client.long = Some(long),
+            _ => self.deferred_total -= 1,
+        }
+    }
+
+    /// Returns whether that was the last part.
+    fn do_part(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        frame: &[u8],
+        long: &mut LongRead,
+        fx: &mut Effects,
+    ) -> bool {
+        let mut context = ReadContext {
+            tree: &self.tree,
+            watches: &mut self.watches,
+            auth: &self.auth,
+            conn,
+            session: long.session,
+            identities: &long.identities,
+            zxid: self.tail.applied(),
+            bytes_read: &mut self.stats.bytes_read,
+            cost: 0,
+        };
+        let (body, before) = (&frame[RequestHeader::SIZE..], long.results.len());
+        let limit = self.fair.part();
+        let over = context.part(long.op, body, &mut long.parts, limit, &mut long.results);
+        let made = long.results.len().saturating_sub(before);
+        self.fair.spent += context.cost + self.auth.take_cost() + bytes_cost(made);
+        let notified = long.parts.take_notified();
+        self.stats.sent += notified;
+        if let Some(client) = self.clients.get_mut(conn) {
+            client.stats.sent += notified;
+        }
+        let mut bytes = 0;
+        if long.op != OpCode::MultiRead && !long.results.is_empty() {
+            self.owed.pay(conn, fx);
+            fx.send(conn, |out| out.extend_from_slice(&long.results));
+            bytes = long.results.len();
+            long.results.clear();
+        }
+        let Some(outcome) = over else {
+            self.choke(conn, bytes, fx);
+            return false;
+        };
+        self.owed.pay(conn, fx);
+        let begun = fx.bytes.len();
+        let zxid = self.tail.applied();
+        fx.send(conn, |out| put_outcome(out, long, zxid, outcome));
+        bytes += fx.bytes.len() - begun;
+        self.stats.responded(bytes.saturating_sub(4));
+        let waited_us = long.waited_us + now.mono.since(long.asked).as_micros() as u64;
+        self.answered_read(now, conn, long.op, waited_us, bytes, fx);
+        true
+    }
+}
+
+/// The reply. The results of a multiRead that fails are sent all the same if there are any; it is
+/// the one error with a body.
+fn put_outcome(out: &mut Vec<u8>, long: &LongRead, zxid: Zxid, outcome: ReadResult) {
+    let code = outcome.err().unwrap_or(ErrorCode::Ok);
+    if long.op == OpCode::MultiRead && (outcome.is_ok() || !long.results.is_empty()) {
+        let start = begin_reply(out, long.xid, zxid, code.code());
+        out.extend_from_slice(&long.results);
+        end_frame(out, start);
+    } else {
+        put_error_reply(out, long.xid, zxid, code);
+    }
+}
