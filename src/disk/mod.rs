@@ -1,7 +1,8 @@
 //! The data directories on a real file system: opening and locking, recovery, the log writer and
 //! the background housekeeper (segments, snapshots, purge).
 //!
-//! Invariants: nothing is acknowledged before [`LogWriter::finish_write`] returned its zxid; a
+//! Invariants: nothing is called durable on this server before [`LogWriter::finish_write`] returned
+//! its zxid; a
 //! file gets its final name only when its content is durable, except a segment, whose content
 //! recovery finds under either name; the only writer is the holder of the directory lock.
 //! Counterparts: `FileTxnSnapLog`, `FileTxnLog`, `FileSnap`, `PurgeTxnLog`.

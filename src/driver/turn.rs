@@ -325,7 +325,8 @@ impl<I: Io> Driver<I> {
         }
     }
 
-    /// Has everything up to `zxid` applied, while the disk goes on with the next batches.
+    /// Tells `Member` that everything up to `zxid` is durable here, while the disk goes on with the
+    /// next batches. What is committed by that, and may be acknowledged, `Member::handle` decides.
     fn durable(&mut self, io: &mut I, zxid: Zxid) -> Result<(), Failure> {
         if self.parts.brain.is_none() {
             self.outbox.synced = Some(zxid);

@@ -1,4 +1,4 @@
-//! Applying what is durable: tree, watch events, replies, in zxid order.
+//! Applying what is committed: tree, watch events, replies, in zxid order.
 //!
 //! Corresponds to `FinalRequestProcessor` for writes. Events caused by a transaction are queued
 //! before its reply, and before anything that later reads it.
@@ -107,7 +107,14 @@ impl ApplySink for Deliver<'_> {
                     put_stat(out, &result);
                 }
                 TxnType::SetData | TxnType::SetAcl => put_stat(out, &result),
-                _ => {}
+                TxnType::Delete
+                | TxnType::DeleteContainer
+                | TxnType::CreateSession
+                | TxnType::CloseSession
+                | TxnType::Check
+                | TxnType::Multi
+                | TxnType::Reconfig
+                | TxnType::Error => {}
             }
             return;
         }

@@ -46,10 +46,14 @@ impl Replica {
                 };
                 self.transact(request, None, fx, |_, _| Err(code));
             }),
-            op => Create::decode_from(r, op).map(|create| {
+            op @ (OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl) => Create::decode_from(r, op).map(|create| {
                 let path = create.path.as_deref().map(str::as_bytes);
                 self.transact(request, path, fx, |p, entry| p.create(op, &create, entry));
             }),
+            op => unreachable!("{op:?} was taken for a write"),
         };
         if decoded.is_err() {
             return self.read_or_defer(request, fx);

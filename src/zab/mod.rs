@@ -17,7 +17,8 @@
 //!   No proposal is acknowledged before NEWLEADER is (-4685).
 //! - Nothing that came before UPTODATE is applied on the word of a leader that a quorum has not
 //!   confirmed yet.
-//! - ACKs are told apart by zxid, not by position, and cover everything before them.
+//! - ACKs are told apart by zxid, not by position, and cover everything before them. A learner
+//!   decides to send one in `Learning::acknowledge`; a leader counts them in `Leading::advance`.
 //! - A leader keeps no queue for a learner: it remembers how far the learner's connection has got,
 //!   and writes what comes next when there is room. A slow learner costs no memory.
 #![forbid(unsafe_code)]

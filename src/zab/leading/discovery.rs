@@ -151,7 +151,7 @@ impl Leading {
                 ));
             }
             if peer != Zxid(-1) && link.is_voter {
-                self.acknowledged.extend(link.sid);
+                self.epoch_answers.extend(link.sid);
             }
         }
         link.stage = Stage::Answered { peer };
@@ -165,7 +165,7 @@ impl Leading {
     }
 
     pub(super) fn count_answers(&mut self, effects: &mut Effects) {
-        if self.phase == Phase::Offering && self.has_quorum(&self.acknowledged) {
+        if self.phase == Phase::Offering && self.has_quorum(&self.epoch_answers) {
             self.phase = Phase::Entering;
             effects.push(Effect::StoreEpoch(EpochFile::Current, self.epoch));
         }

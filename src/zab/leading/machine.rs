@@ -120,7 +120,7 @@ pub struct Leading {
     /// Voters whose promise is known, this server among them.
     pub(super) promised: Vec<ServerId>,
     /// Voters that have acknowledged the epoch.
-    pub(super) acknowledged: Vec<ServerId>,
+    pub(super) epoch_answers: Vec<ServerId>,
     /// When the phase has to be over.
     pub(super) phase_ends: Instant,
     pub(super) next_ping: Instant,
@@ -142,7 +142,7 @@ impl Leading {
         let history = History::new(standing.logged, options.history_bytes_max);
         Leading {
             promised: vec![options.sid],
-            acknowledged: vec![options.sid],
+            epoch_answers: vec![options.sid],
             options,
             ensemble,
             phase: Phase::Collecting,
