@@ -7,7 +7,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, Write};
 use std::ops::DerefMut;
 use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
@@ -67,6 +67,9 @@ pub trait LogFiles: DataFiles {
     fn write_all(&self, file: &Self::File, buf: &[u8], offset: u64, flags: i32) -> io::Result<()>;
     /// Writes all of `buf` behind what [`LogFiles::append`] wrote before.
     fn append(&self, file: &Self::File, buf: &[u8]) -> io::Result<()>;
+    /// Bytes of a file from `offset` on: `len`, or fewer where it ends. Other than
+    /// [`DataFiles::read`], it may be written meanwhile.
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>>;
     /// Starts writing a range back, and waits for it if `wait`: paces a large file, and makes
     /// nothing durable.
     fn write_back(&self, file: &Self::File, offset: u64, len: u64, wait: bool);
@@ -159,6 +162,16 @@ impl LogFiles for DataDir {
 
     fn append(&self, file: &File, buf: &[u8]) -> io::Result<()> {
         (&*file).write_all(buf)
+    }
+
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let (mut file, mut bytes) = (File::open(path)?, Vec::new());
+        // What a damaged length asks for is no reason to take that much memory.
+        let rest = file.metadata()?.len().saturating_sub(offset);
+        bytes.reserve(usize::try_from(rest).map_or(len, |rest| rest.min(len)));
+        file.seek(io::SeekFrom::Start(offset))?;
+        file.take(len as u64).read_to_end(&mut bytes)?;
+        Ok(bytes)
     }
 
     fn write_back(&self, file: &File, offset: u64, len: u64, wait: bool) {

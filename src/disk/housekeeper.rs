@@ -16,8 +16,11 @@ use std::thread::{Builder, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, select_biased, unbounded};
 
 use crate::base::Zxid;
-use crate::log::{Compression, PurgePolicy, SegmentHeader};
+use crate::log::{
+    Compression, LogChange, LogDone, LogTicket, PurgePolicy, RangeCommand, SegmentHeader,
+};
 
+use super::commands::{ChangeChannels, Changed, Leases, Planned, plan_change};
 use super::datadir::DataDir;
 use super::files::LogFiles;
 use super::presence::Absence;
@@ -88,6 +91,11 @@ pub enum Report {
         /// Logs, spare segments included.
         log_bytes: u64,
     },
+    /// The snapshot under way was given up: the log was taken back, or another snapshot takes its
+    /// place.
+    SnapshotDropped(Zxid),
+    /// What was asked about a range of the log has come to this.
+    LogDone(LogTicket, LogDone),
     /// No segment could be prepared; the log will try itself when it needs one.
     SegmentFailed(io::Error),
 }
@@ -103,6 +111,10 @@ pub(super) enum Urgent {
     Adopt(Vec<PathBuf>),
     /// Make a segment's name durable.
     SyncLogDir,
+    /// Change the log, of which nothing is being written.
+    Change(LogTicket, LogChange),
+    /// Lease or read a range of the log.
+    Range(LogTicket, RangeCommand),
 }
 
 enum Job {
@@ -123,6 +135,7 @@ pub struct Housekeeper<F: LogFiles = DataDir> {
     urgent: Option<Sender<Urgent>>,
     jobs: Option<Sender<Job>>,
     prepared: Receiver<Prepared<F>>,
+    changed: Receiver<Changed>,
     backlog: Arc<AtomicUsize>,
     thread: Option<JoinHandle<()>>,
 }
@@ -151,6 +164,7 @@ impl<F: LogFiles> Housekeeper<F> {
         let (urgent, urgent_in) = unbounded();
         let (jobs, jobs_in) = unbounded();
         let (prepared_out, prepared) = unbounded();
+        let (changed_out, changed) = unbounded();
         let (reports_out, reports) = unbounded();
         let backlog = Arc::new(AtomicUsize::new(0));
         let chores = Chores {
@@ -159,6 +173,8 @@ impl<F: LogFiles> Housekeeper<F> {
             urgent: urgent_in,
             jobs: jobs_in,
             prepared: prepared_out,
+            changed: changed_out,
+            leases: Leases::default(),
             reports: reports_out,
             wake,
             backlog: Arc::clone(&backlog),
@@ -172,7 +188,7 @@ impl<F: LogFiles> Housekeeper<F> {
             received: None,
         };
         let (urgent, jobs) = (Some(urgent), Some(jobs));
-        (Housekeeper { urgent, jobs, prepared, backlog, thread: None }, chores, reports)
+        (Housekeeper { urgent, jobs, prepared, changed, backlog, thread: None }, chores, reports)
     }
 
     /// Begins the snapshot at `zxid`; one still unfinished is abandoned.
@@ -234,11 +250,25 @@ impl<F: LogFiles> Housekeeper<F> {
         self.send(Job::DirSizes);
     }
 
-    pub(super) fn segment_channels(&self) -> SegmentChannels<F> {
-        let urgent = match &self.urgent {
+    /// Leases or reads a range of the log; a [`Report::LogDone`] follows.
+    pub fn range(&self, ticket: LogTicket, command: RangeCommand) {
+        // As in `send`.
+        let _ = self.urgent().send(Urgent::Range(ticket, command));
+    }
+
+    fn urgent(&self) -> Sender<Urgent> {
+        match &self.urgent {
             Some(urgent) => urgent.clone(),
             None => unbounded().0,
-        };
+        }
+    }
+
+    pub(super) fn change_channels(&self) -> ChangeChannels {
+        ChangeChannels { urgent: self.urgent(), changed: self.changed.clone() }
+    }
+
+    pub(super) fn segment_channels(&self) -> SegmentChannels<F> {
+        let urgent = self.urgent();
         let (prepared, has_thread) = (self.prepared.clone(), self.thread.is_some());
         SegmentChannels { urgent, prepared, has_thread }
     }
@@ -269,6 +299,9 @@ pub struct Chores<F: LogFiles> {
     urgent: Receiver<Urgent>,
     jobs: Receiver<Job>,
     prepared: Sender<Prepared<F>>,
+    changed: Sender<Changed>,
+    /// Ranges of the log that somebody reads.
+    leases: Leases,
     reports: Sender<Report>,
     wake: Box<dyn Fn() + Send>,
     backlog: Arc<AtomicUsize>,
@@ -295,6 +328,8 @@ enum Act {
     /// The segment of that name is free for another life.
     Keep(PathBuf),
     Tell(Report),
+    /// The log's writer goes on.
+    Changed(Changed),
 }
 
 /// What is lost when the job under way fails.
@@ -307,6 +342,8 @@ enum Stake {
     Snapshot(Zxid, PathBuf),
     /// What was received in this stream, and its file.
     Received(u64, PathBuf),
+    /// What a start is to find.
+    Log(LogTicket),
     Purge,
 }
 
@@ -384,6 +421,7 @@ impl<F: LogFiles> Chores<F> {
             }
             Act::Keep(path) => self.reusable.push(path),
             Act::Tell(report) => self.report(report),
+            Act::Changed(changed) => self.changed(changed),
         }
         if self.acts.is_empty() {
             self.hand = None;
@@ -420,8 +458,38 @@ impl<F: LogFiles> Chores<F> {
                 self.received = None;
                 self.report(Report::ReceiveFailed { stream, path, error });
             }
+            Stake::Log(ticket) => self.changed(Changed { ticket, outcome: Err(error) }),
             Stake::Purge => self.report(Report::PurgeFailed(error)),
         }
+    }
+
+    fn changed(&self, changed: Changed) {
+        // Nobody listens any more during shutdown.
+        let _ = self.changed.send(changed);
+        (self.wake)();
+    }
+
+    /// Begins a change of the log, or refuses it.
+    fn change(&mut self, ticket: LogTicket, change: LogChange) -> io::Result<()> {
+        let Planned { steps, done, end } = plan_change(&*self.files, change)?;
+        if let LogDone::Changed(change) = done {
+            self.leases.changed(change);
+            if matches!(change, LogChange::Retire { .. }) {
+                // It becomes the database: nobody gives it up any more.
+                self.received = None;
+            }
+        }
+        // It may hold what is taken back.
+        if end.is_some()
+            && let Some((zxid, file)) = self.snapshot.take()
+        {
+            file.abandon();
+            self.report(Report::SnapshotDropped(zxid));
+        }
+        self.stake = Stake::Log(ticket);
+        self.acts.extend(steps.into_iter().map(Act::File));
+        self.acts.push_back(Act::Changed(Changed { ticket, outcome: Ok((done, end)) }));
+        Ok(())
     }
 
     fn prepare_failed(&self, error: io::Error) {
@@ -452,6 +520,15 @@ impl<F: LogFiles> Chores<F> {
             Urgent::SyncLogDir => {
                 self.stake = Stake::Names;
                 self.acts.push_back(Act::File(Step::SyncDir(self.files.log_dir().to_owned())));
+            }
+            Urgent::Change(ticket, change) => {
+                if let Err(error) = self.change(ticket, change) {
+                    self.changed(Changed { ticket, outcome: Err(error) });
+                }
+            }
+            Urgent::Range(ticket, command) => {
+                let done = self.leases.command(&*self.files, ticket, command);
+                self.report(Report::LogDone(ticket, done));
             }
         }
     }
@@ -595,7 +672,7 @@ impl<F: LogFiles> Chores<F> {
     }
 
     fn purge(&mut self, policy: PurgePolicy) -> io::Result<()> {
-        let purged = plan(&*self.files, policy)?;
+        let purged = plan(&*self.files, policy, self.leases.first())?;
         let remove = |path: &PathBuf| Act::File(Step::Remove(path.clone()));
         let mut acts: VecDeque<Act> = purged.removed.iter().map(remove).collect();
         let mut kept = self.reusable.len();

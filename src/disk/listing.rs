@@ -12,6 +12,8 @@ use crate::sys::file::MappedFile;
 use super::datadir::DataDir;
 use super::epochs::write_epochs;
 use super::files::{LogFiles, is_snapshot};
+use super::retire;
+use super::steps::perform;
 use super::truncate;
 
 /// Files of a directory with what their names say; names that are not UTF-8 are passed over.
@@ -71,15 +73,17 @@ pub fn recover(
     log::recover(dir, options, target)
 }
 
-/// Removes unfinished files of ours. A temporary snapshot stays if there is no proper one: it may
-/// be all that is left for an operator to look at.
+/// Removes unfinished files of ours, and databases that were received and did not become this
+/// server's. A temporary snapshot stays if there is no proper one: it may be all that is left for
+/// an operator to look at.
 pub(super) fn tidy<F: LogFiles>(files: &F) -> Result<(), (PathBuf, io::Error)> {
     let (snap_dir, log_dir) = (files.snap_dir(), files.log_dir());
     let snaps = files.entries(snap_dir).map_err(at(snap_dir))?;
     let proper =
         snaps.iter().any(|(k, p)| matches!(k, FileName::Snapshot(_)) && is_snapshot(files, p));
     for (kind, path) in snaps {
-        if kind == FileName::Temporary && proper {
+        let is_left = matches!(kind, FileName::Received(_));
+        if is_left || (kind == FileName::Temporary && proper) {
             files.remove(&path).map_err(at(&path))?;
         }
     }
@@ -103,11 +107,13 @@ pub(super) fn repair<F: LogFiles>(
     repair: &LogRepair,
     files: &F,
 ) -> Result<(), (PathBuf, io::Error)> {
+    // Before unfinished files go: the snapshot that was received may be among them.
+    if let Some(retirement) = &repair.retirement {
+        perform(files, retire::complete(files, retirement)).map_err(at(files.log_dir()))?;
+    }
     tidy(files)?;
     if let Some(truncation) = &repair.truncation {
-        truncate::complete(files, truncation)
-            .and_then(|steps| truncate::perform(files, steps))
-            .map_err(at(files.log_dir()))?;
+        perform(files, truncate::complete(files, truncation)).map_err(at(files.log_dir()))?;
     }
     for path in &repair.remove {
         files.remove(path).map_err(at(path))?;

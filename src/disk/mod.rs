@@ -8,6 +8,7 @@
 //! Counterparts: `FileTxnSnapLog`, `FileTxnLog`, `FileSnap`, `PurgeTxnLog`.
 #![forbid(unsafe_code)]
 
+mod commands;
 mod datadir;
 mod epochs;
 mod error;
@@ -17,6 +18,7 @@ mod housekeeper;
 mod listing;
 mod presence;
 mod purge;
+mod retire;
 mod segments;
 mod snapfile;
 mod spare_pool;

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::base::Zxid;
 use crate::log::{PurgePolicy, plan_purge};
 
 use super::files::{LogFiles, is_snapshot};
@@ -16,10 +17,15 @@ pub struct Purged {
     pub segments: Vec<PathBuf>,
 }
 
-/// What to remove, and the native segments that nobody needs.
-pub(super) fn plan<F: LogFiles>(files: &F, policy: PurgePolicy) -> io::Result<Purged> {
+/// What to remove, and the native segments that nobody needs; somebody may need what is `leased`
+/// and later.
+pub(super) fn plan<F: LogFiles>(
+    files: &F,
+    policy: PurgePolicy,
+    leased: Option<Zxid>,
+) -> io::Result<Purged> {
     let snap_files = files.entries(files.snap_dir())?;
     let log_files = files.entries(files.log_dir())?;
-    let plan = plan_purge(policy, snap_files, log_files, &|path| is_snapshot(files, path));
+    let plan = plan_purge(policy, leased, snap_files, log_files, &|path| is_snapshot(files, path));
     Ok(Purged { removed: plan.remove, segments: plan.segments })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::base::Zxid;
-use crate::log::{Compression, Encoder, snapshot_name};
+use crate::log::{Compression, Encoder, received_name, snapshot_name};
 
 use super::files::LogFiles;
 use super::steps::Step;
@@ -61,8 +61,7 @@ impl<F: LogFiles> SnapshotFile<F> {
         zxid: Zxid,
         compression: Compression,
     ) -> io::Result<SnapshotFile<F>> {
-        let name = format!("received.{zxid}{}", compression.extension());
-        let path = files.snap_dir().join(name);
+        let path = files.snap_dir().join(received_name(zxid, compression));
         SnapshotFile::create_as(files, path, None, compression)
     }
 

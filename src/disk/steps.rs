@@ -26,6 +26,12 @@ pub(super) enum Step {
     Remove(PathBuf),
 }
 
+/// Performs them in line.
+pub(super) fn perform<F: LogFiles>(files: &F, steps: Vec<Step>) -> io::Result<()> {
+    let mut hand = None;
+    steps.into_iter().try_for_each(|step| step.perform(files, &mut hand))
+}
+
 impl Step {
     /// Performs it.
     pub fn perform<F: LogFiles>(self, files: &F, hand: &mut Option<F::File>) -> io::Result<()> {

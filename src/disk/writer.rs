@@ -9,18 +9,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::Zxid;
-use crate::log::{Appender, BLOCK, Batch, Plan, Recovered, WritePlan, plan_truncation};
+use crate::base::{Zxid, invariant};
+use crate::log::{
+    Appender, BLOCK, Batch, LogChange, LogDone, LogTicket, Plan, Recovered, WritePlan,
+};
 
+use super::commands::{ChangeChannels, Changed, LogEnd};
 use super::datadir::DataDir;
 use super::error::FatalLogError;
 use super::files::{DURABLE, LogFiles};
 use super::guard;
-use super::housekeeper::Housekeeper;
+use super::housekeeper::{Housekeeper, Urgent};
 use super::listing::repair;
 use super::segments::{self, SegmentKind};
 use super::spare_pool::SparePool;
-use super::truncate;
 
 /// Settings of the writer.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,9 @@ pub struct LogWriter<F: LogFiles = DataDir> {
     /// Transactions made durable so far.
     records: u64,
     spares: SparePool<F>,
+    changes: ChangeChannels,
+    /// The change under way.
+    changing: Option<LogChange>,
 }
 
 impl<F: LogFiles> LogWriter<F> {
@@ -128,11 +133,20 @@ impl<F: LogFiles> LogWriter<F> {
             durable: recovered.last_zxid,
             records: 0,
             spares,
+            changes: house.change_channels(),
+            changing: None,
         })
     }
 
     /// Queues a batch for the next write.
+    ///
+    /// # Panics
+    /// While a change is under way.
     pub fn submit(&mut self, batch: Arc<Batch>) {
+        invariant!(
+            self.changing.is_none(),
+            "what is handed over during a change waits for its end"
+        );
         self.appender.submit(batch);
     }
 
@@ -248,35 +262,67 @@ impl<F: LogFiles> LogWriter<F> {
         self.finish_write(write, result).map(Some)
     }
 
-    /// Takes back every transaction behind `keep`, also inside a group commit and in a log of
-    /// Apache's, and drops what is queued. Returns when that is durable. A crash meanwhile leaves
-    /// the log as it was or as it is to be; an error ends the process, as one of a write does.
-    ///
-    /// # Errors
-    /// Those of the files; a log that is damaged before `keep`; a snapshot that is later.
+    /// Whether everything that was handed over is durable.
+    pub fn is_idle(&self) -> bool {
+        !self.in_flight && self.appender.pending_bytes() == 0
+    }
+
+    /// Whether a change is under way.
+    pub fn is_changing(&self) -> bool {
+        self.changing.is_some()
+    }
+
+    /// Whether [`LogWriter::finish_change`] has something to take.
+    pub fn has_changed(&self) -> bool {
+        !self.changes.changed.is_empty()
+    }
+
+    /// Has the housekeeper change what a start finds. A crash meanwhile leaves the state before or
+    /// the one behind it.
     ///
     /// # Panics
-    /// When a write is in flight: its caller has to take it back first.
-    pub fn truncate(&mut self, keep: Zxid) -> Result<(), FatalLogError> {
-        assert!(!self.in_flight, "the write in flight ends before its records are taken back");
-        let files = Arc::clone(&self.files);
-        let fatal = |error| self.fatal("truncate", error);
-        if let Some(path) = truncate::snapshot_beyond(&*files, keep).map_err(fatal)? {
-            let what = format!("{} holds later transactions than 0x{keep}", path.display());
-            return Err(fatal(io::Error::new(io::ErrorKind::InvalidInput, what)));
+    /// Before all that was handed over is durable, and while another change is under way: its
+    /// caller has to wait.
+    pub fn begin_change(&mut self, ticket: LogTicket, change: LogChange) {
+        invariant!(self.is_idle(), "a change comes behind the writes that were before it");
+        invariant!(self.changing.is_none(), "one change at a time");
+        if !matches!(change, LogChange::WriteEpoch { .. }) {
+            // The next record begins a segment of its own, whatever becomes of this one.
+            self.files.end_segment();
+            self.current = None;
+            self.appender.end_segment();
         }
-        files.end_segment();
-        truncate::perform(&*files, truncate::decide(&*files, keep)).map_err(fatal)?;
-        let truncation = plan_truncation(&*files, keep);
-        let truncation = truncation.map_err(|e| fatal(io::Error::other(e.to_string())))?;
-        truncate::complete(&*files, &truncation)
-            .and_then(|steps| truncate::perform(&*files, steps))
-            .map_err(fatal)?;
-        self.current = None;
-        self.unused = None;
-        self.durable = self.durable.min(keep);
-        self.appender.truncate(self.durable, truncation.next_group);
-        Ok(())
+        self.changing = Some(change);
+        // If the housekeeper is gone, so is the process.
+        let _ = self.changes.urgent.send(Urgent::Change(ticket, change));
+    }
+
+    /// What the change that has just ended came to, if one has. From then on the log goes on.
+    ///
+    /// # Errors
+    /// Those of the files, which end the process: what a start finds is one of the two states, and
+    /// nobody knows which.
+    pub fn finish_change(&mut self) -> Result<Option<(LogTicket, LogDone)>, FatalLogError> {
+        let Ok(Changed { ticket, outcome }) = self.changes.changed.try_recv() else {
+            return Ok(None);
+        };
+        let change = self.changing.take();
+        invariant!(change.is_some(), "a change ends that never began");
+        let (done, end) = outcome.map_err(|error| {
+            let doing = match change {
+                Some(LogChange::WriteEpoch { .. }) => "write an epoch file of",
+                Some(LogChange::Retire { .. }) => "put a received snapshot in the place of",
+                Some(LogChange::Truncate { .. }) | None => "take back transactions of",
+            };
+            self.fatal(doing, error)
+        })?;
+        if let Some(LogEnd { last, next_group }) = end {
+            // An empty segment may have gone, too.
+            self.unused = None;
+            self.durable = last;
+            self.appender.end_with(last, next_group);
+        }
+        Ok(Some((ticket, done)))
     }
 
     fn fatal(&self, doing: &'static str, error: io::Error) -> FatalLogError {

@@ -1,10 +1,12 @@
 //! What happens in the background on behalf of the replica: snapshot files, purge, directory sizes.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Instant, Now};
+use crate::base::{Instant, Now, Zxid};
 use crate::disk::{Absence, Housekeeper, LogFiles, PurgePolicy, Report, Reports};
+use crate::log::{LogTicket, RangeCommand};
 use crate::member::Member;
 use crate::metrics::Measures;
 use crate::replica::{Effect, Effects, Input, Replica, StreamId};
@@ -126,6 +128,11 @@ impl<F: LogFiles> Housekeeping<F> {
         )
     }
 
+    /// Leases or reads a range of the log; `Input::LogDone` follows.
+    pub fn range(&self, ticket: LogTicket, command: RangeCommand) {
+        self.house.range(ticket, command);
+    }
+
     /// Whether [`Housekeeping::poll`] has something to take.
     pub fn has_reports(&self) -> bool {
         !self.reports.is_empty()
@@ -182,19 +189,8 @@ impl<F: LogFiles> Housekeeping<F> {
                     self.purge_segments();
                 }
                 Report::SnapshotFailed { zxid, path, error, absence } => {
-                    // One that was under way when the end was asked for is tried again.
-                    self.failed = self.is_final;
                     probe.chore_failed(&error);
-                    let standing = absence.as_ref().map_or_else(
-                        || "the log holds what older snapshots do not".to_owned(),
-                        ToString::to_string,
-                    );
-                    log::error!(
-                        "snapshot at 0x{zxid} failed at {}: {error}; the next one will be tried as \
-                         usual; {standing}",
-                        path.display()
-                    );
-                    self.absence = absence;
+                    self.snapshot_failed(zxid, &path, &error, absence);
                     member.handle(now, Input::SnapshotEnded { ok: false }, effects);
                 }
                 Report::Received { stream, path, bytes } => {
@@ -211,6 +207,13 @@ impl<F: LogFiles> Housekeeping<F> {
                     );
                     let stream = StreamId(stream);
                     member.handle(now, Input::ReceptionEnded { stream, ok: false }, effects);
+                }
+                Report::SnapshotDropped(zxid) => {
+                    log::info!("the snapshot at 0x{zxid} is given up: the log has changed");
+                    member.handle(now, Input::SnapshotEnded { ok: false }, effects);
+                }
+                Report::LogDone(ticket, done) => {
+                    member.handle(now, Input::LogDone { ticket, done }, effects);
                 }
                 Report::Purged(purged) => {
                     for path in &purged.removed {
@@ -233,6 +236,27 @@ impl<F: LogFiles> Housekeeping<F> {
                 }
             }
         }
+    }
+
+    fn snapshot_failed(
+        &mut self,
+        zxid: Zxid,
+        path: &Path,
+        error: &std::io::Error,
+        absence: Option<Absence>,
+    ) {
+        // One that was under way when the end was asked for is tried again.
+        self.failed = self.is_final;
+        let standing = absence.as_ref().map_or_else(
+            || "the log holds what older snapshots do not".to_owned(),
+            ToString::to_string,
+        );
+        log::error!(
+            "snapshot at 0x{zxid} failed at {}: {error}; the next one will be tried as usual; \
+             {standing}",
+            path.display()
+        );
+        self.absence = absence;
     }
 
     /// Segments that the newest snapshots cover are recycled whether or not old snapshots are

@@ -1,10 +1,12 @@
-//! The log of a loop: its writer, and the one write that is under way.
+//! The log of a loop: its writer, the one write that is under way, and what waits for a change.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Instant, Ration, Zxid};
 use crate::disk::{FatalLogError, LogFiles, LogWriter, PendingWrite};
-use crate::log::WritePlan;
+use crate::log::{Batch, LogChange, LogDone, LogTicket, WritePlan};
 use crate::metrics::Measures;
 
 use super::failure::Failure;
@@ -20,11 +22,23 @@ struct InFlight<F: LogFiles> {
     began: Instant,
 }
 
+/// What is handed to the log.
+#[derive(Debug)]
+pub enum LogWork {
+    /// Make these transactions durable.
+    Append(Arc<Batch>),
+    /// Change what a start finds, see `log::LogChange`.
+    Change(LogTicket, LogChange),
+}
+
 /// See the module's introduction.
 pub struct LogStage<F: LogFiles> {
     /// Segments and group commit.
     pub writer: LogWriter<F>,
     in_flight: Option<InFlight<F>>,
+    /// A change that waits for the writes before it, and whatever came behind a change that waits
+    /// or is under way.
+    waiting: VecDeque<LogWork>,
     /// Writes in line: for a loop that does nothing else.
     pub inline: bool,
     /// A write that takes longer is warned about.
@@ -35,7 +49,46 @@ pub struct LogStage<F: LogFiles> {
 impl<F: LogFiles> LogStage<F> {
     /// A log that has written nothing yet; see the fields.
     pub fn new(writer: LogWriter<F>, inline: bool, slow: Duration) -> LogStage<F> {
-        LogStage { writer, in_flight: None, inline, slow, slow_writes: Ration::default() }
+        let (waiting, slow_writes) = (VecDeque::new(), Ration::default());
+        LogStage { writer, in_flight: None, waiting, inline, slow, slow_writes }
+    }
+
+    /// Takes on work, in this order.
+    pub(super) fn take(&mut self, work: LogWork) {
+        match work {
+            LogWork::Append(batch) if self.waiting.is_empty() && !self.writer.is_changing() => {
+                self.writer.submit(batch);
+            }
+            work => self.waiting.push_back(work),
+        }
+    }
+
+    /// Lets what waits go on as far as it may.
+    fn go_on(&mut self) {
+        while !self.writer.is_changing()
+            && let Some(work) = self.waiting.pop_front()
+        {
+            match work {
+                LogWork::Append(batch) => self.writer.submit(batch),
+                LogWork::Change(ticket, change) if self.writer.is_idle() => {
+                    self.writer.begin_change(ticket, change);
+                }
+                change @ LogWork::Change(..) => {
+                    self.waiting.push_front(change);
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Whether a change has ended that nobody was told about.
+    pub(super) fn has_changed(&self) -> bool {
+        self.writer.has_changed()
+    }
+
+    /// What a change that has ended came to.
+    pub(super) fn finish_change(&mut self) -> Result<Option<(LogTicket, LogDone)>, FatalLogError> {
+        self.writer.finish_change()
     }
 
     /// Whether a write is under way.
@@ -45,6 +98,9 @@ impl<F: LogFiles> LogStage<F> {
 
     /// The write under way, for a state report.
     pub(super) fn describe_write(&self, now: Instant) -> String {
+        if self.writer.is_changing() {
+            return format!("a change of it under way, {} more wait for it", self.waiting.len());
+        }
         let Some(write) = &self.in_flight else { return "no write in flight".to_owned() };
         let (offset, took) = (write.offset, now.since(write.began).as_millis());
         format!("{} bytes at offset {offset} in flight since {took} ms", write.len)
@@ -60,6 +116,7 @@ impl<F: LogFiles> LogStage<F> {
         if self.in_flight.is_some() {
             return Ok(None);
         }
+        self.go_on();
         let Some(write) = self.writer.begin_write()? else { return Ok(None) };
         let PendingWrite { fd, offset, len, rw_flags, buf, plan } = write;
         io.write_log(fd, buf, len, offset, rw_flags)?;
@@ -90,6 +147,7 @@ impl<F: LogFiles> LogStage<F> {
         io: &I,
         measures: &Measures,
     ) -> Result<Option<Zxid>, FatalLogError> {
+        self.go_on();
         let (before, began) = (self.writer.records(), io.now());
         let Some(zxid) = self.writer.write_sync()? else { return Ok(None) };
         let now = io.now();

@@ -1,12 +1,12 @@
 //! What loops tell each other. A message is a whole turn's worth of work.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use crate::base::{ConnId, Zxid};
-use crate::log::Batch;
+use crate::log::{LogDone, LogTicket};
 use crate::replica::Effects;
 
+use super::log_stage::LogWork;
 use super::port::Io;
 
 /// Something that happened on a connection, for a replica on another loop.
@@ -44,9 +44,11 @@ pub enum Message<I: Io> {
     /// To a front: a connection that another front accepted.
     Adopt(I::Socket, SocketAddr),
     /// To the log.
-    Append(Vec<Arc<Batch>>),
+    Log(Vec<LogWork>),
     /// To the replica: everything up to here is durable.
     Synced(Zxid),
+    /// To the replica: what a change of the log came to.
+    LogDone(LogTicket, LogDone),
     /// To all: describe the state of your stages.
     Describe(Box<dyn FnOnce(String) + Send>),
     /// To all: stop accepting, finish, end.

@@ -23,7 +23,7 @@ pub use brain::Brain;
 pub use edge::Edge;
 pub use failure::Failure;
 pub use housekeeping::{Housekeeping, HousekeepingOptions};
-pub use log_stage::LogStage;
+pub use log_stage::{LogStage, LogWork};
 pub use message::{FrontEvent, FrontTurn, Message};
 pub use outbox::Routes;
 pub use port::{Completion, Direction, Io, Mutation, Probe, Received, Unobserved};

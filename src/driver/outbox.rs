@@ -1,12 +1,13 @@
 //! Messages to other loops, gathered over a turn. What does not fit a queue stays here, and the
 //! loop takes on nothing new of that kind until it does.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 
 use crate::base::{ConnId, Zxid};
-use crate::log::Batch;
+use crate::log::{LogDone, LogTicket};
 use crate::replica::Effects;
 
+use super::log_stage::LogWork;
 use super::message::{FrontTurn, Message};
 use super::port::Io;
 
@@ -32,10 +33,12 @@ pub struct Outbox {
     /// What happened at this loop's front.
     pub front_turn: FrontTurn,
     to_fronts: Vec<Effects>,
-    /// Batches for the log.
-    pub append: Vec<Arc<Batch>>,
+    /// Work for the log.
+    pub log: Vec<LogWork>,
     /// How far the log is durable.
     pub synced: Option<Zxid>,
+    /// What changes of the log came to.
+    pub log_done: VecDeque<(LogTicket, LogDone)>,
     /// The replica's queue was full.
     held: bool,
 }
@@ -58,8 +61,9 @@ impl Outbox {
     pub fn is_empty(&self) -> bool {
         self.front_turn.events.is_empty()
             && self.to_fronts.iter().all(|fx| fx.list.is_empty())
-            && self.append.is_empty()
+            && self.log.is_empty()
             && self.synced.is_none()
+            && self.log_done.is_empty()
     }
 
     /// After `publish`: the queue of a front was full.
@@ -97,13 +101,23 @@ impl Outbox {
                 *fx = held;
             }
         }
-        if !self.append.is_empty() {
-            let message = Message::Append(std::mem::take(&mut self.append));
-            if let Err(Message::Append(held)) = io.post(routes.log_at, message) {
-                self.append = held;
+        if !self.log.is_empty() {
+            let message = Message::Log(std::mem::take(&mut self.log));
+            if let Err(Message::Log(held)) = io.post(routes.log_at, message) {
+                self.log = held;
             }
         }
         self.publish_synced(routes, io);
+        // Behind what was durable before the change.
+        while self.synced.is_none()
+            && let Some((ticket, done)) = self.log_done.pop_front()
+        {
+            let told = io.post(routes.replica_at, Message::LogDone(ticket, done));
+            if let Err(Message::LogDone(ticket, done)) = told {
+                self.log_done.push_front((ticket, done));
+                break;
+            }
+        }
     }
 
     /// Tells the replica's loop how far the log is durable, if its queue takes that.

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use crate::admin::{AdminContext, Host, Live};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
+use crate::base::{ConnId, Epoch, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::disk::{
-    DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
+    Chores, DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
 };
 use crate::front::{FrontOptions, FrontSink};
-use crate::log::{LogRepair, Recovered};
+use crate::log::{EpochFile, LogChange, LogCommand, LogRepair, Recovered};
 use crate::member::Member;
 use crate::metrics::Measures;
 use crate::replica::{Input, Replica, ReplicaOptions, Restored};
@@ -156,12 +156,12 @@ fn parts() -> DriverParts<Hands> {
 fn brain_and_log(
     home: &tempfile::TempDir,
     measures: &Arc<Measures>,
-) -> (Brain<Hands>, LogStage<DataDir>) {
+) -> (Brain<Hands>, LogStage<DataDir>, Chores<DataDir>) {
     let data_dir = home.path().to_owned();
     let dir = DataDir::open(&DirOptions { data_dir, log_dir: None, autocreate: true });
     let dir = Arc::new(dir.unwrap());
     let options = HousekeeperOptions::default();
-    let (house, _, reports) =
+    let (house, chores, reports) =
         Housekeeper::without_thread(Arc::clone(&dir), options, Box::new(|| {}));
     let repair = LogRepair { next_group: 1, ..LogRepair::default() };
     let recovered = Recovered { repair, ..Recovered::default() };
@@ -184,14 +184,14 @@ fn brain_and_log(
     let options = HousekeepingOptions::default();
     let house = Housekeeping::new(options, house, reports, Arc::clone(measures));
     let brain = Brain::new(Member::alone(now(), replica), house, admin, Unobserved);
-    (brain, LogStage::new(writer, false, Duration::MAX))
+    (brain, LogStage::new(writer, false, Duration::MAX), chores)
 }
 
 #[test]
 fn a_turn_takes_a_bounded_number_of_messages() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();
-    let (brain, log) = brain_and_log(&home, &stages.measures);
+    let (brain, log, _chores) = brain_and_log(&home, &stages.measures);
     (stages.brain, stages.log) = (Some(brain), Some(log));
     let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
     let all = 3 * MESSAGES_MAX + 1;
@@ -233,7 +233,7 @@ fn ask_for_session(driver: &mut Driver<Hands>, slot: u32) {
 fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();
-    let (brain, log) = brain_and_log(&home, &stages.measures);
+    let (brain, log, _chores) = brain_and_log(&home, &stages.measures);
     (stages.brain, stages.log) = (Some(brain), Some(log));
     // Its fronts are elsewhere.
     stages.routes.front_at = vec![1];
@@ -249,6 +249,41 @@ fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
         assert_eq!(driver.brain().unwrap().member.replica().last_processed(), Zxid(last));
         assert_eq!(io.write.is_some(), last == 1, "the disk stands still until the turn ends");
     }
+}
+
+#[test]
+fn a_change_of_the_log_waits_for_writes_before_it_and_holds_up_those_behind() {
+    let home = tempfile::tempdir().unwrap();
+    let mut stages = parts();
+    let (brain, log, mut chores) = brain_and_log(&home, &stages.measures);
+    (stages.brain, stages.log) = (Some(brain), Some(log));
+    stages.routes.front_at = vec![1];
+    let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
+    ask_for_session(&mut driver, 0);
+    driver.turn(now(), &mut io).unwrap();
+    assert!(driver.is_writing());
+    let brain = driver.brain_mut().unwrap();
+    let change = LogChange::WriteEpoch { file: EpochFile::Accepted, epoch: Epoch(7) };
+    brain.member.ask_log(LogCommand::Change(change), &mut brain.effects);
+    ask_for_session(&mut driver, 1);
+    let mut finish_chores = |expected: bool| {
+        while !chores.is_idle() {
+            chores.turn();
+        }
+        assert_eq!(home.path().join("version-2/acceptedEpoch").exists(), expected);
+    };
+    driver.turn(now(), &mut io).unwrap();
+    finish_chores(false);
+    let (len, buf) = io.write.take().unwrap();
+    io.completions.push_back(Completion::Written { buf, result: Ok(len) });
+    driver.turn(now(), &mut io).unwrap();
+    assert!(!driver.is_writing(), "the second session waits for the change");
+    finish_chores(true);
+    assert!(driver.has_reports() && driver.brain().unwrap().member.awaits_log());
+    driver.turn(now(), &mut io).unwrap();
+    assert!(driver.is_writing() && !driver.brain().unwrap().member.awaits_log());
+    let epoch = std::fs::read(home.path().join("version-2/acceptedEpoch")).unwrap();
+    assert_eq!(epoch, b"7");
 }
 
 /// Only what sockets do matters.

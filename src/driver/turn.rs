@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::base::{ConnId, Instant, Now, Ration, Zxid};
 use crate::front::FrontSink;
+use crate::log::LogCommand;
 use crate::metrics::Measures;
 use crate::replica::{CloseHow, Effect, Effects, Input};
 
@@ -16,7 +17,7 @@ use super::brain::Brain;
 use super::describe;
 use super::edge::Edge;
 use super::failure::Failure;
-use super::log_stage::LogStage;
+use super::log_stage::{LogStage, LogWork};
 use super::message::Message;
 use super::outbox::{Outbox, Routes};
 use super::port::{Completion, Io, Mutation, Probe};
@@ -125,6 +126,7 @@ impl<I: Io> Driver<I> {
     /// Whether the housekeeper has something to say.
     pub fn has_reports(&self) -> bool {
         self.parts.brain.as_ref().is_some_and(|brain| brain.house.has_reports())
+            || self.parts.log.as_ref().is_some_and(LogStage::has_changed)
     }
 
     /// Whether the queue of another loop was full: try again without sleeping.
@@ -139,6 +141,7 @@ impl<I: Io> Driver<I> {
             brain.member.begin_turn();
         }
         let mut worked = self.take_completions(io)? > 0;
+        worked |= self.take_changes()?;
         match self.take_messages(io)? {
             Messages::None => {}
             Messages::Some => worked = true,
@@ -293,14 +296,18 @@ impl<I: Io> Driver<I> {
                     self.apply(io, effects)?;
                 }
                 Message::Adopt(socket, peer) => self.adopt(io, socket, peer)?,
-                Message::Append(batches) => {
+                Message::Log(work) => {
                     let log = self.parts.log.as_mut();
-                    assert!(log.is_some(), "batches for a loop without a log");
+                    assert!(log.is_some(), "work for the log in a loop without it");
                     if let Some(log) = log {
-                        batches.into_iter().for_each(|batch| log.writer.submit(batch));
+                        work.into_iter().for_each(|work| log.take(work));
                     }
                 }
                 Message::Synced(zxid) => self.durable(io, zxid)?,
+                Message::LogDone(ticket, done) => {
+                    let now = self.now;
+                    self.expect_brain().handle(now, Input::LogDone { ticket, done });
+                }
                 Message::Describe(tell) => tell(describe::stages(self.now.mono, &self.parts)),
                 Message::Drain => self.drain(io),
                 Message::Stop => return Ok(Messages::Stop),
@@ -338,6 +345,18 @@ impl<I: Io> Driver<I> {
         let now = self.now;
         self.expect_brain().handle(now, Input::Logged { zxid });
         Ok(())
+    }
+
+    /// Tells of changes of the log that have ended. Returns whether there was one.
+    fn take_changes(&mut self) -> Result<bool, Failure> {
+        let Some(log) = &mut self.parts.log else { return Ok(false) };
+        let Some((ticket, done)) = log.finish_change()? else { return Ok(false) };
+        let now = self.now;
+        match &mut self.parts.brain {
+            Some(brain) => brain.handle(now, Input::LogDone { ticket, done }),
+            None => self.outbox.log_done.push_back((ticket, done)),
+        }
+        Ok(true)
     }
 
     fn finish_turn(&mut self, io: &mut I) -> Result<(), Failure> {
@@ -424,11 +443,16 @@ impl<I: Io> Driver<I> {
                     if let Some(brain) = &mut self.parts.brain {
                         brain.probe.appended(&batch);
                     }
-                    match &mut self.parts.log {
-                        Some(log) => log.writer.submit(batch),
-                        None => self.outbox.append.push(batch),
-                    }
+                    self.hand_to_log(LogWork::Append(batch));
                 }
+                Effect::Log { ticket, command } => match command {
+                    LogCommand::Change(change) => {
+                        self.hand_to_log(LogWork::Change(ticket, change));
+                    }
+                    LogCommand::Range(command) => {
+                        self.expect_brain().house.range(ticket, command);
+                    }
+                },
                 Effect::SnapshotBegin(_)
                 | Effect::SnapshotChunk(_)
                 | Effect::SnapshotFinish
@@ -471,6 +495,13 @@ impl<I: Io> Driver<I> {
         }
         effects.list = list;
         Ok(effects)
+    }
+
+    fn hand_to_log(&mut self, work: LogWork) {
+        match &mut self.parts.log {
+            Some(log) => log.take(work),
+            None => self.outbox.log.push(work),
+        }
     }
 
     fn resume(&mut self, io: &mut I, conn: ConnId, effect: Effect) -> Result<(), Failure> {
@@ -541,6 +572,7 @@ impl<I: Io> Driver<I> {
         let Some(brain) = &self.parts.brain else { return false };
         let flushed = self.parts.edge.as_ref().is_none_or(Edge::is_flushed);
         brain.member.replica().is_settled()
+            && !brain.member.awaits_log()
             && brain.house.is_done()
             && flushed
             && self.outbox.is_empty()

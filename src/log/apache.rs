@@ -9,11 +9,12 @@
 use crate::base::Zxid;
 
 use super::adler_ranges::AdlerRanges;
-use super::scan::{Damage, EntryAt, OnEntry, ScanStop, Tail};
+use super::scan::{Damage, EntryAt, Group, OnEntry, Piece, ScanStop, Tail};
 use super::{MIN_ENTRY, entry_zxid};
 
 const MAGIC: &[u8; 4] = b"ZKLG";
-const HEADER: usize = 16;
+/// Bytes before the first record.
+pub(super) const HEADER: usize = 16;
 const RECORD_HEAD: usize = 12;
 const END_MARK: u8 = 0x42;
 
@@ -99,6 +100,25 @@ fn step_with(bytes: &[u8], at: usize, adler: impl FnOnce(usize, usize) -> u32) -
         return Step::Bad("it is shorter than a transaction header");
     }
     Step::Entry(entry)
+}
+
+/// What these bytes of one of Apache's logs begin with.
+pub(super) fn piece_at(bytes: &[u8]) -> Piece {
+    let Some(head) = bytes.get(..RECORD_HEAD) else { return Piece::More(RECORD_HEAD) };
+    let len = usize::try_from(be_i32(&head[8..])).unwrap_or(0);
+    if len > 0 && bytes.len() <= RECORD_HEAD + len {
+        return Piece::More(RECORD_HEAD + len + 1);
+    }
+    let Step::Entry(entry) = step(bytes, 0) else { return Piece::End };
+    let Some(zxid) = entry_zxid(entry) else { return Piece::End };
+    let end = RECORD_HEAD + entry.len();
+    let entries = vec![(zxid, RECORD_HEAD..end)];
+    Piece::Group(Group { number: None, entries, len: end + 1 })
+}
+
+/// Whether a file begins like one of Apache's logs, with the first record at [`HEADER`].
+pub(super) fn has_header(bytes: &[u8]) -> bool {
+    bytes.len() >= HEADER && bytes.starts_with(MAGIC)
 }
 
 /// First whole record at or behind `from`. Records stand at any offset, so this looks at each;

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::Zxid;
+use crate::base::{Zxid, invariant};
 
 use super::segment::{
     BLOCK, Format, GROUP_HEAD, GroupHead, SegmentHeader, TAIL, group_seed, record_size,
@@ -98,12 +98,19 @@ impl Appender {
         }
     }
 
-    /// Everything behind `last` is taken back, and what is queued with it: the next transaction is
-    /// a later one, in a segment of its own and, where `next_group` says so, in this group commit.
-    pub fn truncate(&mut self, last: Zxid, next_group: Option<u64>) {
-        self.segment = None;
-        self.pending.clear();
-        (self.front_done, self.pending_bytes, self.roll_asked) = (0, 0, false);
+    /// The next record begins a segment of its own, whatever room there is in this one.
+    pub fn end_segment(&mut self) {
+        (self.segment, self.roll_asked) = (None, false);
+    }
+
+    /// The log ends with `last` now: the next transaction is a later one, in a segment of its own
+    /// and, where `next_group` says so, in this group commit.
+    ///
+    /// # Panics
+    /// When something is queued, which would follow another transaction.
+    pub fn end_with(&mut self, last: Zxid, next_group: Option<u64>) {
+        invariant!(self.pending.is_empty(), "nothing is queued while the log's end changes");
+        self.end_segment();
         self.last_submitted = last;
         self.committed = self.committed.min(last);
         self.next_group = next_group.unwrap_or(self.next_group);

@@ -26,6 +26,9 @@ pub enum EpochFile {
 }
 
 impl EpochFile {
+    /// Both.
+    pub const ALL: [EpochFile; 2] = [EpochFile::Accepted, EpochFile::Current];
+
     /// Its name, beside the snapshots.
     pub fn name(self) -> &'static str {
         match self {

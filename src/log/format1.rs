@@ -20,7 +20,7 @@
 use crate::base::Zxid;
 
 use super::crc_ranges::CrcRanges;
-use super::scan::{EntryAt, Expect, OnEntry, ScanStop, SegmentScan, Tail};
+use super::scan::{EntryAt, Expect, Group, OnEntry, Piece, ScanStop, SegmentScan, Tail};
 use super::segment::{BLOCK, MIN_ENTRY, SegmentHeader, checksum, entry_zxid, le_u32, le_u64};
 
 /// Bytes in front of each record's entry.
@@ -55,6 +55,7 @@ pub fn put_format1_record(
 const MIN_RECORD: usize = RECORD_HEAD + MIN_ENTRY;
 
 struct Record<'a> {
+    crc: u32,
     group: u64,
     end: bool,
     entry: &'a [u8],
@@ -62,7 +63,8 @@ struct Record<'a> {
     size: usize,
 }
 
-fn record_at<'a>(bytes: &'a [u8], at: usize, seed: u32) -> Option<Record<'a>> {
+/// What the bytes at `at` say if a record stands there, which the checksum has to prove.
+fn claimed_at(bytes: &[u8], at: usize) -> Option<Record<'_>> {
     let head = bytes.get(at..at + RECORD_HEAD)?;
     let tag = le_u32(head, 4);
     let len = (tag & !END) as usize;
@@ -70,18 +72,45 @@ fn record_at<'a>(bytes: &'a [u8], at: usize, seed: u32) -> Option<Record<'a>> {
     if len < MIN_ENTRY {
         return None;
     }
-    let covered = &bytes[at + 4..at + RECORD_HEAD + len];
-    if checksum(seed, covered) != le_u32(head, 0) {
-        return None;
-    }
-    let zxid = entry_zxid(entry)?;
     Some(Record {
+        crc: le_u32(head, 0),
         group: le_u64(head, 8),
         end: tag & END != 0,
         entry,
-        zxid,
+        zxid: entry_zxid(entry)?,
         size: record_size(len),
     })
+}
+
+fn record_at(bytes: &[u8], at: usize, seed: u32) -> Option<Record<'_>> {
+    let record = claimed_at(bytes, at)?;
+    let covered = &bytes[at + 4..at + RECORD_HEAD + record.entry.len()];
+    (checksum(seed, covered) == record.crc).then_some(record)
+}
+
+/// What these bytes of a segment begin with.
+pub(super) fn piece_at(bytes: &[u8], header: &SegmentHeader) -> Piece {
+    let (seed, mut at, mut entries) = (header.crc_seed(), 0, Vec::new());
+    let mut number = None;
+    loop {
+        let Some(head) = bytes.get(at..at + RECORD_HEAD) else {
+            return Piece::More(at + RECORD_HEAD);
+        };
+        let len = (le_u32(head, 4) & !END) as usize;
+        if len >= MIN_ENTRY && bytes.len() < at + RECORD_HEAD + len {
+            return Piece::More(at + RECORD_HEAD + len);
+        }
+        let Some(record) = record_at(bytes, at, seed) else { return Piece::End };
+        if *number.get_or_insert(record.group) != record.group {
+            return Piece::End;
+        }
+        let start = at + RECORD_HEAD;
+        entries.push((record.zxid, start..start + record.entry.len()));
+        at += record.size;
+        if record.end {
+            return Piece::Group(Group { number, entries, len: at });
+        }
+    }
 }
 
 /// Looks for records of later group commits. What stands there may be anything, also what clients
@@ -123,19 +152,11 @@ impl<'a> Finder<'a> {
 
     /// The transaction of the record at `at`, if there is one: what [`record_at`] finds.
     fn record(&mut self, at: usize) -> Option<Zxid> {
-        let head = self.bytes.get(at..at + RECORD_HEAD)?;
-        let len = (le_u32(head, 4) & !END) as usize;
-        let entry = self.bytes.get(at + RECORD_HEAD..)?.get(..len)?;
-        if len < MIN_ENTRY {
-            return None;
-        }
         let (bytes, from) = (self.bytes, self.from);
+        let record = claimed_at(bytes, at)?;
         let sums = self.sums.get_or_insert_with(|| CrcRanges::new(&bytes[from..]));
-        let (start, end) = (at + 4 - from, at + RECORD_HEAD + len - from);
-        if sums.append(self.seed, start, end) != le_u32(head, 0) {
-            return None;
-        }
-        entry_zxid(entry)
+        let (start, end) = (at + 4 - from, at + RECORD_HEAD + record.entry.len() - from);
+        (sums.append(self.seed, start, end) == record.crc).then_some(record.zxid)
     }
 }
 
@@ -187,7 +208,7 @@ pub(super) fn scan<E>(
             return s.scan.damage(at, what, after);
         }
         while at < next {
-            let Some(record) = record_at_trusted(bytes, at) else { break };
+            let Some(record) = claimed_at(bytes, at) else { break };
             let here = EntryAt { zxid: record.zxid, offset: at as u64, group_at: start as u64 };
             if s.scan.last_zxid.is_some_and(|last| record.zxid <= last) {
                 let what = format!("transaction 0x{} does not ascend", record.zxid);
@@ -211,22 +232,6 @@ pub(super) fn first_entry(bytes: &[u8], header: &SegmentHeader) -> Option<Zxid> 
     let first = record_at(bytes, BLOCK, seed)?.zxid;
     let (_, group) = Scanner { bytes, seed, scan }.walk_group(BLOCK);
     matches!(group, Some((_, true))).then_some(first)
-}
-
-/// A record that `walk_group` has verified already.
-fn record_at_trusted(bytes: &[u8], at: usize) -> Option<Record<'_>> {
-    let head = bytes.get(at..at + RECORD_HEAD)?;
-    let tag = le_u32(head, 4);
-    let len = (tag & !END) as usize;
-    let entry = bytes.get(at + RECORD_HEAD..at + RECORD_HEAD + len)?;
-    let zxid = entry_zxid(entry)?;
-    Some(Record {
-        group: le_u64(head, 8),
-        end: tag & END != 0,
-        entry,
-        zxid,
-        size: record_size(len),
-    })
 }
 
 /// Judges the place where whole group commits end: `at` is behind the last whole one, `bad` is

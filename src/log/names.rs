@@ -21,6 +21,11 @@ pub enum FileName {
     Spare,
     /// `truncate.<hex>`: the log was decided to end with this transaction, see `truncate`.
     Truncate(Zxid),
+    /// `received.<hex>[.anything]`: a snapshot that another member sent, see `retire`.
+    Received(Zxid),
+    /// `retire.<hex>`: the snapshot that was received at this position was decided to become the
+    /// database, see `retire`.
+    Retire(Zxid),
     /// A leftover of an unfinished write of ours: `snapshot.*.tmp`, `spare.*.tmp`.
     Temporary,
     /// Anything else.
@@ -41,6 +46,8 @@ impl FileName {
             ("wal", Some(zxid)) if rest.is_none() => FileName::Segment(zxid),
             ("spare", _) if rest.is_none() => FileName::Spare,
             ("truncate", Some(zxid)) if rest.is_none() => FileName::Truncate(zxid),
+            ("received", Some(zxid)) => FileName::Received(zxid),
+            ("retire", Some(zxid)) if rest.is_none() => FileName::Retire(zxid),
             _ => FileName::Other,
         }
     }
@@ -76,6 +83,10 @@ mod tests {
             ("spare.12.tmp", FileName::Temporary),
             ("truncate.a", FileName::Truncate(Zxid(10))),
             ("truncate.a.bak", FileName::Other),
+            ("received.a", FileName::Received(Zxid(10))),
+            ("received.a.gz", FileName::Received(Zxid(10))),
+            ("retire.a", FileName::Retire(Zxid(10))),
+            ("retire.a.bak", FileName::Other),
             ("currentEpoch.tmp", FileName::Other),
             ("myid", FileName::Other),
         ] {

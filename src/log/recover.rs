@@ -30,6 +30,7 @@ use super::epochs::{EpochFile, Epochs, EpochsFound, Party, find_epochs};
 use super::files::DataFiles;
 use super::histories::check_one_history;
 use super::recover_error::RecoverError;
+use super::retire::{Retired, Retirement, retirement_under_way};
 use super::truncate::{Truncated, Truncation, intended, plan_truncation};
 use super::{Batch, Seal, SnapshotDigest, SnapshotVisitor};
 
@@ -119,6 +120,8 @@ pub struct LogRepair {
     /// A truncation that was decided and not completed. It comes first: everything else is said of
     /// the directory as it is then.
     pub truncation: Option<Truncation>,
+    /// The same for a log that a received snapshot takes the place of.
+    pub retirement: Option<Retirement>,
 }
 
 /// A completed recovery.
@@ -184,6 +187,12 @@ pub fn recover(
     options: &RecoverOptions,
     target: &mut dyn RecoveryTarget,
 ) -> Result<Recovered, RecoverError> {
+    if let Some(retirement) = retirement_under_way(dir)? {
+        let shown = Retired::new(dir, &retirement);
+        let mut recovered = recover_from(&shown, options, target)?;
+        recovered.repair.retirement = Some(retirement);
+        return Ok(recovered);
+    }
     let Some(keep) = intended(dir)? else { return recover_from(dir, options, target) };
     let truncation = plan_truncation(dir, keep)?;
     let shown = Truncated { dir, truncation: &truncation };

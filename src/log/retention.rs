@@ -29,9 +29,11 @@ pub struct PurgePlan {
 /// Autopurge never keeps fewer snapshots.
 const RETAIN_MIN: usize = 3;
 
-/// Decides from the files of the two directories; `is_valid` tells a complete snapshot.
+/// Decides from the files of the two directories; `is_valid` tells a complete snapshot, and logs
+/// stay from transaction `leased` on.
 pub fn plan_purge(
     policy: PurgePolicy,
+    leased: Option<Zxid>,
     snap_files: Vec<(FileName, PathBuf)>,
     log_files: Vec<(FileName, PathBuf)>,
     is_valid: &dyn Fn(&PathBuf) -> bool,
@@ -70,6 +72,7 @@ pub fn plan_purge(
     let last_native = logs.iter().rposition(|(_, native, _)| *native);
     for (index, (_, native, path)) in logs.iter().enumerate() {
         let Some(from) = (if *native { segments_from } else { oldest_kept }) else { continue };
+        let from = leased.map_or(from, |leased| leased.min(from));
         // The newest file that starts at or before `from` may hold the transaction after it, and so
         // may each copy of it (log.5.bak): any of them may be the incomplete one.
         let newest = logs.iter().rev().find(|(first, _, _)| *first <= from);
@@ -99,8 +102,33 @@ mod tests {
         let snaps = files(&["snapshot.8"]);
         let logs = files(&["log.1", "log.1.bak", "log.5", "log.5.bak", "wal.b"]);
         let policy = PurgePolicy { snapshots: Some(3), segments_back_to: 3 };
-        let plan = plan_purge(policy, snaps, logs, &|_| true);
+        let plan = plan_purge(policy, None, snaps, logs, &|_| true);
         assert_eq!(plan.remove, [PathBuf::from("log.1"), PathBuf::from("log.1.bak")]);
         assert_eq!(plan.segments, Vec::<PathBuf>::new());
+    }
+    /// For instance snapshot.1e makes superfluous what lies before wal.15, and somebody reads from
+    /// 0x9 on.
+    #[test]
+    fn a_log_stays_as_long_as_somebody_reads_it() {
+        let files = |names: &[&str]| {
+            names.iter().map(|name| (FileName::parse(name), PathBuf::from(name))).collect()
+        };
+        let logs = ["log.1", "log.5", "log.9", "wal.b", "wal.15", "wal.1f"];
+        let policy = PurgePolicy { snapshots: Some(3), segments_back_to: 3 };
+        for (leased, removed, again) in [
+            (None, 3, 1),
+            (Some(0x1e), 3, 1),
+            (Some(0x14), 3, 0),
+            (Some(0xa), 2, 0),
+            (Some(9), 2, 0),
+            (Some(8), 1, 0),
+            (Some(1), 0, 0),
+        ] {
+            let snaps = files(&["snapshot.1e"]);
+            let plan = plan_purge(policy, leased.map(Zxid), snaps, files(&logs), &|_| true);
+            let want: Vec<PathBuf> = logs[..removed].iter().map(PathBuf::from).collect();
+            assert_eq!(plan.remove, want, "{leased:x?}");
+            assert_eq!(plan.segments.len(), again, "{leased:x?}");
+        }
     }
 }

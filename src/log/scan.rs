@@ -12,6 +12,8 @@
 //! Damage inside the very last write cannot be told from a torn write by anybody. A later group is
 //! found by one comparison for each 8 bytes of the rest of the segment, see `segment`.
 
+use std::ops::Range;
+
 use crate::base::Zxid;
 
 use super::format1;
@@ -171,8 +173,60 @@ pub(super) fn first_entry(bytes: &[u8]) -> Option<Zxid> {
     }
 }
 
+/// A whole group commit, or one record of Apache's.
+pub(super) struct Group {
+    /// Its number; Apache's records have none.
+    pub number: Option<u64>,
+    /// Transaction of each entry and its place in the bytes that were looked at.
+    pub entries: Vec<(Zxid, Range<usize>)>,
+    /// Bytes that it takes up.
+    pub len: usize,
+}
+
+/// What the bytes of a log from some place on begin with.
+pub(super) enum Piece {
+    Group(Group),
+    /// That takes at least so many bytes to tell.
+    More(usize),
+    /// No whole group commit.
+    End,
+}
+
+/// What stands at `offset` of a segment, whose bytes from there on these are, as far as they go.
+pub(super) fn piece_at(bytes: &[u8], header: &SegmentHeader, offset: u64) -> Piece {
+    if header.format == Format::One {
+        return format1::piece_at(bytes, header);
+    }
+    let mut scanner = Scanner::new(bytes, header, Expect::default());
+    scanner.base = offset;
+    if bytes.len() < GROUP_HEAD {
+        return Piece::More(GROUP_HEAD);
+    }
+    let Some(head) = scanner.head(0) else { return Piece::End };
+    let len = GROUP_HEAD + head.len;
+    if bytes.len() < len {
+        return Piece::More(len);
+    }
+    let Some(records) = scanner.group(0, head) else { return Piece::End };
+    let place = |(at, entry, zxid): (usize, &[u8], Zxid)| {
+        (zxid, at + RECORD_HEAD..at + RECORD_HEAD + entry.len())
+    };
+    Piece::Group(Group { number: Some(head.number), entries: records.map(place).collect(), len })
+}
+
+/// How long the group commit of format 2 at `offset` is, and its first transaction, by its head
+/// alone. What stands behind the head may not be whole.
+pub(super) fn head_at(bytes: &[u8], header: &SegmentHeader, offset: u64) -> Option<(u64, Zxid)> {
+    let mut scanner = Scanner::new(bytes, header, Expect::default());
+    scanner.base = offset;
+    let len = (GROUP_HEAD + scanner.head(0)?.len) as u64;
+    Some((len, entry_zxid(bytes.get(GROUP_HEAD + RECORD_HEAD..)?)?))
+}
+
 struct Scanner<'a> {
     bytes: &'a [u8],
+    /// Where they begin in the file.
+    base: u64,
     salt: u64,
     seed: u32,
     followed: bool,
@@ -182,7 +236,7 @@ struct Scanner<'a> {
 impl<'a> Scanner<'a> {
     fn new(bytes: &'a [u8], header: &SegmentHeader, expect: Expect) -> Scanner<'a> {
         let (salt, seed, followed) = (header.salt, header.crc_seed(), expect.followed);
-        Scanner { bytes, salt, seed, followed, scan: SegmentScan::begin(expect) }
+        Scanner { bytes, base: 0, salt, seed, followed, scan: SegmentScan::begin(expect) }
     }
 
     fn run<E>(mut self, on_entry: &mut OnEntry<'_, E>) -> Result<SegmentScan, ScanStop<E>> {
@@ -217,14 +271,14 @@ impl<'a> Scanner<'a> {
     }
 
     fn head(&self, at: usize) -> Option<GroupHead> {
-        GroupHead::read(self.bytes, at, self.salt, self.seed)
+        GroupHead::read(self.bytes, at, self.base + at as u64, (self.salt, self.seed))
     }
 
     /// The records of the group commit at `at`, if it is whole.
     fn group(&self, at: usize, head: GroupHead) -> Option<Records<'a>> {
         let start = at + GROUP_HEAD;
         let bytes = self.bytes.get(..start + head.len)?;
-        let seed = group_seed(self.seed, head.number, at as u64);
+        let seed = group_seed(self.seed, head.number, self.base + at as u64);
         let mut next = start;
         while next < bytes.len() {
             let record = bytes.get(next..next + RECORD_HEAD)?;

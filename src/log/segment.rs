@@ -210,10 +210,16 @@ impl GroupHead {
         room[28..32].copy_from_slice(&crc.to_le_bytes());
     }
 
-    /// The head at `at`, if one was written there in this life of the file.
-    pub fn read(bytes: &[u8], at: usize, salt: u64, seed: u32) -> Option<GroupHead> {
+    /// The head at `at` of these bytes, which is `offset` of the file, if one was written there in
+    /// this life of the file: `salt` and `seed` are those of its header.
+    pub fn read(
+        bytes: &[u8],
+        at: usize,
+        offset: u64,
+        (salt, seed): (u64, u32),
+    ) -> Option<GroupHead> {
         let head = bytes.get(at..at + GROUP_HEAD)?;
-        if le_u64(head, 0) != salt ^ at as u64 || checksum(seed, &head[..28]) != le_u32(head, 28) {
+        if le_u64(head, 0) != salt ^ offset || checksum(seed, &head[..28]) != le_u32(head, 28) {
             return None;
         }
         let committed = Zxid(le_u64(head, 16).cast_signed());

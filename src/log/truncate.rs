@@ -45,6 +45,19 @@ pub struct Truncation {
     pub rewrite: BTreeMap<PathBuf, Vec<u8>>,
     /// The number of the group commit that follows, where what stays demands one.
     pub next_group: Option<u64>,
+    /// The last transaction that stays in the log, if one does.
+    pub last: Option<Zxid>,
+}
+
+/// What stays of a file.
+#[derive(Default)]
+struct Prefix {
+    /// What takes its place; `None` if all of it stays.
+    shorter: Option<Vec<u8>>,
+    /// See [`Truncation::next_group`].
+    next_group: Option<u64>,
+    /// See [`Truncation::last`].
+    last: Option<Zxid>,
 }
 
 /// The transaction behind which the log was decided to end, if that is not completed.
@@ -65,52 +78,45 @@ pub fn plan_truncation(dir: &impl DataFiles, keep: Zxid) -> Result<Truncation, R
     let (stays, goes): (Vec<LogFile>, Vec<LogFile>) =
         logs.into_iter().partition(|file| file.first <= keep);
     let remove = goes.into_iter().rev().map(|file| file.path).collect();
-    let (mut rewrite, mut next_group) = (BTreeMap::new(), (keep == Zxid::ZERO).then_some(1));
+    let (mut rewrite, mut last) = (BTreeMap::new(), None);
+    let mut next_group = (keep == Zxid::ZERO).then_some(1);
     // Those before end before it begins. Copies (log.5.bak) begin alike.
     let newest = stays.last().map(|file| file.first);
     for file in stays.iter().filter(|file| Some(file.first) == newest) {
         let content = read(dir, &file.path)?;
-        let shorter = match file.source {
+        let prefix = match file.source {
             Source::Apache => apache_prefix(file, &content, keep)?,
-            Source::Native => {
-                let (shorter, next) = segment_prefix(file, &content, keep)?;
-                next_group = next_group.max(next);
-                shorter
-            }
+            Source::Native => segment_prefix(file, &content, keep)?,
         };
-        rewrite.extend(shorter.map(|shorter| (file.path.clone(), shorter)));
+        next_group = next_group.max(prefix.next_group);
+        last = last.max(prefix.last);
+        rewrite.extend(prefix.shorter.map(|shorter| (file.path.clone(), shorter)));
     }
-    Ok(Truncation { keep, remove, rewrite, next_group })
+    Ok(Truncation { keep, remove, rewrite, next_group, last })
 }
 
-/// One of Apache's logs without what is later than `keep`; `None` if nothing is.
-fn apache_prefix(
-    file: &LogFile,
-    content: &[u8],
-    keep: Zxid,
-) -> Result<Option<Vec<u8>>, RecoverError> {
-    let mut end = None;
+/// One of Apache's logs without what is later than `keep`.
+fn apache_prefix(file: &LogFile, content: &[u8], keep: Zxid) -> Result<Prefix, RecoverError> {
+    let (mut end, mut last) = (None, None);
     scan_apache(content, true, &mut |at, _| {
-        if at.zxid > keep && end.is_none() {
+        if at.zxid <= keep {
+            last = Some(at.zxid);
+        } else if end.is_none() {
             end = Some(at.offset as usize);
         }
         Ok::<(), Infallible>(())
     })
     .map_err(|stop| stopped_scan(file, stop))?;
-    Ok(end.map(|end| {
+    let shorter = end.map(|end| {
         let mut shorter = content[..end].to_vec();
         shorter.resize(end + APACHE_ROOM, 0);
         shorter
-    }))
+    });
+    Ok(Prefix { shorter, next_group: None, last })
 }
 
-/// The same for one of ours, as a segment of format 2 that is full; and the number of the group
-/// commit that follows.
-fn segment_prefix(
-    file: &LogFile,
-    content: &[u8],
-    keep: Zxid,
-) -> Result<(Option<Vec<u8>>, Option<u64>), RecoverError> {
+/// The same for one of ours, as a segment of format 2 that is full.
+fn segment_prefix(file: &LogFile, content: &[u8], keep: Zxid) -> Result<Prefix, RecoverError> {
     // Entries by the group commit they are in.
     let mut groups: Vec<(u64, Vec<&[u8]>)> = Vec::new();
     let (head, old_salt) = match SegmentHeader::decode(content) {
@@ -118,12 +124,13 @@ fn segment_prefix(
         Ok(header) => (RECORD_HEAD, header.salt),
         Err(_) => (RECORD_HEAD, 0),
     };
-    let mut last = Zxid::ZERO;
+    let (mut last, mut last_kept) = (Zxid::ZERO, None);
     let scan = scan_segment(content, Expect::default(), &mut |at, entry| {
         if groups.last().is_none_or(|(group_at, _)| *group_at != at.group_at) {
             groups.push((at.group_at, Vec::new()));
         }
         last = at.zxid;
+        last_kept = Some(at.zxid).filter(|zxid| *zxid <= keep).or(last_kept);
         if let Some((_, entries)) = groups.last_mut().filter(|_| at.zxid <= keep) {
             // The scan lends what it reads for the call only.
             let start = at.offset as usize + head;
@@ -133,17 +140,18 @@ fn segment_prefix(
     })
     .map_err(|stop| stopped_scan(file, stop))?;
     if last <= keep {
-        return Ok((None, scan.last_group.map(|last| last + 1)));
+        let next_group = scan.last_group.map(|last| last + 1);
+        return Ok(Prefix { shorter: None, next_group, last: last_kept });
     }
     let committed = scan.committed.min(keep);
     // Numbers ascend without a gap, which the scan has seen to.
     let first = scan.last_group.map_or(1, |last| last + 1 - groups.len() as u64);
     let numbered = (first..).zip(groups.into_iter().map(|(_, entries)| entries));
     let kept: Vec<_> = numbered.filter(|(_, entries)| !entries.is_empty()).collect();
-    let next = kept.last().map(|(number, _)| number + 1);
+    let next_group = kept.last().map(|(number, _)| number + 1);
     // As unknown to clients as the old one. There are no stale bytes in a new file.
     let salt = !old_salt.rotate_left(32);
-    Ok((Some(encode(&kept, committed, salt)), next))
+    Ok(Prefix { shorter: Some(encode(&kept, committed, salt)), next_group, last: last_kept })
 }
 
 /// A segment of just these group commits.

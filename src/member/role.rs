@@ -1,7 +1,8 @@
 //! The role of a server.
 
-use crate::base::{Instant, Now, invariant};
-use crate::replica::{Effects, Input, Replica};
+use crate::base::{Instant, Now, Zxid, invariant};
+use crate::log::{LogChange, LogCommand, LogDone, LogTicket};
+use crate::replica::{Effect, Effects, Input, Replica};
 
 /// What a server is to the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -18,6 +19,9 @@ pub enum Role {
 pub struct Member {
     replica: Replica,
     role: Role,
+    /// Commands of the log that have not ended, and the last transaction that was known then.
+    asked: Vec<(LogTicket, Zxid)>,
+    last_ticket: LogTicket,
 }
 
 impl Member {
@@ -27,7 +31,7 @@ impl Member {
     pub fn alone(now: Now, mut replica: Replica) -> Member {
         commit_logged(now, &mut replica);
         replica.lead(now);
-        Member { replica, role: Role::Alone }
+        Member { replica, role: Role::Alone, asked: Vec::new(), last_ticket: LogTicket(0) }
     }
 
     /// Its role.
@@ -53,11 +57,53 @@ impl Member {
                 // A quorum of one.
                 self.replica.handle(now, Input::Committed { zxid }, effects);
             }
+            Input::LogDone { ticket, done } => self.log_done(ticket, &done, effects),
             input => self.replica.handle(now, input, effects),
         }
         if self.role == Role::Claiming && self.replica.is_all_applied() {
             self.role = Role::Alone;
             self.replica.lead(now);
+        }
+    }
+
+    /// Asks something of the log; `Input::LogDone` brings the outcome under the ticket returned.
+    pub fn ask_log(&mut self, command: LogCommand, effects: &mut Effects) -> LogTicket {
+        // Behind what was prepared before.
+        self.hand_over(effects);
+        self.last_ticket = LogTicket(self.last_ticket.0 + 1);
+        let ticket = self.last_ticket;
+        self.asked.push((ticket, self.replica.last_known()));
+        effects.list.push(Effect::Log { ticket, command });
+        ticket
+    }
+
+    /// Whether something that was asked of the log has not ended.
+    pub fn awaits_log(&self) -> bool {
+        !self.asked.is_empty()
+    }
+
+    fn log_done(&mut self, ticket: LogTicket, done: &LogDone, effects: &mut Effects) {
+        let at = self.asked.iter().position(|(asked, _)| *asked == ticket);
+        invariant!(at.is_some(), "a command of the log ends once, and was asked for");
+        let Some(at) = at else { unreachable!("just asserted") };
+        let (_, known) = self.asked.remove(at);
+        match done {
+            // A tree cannot go back, and what is in the tail stays there.
+            LogDone::Changed(LogChange::Truncate { keep }) if known > *keep => {
+                start_again(known, *keep, effects);
+            }
+            LogDone::Changed(LogChange::Retire { snapshot }) => {
+                let held = self.replica.last_processed();
+                if held != *snapshot {
+                    start_again(held, *snapshot, effects);
+                }
+            }
+            LogDone::Changed(LogChange::Truncate { .. } | LogChange::WriteEpoch { .. })
+            | LogDone::Refused(..)
+            | LogDone::Leased
+            | LogDone::Unavailable(_)
+            | LogDone::Read { .. }
+            | LogDone::Released => {}
         }
     }
 
@@ -106,6 +152,15 @@ impl Member {
         assert_eq!(self.replica.is_leading(), self.role == Role::Alone, "a role and its leader");
         self.replica.check();
     }
+}
+
+/// What this server holds is not what its log says now.
+fn start_again(held: Zxid, end: Zxid, effects: &mut Effects) {
+    let why = format!(
+        "the log ends with transaction 0x{end} now and this server holds 0x{held}: it has to start \
+         again and read what is there"
+    );
+    effects.list.push(Effect::Fatal(why));
 }
 
 /// Commits and applies all that a start has found in the log. There is no connection yet, so

@@ -233,6 +233,9 @@ impl Replica {
                 self.tail.set_committed(zxid);
                 self.apply_committed(now, fx);
             }
+            Input::LogDone { ticket, .. } => {
+                invariant!(false, "{ticket:?} is its member's, which asked for it");
+            }
             Input::SnapshotReady => self.walks.ready(Target::File),
             Input::ReceptionReady { stream } => self.reception_ready(stream),
             Input::ReceptionEnded { stream, ok } => self.reception_ended(stream, ok),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::base::{ConnId, SessionId, Zxid};
-use crate::log::Batch;
+use crate::log::{Batch, LogCommand, LogDone, LogTicket};
 
 /// Something that happened. A handler runs to completion and leaves its wishes in [`Effects`].
 #[derive(Debug)]
@@ -48,6 +48,13 @@ pub enum Input<'a> {
     Committed {
         /// Last committed transaction.
         zxid: Zxid,
+    },
+    /// What `Effect::Log` asked for has come to this.
+    LogDone {
+        /// The ticket of the command.
+        ticket: LogTicket,
+        /// Its outcome.
+        done: LogDone,
     },
     /// A chunk of the snapshot file under way was taken over by the disk; more may follow.
     SnapshotReady,
@@ -146,6 +153,14 @@ pub enum Effect {
     },
     /// Make these transactions durable and answer with `Input::Logged`.
     Append(Arc<Batch>),
+    /// Carry out a command of the log behind what was appended before and answer with
+    /// `Input::LogDone`.
+    Log {
+        /// Comes back with the outcome.
+        ticket: LogTicket,
+        /// The command.
+        command: LogCommand,
+    },
     /// Start a snapshot file named by this zxid.
     SnapshotBegin(Zxid),
     /// More of it.

@@ -348,13 +348,13 @@ impl Server {
         let at =
             |wanted: fn(&WorkerPlan) -> bool| topology.workers.iter().position(wanted).unwrap_or(0);
         let (replica_at, log_at) = (at(|worker| worker.replica), at(|worker| worker.log));
-        let bell = Arc::clone(mailboxes[replica_at].bell());
+        let bells = [replica_at, log_at].map(|at| Arc::clone(mailboxes[at].bell()));
         let compression = Compression::from_config(&storage.snapshot_compression)
             .ok_or_else(|| misconfigured("snapshot.compression.method".to_owned()))?;
         let (house, reports) = Housekeeper::start(
             Arc::clone(dir),
             HousekeeperOptions { compression },
-            Box::new(move || bell.ring()),
+            Box::new(move || bells.iter().for_each(|bell| bell.ring())),
         )
         .map_err(unexpected("starting the housekeeper"))?;
         let writer = LogWriter::open(

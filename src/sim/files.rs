@@ -142,6 +142,13 @@ impl LogFiles for SimFiles {
         Ok(self.disk().append(*file, buf)?)
     }
 
+    fn read_at(&self, path: &Path, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let file = self.find(path)?;
+        let disk = self.disk();
+        let rest = disk.content(file).get(offset as usize..).unwrap_or(&[]);
+        Ok(rest[..rest.len().min(len)].to_vec())
+    }
+
     fn write_back(&self, _file: &FileId, _offset: u64, _len: u64, _wait: bool) {}
 
     fn sync(&self, file: &FileId) -> io::Result<()> {

@@ -98,6 +98,7 @@ impl Scene {
                 | Effect::StreamBegin { .. }
                 | Effect::StreamChunk { .. }
                 | Effect::StreamEnd { .. } => {}
+                Effect::Log { .. } => panic!("a lone server asks nothing of its log"),
             }
         }
         self.fx.clear();

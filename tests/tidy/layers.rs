@@ -142,7 +142,7 @@ pub const ROWS: &[Row] = &[
         module: "member",
         layer: 6,
         is_pure: true,
-        uses: &["replica"],
+        uses: &["log", "replica"],
         about: "One server of an ensemble: its role, and what goes where below it.",
     },
     Row {

@@ -79,6 +79,8 @@ pub(in crate::log) fn find_logs(
             },
             FileName::Snapshot(_)
             | FileName::Truncate(_)
+            | FileName::Received(_)
+            | FileName::Retire(_)
             | FileName::Temporary
             | FileName::Other => continue,
         };
