@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{Zxid, invariant};
+use crate::base::{Epoch, Zxid, invariant};
 use crate::log::Batch;
 
 /// Whether transaction `next` may come directly after `last`: the next number of the same epoch, or
@@ -18,6 +18,10 @@ pub fn follows(last: Zxid, next: Zxid) -> bool {
         next > last && next.counter() == 1
     }
 }
+
+/// No ensemble gets there: with a new epoch each second, it takes 60 years. Who says otherwise is
+/// broken, and must not be believed: a server never goes back to an earlier epoch.
+pub const EPOCH_MAX: Epoch = Epoch(i32::MAX - 0x1000_0000);
 
 /// See the module's introduction.
 #[derive(Debug)]

@@ -12,7 +12,7 @@ use crate::wire::quorum::{
 use crate::wire::{Reader, Txn, TxnHeader};
 
 use super::effects::{Effect, Effects, EpochFile, LearnerEnd, LinkId};
-use super::history::follows;
+use super::history::{EPOCH_MAX, follows};
 
 /// Settings of a learner, as plain values.
 #[derive(Clone, Debug)]
@@ -202,14 +202,17 @@ impl Learning {
                 self.packet(now, packet, effects)
             }
             LearnInput::EpochStored(file, epoch) => {
+                self.heard(now);
                 self.epoch_stored(file, epoch, effects);
                 Ok(())
             }
             LearnInput::Truncated(zxid) => {
+                self.heard(now);
                 self.rebuilt(zxid, Phase::Rebuilding(zxid));
                 Ok(())
             }
             LearnInput::Installed => {
+                self.heard(now);
                 let Phase::Rebuilding(zxid) = self.phase else {
                     unreachable!("a snapshot is installed that nobody asked for")
                 };
@@ -234,13 +237,17 @@ impl Learning {
 
     /// When [`Learning::handle`] wants `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        (self.phase != Phase::Ended).then_some(self.silent_at)
+        let is_waiting = self.wants_packets() || self.phase == Phase::Connecting;
+        is_waiting.then_some(self.silent_at)
     }
 
     /// Hands over what was received since the last call: to the log, then to those who apply it.
     pub fn flush(&mut self, effects: &mut Effects) {
         if !self.batch.is_empty() {
-            effects.push(Effect::Append(Arc::new(std::mem::take(&mut self.batch))));
+            let mut batch = std::mem::take(&mut self.batch);
+            // For the next start: what the log says of commits.
+            batch.set_committed(self.released);
+            effects.push(Effect::Append(Arc::new(batch)));
         }
         if self.may_release() && self.committed > self.released {
             self.released = self.committed;
@@ -266,7 +273,8 @@ impl Learning {
     }
 
     fn check_silence(&self, now: Now) -> Result<(), LearnerEnd> {
-        if now.mono < self.silent_at {
+        // While this server's own disk is awaited, nothing is taken from the leader.
+        if now.mono < self.silent_at || !self.wants_packets() && self.phase != Phase::Connecting {
             return Ok(());
         }
         let silent = now.mono.since(self.heard_at).as_millis();
@@ -320,6 +328,9 @@ impl Learning {
         let data = packet.required_data().map_err(malformed)?;
         leader_info_version(data).map_err(malformed)?;
         let offered = packet.zxid.epoch();
+        if offered >= EPOCH_MAX {
+            return Err(LearnerEnd::Protocol(format!("it proposes epoch {:x}", offered.0)));
+        }
         if offered < self.accepted {
             return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
         }
@@ -383,6 +394,12 @@ impl Learning {
                 Err(LearnerEnd::Protocol(format!(
                     "it asks to truncate to {:?}, but {:?} is committed",
                     packet.zxid, self.released
+                )))
+            }
+            PacketKind::Trunc if self.needs_snapshot || packet.zxid > self.last => {
+                Err(LearnerEnd::Protocol(format!(
+                    "it asks to truncate to {:?}, and this server has {:?}",
+                    packet.zxid, self.last
                 )))
             }
             PacketKind::Trunc => {
@@ -460,6 +477,10 @@ impl Learning {
                     Revalidated::decode(data).map_err(malformed)?;
                 effects.push(Effect::Revalidated { session, is_valid });
                 Ok(())
+            }
+            // Members are fixed. Passed over, it would be missing from the history.
+            PacketKind::CommitAndActivate | PacketKind::InformAndActivate => {
+                Err(unexpected(&packet, "though members cannot be changed here"))
             }
             // COMPAT(3.x): other packets are ignored, during synchronization PING, too.
             _ => Ok(()),

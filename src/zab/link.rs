@@ -5,11 +5,11 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Instant, ServerId, Zxid};
+use crate::base::{Instant, ServerId, Zxid, invariant};
 use crate::wire::quorum::{Features, Packet, PacketKind, ProposalGroup};
 
 use super::effects::{Effects, LinkId};
-use super::history::History;
+use super::history::{History, follows};
 
 /// How far a learner has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -79,6 +79,9 @@ pub(super) struct Link {
     pub syncs: VecDeque<Zxid>,
 }
 
+/// What a connection takes before it has said how much.
+const ROOM_AT_FIRST: usize = 1 << 20;
+
 /// Bytes of transactions that are put into one packet for a server of ours.
 const GROUP_BYTES: usize = 256 << 10;
 
@@ -96,7 +99,7 @@ impl Link {
             acked: Zxid::ZERO,
             part: None,
             is_reading: false,
-            room: usize::MAX,
+            room: ROOM_AT_FIRST,
             silent_at,
             heard_at: now,
             pings: VecDeque::new(),
@@ -188,6 +191,10 @@ impl Link {
         let cursor = self.cursor;
         let entries =
             entries.skip_while(|&(zxid, _)| zxid <= cursor).take_while(|&(zxid, _)| zxid <= until);
+        let mut entries = entries.peekable();
+        if let Some(&(first, _)) = entries.peek() {
+            invariant!(follows(cursor, first), "{first:?} is sent after {cursor:?}");
+        }
         if self.features.has_groups() {
             return self.write_group(entries, effects);
         }

@@ -34,7 +34,7 @@ mod sync;
 mod tests;
 
 pub use effects::{Effect, Effects, EpochFile, LeadingEnd, LearnerEnd, LinkId};
-pub use history::{History, follows};
+pub use history::{EPOCH_MAX, History, follows};
 pub use leading::{LeadInput, Leading, LeadingOptions};
 pub use learning::{LearnInput, Learning, LearningOptions, Standing};
 pub use sync::{Decision, decide};

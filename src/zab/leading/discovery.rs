@@ -6,8 +6,9 @@ use crate::wire::quorum::{
 };
 
 use super::super::effects::{Effect, Effects, EpochFile, LeadingEnd, LinkId};
+use super::super::history::EPOCH_MAX;
 use super::super::link::Stage;
-use super::machine::{EPOCH_MAX, Leading, Phase};
+use super::machine::{Leading, Phase};
 
 impl Leading {
     pub(super) fn introduced(

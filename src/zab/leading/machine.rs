@@ -30,14 +30,13 @@ pub struct LeadingOptions {
     pub config: Vec<u8>,
     /// Its version.
     pub config_version: i64,
+    /// The new epoch is this one at least: a voter has promised the epoch before.
+    pub epoch_least: Epoch,
     /// Bytes of transactions that are kept in memory for learners that fall behind.
     pub history_bytes_max: usize,
     /// Speak Apache's protocol only, also with servers of ours.
     pub is_plain: bool,
 }
-
-/// No ensemble gets there: with a new epoch each second, it takes 60 years.
-pub(super) const EPOCH_MAX: Epoch = Epoch(i32::MAX - 0x1000_0000);
 
 /// Something that happened.
 #[derive(Debug)]
@@ -50,7 +49,7 @@ pub enum LeadInput<'a> {
     Heard(LinkId),
     /// A packet came from it.
     Packet(LinkId, Packet<'a>),
-    /// Its connection takes this many more bytes; at first it takes any number.
+    /// Its connection takes this many more bytes; at first it takes 1 MiB.
     Room(LinkId, usize),
     /// An epoch is durable.
     EpochStored(EpochFile, Epoch),
@@ -130,6 +129,8 @@ pub struct Leading {
 
 impl Leading {
     /// A server that an election has made leader, with what is on its disk. `Tick` comes next.
+    /// `LeadingOptions::epoch_least` comes from the end of the term before, if it ended by
+    /// `LeadingEnd::LaterPromise`.
     pub fn new(
         now: Now,
         options: LeadingOptions,
@@ -139,6 +140,7 @@ impl Leading {
         invariant!(standing.current <= standing.accepted, "{standing:?}");
         let phase_ends = now.mono + options.tick * options.init_limit;
         let next_ping = now.mono + options.tick / 2;
+        let epoch_least = options.epoch_least;
         let history = History::new(standing.logged, options.history_bytes_max);
         Leading {
             promised: vec![options.sid],
@@ -148,7 +150,7 @@ impl Leading {
             phase: Phase::Collecting,
             accepted: standing.accepted,
             elected_with: standing.current,
-            epoch: Epoch(standing.accepted.0 + 1),
+            epoch: epoch_least.max(Epoch(standing.accepted.0 + 1)),
             began_with: standing.logged,
             history,
             logged: standing.logged,
@@ -196,9 +198,14 @@ impl Leading {
                 }
             }
             LeadInput::Room(id, bytes) => {
-                self.heard(now, id);
                 if let Some(link) = self.links.get_mut(&id) {
                     link.room = bytes;
+                    // Later its kernel may take much from a learner that stands still.
+                    let is_loading =
+                        matches!(link.stage, Stage::Snapshot { .. } | Stage::History { .. });
+                    if is_loading {
+                        self.heard(now, id);
+                    }
                 }
             }
             LeadInput::EpochStored(file, epoch) => self.epoch_stored(now, file, epoch, effects),

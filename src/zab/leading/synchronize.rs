@@ -71,7 +71,9 @@ impl Leading {
         if let Some(link) = self.links.get_mut(&id)
             && link.is_streaming()
         {
-            link.part = Some(batch).filter(|batch| !batch.is_empty());
+            // A learner that forgets more than it was asked for needs the part before, too.
+            let goes_on = link.cursor == floor;
+            link.part = Some(batch).filter(|batch| goes_on && !batch.is_empty());
         }
         Ok(())
     }

@@ -371,6 +371,10 @@ mod leader {
     impl Script {
         /// Server 1 of as many voters, elected with 1|5 in epoch 1.
         fn new(voters: usize) -> Script {
+            Script::with_memory(voters, 1 << 20)
+        }
+
+        fn with_memory(voters: usize, history_bytes_max: usize) -> Script {
             let lines = (1..=voters).map(|at| format!("server.{at}=h{at}:2888:3888\n"));
             let membership = Membership::parse(&lines.collect::<String>()).unwrap();
             let options = LeadingOptions {
@@ -380,7 +384,8 @@ mod leader {
                 sync_limit: 5,
                 config: b"version=0".to_vec(),
                 config_version: 0,
-                history_bytes_max: 1 << 20,
+                epoch_least: Epoch(0),
+                history_bytes_max,
                 is_plain: false,
             };
             let standing = Standing {
@@ -428,13 +433,17 @@ mod leader {
         /// In the broadcast of epoch 2 with server 2, of three, on link A.
         fn established() -> Script {
             let mut script = Script::new(3);
-            script.join(A, 2, 1);
-            script.stored(EpochFile::Accepted, 2);
-            script.answer(A, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
-            script.stored(EpochFile::Current, 2);
-            script.packet(A, PacketKind::Ack, z(2, 0));
-            assert!(script.machine.is_established());
+            script.establish();
             script
+        }
+
+        fn establish(&mut self) {
+            self.join(A, 2, 1);
+            self.stored(EpochFile::Accepted, 2);
+            self.answer(A, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+            self.stored(EpochFile::Current, 2);
+            self.packet(A, PacketKind::Ack, z(2, 0));
+            assert!(self.machine.is_established());
         }
 
         fn propose(&mut self, zxids: &[Zxid]) -> Vec<String> {
@@ -548,6 +557,28 @@ mod leader {
         assert_eq!(told, ["committed 200000001", "1: Commit 200000001"], "none for link 2");
         let told = script.packet(B, PacketKind::Ack, z(2, 0));
         assert_eq!(told, ["2: UpToDate ffffffffffffffff", "2: Commit 200000001"]);
+    }
+
+    /// A follower of Apache's comes back with what is not committed, and what it has to forget is
+    /// not in memory any more: it gets all of it from the log, and no gap.
+    #[test]
+    fn what_is_forgotten_is_read_from_the_log() {
+        let mut script = Script::with_memory(3, 100);
+        script.establish();
+        for counter in 1..=4 {
+            script.propose(&[z(2, counter)]);
+        }
+        script.join(B, 3, 1);
+        let told = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(2, 1));
+        assert_eq!(told, ["ReadLog { link: LinkId(2), after: zxid 0x200000001 }"]);
+        let batch_after = batch(&[z(2, 2), z(2, 3), z(2, 4)]);
+        let told = script.input(LeadInput::LogRead { link: B, floor: z(2, 1), batch: batch_after });
+        let asked = "ReadLog { link: LinkId(2), after: zxid 0x100000005 }";
+        assert_eq!(told, ["2: Trunc 100000005", asked]);
+        let whole = batch(&[z(2, 1), z(2, 2), z(2, 3), z(2, 4)]);
+        let told = script.input(LeadInput::LogRead { link: B, floor: z(1, 5), batch: whole });
+        assert_eq!(told[0], "2: Proposal 200000001");
+        assert_eq!(told.last(), Some(&"2: NewLeader 200000000".to_owned()));
     }
 
     #[test]

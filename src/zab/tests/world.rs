@@ -285,7 +285,12 @@ impl World {
         }
         let Some(connection) = self.connections.get_mut(&link) else { return Ok(()) };
         match connection.to_learner.messages.pop_front() {
-            None => {}
+            None => {
+                let (leader, room) = (connection.leader, 1 + self.rng.below(2_000) as usize);
+                self.lead(leader, |machine, now, effects| {
+                    machine.handle(now, LeadInput::Room(link, room), effects);
+                })?;
+            }
             Some(Message::Bytes(bytes)) => connection.to_learner.arrived.extend(bytes),
             Some(Message::Snapshot(mut entries)) => {
                 if self.is_mutated(Mutation::ShortSnapshot) {
@@ -637,6 +642,7 @@ impl World {
             sync_limit: 5,
             config: b"version=0".to_vec(),
             config_version: 0,
+            epoch_least: Epoch(0),
             history_bytes_max: 400,
             is_plain: self.nodes[best].is_plain,
         };
