@@ -133,7 +133,6 @@ pub(super) fn repair<F: LogFiles>(
         files.set_len(&file, seal.end).map_err(at(path))?;
         files.sync(&file).map_err(at(path))?;
     }
-    write_epochs(files, &repair.epochs).map_err(at(files.snap_dir()))?;
     for path in &repair.sync {
         files.sync_path(path).map_err(at(path))?;
     }
@@ -141,5 +140,7 @@ pub(super) fn repair<F: LogFiles>(
     if snap_dir != log_dir {
         files.sync_dir(snap_dir).map_err(at(snap_dir))?;
     }
-    files.sync_dir(log_dir).map_err(at(log_dir))
+    files.sync_dir(log_dir).map_err(at(log_dir))?;
+    // An epoch says that the history before it is there (ZOOKEEPER-4643), so it comes last.
+    write_epochs(files, &repair.epochs).map_err(at(snap_dir))
 }

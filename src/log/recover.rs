@@ -254,7 +254,7 @@ fn recover_from(
     {
         return Err(snapshot_ahead(newest, last_zxid));
     }
-    let EpochsFound { epochs, write } = find_epochs(dir, last_zxid, options.party)?;
+    let EpochsFound { epochs, write } = epochs(dir, last_zxid, options.party, &mut notes)?;
     repair.epochs = write;
     Ok(Recovered {
         last_zxid,
@@ -267,6 +267,23 @@ fn recover_from(
         notes,
         repair,
     })
+}
+
+/// The epochs of the directory, of which `last` is the last transaction. What is wrong with them is
+/// only noted for a server alone: Apache's does not look at them.
+fn epochs(
+    dir: &impl DataFiles,
+    last: Zxid,
+    party: Party,
+    notes: &mut Vec<String>,
+) -> Result<EpochsFound, RecoverError> {
+    match find_epochs(dir, last, party) {
+        Err(error) if party == Party::Alone => {
+            notes.push(format!("{error}. This server is alone and goes on without them"));
+            Ok(EpochsFound::default())
+        }
+        found => found,
+    }
 }
 
 /// Whether there was a marker file `initialize`; it is used up by every start.

@@ -229,6 +229,8 @@ pub struct Client {
     pub in_line: u64,
     /// Bytes of read replies made for it since all was known to be sent.
     pub unsent_bytes: usize,
+    /// The same since its last write was applied: what it is owed before its next one.
+    pub owed_bytes: usize,
     /// It was asked whether all has been sent.
     pub awaits_drain: bool,
     /// Too much was answered: nothing more is done for it until that has been sent.
@@ -309,6 +311,7 @@ impl Client {
     #[inline]
     pub fn is_choked_by(&mut self, bytes: usize) -> bool {
         self.unsent_bytes += bytes;
+        self.owed_bytes += bytes;
         self.choked |= self.unsent_bytes > REPLY_BYTES_MAX;
         let asks = self.unsent_bytes > REPLY_BYTES_MAX / 2 && !self.awaits_drain;
         self.awaits_drain |= asks;
@@ -317,7 +320,8 @@ impl Client {
 
     /// All has been sent.
     pub fn drained(&mut self) {
-        (self.unsent_bytes, self.awaits_drain, self.choked) = (0, false, false);
+        (self.unsent_bytes, self.owed_bytes) = (0, 0);
+        (self.awaits_drain, self.choked) = (false, false);
     }
 
     /// Requests received and not answered.

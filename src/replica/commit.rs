@@ -449,6 +449,7 @@ fn count_answer(
     let latency_us = now.mono.since(proposal.received).as_micros() as u64;
     stats.update_answered(proposal.op, latency_us);
     client.writes_applied += 1;
+    client.owed_bytes = 0;
     client.in_flight_bytes -= proposal.len as usize;
     client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
     if err != 0 {

@@ -62,7 +62,7 @@ pub struct ReplicaOptions {
 
 /// A server checks a part of its state once in this many turns of the loop: a look takes about a
 /// microsecond, so it costs nothing that could be measured.
-const CHECK_TURNS: u64 = 64;
+pub(super) const CHECK_TURNS: u64 = 64;
 
 /// What [`ReplicaOptions::snap_log_ratio`] is in production: at worst a fifth of the time of a busy
 /// server goes into snapshots.
@@ -255,9 +255,6 @@ impl Replica {
     /// Ends a turn and begins the next one: what was prepared goes to the log. A driver that hands
     /// over in the middle of a turn uses [`Replica::hand_over`] and [`Replica::begin_turn`].
     pub fn flush(&mut self, fx: &mut Effects) {
-        if self.turn.is_multiple_of(CHECK_TURNS) {
-            self.check_next();
-        }
         self.begin_turn();
         self.hand_over(fx);
     }
@@ -453,7 +450,7 @@ impl Replica {
 
     /// Checks a part of what must always hold, the next at each call, in a time that does not
     /// depend on how much there is.
-    fn check_next(&mut self) {
+    pub(super) fn check_next(&mut self) {
         self.tail.check_marks();
         self.tree.check_next();
         self.watches.check_next();

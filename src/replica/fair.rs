@@ -28,7 +28,7 @@ use crate::base::{ConnId, Now};
 use crate::wire::OpCode;
 
 use super::client::{Client, FRAME_OVERHEAD, Stage};
-use super::core::Replica;
+use super::core::{CHECK_TURNS, Replica};
 use super::effects::{CloseHow, Effects};
 use super::request::split_frame;
 
@@ -238,6 +238,9 @@ impl Replica {
     /// Begins a turn of the loop: everybody gets a share, and the turn its budget.
     pub fn begin_turn(&mut self) {
         self.turn += 1;
+        if self.turn.is_multiple_of(CHECK_TURNS) {
+            self.check_next();
+        }
         self.fair.begin_turn();
     }
 

@@ -35,6 +35,7 @@ impl Replica {
             waiting_bytes: 0,
             in_line: 0,
             unsent_bytes: 0,
+            owed_bytes: 0,
             awaits_drain: false,
             choked: false,
             heavy: 0,

@@ -296,7 +296,8 @@ impl Replica {
             self.limits.large_writes.pop_front();
             self.limits.large_bytes -= len;
         }
-        if !self.limits.line.is_empty() {
+        // Without a leader everybody in line waits on.
+        if self.leader.is_some() && !self.limits.line.is_empty() {
             let begun = self.fair.spent;
             self.limits.letting_in = true;
             self.let_in(now, fx);

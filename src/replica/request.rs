@@ -509,7 +509,7 @@ impl Replica {
                 return;
             }
             self.fair.spent += FRAME_COST;
-            if client.unsent_bytes > URGENT_BYTES_MAX {
+            if client.owed_bytes > URGENT_BYTES_MAX {
                 let why = format_args!(
                     "the answers that it is owed before its next write exceed {URGENT_BYTES_MAX} \
                      bytes"

@@ -73,7 +73,12 @@ pub fn foresee_start(settings: &Settings) -> Vec<Finding> {
             let full = foresee_room(log_dir, segment_size(settings)).err();
             found.extend(full.map(|e| finding(key, UNUSABLE_DIR, e.to_string(), "")));
             let epochs = foresee_epochs(&data_dir.join("version-2"));
-            found.extend(epochs.map(|e| finding("dataDir", UNUSABLE_DIR, e.to_string(), "")));
+            found.extend(epochs.map(|error| Finding {
+                key: "dataDir",
+                what: error.to_string(),
+                hint: "a server alone starts all the same".to_owned(),
+                verdict: Verdict::Noted,
+            }));
         }
     }
     // What cannot be resolved has been said.
