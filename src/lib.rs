@@ -12,6 +12,7 @@ pub mod leader;
 pub mod log;
 pub mod member;
 pub mod metrics;
+pub mod peer;
 pub mod pipeline;
 pub mod quorum;
 pub mod replica;

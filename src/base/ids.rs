@@ -105,3 +105,7 @@ impl ConnId {
         (self.0 >> 32) as u32
     }
 }
+
+/// A connection between two members, on either port. Never used again for another one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
+pub struct LinkId(pub u64);

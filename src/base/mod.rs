@@ -12,7 +12,7 @@ mod rng;
 mod time;
 
 pub use four_letter::FOUR_LETTER_WORDS;
-pub use ids::{CONTAINER_OWNER, ConnId, Cxid, Epoch, ServerId, SessionId, Xid, Zxid};
+pub use ids::{CONTAINER_OWNER, ConnId, Cxid, Epoch, LinkId, ServerId, SessionId, Xid, Zxid};
 pub(crate) use invariant::invariant;
 pub use map::{FixedHasher, FixedMap};
 pub use mix::{absorb, spread};

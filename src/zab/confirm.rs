@@ -11,9 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::Zxid;
-
-use super::effects::LinkId;
+use crate::base::{LinkId, Zxid};
 
 /// Who asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

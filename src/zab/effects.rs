@@ -3,13 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Epoch, SessionId, Xid, Zxid};
+use crate::base::{Epoch, LinkId, SessionId, Xid, Zxid};
 use crate::log::Batch;
 use crate::wire::OpCode;
-
-/// A connection between two members on the quorum port. Never used again for another one.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct LinkId(pub u64);
 
 /// The two files that a member keeps its promises in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, Now, ServerId, SessionId, Zxid, invariant};
+use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
 use crate::log::Batch;
 use crate::wire::quorum::{
     AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, PROPOSALS, Packet, PacketKind,
@@ -11,7 +11,7 @@ use crate::wire::quorum::{
 };
 use crate::wire::{Reader, Txn, TxnHeader};
 
-use super::effects::{Effect, Effects, EpochFile, LearnerEnd, LinkId};
+use super::effects::{Effect, Effects, EpochFile, LearnerEnd};
 use super::history::{EPOCH_MAX, follows};
 
 /// Settings of a learner, as plain values.

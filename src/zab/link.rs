@@ -5,10 +5,10 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Instant, ServerId, Zxid, invariant};
+use crate::base::{Instant, LinkId, ServerId, Zxid, invariant};
 use crate::wire::quorum::{Features, Packet, PacketKind, ProposalGroup};
 
-use super::effects::{Effects, LinkId};
+use super::effects::Effects;
 use super::history::{History, follows};
 
 /// How far a learner has come.

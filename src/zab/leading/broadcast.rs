@@ -1,11 +1,11 @@
 //! Acknowledgements, commits, requests of learners, and rounds of PINGs.
 
-use crate::base::{Now, Zxid};
+use crate::base::{LinkId, Now, Zxid};
 use crate::wire::OpCode;
 use crate::wire::quorum::{Forwarded, Packet, PacketKind, SessionTouches};
 
 use super::super::confirm::Asker;
-use super::super::effects::{Effect, Effects, LinkId};
+use super::super::effects::{Effect, Effects};
 use super::super::link::{Link, Stage};
 use super::machine::{Leading, Phase};
 

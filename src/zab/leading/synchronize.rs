@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::base::{Now, Zxid, invariant};
+use crate::base::{LinkId, Now, Zxid, invariant};
 use crate::log::Batch;
 use crate::wire::quorum::{Packet, PacketKind};
 
-use super::super::effects::{Effect, Effects, LinkId};
+use super::super::effects::{Effect, Effects};
 use super::super::link::Stage;
 use super::super::sync::{self, Decision};
 use super::machine::Leading;

@@ -2,9 +2,9 @@
 
 use crate::base::Zxid;
 
-use super::super::LinkId;
 use super::node::Role;
 use super::world::{Mutation, World};
+use crate::base::LinkId;
 
 impl World {
     pub(super) fn cut_or_join(&mut self, at: usize) {

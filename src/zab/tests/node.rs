@@ -1,8 +1,8 @@
 //! One simulated server.
 
-use crate::base::{Instant, Zxid};
+use crate::base::{Instant, LinkId, Zxid};
 
-use super::super::{Leading, Learning, LinkId};
+use super::super::{Leading, Learning};
 use super::disk::{Disk, Entry};
 
 pub enum Role {

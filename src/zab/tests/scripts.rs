@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Now, Rng, ServerId, SessionId, Xid, Zxid};
+use crate::base::{Epoch, LinkId, Now, Rng, ServerId, SessionId, Xid, Zxid};
 use crate::log::Batch;
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::quorum::{
@@ -13,7 +13,7 @@ use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
 
 use super::super::{
     Effect, Effects, EpochFile, LeadInput, Leading, LeadingEnd, LeadingOptions, LearnInput,
-    LearnerEnd, Learning, LearningOptions, LinkId, Standing,
+    LearnerEnd, Learning, LearningOptions, Standing,
 };
 
 const TICK: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Now, Rng, ServerId, Zxid};
+use crate::base::{Epoch, LinkId, Now, Rng, ServerId, Zxid};
 use crate::log::Batch;
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::Reader;
@@ -12,7 +12,7 @@ use crate::wire::quorum::{Packet, PacketScan, Scan};
 
 use super::super::{
     Effect, Effects, EpochFile, LeadInput, Leading, LeadingOptions, LearnInput, Learning,
-    LearningOptions, LinkId, Standing,
+    LearningOptions, Standing,
 };
 use super::disk::{Entry, Op};
 use super::network::{ApacheLearner, Connection, Message, Stream};
