@@ -197,6 +197,9 @@ fn read_config(arguments: &[String]) -> Result<RawConfig, Unreadable> {
                     Err(e) => raw.miss_dynamic_file(&e.to_string()),
                 }
             }
+            if let Some(file) = raw.my_id_file() {
+                raw.add_my_id(&file, std::fs::read(&file).map_err(|e| e.to_string()));
+            }
         }
         [file, more, ..] if Path::new(file).is_file() => {
             return Err(meaningless(more, &format!("the configuration file {file}")));

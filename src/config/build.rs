@@ -9,8 +9,9 @@ use crate::base::FOUR_LETTER_WORDS;
 use crate::quorum::{ANY_HOST, Address};
 
 use super::conflicts;
+use super::ensemble;
 use super::key::{Feature, Kind, Place, Standard, Status};
-use super::membership;
+use super::membership::{self, Listed};
 use super::problem::{Severity, Topic};
 use super::raw::{Base, RawConfig};
 use super::reader::Reader;
@@ -25,21 +26,22 @@ use super::values;
 /// Checks everything that was handed in, and yields the settings if nothing is wrong.
 pub fn check(raw: &RawConfig, environment: &Environment) -> Check {
     let mut reader = Reader::new(resolve(raw));
-    let settings = build(&mut reader, raw);
-    note_other_keys(&mut reader);
+    let (settings, is_member) = build(&mut reader, raw);
+    note_other_keys(&mut reader, is_member);
     conflicts::find(&mut reader, &settings, environment);
     let Reader { resolved, mut effective } = reader;
     effective.sort_by(|a, b| a.name.cmp(&b.name));
     Check::new(settings, resolved.problems, effective)
 }
 
-fn build(reader: &mut Reader, raw: &RawConfig) -> Settings {
-    let from_list = membership::read(reader, raw);
-    let (client_host, client_port) = client_address(reader, raw, from_list);
+/// The settings, and whether a member of an ensemble has them.
+fn build(reader: &mut Reader, raw: &RawConfig) -> (Settings, bool) {
+    let Listed { client, is_member, this } = membership::read(reader, raw);
+    let (client_host, client_port) = client_address(reader, raw, client);
     let tick_ms = reader.natural("tickTime");
     let is_read_only_mode = reader.flag("readonlymode.enabled");
     let packet_size_max = reader.natural("jute.maxbuffer");
-    Settings {
+    let settings = Settings {
         client_port,
         client_host,
         listen_backlog: or_none(reader.int("clientPortListenBacklog"), 1),
@@ -54,7 +56,7 @@ fn build(reader: &mut Reader, raw: &RawConfig) -> Settings {
         is_client_keep_alive: reader.flag("clientTcpKeepAlive"),
         is_read_only_mode,
         is_reconfig: reader.flag("reconfigEnabled"),
-        is_standalone: true,
+        ensemble: if is_member { ensemble::read(reader, this) } else { None },
         four_letter_words: four_letter_words(reader, is_read_only_mode),
         storage: storage(reader, raw.base),
         nodes: nodes(reader),
@@ -66,7 +68,8 @@ fn build(reader: &mut Reader, raw: &RawConfig) -> Settings {
         },
         auth: auth(reader),
         ring: ring(reader),
-    }
+    };
+    (settings, is_member)
 }
 
 /// `value` if it is at least `min`.
@@ -113,7 +116,8 @@ fn client_address(
             reader.error("clientPort", what, "remove clientPort, or make both the same");
             (host, port)
         }
-        (Some(port), _) => (host, port),
+        (Some(port), Some(listed)) => (Some(listed.host).filter(|host| host != ANY_HOST), port),
+        (Some(port), None) => (host, port),
         (None, Some(Address { host, port })) => {
             reader.derived("clientPort", port);
             (Some(host).filter(|host| host != ANY_HOST), port)
@@ -364,19 +368,38 @@ fn ring(reader: &mut Reader) -> RingSettings {
 
 /// Notes the keys that have no effect here, and checks their values where ZooKeeper would refuse
 /// to start.
-fn note_other_keys(reader: &mut Reader) {
+fn note_other_keys(reader: &mut Reader, is_member: bool) {
+    let refused: Vec<String> = reader
+        .resolved
+        .problems
+        .iter()
+        .filter(|problem| problem.severity == Severity::Error)
+        .map(|problem| problem.key.clone())
+        .collect();
     let found: Vec<_> = reader.resolved.found.values().cloned().collect();
     for found in found {
         let (key, entry) = (found.key, &found.entry);
+        if refused.contains(&entry.key) {
+            continue;
+        }
         let (severity, topic, what) = match key.status {
             Status::Supported => continue,
+            Status::ForMembers if is_member => continue,
+            Status::ForMembers => (
+                Severity::Note,
+                Topic::Ignored,
+                "accepted without effect: used only by a member of an ensemble".to_string(),
+            ),
             Status::Ignored(reason) => {
                 (Severity::Note, Topic::Ignored, format!("accepted without effect: {reason}"))
             }
-            Status::NotBuilt(Feature::Ensemble) => (
+            Status::NotBuilt(feature) if feature.is_for_members() && !is_member => (
                 Severity::Note,
                 Topic::NotBuilt,
-                "used only in an ensemble; ensembles are not built yet".to_string(),
+                format!(
+                    "used only by a member of an ensemble; {} not built yet",
+                    is_or_are(feature)
+                ),
             ),
             Status::NotBuilt(feature) => {
                 let is_default = match key.default {
@@ -403,8 +426,17 @@ fn note_other_keys(reader: &mut Reader) {
 
 fn is_or_are(feature: Feature) -> String {
     let verb = match feature {
-        Feature::Ensemble | Feature::MetricsProvider | Feature::PathStatistics => "are",
-        Feature::Tls | Feature::AdminServer | Feature::Kerberos | Feature::AuditLog => "is",
+        Feature::Groups
+        | Feature::ObserverMasters
+        | Feature::LocalSessions
+        | Feature::MetricsProvider
+        | Feature::PathStatistics => "are",
+        Feature::Oracle
+        | Feature::QuorumSasl
+        | Feature::Tls
+        | Feature::AdminServer
+        | Feature::Kerberos
+        | Feature::AuditLog => "is",
     };
     format!("{} {verb}", feature.name())
 }

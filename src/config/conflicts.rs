@@ -14,6 +14,7 @@ pub(super) fn find(reader: &mut Reader, settings: &Settings, environment: &Envir
     check_paths(reader, settings);
     check_auth(reader, settings);
     check_quorum_sasl(reader);
+    check_server_ids(reader, settings);
     check_ring(reader, settings, environment);
 }
 
@@ -120,6 +121,24 @@ fn check_quorum_sasl(reader: &mut Reader) {
         let what = "requires quorum.auth.enableSasl=true and quorum.auth.learnerRequireSasl=true";
         let name = "quorum.auth.serverRequireSasl";
         reader.error(name, what.to_string(), "add them, or remove this line");
+    }
+}
+
+/// Numbers of members that are too large for what is made of them.
+fn check_server_ids(reader: &mut Reader, settings: &Settings) {
+    let Some(ensemble) = &settings.ensemble else { return };
+    let sid = ensemble.sid.0;
+    // COMPAT(3.9): `EphemeralType.validateServerId`. Owners that begin with 255 are kinds of nodes.
+    if settings.nodes.is_extended_types && sid > 254 {
+        let what = format!("server {sid} has too large a number for it");
+        let hint = "give this server a number up to 254, or remove the line";
+        reader.error("extendedTypesEnabled", what, hint);
+    }
+    for member in ensemble.membership.members().filter(|member| !(0..256).contains(&member.sid.0)) {
+        let what = "session ids begin with the last 8 bits of this number, so two servers may give \
+                    out the same";
+        let name = format!("server.{}", member.sid.0);
+        reader.warn(&name, what.to_string(), "give all servers numbers from 1 to 255");
     }
 }
 

@@ -108,6 +108,8 @@ pub enum Standard {
 pub enum Status {
     /// It has one.
     Supported,
+    /// It has one for a member of an ensemble, and none for a server alone.
+    ForMembers,
     /// Accepted without effect, because this server has no need of it: the reason.
     Ignored(&'static str),
     /// Accepted without effect, because a feature is missing.
@@ -117,8 +119,16 @@ pub enum Status {
 /// A part of ZooKeeper that is not built yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Feature {
-    /// Several servers: election, quorum, observers, reconfiguration.
-    Ensemble,
+    /// Quorums of groups and weights.
+    Groups,
+    /// The oracle that decides for one of two members.
+    Oracle,
+    /// Followers that serve observers.
+    ObserverMasters,
+    /// Sessions that only one member knows.
+    LocalSessions,
+    /// SASL between members.
+    QuorumSasl,
     /// TLS for clients and between servers, X.509 authentication.
     Tls,
     /// The HTTP admin server.
@@ -137,13 +147,34 @@ impl Feature {
     /// What to call it in a message.
     pub fn name(self) -> &'static str {
         match self {
-            Feature::Ensemble => "ensembles",
+            Feature::Groups => "quorums of groups and weights",
+            Feature::Oracle => "the oracle of two members",
+            Feature::ObserverMasters => "observer masters",
+            Feature::LocalSessions => "local sessions",
+            Feature::QuorumSasl => "SASL between members",
             Feature::Tls => "TLS",
             Feature::AdminServer => "the HTTP admin server",
             Feature::MetricsProvider => "metrics providers",
             Feature::Kerberos => "Kerberos",
             Feature::AuditLog => "the audit log",
             Feature::PathStatistics => "path statistics",
+        }
+    }
+
+    /// Whether it means something to members of an ensemble only.
+    pub fn is_for_members(self) -> bool {
+        match self {
+            Feature::Groups
+            | Feature::Oracle
+            | Feature::ObserverMasters
+            | Feature::LocalSessions
+            | Feature::QuorumSasl => true,
+            Feature::Tls
+            | Feature::AdminServer
+            | Feature::MetricsProvider
+            | Feature::Kerberos
+            | Feature::AuditLog
+            | Feature::PathStatistics => false,
         }
     }
 }
@@ -221,6 +252,11 @@ impl Key {
 
     pub(super) const fn ignored(mut self, reason: &'static str) -> Key {
         self.status = Status::Ignored(reason);
+        self
+    }
+
+    pub(super) const fn for_members(mut self) -> Key {
+        self.status = Status::ForMembers;
         self
     }
 

@@ -56,16 +56,16 @@ pub static KEYS: &[Key] = &[
         .doc("Local address on which secureClientPort listens."),
     Key::file("clientPortListenBacklog", FROM_MINUS_1, Standard::Value("-1"))
         .doc("Connections that may wait to be accepted; -1 is room for 16384."),
-    Key::file("observerMasterPort", PORT, Standard::Value("0")).not_built(Feature::Ensemble)
+    Key::file("observerMasterPort", PORT, Standard::Value("0")).not_built(Feature::ObserverMasters)
         .doc("Port on which followers serve observers; 0 is off."),
     Key::file("tickTime", within(1, TICK_TIME_MS_MAX), Standard::Value("3000")).unit("ms")
         .doc("Basic time unit of sessions, heartbeats and time limits."),
-    Key::file("initLimit", POSITIVE, Standard::Unset).unit("ticks").not_built(Feature::Ensemble)
+    Key::file("initLimit", POSITIVE, Standard::Unset).unit("ticks").for_members()
         .doc("Ticks a follower may take to connect and synchronize."),
-    Key::file("syncLimit", POSITIVE, Standard::Unset).unit("ticks").not_built(Feature::Ensemble)
+    Key::file("syncLimit", POSITIVE, Standard::Unset).unit("ticks").for_members()
         .doc("Ticks a follower may be silent."),
     Key::file("connectToLearnerMasterLimit", NATURAL, Standard::Derived("initLimit")).unit("ticks")
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Ticks a learner tries to connect."),
     Key::file("maxClientCnxns", INT, Standard::Value("60"))
         .doc("Connections allowed from one IP address; 0 is unlimited."),
@@ -74,22 +74,23 @@ pub static KEYS: &[Key] = &[
     Key::file("maxSessionTimeout", FROM_MINUS_1, Standard::Derived("20 x tickTime")).unit("ms")
         .doc("Longest session timeout a client can get; -1 is the default."),
     Key::file("localSessionsEnabled", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::LocalSessions)
         .doc("New sessions are local until they need to be global."),
     Key::file("localSessionsUpgradingEnabled", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::LocalSessions)
         .doc("A local session becomes global when it creates an ephemeral node."),
     Key::file("electionAlg", Kind::Choice(&["3"]), Standard::Value("3"))
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Election algorithm; only 3, fast leader election."),
     Key::file("quorumListenOnAllIPs", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Quorum and election ports listen on all addresses."),
     Key::file("peerType",
         Kind::Choice(&["participant", "observer"]), Standard::Value("participant"))
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Whether this server votes."),
-    Key::file("syncEnabled", Kind::Bool, Standard::Value("true")).not_built(Feature::Ensemble)
+    Key::file("syncEnabled", Kind::Bool, Standard::Value("true"))
+        .ignored("observers always write, so that they know where they were after a restart")
         .doc("Observers write logs and snapshots."),
     Key::file("dynamicConfigFile", Kind::Path, Standard::Unset)
         .doc("File with the server.N lines."),
@@ -109,19 +110,19 @@ pub static KEYS: &[Key] = &[
         .not_built(Feature::Tls)
         .doc("Certificates for the quorum are reloaded when their files change."),
     Key::file("quorum.auth.enableSasl", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::QuorumSasl)
         .doc("SASL between servers."),
     Key::file("quorum.auth.serverRequireSasl", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::QuorumSasl)
         .doc("A server refuses learners without SASL."),
     Key::file("quorum.auth.learnerRequireSasl", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::QuorumSasl)
         .doc("A learner refuses servers without SASL."),
     Key::file("quorum.auth.learner.saslLoginContext", Kind::Text, Standard::Value("QuorumLearner"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::QuorumSasl)
         .doc("JAAS section of the connecting side."),
     Key::file("quorum.auth.server.saslLoginContext", Kind::Text, Standard::Value("QuorumServer"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::QuorumSasl)
         .doc("JAAS section of the accepting side."),
     Key::file("quorum.auth.kerberos.servicePrincipal",
         Kind::Text, Standard::Value("zkquorum/localhost"))
@@ -148,23 +149,25 @@ pub static KEYS: &[Key] = &[
         .not_built(Feature::MetricsProvider)
         .doc("Class that exports metrics."),
     Key::property("multiAddress.enabled", Kind::Bool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Several addresses for one server."),
     Key::property("multiAddress.reachabilityCheckTimeoutMs", NATURAL, Standard::Value("1000"))
-        .unit("ms").not_built(Feature::Ensemble)
+        .unit("ms")
+        .ignored("the addresses of a member are tried one after the other")
         .doc("Time limit of the test whether an address answers."),
     Key::property("multiAddress.reachabilityCheckEnabled", Kind::Bool, Standard::Value("true"))
-        .not_built(Feature::Ensemble)
+        .ignored("the addresses of a member are tried one after the other")
         .doc("Tests which address of a server answers."),
-    Key::file("oraclePath", Kind::Path, Standard::Unset).not_built(Feature::Ensemble)
+    Key::file("oraclePath", Kind::Path, Standard::Unset).not_built(Feature::Oracle)
         .doc("File that decides for one of two servers."),
     Key::member("server.*", Kind::Text, Standard::Unset)
         .doc("A member: host:quorumPort:electionPort[:role][;[host:]clientPort]."),
-    Key::member("group*", Kind::Text, Standard::Unset).not_built(Feature::Ensemble)
+    Key::member("group*", Kind::Text, Standard::Unset).not_built(Feature::Groups)
         .doc("Servers of a group of a hierarchical quorum."),
-    Key::member("weight*", Kind::Text, Standard::Value("1")).not_built(Feature::Ensemble)
+    Key::member("weight*", Kind::Text, Standard::Value("1")).not_built(Feature::Groups)
         .doc("Votes of a server in its group."),
-    Key::member("version", Kind::Text, Standard::Unset).not_built(Feature::Ensemble)
+    Key::member("version", Kind::Text, Standard::Unset)
+        .ignored("counts where it ends the name of the dynamic file")
         .doc("Version of the membership, hexadecimal; only inside a server."),
     // Storage.
     Key::property("preAllocSize", POSITIVE, Standard::Value("65536")).unit("KiB")
@@ -180,10 +183,10 @@ pub static KEYS: &[Key] = &[
     Key::property("txnLogSizeLimitInKb", within(-1, KIB_MAX), Standard::Value("-1")).unit("KiB")
         .doc("Upper limit of the size of a segment of the log; 0 or less is off."),
     Key::property("commitLogCount", at_least(500), Standard::Value("500"))
-        .not_built(Feature::Ensemble)
+        .ignored("a leader keeps what it sent last by bytes, and reads the rest from its log")
         .doc("Committed transactions kept in memory for followers."),
     Key::property("snapshotSizeFactor", Kind::Decimal, Standard::Value("0.33"))
-        .not_built(Feature::Ensemble)
+        .ignored("a leader keeps what it sent last by bytes, and reads the rest from its log")
         .doc("Share of the snapshot size up to which logs on disk serve a follower."),
     Key::property("forceSync", Kind::Switch { flips: "no" }, Standard::Value("yes"))
         .doc("Writes reach the disk before they are acknowledged; no risks their loss."),
@@ -215,7 +218,7 @@ pub static KEYS: &[Key] = &[
         .ignored("what comes during a write to the log goes into the next; waiting gains nothing")
         .doc("Transactions in one sync of the log; 0 is unlimited."),
     Key::property("forceSnapshotSync", Kind::JavaBool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .ignored("serves ZooKeeper tests only")
         .doc("The leader always sends snapshots; for tests."),
     Key::property("enableEagerACLCheck", Kind::JavaBool, Standard::Value("false"))
         .doc("A server checks permissions before it forwards a write."),
@@ -335,7 +338,7 @@ pub static KEYS: &[Key] = &[
         .ignored("tunes the Java virtual machine or its threads")
         .doc("First size of a reply buffer."),
     Key::property("tcpKeepAlive", Kind::JavaBool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .ignored("connections between members always have it")
         .doc("TCP keep-alive on election connections."),
     Key::property("clientTcpKeepAlive", Kind::JavaBool, Standard::Value("false"))
         .doc("TCP keep-alive on client connections."),
@@ -365,7 +368,7 @@ pub static KEYS: &[Key] = &[
     Key::property("connection_throttle_global_session_weight", POSITIVE, Standard::Value("3"))
         .doc("Tokens for a new global session."),
     Key::property("connection_throttle_local_session_weight", POSITIVE, Standard::Value("1"))
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::LocalSessions)
         .doc("Tokens for a new local session."),
     Key::property("connection_throttle_renew_session_weight", POSITIVE, Standard::Value("2"))
         .doc("Tokens for a renewed session."),
@@ -409,41 +412,41 @@ pub static KEYS: &[Key] = &[
         .ignored("tunes the Java virtual machine or its threads")
         .doc("Time limit for the end of worker threads."),
     Key::property("messageTracker.Enabled", Kind::JavaBool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .ignored("messages between members are not remembered")
         .doc("Remembers the last messages of each learner."),
     Key::property("messageTracker.BufferSize", POSITIVE, Standard::Value("10"))
-        .not_built(Feature::Ensemble)
+        .ignored("messages between members are not remembered")
         .doc("Messages remembered."),
     // Ensemble.
     Key::property("cnxTimeout", POSITIVE, Standard::Value("5000")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Time limit to connect to an election port."),
     Key::property("quorumCnxnTimeoutMs", FROM_MINUS_1, Standard::Value("-1")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .ignored("a dead connection is found by TCP keep-alive")
         .doc("Read time limit of election connections."),
     Key::property("electionPortBindRetry", NATURAL, Standard::Value("3"))
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("Attempts to bind the election port; 0 is endless."),
     Key::property("fastleader.minNotificationInterval", POSITIVE, Standard::Value("200")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("First delay before a vote is sent again."),
     Key::property("fastleader.maxNotificationInterval", POSITIVE, Standard::Value("60000"))
-        .unit("ms").not_built(Feature::Ensemble)
+        .unit("ms").for_members()
         .doc("Largest delay before a vote is sent again."),
     Key::property("leaderServes", Kind::Switch { flips: "no" }, Standard::Value("yes"))
-        .not_built(Feature::Ensemble)
+        .for_members()
         .doc("The leader accepts clients."),
     Key::property("leader.maxConcurrentSnapSyncs", POSITIVE, Standard::Value("10"))
-        .not_built(Feature::Ensemble)
+        .ignored("what waits for each follower is bounded in bytes")
         .doc("Followers that receive a snapshot at a time."),
     Key::property("leader.maxConcurrentDiffSyncs", POSITIVE, Standard::Value("100"))
-        .not_built(Feature::Ensemble)
+        .ignored("what waits for each follower is bounded in bytes")
         .doc("Followers that receive a difference at a time."),
     Key::property("leader.maxTimeToWaitForEpoch", FROM_MINUS_1, Standard::Value("-1")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .ignored("a new leader waits for initLimit")
         .doc("Time limit for the epoch of a new leader."),
     Key::property("leader.ackLoggingFrequency", POSITIVE, Standard::Value("1000"))
-        .not_built(Feature::Ensemble)
+        .ignored("acknowledgements are not logged")
         .doc("Acknowledgements from one that is logged to the next."),
     Key::either("leader.closeSocketAsync", Kind::JavaBool, Standard::Value("false"))
         .ignored("closing a connection never blocks here")
@@ -455,33 +458,33 @@ pub static KEYS: &[Key] = &[
         .ignored("sending never blocks here")
         .doc("A learner sends in the background."),
     Key::bare("leader.nodelay", Kind::JavaBool, Standard::Value("true"))
-        .not_built(Feature::Ensemble)
+        .ignored("what is sent to members is never delayed")
         .doc("TCP_NODELAY on the side of the leader."),
     Key::bare("follower.nodelay", Kind::JavaBool, Standard::Value("true"))
-        .not_built(Feature::Ensemble)
+        .ignored("what is sent to members is never delayed")
         .doc("TCP_NODELAY on the side of the follower."),
     Key::property("leaderConnectDelayDuringRetryMs", NATURAL, Standard::Value("100")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .ignored("members find their own pauses between attempts")
         .doc("Delay before a learner tries again to connect."),
     Key::property("observer.reconnectDelayMs", NATURAL, Standard::Value("0")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .ignored("members find their own pauses between attempts")
         .doc("Largest random delay before an observer connects again."),
     Key::property("observer.election.DelayMs", NATURAL, Standard::Value("200")).unit("ms")
-        .not_built(Feature::Ensemble)
+        .ignored("members find their own pauses between attempts")
         .doc("Delay before an observer looks for a leader."),
     Key::property("observer.syncEnabled", Kind::JavaBool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .ignored("observers always write, so that they know where they were after a restart")
         .doc("Replaces syncEnabled where it is set."),
     Key::property("observerMaster.sizeLimit", POSITIVE, Standard::Value("33554432")).unit("bytes")
-        .not_built(Feature::Ensemble)
+        .not_built(Feature::ObserverMasters)
         .doc("Proposals kept for observers."),
     Key::property("follower.skipLearnerRequestToNextProcessor",
         Kind::JavaBool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .ignored("tunes the stages of ZooKeeper")
         .doc("How a follower passes on requests of its observers."),
     Key::property("forward_learner_requests_to_commit_processor_disabled",
         Kind::JavaBool, Standard::Value("false"))
-        .not_built(Feature::Ensemble)
+        .ignored("tunes the stages of ZooKeeper")
         .doc("How a leader passes on requests of learners."),
     Key::bare("readonlymode.enabled", Kind::JavaBool, Standard::Value("false"))
         .doc("A server without a quorum serves reads to clients that accept it."),

@@ -18,6 +18,9 @@
 mod apache_tests;
 mod build;
 mod conflicts;
+mod ensemble;
+#[cfg(test)]
+mod ensemble_tests;
 mod key;
 mod keys;
 mod membership;
@@ -42,7 +45,7 @@ pub use reader::Effective;
 pub use report::Check;
 pub use resolve::nearest_word;
 pub use settings::{
-    AuthSettings, ConnectionThrottle, Environment, LargeRequests, NodeSettings, RequestThrottle,
-    RingSettings, Settings, StorageSettings,
+    AuthSettings, ConnectionThrottle, EnsembleSettings, Environment, LargeRequests, NodeSettings,
+    RequestThrottle, RingSettings, Settings, StorageSettings,
 };
 pub use shell::{SCRIPTS, ShellVariables};

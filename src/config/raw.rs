@@ -48,6 +48,8 @@ pub struct RawConfig {
     pub(super) dynamic: Option<Vec<RawEntry>>,
     /// Why the dynamic configuration file was not handed in.
     pub(super) dynamic_error: Option<String>,
+    /// Name of `myid`, and its content or why it cannot be read; `None` if it was not looked for.
+    pub(super) my_id: Option<(String, Result<Vec<u8>, String>)>,
     /// `-D` options.
     pub(super) properties: Vec<RawEntry>,
     /// Syntax errors, and JVM options that mean nothing here.
@@ -68,6 +70,7 @@ impl RawConfig {
             file: Vec::new(),
             dynamic: None,
             dynamic_error: None,
+            my_id: None,
             properties: Vec::new(),
             problems: Vec::new(),
         }
@@ -97,6 +100,20 @@ impl RawConfig {
     pub fn dynamic_config_file(&self) -> Option<&str> {
         let named = self.file.iter().rev().find(|entry| entry.key == "dynamicConfigFile");
         named.map(|entry| entry.value.as_str())
+    }
+
+    /// Path of `myid`, which a member of an ensemble needs, if zoo.cfg names a data directory: the
+    /// caller reads it and hands it, or why it cannot be read, to [`RawConfig::add_my_id`]. Call it
+    /// after [`RawConfig::choose_paths`].
+    pub fn my_id_file(&self) -> Option<String> {
+        let dir = self.file.iter().rev().find(|entry| entry.key == "dataDir")?;
+        let is_named = self.base == Base::File && !dir.value.is_empty();
+        is_named.then(|| format!("{}/myid", dir.value.trim_end_matches('/')))
+    }
+
+    /// Adds the content of `myid`, or why it cannot be read. A server alone has no use of it.
+    pub fn add_my_id(&mut self, name: &str, content: Result<Vec<u8>, String>) {
+        self.my_id = Some((name.to_string(), content));
     }
 
     /// Decides which path is meant where a line of zoo.cfg can be read in two ways; see

@@ -4,11 +4,13 @@
 
 use std::fmt::Write;
 
+use crate::quorum::Role;
+
 use super::key::Place;
 use super::keys::find;
 use super::problem::{Finding, Origin, Problem, Severity, Topic, Verdict};
 use super::reader::Effective;
-use super::settings::Settings;
+use super::settings::{EnsembleSettings, Settings};
 
 /// Exit code of ZooKeeper for an invalid configuration.
 const EXIT_INVALID: u8 = 2;
@@ -112,7 +114,8 @@ impl Check {
 
     /// The text of `ringkeeper check`: values in effect, keys without effect, warnings and errors.
     pub fn report(&self) -> String {
-        let mut text = String::from("Values in effect:\n");
+        let mut text = self.settings.ensemble.as_ref().map_or(String::new(), describe);
+        text.push_str("Values in effect:\n");
         for effective in &self.effective {
             let value = if effective.value.is_empty() { "(none)" } else { &effective.value };
             let unit = if effective.unit.is_empty() { "" } else { " " };
@@ -160,4 +163,17 @@ impl Check {
             let _ = writeln!(text, "  {problem}");
         }
     }
+}
+
+/// What a member is to its ensemble.
+fn describe(ensemble: &EnsembleSettings) -> String {
+    let voters = ensemble.membership.quorums().voters().len();
+    let observers = ensemble.membership.members().count() - voters;
+    let role = match ensemble.role() {
+        Role::Participant => "participant",
+        Role::Observer => "observer",
+    };
+    let sid = ensemble.sid.0;
+    let all = format!("{voters} participants and {observers} observers");
+    format!("Server {sid}, one {role} of an ensemble of {all}.\n\n")
 }

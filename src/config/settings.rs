@@ -1,10 +1,13 @@
-//! [`Settings`]: everything a standalone server needs, typed, in base units, already checked.
+//! [`Settings`]: everything a server needs, typed, in base units, already checked.
 //!
 //! Stands for the fields of `ServerConfig` and the static properties of many server classes. All
 //! fields are plain types, so that code which gets them need not know this module. Defaults come
 //! from the key table.
 
 use std::path::PathBuf;
+
+use crate::base::ServerId;
+use crate::quorum::{Member, Membership, Role};
 
 /// What the surroundings contribute to checks; the caller finds it out.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -13,7 +16,7 @@ pub struct Environment {
     pub usable_cpus: Option<Vec<usize>>,
 }
 
-/// The settings of a standalone server.
+/// The settings of a server.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Settings {
     /// TCP port for clients; 0, possible only as an argument, lets the system choose.
@@ -50,8 +53,9 @@ pub struct Settings {
     pub is_read_only_mode: bool,
     /// Clients may change the membership. `reconfigEnabled`, default false.
     pub is_reconfig: bool,
-    /// A single server runs without a quorum. `standaloneEnabled`, always true so far.
-    pub is_standalone: bool,
+    /// This server is a member of an ensemble; `None` if it stands alone. `server.N`, default
+    /// `None`.
+    pub ensemble: Option<EnsembleSettings>,
     /// Four-letter words to answer, sorted. `4lw.commands.whitelist`, default `srvr`; `srvr` is
     /// always in it, `isro` if `is_read_only_mode`.
     pub four_letter_words: Vec<String>,
@@ -69,6 +73,49 @@ pub struct Settings {
     pub auth: AuthSettings,
     /// Our own settings.
     pub ring: RingSettings,
+}
+
+/// A member of an ensemble.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnsembleSettings {
+    /// This server, one of `membership`. The file `myid` in `dataDir`.
+    pub sid: ServerId,
+    /// All members. `server.N`; its version ends the name of `dynamicConfigFile`.
+    pub membership: Membership,
+    /// Time to find a leader's history and to get it, ticks. `initLimit`, no default.
+    pub init_limit: u32,
+    /// Time that a leader or a learner may be silent, ticks. `syncLimit`, no default.
+    pub sync_limit: u32,
+    /// Time that a learner tries to connect, ticks. `connectToLearnerMasterLimit`, default
+    /// `init_limit`.
+    pub connect_limit: u32,
+    /// Time limit of a connection to another member, milliseconds. `cnxTimeout`, default 5000.
+    pub cnx_timeout_ms: u32,
+    /// The two ports for members listen on all addresses. `quorumListenOnAllIPs`, default false.
+    pub is_listen_on_all_ips: bool,
+    /// Attempts to listen on a port for members; `None` is endless. `electionPortBindRetry`,
+    /// default 3.
+    pub bind_attempts_max: Option<u32>,
+    /// The leader takes clients. `leaderServes`, default true.
+    pub is_leader_serving: bool,
+    /// Until a vote is repeated for the first time, milliseconds.
+    /// `fastleader.minNotificationInterval`, default 200.
+    pub vote_repeat_ms_min: u32,
+    /// The longest pause between two repetitions, milliseconds.
+    /// `fastleader.maxNotificationInterval`, default 60000.
+    pub vote_repeat_ms_max: u32,
+}
+
+impl EnsembleSettings {
+    /// This server's line.
+    pub fn this(&self) -> Option<&Member> {
+        self.membership.member(self.sid)
+    }
+
+    /// Whether this server has a vote.
+    pub fn role(&self) -> Role {
+        self.this().map_or(Role::Observer, |member| member.role)
+    }
 }
 
 /// Directories, logs and snapshots.

@@ -92,7 +92,7 @@ fn defaults_are_those_of_zookeeper() {
         is_client_keep_alive: false,
         is_read_only_mode: false,
         is_reconfig: false,
-        is_standalone: true,
+        ensemble: None,
         four_letter_words: vec!["srvr".to_string()],
         storage: StorageSettings {
             data_dir: "/d".into(),
@@ -361,7 +361,7 @@ fn keys_without_effect_that_need_no_warning() {
     }
     let report = checked(&with("nio.numWorkerThreads=4\ninitLimit=10")).report();
     assert!(report.contains("ringkeeper.network.threads instead"), "{report}");
-    assert!(report.contains("initLimit=10: used only in an ensemble"), "{report}");
+    assert!(report.contains("initLimit=10: accepted without effect: used only by"), "{report}");
 }
 
 #[test]
@@ -470,18 +470,10 @@ fn membership() {
     assert_eq!((found.client_host.as_deref(), found.client_port), (Some("10.0.0.1"), 2183));
     let found = settings(&file("dataDir=/d\nserver.1=[fe80::1]:2888:3888;2183"));
     assert_eq!((found.client_host, found.client_port), (None, 2183));
-    let two = "server.1=a:1:2\nserver.2=b:1:2";
-    check_error(&with(two), "zoo.cfg:2: error: ", "2 servers are listed, but ensembles are not");
-    let report = checked(&with(&format!("{two}\nstandaloneEnabled=false")));
-    let errors = texts(report.errors());
-    assert_eq!(errors.len(), 2, "{errors:#?}");
-    assert!(errors[0].contains("and remove standaloneEnabled=false"), "{errors:#?}");
-    assert!(errors[1].starts_with("zoo.cfg:4: error: standaloneEnabled=false: "), "{errors:#?}");
-    assert!(errors[1].contains("quorum of one"), "{errors:#?}");
     check_error(&with("server.1=a:1:2\nstandaloneEnabled=false"), "zoo.cfg:3: ", "quorum of one");
     for (listed, part) in [
         ("standaloneEnabled=false\nserver.1=a:1:2;2181", "quorum of one"),
-        ("server.1=a:1:2;2181\nserver.2=b:1:2;2182", "2 servers are listed"),
+        ("server.1=a:1:2;2181\nserver.2=b:1:2:observer", "one participant runs standalone"),
         ("server.1=a:1:2:observer;2181", "observers without any participant"),
     ] {
         check_error(&file(&format!("dataDir=/d\n{listed}")), "zoo.cfg:2: error: ", part);

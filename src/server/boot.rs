@@ -42,7 +42,7 @@ use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
 use super::log_pipe;
-use super::preflight::read_jaas;
+use super::preflight::{NO_ENSEMBLE, read_jaas};
 use super::presence_watch::PresenceWatch;
 use super::probe::Probe;
 use super::rings::{self, missing_multishot, ring_options};
@@ -266,6 +266,9 @@ impl Port {
 impl Server {
     /// Recovers the data directory and starts to serve.
     pub fn start(settings: &Settings) -> Result<Server, BootError> {
+        if settings.ensemble.is_some() {
+            return Err(misconfigured(NO_ENSEMBLE.to_owned()));
+        }
         let signals = Signals::start().map_err(unexpected("receiving signals"))?;
         log_pipe::start().map_err(unexpected("starting a thread"))?;
         let _ = cpu::raise_open_files();
