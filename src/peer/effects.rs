@@ -140,6 +140,15 @@ impl Effects {
         self.list.push(Effect::Send { link, start, end });
     }
 
+    /// Bytes for a connection that still stand here, which no `Input::Unsent` counts.
+    pub fn queued(&self, link: LinkId) -> usize {
+        let length = |effect: &Effect| match effect {
+            Effect::Send { link: to, start, end } if *to == link => end - start,
+            _ => 0,
+        };
+        self.list.iter().map(length).sum()
+    }
+
     /// Forgets everything and keeps the memory.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -5,6 +5,14 @@
 //! Counterparts: `QuorumCnxManager`, and the socket half of `Learner` and `LearnerHandler`.
 #![forbid(unsafe_code)]
 
+mod complaints;
+mod correspondent;
 mod effects;
+mod election_links;
+mod numbers;
+#[cfg(test)]
+mod tests;
 
 pub use effects::{DialError, Effect, Effects, Input, Port};
+pub use election_links::{ElectionEvent, ElectionEvents, ElectionLinkOptions, ElectionLinks};
+pub use numbers::LinkNumbers;
