@@ -10,9 +10,11 @@ mod correspondent;
 mod effects;
 mod election_links;
 mod numbers;
+mod quorum_links;
 #[cfg(test)]
 mod tests;
 
 pub use effects::{DialError, Effect, Effects, Input, Port};
 pub use election_links::{ElectionEvent, ElectionEvents, ElectionLinkOptions, ElectionLinks};
 pub use numbers::LinkNumbers;
+pub use quorum_links::{QuorumEvent, QuorumLinkOptions, QuorumLinks};

@@ -3,3 +3,4 @@
 
 mod election;
 mod network;
+mod quorum;
