@@ -203,7 +203,7 @@ pub const ROWS: &[Row] = &[
 ];
 
 /// Rows whose modules are still to be built: they come with the ensemble.
-const PLANNED: &[&str] = &["peer"];
+const PLANNED: &[&str] = &[];
 
 pub fn row(module: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.module == module)
