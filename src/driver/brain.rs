@@ -3,6 +3,7 @@
 use crate::admin::{self, AdminContext};
 use crate::base::{ConnId, Now};
 use crate::member::Member;
+use crate::peer;
 use crate::replica::{CloseHow, Effects, Input};
 
 use super::housekeeping::Housekeeping;
@@ -50,6 +51,12 @@ impl<I: Io> Brain<I> {
         };
         self.member.handle(now, input, &mut self.effects);
         self.probe.handled(&self.member, heard);
+    }
+
+    /// Hands the member what happened to a connection of another one.
+    pub(super) fn handle_peer(&mut self, now: Now, input: peer::Input<'_>) {
+        self.member.peer(now, input, &mut self.effects);
+        self.probe.handled(&self.member, None);
     }
 
     /// A four-letter word came; its answer follows in the same turn.

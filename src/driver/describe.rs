@@ -5,6 +5,7 @@ use crate::disk::LogFiles;
 
 use super::brain::Brain;
 use super::edge::Edge;
+use super::links::Links;
 use super::log_stage::LogStage;
 use super::port::Io;
 use super::turn::DriverParts;
@@ -13,6 +14,7 @@ use super::turn::DriverParts;
 pub(super) fn stages<I: Io>(now: Instant, parts: &DriverParts<I>) -> String {
     let told = [
         parts.edge.as_ref().map(connections),
+        parts.links.as_ref().map(members),
         parts.brain.as_ref().map(|brain| replica(now, brain)),
         parts.log.as_ref().map(|stage| log_stage(now, stage)),
     ];
@@ -21,6 +23,10 @@ pub(super) fn stages<I: Io>(now: Instant, parts: &DriverParts<I>) -> String {
 
 fn connections<I: Io>(edge: &Edge<I>) -> String {
     format!("{} connections here", edge.connections())
+}
+
+fn members<I: Io>(links: &Links<I>) -> String {
+    format!("{} connections with other members", links.len())
 }
 
 fn replica<I: Io>(now: Instant, brain: &Brain<I>) -> String {

@@ -10,7 +10,7 @@ use crate::front::{Front, FrontOptions, FrontSink, Offence, Queued, Sent, Verdic
 use super::port::{Direction, Io, Received};
 
 /// Pause before accepting again after a failure.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Between two looks at the connections' timers.
 const SWEEP_PAUSE: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ enum Stage {
 
 /// The receive of a socket.
 #[derive(Clone, Copy, Debug)]
-enum Receive<R> {
+pub(super) enum Receive<R> {
     /// None is under way.
     Not,
     Running(R),
@@ -260,7 +260,7 @@ impl<I: Io> Edge<I> {
                 self.receive_again(conn, io)?;
                 Ok(None)
             }
-            Received::Failed => Ok(self.disconnected(conn, io)),
+            Received::Failed(_) => Ok(self.disconnected(conn, io)),
         }
     }
 

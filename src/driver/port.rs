@@ -9,10 +9,11 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::admin::Live;
-use crate::base::{ConnId, Instant};
+use crate::base::{ConnId, Instant, LinkId, ServerId};
 use crate::disk::LogFiles;
 use crate::log::Batch;
 use crate::member::Member;
+use crate::peer;
 use crate::replica::{Effect, Replica};
 
 use super::message::Message;
@@ -80,6 +81,34 @@ pub trait Io: Sized + 'static {
     /// Ends one or both directions of a connection, and with them the operations under way.
     fn shutdown(&mut self, socket: &Self::Socket, direction: Direction);
 
+    /// Accepts connections of other members on all their listening sockets from now on. This and
+    /// the next six belong to a loop with [`super::Links`]; no other asks for them.
+    fn start_listening_to_members(&mut self) -> io::Result<()>;
+    /// The next finished operation on a connection of a member, however many of clients' came
+    /// before it.
+    fn next_of_members(&mut self) -> io::Result<Option<MemberCompletion<Self>>>;
+    /// Accepts again on one listening socket for members, whose accept has ended.
+    fn accept_member_again(&mut self, listener: usize) -> io::Result<()>;
+    /// Connects to a member; [`MemberCompletion::Dialed`] tells what it came to.
+    fn dial_member(&mut self, link: LinkId, to: ServerId, port: peer::Port);
+    /// A connection of a member stays: options are set. Failures show when it is received from.
+    fn set_up_member(&mut self, socket: &Self::Socket);
+    /// Receives from a member, as [`Io::receive`] does from a client, into buffers that clients do
+    /// not use up.
+    fn receive_from_member(
+        &mut self,
+        socket: &Self::Socket,
+        link: LinkId,
+    ) -> io::Result<Self::Receive>;
+    /// Sends `buf[from..]` to a member.
+    fn send_to_member(
+        &mut self,
+        socket: &Self::Socket,
+        link: LinkId,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()>;
+
     /// Writes `buf[..len]` to the log; one at a time.
     fn write_log(
         &mut self,
@@ -123,7 +152,7 @@ pub enum Received<B> {
     /// Nothing arrived: it was cancelled, or no buffer was free. Receive again.
     Again,
     /// The connection failed.
-    Failed,
+    Failed(io::ErrorKind),
 }
 
 /// A finished step of an operation.
@@ -161,6 +190,46 @@ pub enum Completion<I: Io> {
         buf: LogBuffer<I>,
         /// Bytes written, and durable if the flags asked for it.
         result: io::Result<usize>,
+    },
+}
+
+/// A finished step of an operation on a connection of a member.
+pub enum MemberCompletion<I: Io> {
+    /// A connection arrived, or accepting one failed.
+    Accepted {
+        /// Which listening socket.
+        listener: usize,
+        /// What for.
+        port: peer::Port,
+        /// As with [`Completion::Accepted`].
+        result: io::Result<(I::Socket, Option<SocketAddr>)>,
+        /// Whether more are accepted.
+        more: bool,
+    },
+    /// What [`Io::dial_member`] came to.
+    Dialed {
+        /// The connection.
+        link: LinkId,
+        /// The socket and the other end.
+        result: Result<(I::Socket, SocketAddr), peer::DialError>,
+    },
+    /// A receive went on.
+    Received {
+        /// The connection it was begun for.
+        link: LinkId,
+        /// How.
+        result: Received<I::Bytes>,
+        /// Whether it goes on; otherwise this is its last completion.
+        more: bool,
+    },
+    /// A send ended.
+    Sent {
+        /// The connection it was begun for.
+        link: LinkId,
+        /// The whole buffer.
+        buf: Vec<u8>,
+        /// Bytes of this send that the socket took.
+        result: Result<usize, io::ErrorKind>,
     },
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::admin::{AdminContext, Host, Live};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{ConnId, Epoch, Instant, Now, SessionId, Zxid};
+use crate::base::{ConnId, Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::disk::{
     Chores, DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
@@ -17,10 +17,13 @@ use crate::front::{FrontOptions, FrontSink};
 use crate::log::{EpochFile, LogChange, LogCommand, LogRepair, Recovered};
 use crate::member::Member;
 use crate::metrics::Measures;
+use crate::peer::Port;
 use crate::replica::{Input, Replica, ReplicaOptions, Restored};
 use crate::sys::file::AlignedBuf;
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::connect_frame;
+
+mod links;
 
 use super::turn::{COMPLETIONS_MAX, MESSAGES_MAX, Messages};
 use super::*;
@@ -37,6 +40,16 @@ struct Hands {
     /// Length of the log's write under way, and its buffer.
     write: Option<(usize, AlignedBuf)>,
     admitted: usize,
+    /// What ended on connections of members.
+    of_members: VecDeque<MemberCompletion<Hands>>,
+    /// Accepts for members that began again, by listening socket.
+    member_accepts: Vec<usize>,
+    dials: Vec<(LinkId, ServerId, Port)>,
+    member_receives: Vec<LinkId>,
+    member_sends: Vec<(LinkId, Vec<u8>, usize)>,
+    refused: usize,
+    /// What of this began first.
+    order: Vec<&'static str>,
 }
 
 impl Io for Hands {
@@ -85,7 +98,9 @@ impl Io for Hands {
 
     fn set_up(&mut self, (): &()) {}
 
-    fn refuse(&mut self, (): ()) {}
+    fn refuse(&mut self, (): ()) {
+        self.refused += 1;
+    }
 
     fn receive(&mut self, (): &(), conn: ConnId) -> io::Result<ConnId> {
         self.receives.push(conn);
@@ -114,8 +129,45 @@ impl Io for Hands {
         self.shut.push(direction);
     }
 
+    fn start_listening_to_members(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn next_of_members(&mut self) -> io::Result<Option<MemberCompletion<Hands>>> {
+        Ok(self.of_members.pop_front())
+    }
+
+    fn accept_member_again(&mut self, listener: usize) -> io::Result<()> {
+        self.member_accepts.push(listener);
+        Ok(())
+    }
+
+    fn dial_member(&mut self, link: LinkId, to: ServerId, port: Port) {
+        self.dials.push((link, to, port));
+    }
+
+    fn set_up_member(&mut self, (): &()) {}
+
+    fn receive_from_member(&mut self, (): &(), link: LinkId) -> io::Result<ConnId> {
+        self.member_receives.push(link);
+        Ok(ConnId(link.0))
+    }
+
+    fn send_to_member(
+        &mut self,
+        (): &(),
+        link: LinkId,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        self.order.push("send to a member");
+        self.member_sends.push((link, buf, from));
+        Ok(())
+    }
+
     fn write_log(&mut self, _: i32, buf: AlignedBuf, len: usize, _: u64, _: i32) -> io::Result<()> {
         assert!(self.write.is_none(), "one write at a time");
+        self.order.push("write of the log");
         self.write = Some((len, buf));
         Ok(())
     }
@@ -140,11 +192,16 @@ fn now() -> Now {
     Now { mono: Instant::from_ms(1_000_000), wall_ms: 1_000 }
 }
 
+fn failed() -> Received<Vec<u8>> {
+    Received::Failed(io::ErrorKind::ConnectionReset)
+}
+
 /// A loop that is alone and runs nothing yet.
 fn parts() -> DriverParts<Hands> {
     DriverParts {
         index: 0,
         edge: None,
+        links: None,
         brain: None,
         log: None,
         routes: Routes { loops: 1, front_at: vec![0], replica_at: 0, log_at: 0 },
@@ -308,7 +365,7 @@ fn edge_with_one(io: &mut Hands) -> (Edge<Hands>, ConnId) {
 
 #[test]
 fn a_dying_connection_is_freed_by_its_last_completion_whatever_that_is() {
-    for last in [Received::Bytes(vec![1]), Received::End, Received::Again, Received::Failed] {
+    for last in [Received::Bytes(vec![1]), Received::End, Received::Again, failed()] {
         let mut io = Hands::default();
         let (mut edge, conn) = edge_with_one(&mut io);
         edge.close(now(), &mut io, conn, false).unwrap();
@@ -393,7 +450,7 @@ fn the_end_of_a_connection_that_this_side_closes_is_no_news() {
         if is_closed {
             edge.close(now(), &mut io, conn, true).unwrap();
         }
-        let failed = Received::Failed;
+        let failed = failed();
         let gone = edge.received(now(), &mut io, conn, failed, false, &mut Deaf).unwrap();
         assert_eq!(gone, (!is_closed).then_some(conn));
         edge.check();

@@ -17,6 +17,7 @@ use super::brain::Brain;
 use super::describe;
 use super::edge::Edge;
 use super::failure::Failure;
+use super::links::Links;
 use super::log_stage::{LogStage, LogWork};
 use super::message::Message;
 use super::outbox::{Outbox, Routes};
@@ -28,6 +29,9 @@ const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 /// Completions that one turn takes, so that its results leave however much arrives.
 pub(super) const COMPLETIONS_MAX: usize = 128;
+
+/// Completions of members' connections that one turn takes before all others.
+pub(super) const MEMBERS_MAX: usize = 128;
 
 /// Messages that one turn takes, so that its results leave however fast others send.
 pub(super) const MESSAGES_MAX: usize = 16;
@@ -41,6 +45,8 @@ pub struct DriverParts<I: Io> {
     pub index: usize,
     /// Sockets, if it runs a front.
     pub edge: Option<Edge<I>>,
+    /// Connections of other members: beside the replica, if there are any others.
+    pub links: Option<Links<I>>,
     /// The replica, if it runs it.
     pub brain: Option<Brain<I>>,
     /// The log, if it runs it.
@@ -100,6 +106,9 @@ impl<I: Io> Driver<I> {
 
     /// Begins to accept connections.
     pub fn start(&mut self, io: &mut I) -> io::Result<()> {
+        if self.parts.links.is_some() {
+            io.start_listening_to_members()?;
+        }
         if self.parts.edge.is_some() { io.start_accepting() } else { Ok(()) }
     }
 
@@ -140,7 +149,8 @@ impl<I: Io> Driver<I> {
         if let Some(brain) = &mut self.parts.brain {
             brain.member.begin_turn();
         }
-        let mut worked = self.take_completions(io)? > 0;
+        let mut worked = self.take_members(io)?;
+        worked |= self.take_completions(io)? > 0;
         worked |= self.take_changes()?;
         match self.take_messages(io)? {
             Messages::None => {}
@@ -166,6 +176,22 @@ impl<I: Io> Driver<I> {
             return Ok(Turn::Over);
         }
         Ok(if worked { Turn::Worked } else { Turn::Idle })
+    }
+
+    /// Handles what was completed on members' connections, up to a limit, before clients add to
+    /// the turn. Returns whether there was anything.
+    fn take_members(&mut self, io: &mut I) -> Result<bool, Failure> {
+        let now = self.now;
+        let Some(links) = &mut self.parts.links else { return Ok(false) };
+        let Some(brain) = &mut self.parts.brain else { unreachable!("members talk to the brain") };
+        let mut taken = 0;
+        while taken < MEMBERS_MAX
+            && let Some(completion) = io.next_of_members()?
+        {
+            taken += 1;
+            links.complete(now, io, completion, &mut |input| brain.handle_peer(now, input))?;
+        }
+        Ok(taken > 0)
     }
 
     /// Handles what was completed, up to a limit. Returns the number of completions.
@@ -373,6 +399,9 @@ impl<I: Io> Driver<I> {
                 self.parts.measures.connections_idle.add(ended);
             }
         }
+        if let Some(links) = &mut self.parts.links {
+            links.tick(now, io)?;
+        }
         self.run_brain(io)?;
         self.flush_outputs(io)
     }
@@ -403,6 +432,11 @@ impl<I: Io> Driver<I> {
         let mut rounds = 0;
         while let Some(brain) = &mut self.parts.brain {
             brain.member.hand_over(&mut brain.effects);
+            if let Some(links) = &mut self.parts.links {
+                let wishes = brain.member.peer_effects();
+                links.carry_out(self.now, io, wishes)?;
+                wishes.clear();
+            }
             if brain.effects.list.is_empty() {
                 break;
             }
@@ -425,11 +459,25 @@ impl<I: Io> Driver<I> {
 
     /// Hands what has gathered to the disk, the sockets and the other loops.
     fn flush_outputs(&mut self, io: &mut I) -> Result<(), Failure> {
+        self.send_to_members(io)?;
         self.run_log(io)?;
         if let Some(edge) = &mut self.parts.edge {
             edge.send_ready(io)?;
         }
         self.outbox.publish(&self.parts.routes, io);
+        Ok(())
+    }
+
+    /// What members are to get leaves before this server's own write begins, so that their disks
+    /// and this one work at the same time.
+    fn send_to_members(&mut self, io: &mut I) -> Result<(), Failure> {
+        if let Some(links) = &mut self.parts.links {
+            let has_begun = links.send_ready(io)?;
+            // A log of another loop would begin before this one goes to wait.
+            if has_begun && self.parts.log.is_none() {
+                io.submit()?;
+            }
+        }
         Ok(())
     }
 
@@ -552,7 +600,8 @@ impl<I: Io> Driver<I> {
         {
             let now = self.now;
             self.expect_brain().handle(now, Input::Logged { zxid });
-            return self.run_effects(io);
+            self.run_effects(io)?;
+            return self.send_to_members(io);
         }
         Ok(())
     }
@@ -586,6 +635,9 @@ impl<I: Io> Driver<I> {
         if let Some(edge) = &mut self.parts.edge {
             edge.check();
         }
+        if let Some(links) = &self.parts.links {
+            links.check();
+        }
     }
 
     /// When [`Driver::turn`] is needed though nothing arrives.
@@ -595,7 +647,8 @@ impl<I: Io> Driver<I> {
             brain.member.deadline().map_or(house, |at| at.min(house))
         });
         let edge = self.parts.edge.as_ref().and_then(Edge::deadline);
-        let mut next = [brain, edge].into_iter().flatten().min();
+        let links = self.parts.links.as_ref().and_then(Links::deadline);
+        let mut next = [brain, edge, links].into_iter().flatten().min();
         if self.draining {
             let soon = self.now.mono + DRAIN_POLL;
             next = Some(next.map_or(soon, |at| at.min(soon)));

@@ -2,6 +2,7 @@
 
 use crate::base::{Instant, Now, Zxid, invariant};
 use crate::log::{LogChange, LogCommand, LogDone, LogTicket};
+use crate::peer;
 use crate::replica::{Effect, Effects, Input, Replica};
 
 /// What a server is to the others.
@@ -22,6 +23,7 @@ pub struct Member {
     /// Commands of the log that have not ended, and the last transaction that was known then.
     asked: Vec<(LogTicket, Zxid)>,
     last_ticket: LogTicket,
+    peer_effects: peer::Effects,
 }
 
 impl Member {
@@ -31,7 +33,13 @@ impl Member {
     pub fn alone(now: Now, mut replica: Replica) -> Member {
         commit_logged(now, &mut replica);
         replica.lead(now);
-        Member { replica, role: Role::Alone, asked: Vec::new(), last_ticket: LogTicket(0) }
+        Member {
+            replica,
+            role: Role::Alone,
+            asked: Vec::new(),
+            last_ticket: LogTicket(0),
+            peer_effects: peer::Effects::default(),
+        }
     }
 
     /// Its role.
@@ -64,6 +72,16 @@ impl Member {
             self.role = Role::Alone;
             self.replica.lead(now);
         }
+    }
+
+    /// Handles what happened to a connection with another member.
+    pub fn peer(&mut self, _now: Now, input: peer::Input<'_>, _effects: &mut Effects) {
+        unreachable!("a server that is {:?} has no others, and hears {input:?}", self.role);
+    }
+
+    /// What is wanted of connections with other members; whoever carries it out clears it.
+    pub fn peer_effects(&mut self) -> &mut peer::Effects {
+        &mut self.peer_effects
     }
 
     /// Asks something of the log; `Input::LogDone` brings the outcome under the ticket returned.

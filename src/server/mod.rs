@@ -4,6 +4,7 @@
 
 mod boot;
 mod census;
+mod dials;
 mod host;
 mod links;
 mod listen;

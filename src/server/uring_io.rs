@@ -9,14 +9,16 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::admin::Live;
-use crate::base::{ConnId, Instant};
+use crate::base::{ConnId, Instant, LinkId, ServerId};
 use crate::disk::DataDir;
-use crate::driver::{Completion, Direction, Io, Received, Unobserved};
+use crate::driver::{Completion, Direction, Io, MemberCompletion, Received, Unobserved};
+use crate::peer;
 use crate::sys::file::AlignedBuf;
-use crate::sys::ring::{self, Bytes, OpId, Ring, RingFeatures, may_receive_again};
+use crate::sys::ring::{self, Bytes, Lane, OpId, Ring, RingFeatures, may_receive_again};
 use crate::sys::{cpu, memory, net};
 
 use super::census::Census;
+use super::dials::{Dials, MemberPorts};
 use super::host;
 use super::links::{Mailbox, Message};
 
@@ -27,7 +29,14 @@ const TOKEN_RECEIVE: u64 = 2 << 56;
 const TOKEN_SEND: u64 = 3 << 56;
 const TOKEN_LOG: u64 = 4 << 56;
 const TOKEN_BELL: u64 = 5 << 56;
+/// Tokens of members' connections carry the number of the connection, or of the listening socket.
+const TOKEN_MEMBER_ACCEPT: u64 = 6 << 56;
+const TOKEN_MEMBER_RECEIVE: u64 = 7 << 56;
+const TOKEN_MEMBER_SEND: u64 = 8 << 56;
 const KIND: u64 = 0xff << 56;
+
+/// Receive buffers that members have to themselves.
+const MEMBER_BUFFERS: u16 = 64;
 
 /// The listening sockets of a front, and the rules for the connections that arrive.
 pub struct Gate {
@@ -50,10 +59,21 @@ pub struct UringIo {
     mailboxes: Vec<Mailbox>,
     /// Hears when a drain has nothing left to write; gone when the worker has ended.
     settled: Option<Sender<()>>,
+    /// The ports for other members, if there are any, and the loop of the replica is this one.
+    members: Option<Members>,
+}
+
+/// What serves the connections of other members.
+struct Members {
+    listeners: Vec<(peer::Port, OwnedFd)>,
+    dials: Dials,
 }
 
 impl UringIo {
     /// The port of worker `index`, whose messages come from `inbox`.
+    ///
+    /// # Errors
+    /// Of the ring.
     pub fn new(
         ring: Ring,
         gate: Gate,
@@ -62,9 +82,27 @@ impl UringIo {
         mailboxes: Vec<Mailbox>,
         settled: Option<Sender<()>>,
     ) -> io::Result<UringIo> {
-        let mut io = UringIo { ring, gate, inbox, index, mailboxes, settled };
+        let mut io = UringIo { ring, gate, inbox, index, mailboxes, settled, members: None };
         io.wait_for_bell()?;
         Ok(io)
+    }
+
+    /// Serves other members, too.
+    ///
+    /// # Errors
+    /// Of the ring.
+    pub fn serve_members(&mut self, ports: MemberPorts) -> io::Result<()> {
+        self.ring.add_first_buffers(MEMBER_BUFFERS)?;
+        let MemberPorts { listeners, addresses, dial_timeout } = ports;
+        let bell = Arc::clone(self.mailboxes[self.index].bell());
+        self.members =
+            Some(Members { listeners, dials: Dials::new(addresses, dial_timeout, bell) });
+        Ok(())
+    }
+
+    /// The ports for members, of which only a loop with such connections speaks.
+    fn members(&self) -> io::Result<&Members> {
+        self.members.as_ref().ok_or_else(|| io::Error::other("this server has no other members"))
     }
 
     fn wait_for_bell(&mut self) -> io::Result<()> {
@@ -89,7 +127,8 @@ impl UringIo {
         }
         let bell = Arc::clone(self.mailboxes[self.index].bell());
         bell.about_to_sleep();
-        let is_idle = self.inbox.is_empty() && !has_reports();
+        let has_dialed = self.members.as_ref().is_some_and(|members| members.dials.have_ended());
+        let is_idle = self.inbox.is_empty() && !has_dialed && !has_reports();
         let limit = if is_idle { limit } else { Some(Duration::ZERO) };
         let result = self.ring.submit_and_wait(limit);
         bell.awake();
@@ -100,15 +139,49 @@ impl UringIo {
         ConnId(token & !KIND | u64::from(self.gate.front) << 56)
     }
 
-    fn accepted(token: u64, result: io::Result<RawFd>, more: bool) -> Completion<UringIo> {
+    /// A socket that was accepted and where it leads, or an error with advice.
+    fn accepted(result: io::Result<RawFd>) -> io::Result<(OwnedFd, Option<SocketAddr>)> {
         let result = result.map(|fd| {
             let socket = net::adopt(fd);
             let peer = net::peer_addr(&socket).ok();
             (socket, peer)
         });
-        let advised =
-            result.map_err(|e| io::Error::new(e.kind(), format!("{e}{}", net::accept_advice(&e))));
-        Completion::Accepted { listener: (token & !KIND) as usize, result: advised, more }
+        result.map_err(|e| io::Error::new(e.kind(), format!("{e}{}", net::accept_advice(&e))))
+    }
+
+    fn received(result: io::Result<Option<Bytes>>) -> Received<Bytes> {
+        match result {
+            Ok(Some(bytes)) => Received::Bytes(bytes),
+            Ok(None) => Received::End,
+            Err(e) if may_receive_again(&e) => Received::Again,
+            Err(e) => Received::Failed(e.kind()),
+        }
+    }
+
+    /// What an operation of members' connections came to.
+    fn of_member(
+        completion: ring::Completion,
+        listeners: &[(peer::Port, OwnedFd)],
+    ) -> MemberCompletion<UringIo> {
+        match completion {
+            ring::Completion::Accepted { token, result, more } => {
+                let listener = (token & !KIND) as usize;
+                let result = UringIo::accepted(result);
+                let port = listeners[listener].0;
+                MemberCompletion::Accepted { listener, port, result, more }
+            }
+            ring::Completion::Received { token, result, more } => {
+                let result = UringIo::received(result);
+                MemberCompletion::Received { link: LinkId(token & !KIND), result, more }
+            }
+            ring::Completion::Sent { token, buf, result } => {
+                let result = result.map_err(|e| e.kind());
+                MemberCompletion::Sent { link: LinkId(token & !KIND), buf, result }
+            }
+            ring::Completion::Written { .. } | ring::Completion::Woken { .. } => {
+                unreachable!("the log and the bell have nothing to do with members")
+            }
+        }
     }
 }
 
@@ -127,16 +200,12 @@ impl Io for UringIo {
         while let Some(completion) = self.ring.next_completion() {
             return Ok(Some(match completion {
                 ring::Completion::Accepted { token, result, more } => {
-                    UringIo::accepted(token, result, more)
+                    let listener = (token & !KIND) as usize;
+                    Completion::Accepted { listener, result: UringIo::accepted(result), more }
                 }
                 ring::Completion::Received { token, result, more } => {
-                    let result = match result {
-                        Ok(Some(bytes)) => Received::Bytes(bytes),
-                        Ok(None) => Received::End,
-                        Err(e) if may_receive_again(&e) => Received::Again,
-                        Err(_) => Received::Failed,
-                    };
-                    Completion::Received { conn: self.conn_of(token), result, more }
+                    let (conn, result) = (self.conn_of(token), UringIo::received(result));
+                    Completion::Received { conn, result, more }
                 }
                 ring::Completion::Sent { token, buf, result } => {
                     let sent = result.unwrap_or(0);
@@ -172,7 +241,7 @@ impl Io for UringIo {
 
     fn accept_again(&mut self, listener: usize) -> io::Result<()> {
         let fd = self.gate.listeners[listener].as_raw_fd();
-        self.ring.accept(fd, TOKEN_ACCEPT | listener as u64).map(|_| ())
+        self.ring.accept(Lane::Common, fd, TOKEN_ACCEPT | listener as u64).map(|_| ())
     }
 
     fn stop_accepting(&mut self) {
@@ -204,7 +273,7 @@ impl Io for UringIo {
     }
 
     fn receive(&mut self, socket: &OwnedFd, conn: ConnId) -> io::Result<OpId> {
-        self.ring.recv(socket.as_raw_fd(), TOKEN_RECEIVE | conn.0 & !KIND)
+        self.ring.recv(Lane::Common, socket.as_raw_fd(), TOKEN_RECEIVE | conn.0 & !KIND)
     }
 
     fn cancel(&mut self, receive: OpId) -> io::Result<()> {
@@ -218,7 +287,8 @@ impl Io for UringIo {
         buf: Vec<u8>,
         from: usize,
     ) -> io::Result<()> {
-        self.ring.send(socket.as_raw_fd(), buf, from, TOKEN_SEND | conn.0 & !KIND).map(|_| ())
+        let token = TOKEN_SEND | conn.0 & !KIND;
+        self.ring.send(Lane::Common, socket.as_raw_fd(), buf, from, token).map(|_| ())
     }
 
     fn unconfirmed(&mut self, socket: &OwnedFd) -> usize {
@@ -235,6 +305,54 @@ impl Io for UringIo {
             Direction::Both => net::Direction::Both,
         };
         net::shutdown(socket, direction);
+    }
+
+    fn start_listening_to_members(&mut self) -> io::Result<()> {
+        (0..self.members()?.listeners.len())
+            .try_for_each(|listener| self.accept_member_again(listener))
+    }
+
+    fn next_of_members(&mut self) -> io::Result<Option<MemberCompletion<UringIo>>> {
+        let Some(members) = &mut self.members else { return Ok(None) };
+        if let Some((link, result)) = members.dials.next() {
+            return Ok(Some(MemberCompletion::Dialed { link, result }));
+        }
+        let completion = self.ring.next_first();
+        Ok(completion.map(|completion| UringIo::of_member(completion, &members.listeners)))
+    }
+
+    fn accept_member_again(&mut self, listener: usize) -> io::Result<()> {
+        let fd = self.members()?.listeners[listener].1.as_raw_fd();
+        let token = TOKEN_MEMBER_ACCEPT | listener as u64;
+        self.ring.accept(Lane::First, fd, token).map(|_| ())
+    }
+
+    fn dial_member(&mut self, link: LinkId, to: ServerId, port: peer::Port) {
+        if let Some(members) = &mut self.members {
+            members.dials.begin(link, to, port);
+        }
+    }
+
+    fn set_up_member(&mut self, socket: &OwnedFd) {
+        // As with clients, failures only mean that the peer is gone.
+        let _ = net::set_nodelay(socket);
+        let _ = net::set_keepalive(socket);
+    }
+
+    fn receive_from_member(&mut self, socket: &OwnedFd, link: LinkId) -> io::Result<OpId> {
+        let token = TOKEN_MEMBER_RECEIVE | link.0 & !KIND;
+        self.ring.recv(Lane::First, socket.as_raw_fd(), token)
+    }
+
+    fn send_to_member(
+        &mut self,
+        socket: &OwnedFd,
+        link: LinkId,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        let token = TOKEN_MEMBER_SEND | link.0 & !KIND;
+        self.ring.send(Lane::First, socket.as_raw_fd(), buf, from, token).map(|_| ())
     }
 
     fn write_log(

@@ -10,6 +10,7 @@ use crate::driver::{Driver, DriverParts, Failure, Turn};
 use crate::sys::cpu;
 use crate::sys::ring::{Ring, RingFeatures, RingOptions};
 
+use super::dials::MemberPorts;
 use super::links::{Mailbox, Message};
 use super::uring_io::{Gate, UringIo};
 
@@ -21,6 +22,9 @@ pub struct WorkerParts {
     pub stages: DriverParts<UringIo>,
     /// Listening sockets, and the rules for connections.
     pub gate: Gate,
+    /// Listening sockets for other members and where those are, if there are any, and the replica
+    /// runs here.
+    pub members: Option<MemberPorts>,
     /// This worker's own queue.
     pub inbox: Receiver<Message>,
     /// The queues of all workers.
@@ -61,8 +65,11 @@ impl Worker {
             cpu::pin_to(cpu)?;
         }
         let ring = Ring::new(parts.ring)?;
-        let WorkerParts { stages, gate, inbox, mailboxes, settled, .. } = parts;
-        let io = UringIo::new(ring, gate, inbox, stages.index, mailboxes, settled)?;
+        let WorkerParts { stages, gate, members, inbox, mailboxes, settled, .. } = parts;
+        let mut io = UringIo::new(ring, gate, inbox, stages.index, mailboxes, settled)?;
+        if let Some(members) = members {
+            io.serve_members(members)?;
+        }
         Ok(Worker { driver: Driver::new(cpu::now(), stages), io, busy_poll: parts.busy_poll })
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Host {
     pub files: Arc<SimFiles>,
     pub clock: Clock,
     pub life: Life,
+    /// The machine has no power: nothing answers.
+    pub is_off: bool,
     /// Counts the lives: what was meant for an earlier one is not for this.
     pub lives: u32,
     /// For the next turn.
@@ -60,6 +62,7 @@ impl Host {
             files: Arc::new(SimFiles::new(salts, options.bug)),
             clock: Clock::new(now, swarm.clocks, rng("clock")),
             life: Life::Down,
+            is_off: false,
             lives: 0,
             arrivals: Vec::new(),
             turn_at: None,
@@ -76,6 +79,14 @@ impl Host {
     /// The server, unless it is down.
     pub fn node(&self) -> Option<&Node> {
         match &self.life {
+            Life::Down => None,
+            Life::Starting(node) | Life::Running(node) | Life::Paused(node) => Some(node),
+        }
+    }
+
+    /// The server, unless it is down, to be changed.
+    pub fn node_mut(&mut self) -> Option<&mut Node> {
+        match &mut self.life {
             Life::Down => None,
             Life::Starting(node) | Life::Running(node) | Life::Paused(node) => Some(node),
         }
@@ -120,6 +131,7 @@ impl Host {
     /// The process ends, and if the power fails, the machine with it.
     pub fn end(&mut self, time: u64, power: bool) {
         self.life = Life::Down;
+        self.is_off = power;
         self.lives += 1;
         self.arrivals.clear();
         self.turn_at = None;

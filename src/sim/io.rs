@@ -12,31 +12,51 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::admin::Live;
-use crate::base::{ConnId, FixedMap, Instant, Rng, SessionId};
+use crate::base::{ConnId, FixedMap, Instant, LinkId, Rng, ServerId, SessionId};
 use crate::disk::DURABLE;
-use crate::driver::{Completion, Direction, Io, Message, Mutation, Probe, Received};
+use crate::driver::{
+    Completion, Direction, Io, MemberCompletion, Message, Mutation, Probe, Received,
+};
 use crate::log::{BLOCK, Batch};
 use crate::member::Member;
+use crate::peer::{DialError, Port};
 use crate::replica::Replica;
 
 use super::disk::{DiskError, FileId};
 use super::files::SimFiles;
-use super::network::{Arrived, End};
+use super::network::{Arrived, Door, End};
 use super::node::{Action, Arrival};
 use super::options::Bug;
 
 /// Messages that a loop's queue holds: few, so that it is often full.
 const QUEUE: usize = 3;
 
-/// A client's connection, by its end in the network.
+/// A connection, by its end in the network.
 #[derive(Debug)]
 pub(super) struct SimSocket(End);
+
+/// Whose operation it is.
+#[derive(Clone, Copy, Debug)]
+enum Owner {
+    /// A client's connection, on a loop.
+    Client(usize, ConnId),
+    /// Another member's.
+    Member(LinkId),
+}
+
+/// A send under way, and how much of it is taken.
+#[derive(Debug)]
+struct Sending {
+    owner: Owner,
+    buf: Vec<u8>,
+    taken: usize,
+}
 
 /// What the kernel knows of a connection.
 #[derive(Debug, Default)]
 struct LinkState {
-    /// The loop whose receive is under way, and for which connection.
-    receiving: Option<(usize, ConnId)>,
+    /// Whose receive is under way.
+    receiving: Option<Owner>,
     /// Arrived while no receive was under way.
     waiting: VecDeque<Vec<u8>>,
     /// Something has arrived.
@@ -45,8 +65,7 @@ struct LinkState {
     ended: bool,
     /// Nor does it take anything.
     failed: bool,
-    /// The send under way: which loop's, for which connection, and how much of it is taken.
-    sending: Option<(usize, ConnId, Vec<u8>, usize)>,
+    sending: Option<Sending>,
     is_shut: bool,
 }
 
@@ -65,6 +84,11 @@ struct LogWrite {
 pub(super) struct Net {
     links: FixedMap<End, LinkState>,
     completions: Vec<VecDeque<Completion<SimIo>>>,
+    /// Of members' connections, for the loop that has them.
+    of_members: VecDeque<MemberCompletion<SimIo>>,
+    members_at: Option<usize>,
+    /// Connections to members that are being made.
+    dials: FixedMap<End, LinkId>,
     inboxes: Vec<VecDeque<Message<SimIo>>>,
     write: Option<LogWrite>,
     accepting: bool,
@@ -82,6 +106,9 @@ impl Net {
         Rc::new(RefCell::new(Net {
             links: FixedMap::default(),
             completions: (0..loops).map(|_| VecDeque::new()).collect(),
+            of_members: VecDeque::new(),
+            members_at: None,
+            dials: FixedMap::default(),
             inboxes: (0..loops).map(|_| VecDeque::new()).collect(),
             write: None,
             accepting: false,
@@ -93,7 +120,47 @@ impl Net {
 
     /// Whether something waits for a loop.
     pub fn has_work(&self, at: usize) -> bool {
-        !self.completions[at].is_empty() || !self.inboxes[at].is_empty()
+        !self.completions[at].is_empty()
+            || !self.inboxes[at].is_empty()
+            || (self.members_at == Some(at) && !self.of_members.is_empty())
+    }
+
+    /// Whether it listens to other members.
+    pub fn hears_members(&self) -> bool {
+        self.members_at.is_some()
+    }
+
+    /// A connection to a member is on its way.
+    pub fn dialing(&mut self, link: LinkId, end: End) {
+        self.dials.insert(end, link);
+    }
+
+    /// Nothing answered in time. Returns whether that was still waited for.
+    pub fn dial_timed_out(&mut self, end: End) -> bool {
+        let silent = || DialError::Failed("nothing answered in time".to_owned());
+        self.dials.contains_key(&end) && self.dialed(end, Err(silent()))
+    }
+
+    /// Ends a dial. Returns whether this end belongs to one.
+    fn dialed(&mut self, end: End, outcome: Result<(), DialError>) -> bool {
+        let Some(link) = self.dials.remove(&end) else { return false };
+        let result = outcome.map(|()| {
+            self.links.insert(end, LinkState::default());
+            (SimSocket(end), address(end.peer()))
+        });
+        self.of_members.push_back(MemberCompletion::Dialed { link, result });
+        true
+    }
+
+    fn completed_receive(&mut self, owner: Owner, result: Received<Vec<u8>>, more: bool) {
+        match owner {
+            Owner::Client(at, conn) => {
+                self.completions[at].push_back(Completion::Received { conn, result, more });
+            }
+            Owner::Member(link) => {
+                self.of_members.push_back(MemberCompletion::Received { link, result, more });
+            }
+        }
     }
 
     /// A message from outside of the loops, which no full queue stops.
@@ -112,13 +179,26 @@ impl Net {
 
     fn stream(&mut self, bug: Option<Bug>, link: End, what: Arrived) {
         match what {
-            Arrived::Opened if !self.accepting => self.actions.push(Action::Reset { link }),
-            Arrived::Opened => {
-                let peer = SocketAddr::from(([127, 0, 0, 1], link.port()));
+            Arrived::Opened(Door::Clients) if !self.accepting => {
+                self.actions.push(Action::Reset { link });
+            }
+            Arrived::Opened(door) => {
                 self.links.insert(link, LinkState::default());
-                let result = Ok((SimSocket(link), Some(peer)));
-                let accepted = Completion::Accepted { listener: 0, result, more: true };
-                self.completions[0].push_back(accepted);
+                let result = Ok((SimSocket(link), Some(address(link))));
+                let (listener, more) = (0, true);
+                match door {
+                    Door::Clients => {
+                        let accepted = Completion::Accepted { listener, result, more };
+                        self.completions[0].push_back(accepted);
+                    }
+                    Door::Members(port) => {
+                        let accepted = MemberCompletion::Accepted { listener, port, result, more };
+                        self.of_members.push_back(accepted);
+                    }
+                }
+            }
+            Arrived::Accepted => {
+                self.dialed(link, Ok(()));
             }
             Arrived::Bytes(bytes) => {
                 if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
@@ -131,6 +211,9 @@ impl Net {
                 }
             }
             Arrived::Finished | Arrived::Failed => {
+                if self.dialed(link, Err(DialError::Refused)) {
+                    return;
+                }
                 if let Some(state) = self.links.get_mut(&link).filter(|state| !state.is_shut) {
                     state.ended = true;
                     state.failed |= what == Arrived::Failed;
@@ -148,23 +231,58 @@ impl Net {
     /// Completes a receive with what has arrived.
     fn deliver(&mut self, link: End) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        let Some((at, conn)) = state.receiving else { return };
-        for bytes in state.waiting.drain(..) {
-            let result = Received::Bytes(bytes);
-            self.completions[at].push_back(Completion::Received { conn, result, more: true });
-        }
-        if state.ended {
+        let Some(owner) = state.receiving else { return };
+        let waiting = std::mem::take(&mut state.waiting);
+        let (has_ended, has_failed) = (state.ended, state.failed);
+        if has_ended {
             state.receiving = None;
-            let result = if state.failed { Received::Failed } else { Received::End };
-            self.completions[at].push_back(Completion::Received { conn, result, more: false });
         }
+        for bytes in waiting {
+            self.completed_receive(owner, Received::Bytes(bytes), true);
+        }
+        if has_failed {
+            let lost = Received::Failed(io::ErrorKind::ConnectionReset);
+            self.completed_receive(owner, lost, false);
+        } else if has_ended {
+            self.completed_receive(owner, Received::End, false);
+        }
+    }
+
+    fn receive(&mut self, link: End, owner: Owner) -> End {
+        if let Some(state) = self.links.get_mut(&link) {
+            assert!(state.receiving.is_none(), "two receives on {link:?}");
+            state.receiving = Some(owner);
+        }
+        self.deliver(link);
+        link
+    }
+
+    fn send(&mut self, link: End, sending: Sending, bytes: Vec<u8>) {
+        if let Some(state) = self.links.get_mut(&link) {
+            assert!(state.sending.is_none(), "two sends on {link:?}");
+            state.sending = Some(sending);
+            if state.failed || state.is_shut {
+                return self.sent(link);
+            }
+        }
+        self.actions.push(Action::Send { link, bytes });
     }
 
     fn sent(&mut self, link: End) {
         let Some(state) = self.links.get_mut(&link) else { return };
-        let Some((at, conn, buf, taken)) = state.sending.take() else { return };
-        let sent = if state.is_shut || state.failed { 0 } else { taken };
-        self.completions[at].push_back(Completion::Sent { conn, buf, sent });
+        let Some(Sending { owner, buf, taken }) = state.sending.take() else { return };
+        let has_failed = state.is_shut || state.failed;
+        match owner {
+            Owner::Client(at, conn) => {
+                let sent = if has_failed { 0 } else { taken };
+                self.completions[at].push_back(Completion::Sent { conn, buf, sent });
+            }
+            Owner::Member(link) => {
+                let lost = io::ErrorKind::ConnectionReset;
+                let result = if has_failed { Err(lost) } else { Ok(taken) };
+                self.of_members.push_back(MemberCompletion::Sent { link, buf, result });
+            }
+        }
     }
 
     /// The write under way ends, perhaps short or failed.
@@ -182,6 +300,11 @@ impl Net {
         };
         self.completions[at].push_back(Completion::Written { buf, result });
     }
+}
+
+/// Where an end is, for those who ask.
+fn address(end: End) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], end.port()))
 }
 
 /// The port of one loop.
@@ -215,6 +338,15 @@ impl SimIo {
 
     fn net(&self) -> RefMut<'_, Net> {
         self.net.borrow_mut()
+    }
+
+    /// How much of a send the socket takes: old kernels do not go on by themselves when its buffer
+    /// is full.
+    fn taken(&mut self, rest: usize) -> usize {
+        match self.rng.chance(1, 16) {
+            true => 1 + self.rng.below(rest as u64) as usize,
+            false => rest,
+        }
     }
 
     /// The power may fail before anything that the outside sees.
@@ -275,23 +407,15 @@ impl Io for SimIo {
     }
 
     fn receive(&mut self, socket: &SimSocket, conn: ConnId) -> io::Result<End> {
-        let (index, link) = (self.index, socket.0);
-        let mut net = self.net();
-        if let Some(state) = net.links.get_mut(&link) {
-            assert!(state.receiving.is_none(), "two receives on {link:?}");
-            state.receiving = Some((index, conn));
-        }
-        net.deliver(link);
-        Ok(link)
+        Ok(self.net().receive(socket.0, Owner::Client(self.index, conn)))
     }
 
     fn cancel(&mut self, link: End) -> io::Result<()> {
         let mut net = self.net();
         if let Some(state) = net.links.get_mut(&link)
-            && let Some((at, conn)) = state.receiving.take()
+            && let Some(owner) = state.receiving.take()
         {
-            let result = Received::Again;
-            net.completions[at].push_back(Completion::Received { conn, result, more: false });
+            net.completed_receive(owner, Received::Again, false);
         }
         Ok(())
     }
@@ -304,27 +428,13 @@ impl Io for SimIo {
         from: usize,
     ) -> io::Result<()> {
         self.step()?;
-        let (index, link) = (self.index, socket.0);
-        // Old kernels do not go on by themselves when a socket's buffer is full.
-        let rest = buf.len() - from;
-        let taken = match self.rng.chance(1, 16) {
-            true => 1 + self.rng.below(rest as u64) as usize,
-            false => rest,
-        };
+        let taken = self.taken(buf.len() - from);
         let bytes = match from {
-            0 if taken == rest => misbehave(self.bug, &mut self.rng, &buf),
+            0 if taken == buf.len() => misbehave(self.bug, &mut self.rng, &buf),
             _ => buf[from..from + taken].to_vec(),
         };
-        let mut net = self.net();
-        if let Some(state) = net.links.get_mut(&link) {
-            assert!(state.sending.is_none(), "two sends on {link:?}");
-            state.sending = Some((index, conn, buf, taken));
-            if state.failed || state.is_shut {
-                net.sent(link);
-                return Ok(());
-            }
-        }
-        net.actions.push(Action::Send { link, bytes });
+        let sending = Sending { owner: Owner::Client(self.index, conn), buf, taken };
+        self.net().send(socket.0, sending, bytes);
         Ok(())
     }
 
@@ -351,6 +461,43 @@ impl Io for SimIo {
             net.sent(link);
             net.actions.push(Action::Reset { link });
         }
+    }
+
+    fn start_listening_to_members(&mut self) -> io::Result<()> {
+        self.net().members_at = Some(self.index);
+        Ok(())
+    }
+
+    fn next_of_members(&mut self) -> io::Result<Option<MemberCompletion<SimIo>>> {
+        Ok(self.net().of_members.pop_front())
+    }
+
+    fn accept_member_again(&mut self, _listener: usize) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn dial_member(&mut self, link: LinkId, to: ServerId, port: Port) {
+        self.net().actions.push(Action::Dial { link, to, port });
+    }
+
+    fn set_up_member(&mut self, _socket: &SimSocket) {}
+
+    fn receive_from_member(&mut self, socket: &SimSocket, link: LinkId) -> io::Result<End> {
+        Ok(self.net().receive(socket.0, Owner::Member(link)))
+    }
+
+    fn send_to_member(
+        &mut self,
+        socket: &SimSocket,
+        link: LinkId,
+        buf: Vec<u8>,
+        from: usize,
+    ) -> io::Result<()> {
+        self.step()?;
+        let taken = self.taken(buf.len() - from);
+        let bytes = buf[from..from + taken].to_vec();
+        self.net().send(socket.0, Sending { owner: Owner::Member(link), buf, taken }, bytes);
+        Ok(())
     }
 
     fn write_log(

@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::base::Rng;
+use crate::peer::Port;
 
 const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
@@ -44,6 +45,15 @@ impl End {
     }
 }
 
+/// What a stream is opened for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Door {
+    /// A client wants to be served.
+    Clients,
+    /// One member connects to another one.
+    Members(Port),
+}
+
 /// How an end receives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Pace {
@@ -59,7 +69,9 @@ pub(super) enum Pace {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Arrived {
     /// The other end wants to connect.
-    Opened,
+    Opened(Door),
+    /// The other end has let this one connect; only members wait for that.
+    Accepted,
     /// The next bytes.
     Bytes(Vec<u8>),
     /// The other end sends no more.
@@ -246,7 +258,13 @@ impl Network {
     }
 
     /// Begins a stream; the end of who connects. The paces are those of its end and of the other.
-    pub fn open(&mut self, now: u64, from: Endpoint, to: Endpoint, paces: [Pace; 2]) -> End {
+    pub fn open(
+        &mut self,
+        now: u64,
+        [from, to]: [Endpoint; 2],
+        door: Door,
+        paces: [Pace; 2],
+    ) -> End {
         let end = End(self.ends.len());
         for (owner, pace) in [from, to].into_iter().zip(paces) {
             self.ends.push(EndState {
@@ -261,8 +279,15 @@ impl Network {
                 tells: None,
             });
         }
-        self.push_arrival(now, end.peer(), Arrived::Opened);
+        self.push_arrival(now, end.peer(), Arrived::Opened(door));
         end
+    }
+
+    /// Lets a member connect whose stream has arrived at this end.
+    pub fn accept(&mut self, now: u64, end: End) {
+        if !self.ends[end.0].is_gone && !self.is_cut(end) {
+            self.push_arrival(now, end.peer(), Arrived::Accepted);
+        }
     }
 
     /// Sends. A host is told when there is room again ([`Arrived::Taken`]); a client has always
@@ -391,7 +416,11 @@ impl Network {
             }
             if self.rng.chance(2, 3) {
                 let delay = self.rng.below(20 * MS);
-                self.push(now, peer, delay, Packet::Arrival(Arrived::Finished));
+                // A machine that is up resets what has something unread.
+                let is_member = matches!(self.ends[peer.0].owner, Endpoint::Host(_));
+                let is_reset = is_member && self.rng.chance(1, 2);
+                let what = if is_reset { Arrived::Failed } else { Arrived::Finished };
+                self.push(now, peer, delay, Packet::Arrival(what));
             }
         }
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::admin::{AdminContext, Host};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{Instant, Now, Rng, ServerId, SessionId, Zxid};
+use crate::base::{Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig, Settings};
 use crate::disk::{
     Chores, Handover, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions, hand_over,
@@ -27,6 +27,7 @@ use crate::leader::LeaderOptions;
 use crate::log::{FileName, RecoverError, RecoverOptions, Recovered, recover};
 use crate::member::Member;
 use crate::metrics::Measures;
+use crate::peer::Port;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{FairOptions, Replica, ReplicaOptions, Restore};
 use crate::session::initial_session_id;
@@ -66,6 +67,12 @@ pub(super) enum Action {
     },
     Reset {
         link: End,
+    },
+    /// It connects to another member.
+    Dial {
+        link: LinkId,
+        to: ServerId,
+        port: Port,
     },
     /// A write of the log began.
     Writing,
@@ -324,6 +331,7 @@ impl Node {
             let parts = DriverParts {
                 index,
                 edge: front.map(|id| Edge::new(front_options(swarm, id as u8))),
+                links: None,
                 brain: if index == routes.replica_at { brain.take() } else { None },
                 log: log.map(|writer| LogStage::new(writer, is_alone, Duration::MAX)),
                 routes: routes.clone(),
@@ -454,6 +462,21 @@ impl Node {
     /// Work in the background has no other way to learn that the power failed.
     fn check_power(&self) -> Result<(), Ended> {
         if self.files.disk().is_off() { Err(Ended::Crashed) } else { Ok(()) }
+    }
+
+    /// Whether it listens to other members.
+    pub fn hears_members(&self) -> bool {
+        self.net.borrow().hears_members()
+    }
+
+    /// A connection that it asked for is on its way, by this end.
+    pub fn dialing(&mut self, link: LinkId, end: End) {
+        self.net.borrow_mut().dialing(link, end);
+    }
+
+    /// Nothing answered at this end in time. Returns whether that was still waited for.
+    pub fn dial_timed_out(&mut self, end: End) -> bool {
+        self.net.borrow_mut().dial_timed_out(end)
     }
 
     /// Whether the housekeeper has something to do.

@@ -14,7 +14,7 @@ use crate::base::{Rng, absorb};
 use super::client::{Client, State};
 use super::host::Host;
 use super::ledger::Ledger;
-use super::network::{Delivery, Endpoint, Network};
+use super::network::{Delivery, End, Endpoint, Network};
 use super::node::{Arrival, Node};
 use super::options::{SimOptions, Swarm};
 use super::report::{SimReport, Violation};
@@ -22,6 +22,7 @@ use super::report::{SimReport, Violation};
 mod clients;
 mod faults;
 mod hosts;
+mod members;
 mod orphans;
 mod starts;
 
@@ -59,6 +60,12 @@ enum Event {
     },
     FullEnds {
         host: usize,
+    },
+    /// A member that connects to another one waits no longer.
+    DialEnds {
+        host: usize,
+        life: u32,
+        end: End,
     },
     Act {
         client: usize,
@@ -261,6 +268,12 @@ impl World {
             Event::Restart { host } => self.restart(host),
             Event::FullEnds { host } => {
                 self.hosts[host].files.disk().full = false;
+                Ok(())
+            }
+            Event::DialEnds { host, life, end } => {
+                if life == self.hosts[host].lives {
+                    self.dial_ends(host, end);
+                }
                 Ok(())
             }
             Event::Act { client } => {

@@ -6,6 +6,7 @@
 //! operation. When a ring is dropped with operations in flight their buffers are leaked, because
 //! the kernel may still write to them.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
@@ -57,11 +58,22 @@ impl fmt::Display for RingFeatures {
     }
 }
 
+/// Whose turn it is. What is begun in one lane is never held up by the other: its completions stand
+/// in a queue of their own, and its receives have buffers of their own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lane {
+    /// For the many; see [`Ring::next_completion`].
+    Common,
+    /// For the few; see [`Ring::next_first`].
+    First,
+}
+
 /// Bytes received into one of the ring's provided buffers; give it back with
 /// [`Ring::release`].
 #[derive(Debug)]
 #[must_use]
 pub struct Provided {
+    lane: Lane,
     id: u16,
     len: u32,
 }
@@ -138,7 +150,8 @@ enum Op {
 pub struct OpId(u64);
 
 const IGNORED: u64 = u64::MAX;
-const BUFFER_GROUP: u16 = 0;
+/// Marks the operations of [`Lane::First`], above the number of their slot.
+const FIRST: u64 = 1 << 62;
 /// Bytes of one send; more would say nothing for as long as the peer takes to read it all.
 const SEND_MAX: u32 = 256 << 10;
 /// Tries to submit that bring neither success nor completions, before it is an error.
@@ -157,9 +170,14 @@ pub struct Ring {
     uring: IoUring,
     ops: Slab<Op>,
     buffers: Option<Buffers>,
+    first_buffers: Option<Buffers>,
     features: RingFeatures,
     cqes: Vec<cqueue::Entry>,
     next_cqe: usize,
+    /// Completions of [`Lane::First`].
+    first: VecDeque<cqueue::Entry>,
+    /// Something was begun in that lane.
+    has_first: bool,
     recv_size: u32,
 }
 
@@ -192,7 +210,7 @@ fn build(entries: u32, defer: bool) -> io::Result<IoUring> {
 }
 
 impl Buffers {
-    fn register(uring: &IoUring, entries: u16, size: u32) -> io::Result<Buffers> {
+    fn register(uring: &IoUring, lane: Lane, entries: u16, size: u32) -> io::Result<Buffers> {
         assert!(entries.is_power_of_two(), "buffer count is a power of two");
         let ring = MmapMut::map_anon(usize::from(entries) * size_of::<BufRingEntry>())?;
         let memory = MmapMut::map_anon(usize::from(entries) * size as usize)?;
@@ -203,7 +221,7 @@ impl Buffers {
             submitter.register_buf_ring_with_flags(
                 ring.as_ptr() as u64,
                 entries,
-                BUFFER_GROUP,
+                lane as u16,
                 0,
             )?;
         }
@@ -279,7 +297,7 @@ impl Ring {
         let multishot_accept = options.multishot && probe.is_supported(opcode::Socket::CODE);
         let multishot_recv = options.multishot && probe.is_supported(opcode::SendZc::CODE);
         let buffers = if multishot_recv {
-            Buffers::register(&uring, options.buffers, options.buffer_size).ok()
+            Buffers::register(&uring, Lane::Common, options.buffers, options.buffer_size).ok()
         } else {
             None
         };
@@ -289,11 +307,24 @@ impl Ring {
             uring,
             ops: Slab::new(),
             buffers,
+            first_buffers: None,
             features,
             cqes: Vec::new(),
             next_cqe: 0,
+            first: VecDeque::new(),
+            has_first: false,
             recv_size: options.buffer_size,
         })
+    }
+
+    /// Gives the receives of [`Lane::First`] that many buffers, a power of two, if this kernel has
+    /// rings of buffers.
+    pub fn add_first_buffers(&mut self, entries: u16) -> io::Result<()> {
+        if let Some(common) = &self.buffers {
+            let buffers = Buffers::register(&self.uring, Lane::First, entries, common.size)?;
+            self.first_buffers = Some(buffers);
+        }
+        Ok(())
     }
 
     /// What this ring uses.
@@ -332,9 +363,7 @@ impl Ring {
         if !matches!(errno, Some(libc::EBUSY | libc::EAGAIN | libc::EINTR)) {
             return Err(error);
         }
-        let before = self.cqes.len();
-        self.cqes.extend(self.uring.completion());
-        *fruitless = if self.cqes.len() > before { 0 } else { *fruitless + 1 };
+        *fruitless = if self.gather() { 0 } else { *fruitless + 1 };
         if *fruitless > FRUITLESS_MAX {
             return Err(error);
         }
@@ -351,14 +380,16 @@ impl Ring {
         self.after_submit(submitted, &mut 0)
     }
 
-    fn start(&mut self, op: Op, entry: squeue::Entry) -> io::Result<OpId> {
-        let id = self.ops.insert(op) as u64;
+    fn start(&mut self, lane: Lane, op: Op, entry: squeue::Entry) -> io::Result<OpId> {
+        let mark = if lane == Lane::First { FIRST } else { 0 };
+        self.has_first |= lane == Lane::First;
+        let id = self.ops.insert(op) as u64 | mark;
         self.push(&entry.user_data(id))?;
         Ok(OpId(id))
     }
 
     /// Accepts on a listening socket; stays armed where [`RingFeatures::multishot_accept`].
-    pub fn accept(&mut self, listener: RawFd, token: u64) -> io::Result<OpId> {
+    pub fn accept(&mut self, lane: Lane, listener: RawFd, token: u64) -> io::Result<OpId> {
         let flags = libc::SOCK_CLOEXEC;
         let entry = if self.features.multishot_accept {
             opcode::AcceptMulti::new(Fd(listener)).flags(flags).build()
@@ -366,23 +397,24 @@ impl Ring {
             let none = std::ptr::null_mut();
             opcode::Accept::new(Fd(listener), none, std::ptr::null_mut()).flags(flags).build()
         };
-        self.start(Op::Accept { token }, entry)
+        self.start(lane, Op::Accept { token }, entry)
     }
 
     /// Receives from a socket; stays armed where [`RingFeatures::multishot_recv`].
-    pub fn recv(&mut self, socket: RawFd, token: u64) -> io::Result<OpId> {
-        if self.buffers.is_some() {
-            let entry = opcode::RecvMulti::new(Fd(socket), BUFFER_GROUP).build();
-            return self.start(Op::RecvMulti { token }, entry);
+    pub fn recv(&mut self, lane: Lane, socket: RawFd, token: u64) -> io::Result<OpId> {
+        if self.buffers_of(lane).is_some() {
+            let entry = opcode::RecvMulti::new(Fd(socket), lane as u16).build();
+            return self.start(lane, Op::RecvMulti { token }, entry);
         }
         let mut buf = vec![0; self.recv_size as usize];
         let entry = opcode::Recv::new(Fd(socket), buf.as_mut_ptr(), self.recv_size).build();
-        self.start(Op::RecvOwned { token, buf }, entry)
+        self.start(lane, Op::RecvOwned { token, buf }, entry)
     }
 
     /// Sends `buf[from..]`; the kernel retries short sends of a stream socket by itself.
     pub fn send(
         &mut self,
+        lane: Lane,
         socket: RawFd,
         buf: Vec<u8>,
         from: usize,
@@ -397,7 +429,7 @@ impl Ring {
         let entry = opcode::Send::new(Fd(socket), rest.as_ptr(), len)
             .flags(libc::MSG_NOSIGNAL | wait)
             .build();
-        self.start(Op::Send { token, buf }, entry)
+        self.start(lane, Op::Send { token, buf }, entry)
     }
 
     /// Writes `buf[..len]` at `offset` of a file; with `RWF_DSYNC` among `rw_flags` the
@@ -417,14 +449,14 @@ impl Ring {
             .offset(offset)
             .rw_flags(rw_flags)
             .build();
-        self.start(Op::Write { token, buf }, entry)
+        self.start(Lane::Common, Op::Write { token, buf }, entry)
     }
 
     /// Waits for an eventfd to be signalled, once.
     pub fn read_eventfd(&mut self, eventfd: RawFd, token: u64) -> io::Result<OpId> {
         let mut value = Box::new([0u8; 8]);
         let entry = opcode::Read::new(Fd(eventfd), value.as_mut_ptr(), 8).build();
-        self.start(Op::Eventfd { token, _value: value }, entry)
+        self.start(Lane::Common, Op::Eventfd { token, _value: value }, entry)
     }
 
     /// Asks the kernel to end an operation; its own completion still arrives.
@@ -470,16 +502,49 @@ impl Ring {
     }
 
     fn has_completions(&mut self) -> bool {
-        self.next_cqe < self.cqes.len() || !self.uring.completion().is_empty()
+        self.next_cqe < self.cqes.len()
+            || !self.first.is_empty()
+            || !self.uring.completion().is_empty()
     }
 
-    /// The next completion that has arrived, if any.
+    /// Takes what has arrived out of the kernel's queue. Returns whether there was anything.
+    fn gather(&mut self) -> bool {
+        if self.next_cqe * 2 >= self.cqes.len() {
+            self.cqes.drain(..self.next_cqe);
+            self.next_cqe = 0;
+        }
+        let before = self.cqes.len() + self.first.len();
+        let arrived = self.uring.completion();
+        if self.has_first {
+            for cqe in arrived {
+                match cqe.user_data() & FIRST {
+                    0 => self.cqes.push(cqe),
+                    _ => self.first.push_back(cqe),
+                }
+            }
+        } else {
+            self.cqes.extend(arrived);
+        }
+        self.cqes.len() + self.first.len() > before
+    }
+
+    /// The next completion of [`Lane::First`] that has arrived, if any, however many of the other
+    /// lane came before it.
+    pub fn next_first(&mut self) -> Option<Completion> {
+        self.gather();
+        while let Some(cqe) = self.first.pop_front() {
+            if let Some(completion) = self.complete(&cqe) {
+                return Some(completion);
+            }
+        }
+        None
+    }
+
+    /// The next completion of [`Lane::Common`] that has arrived, if any.
     pub fn next_completion(&mut self) -> Option<Completion> {
         loop {
             if self.next_cqe == self.cqes.len() {
-                self.cqes.clear();
-                self.next_cqe = 0;
-                self.cqes.extend(self.uring.completion());
+                self.gather();
                 if self.cqes.is_empty() {
                     return None;
                 }
@@ -496,7 +561,8 @@ impl Ring {
         if cqe.user_data() == IGNORED {
             return None;
         }
-        let slot = usize::try_from(cqe.user_data()).ok()?;
+        let slot = usize::try_from(cqe.user_data() & !FIRST).ok()?;
+        let lane = if cqe.user_data() & FIRST == 0 { Lane::Common } else { Lane::First };
         let more = cqueue::more(cqe.flags());
         let result = match cqe.result() {
             n if n < 0 => Err(io::Error::from_raw_os_error(-n)),
@@ -510,7 +576,7 @@ impl Ring {
                     more,
                 }),
                 Op::RecvMulti { token } => {
-                    let result = result.map(|n| provided(cqe, n));
+                    let result = result.map(|n| provided(cqe, lane, n));
                     Some(Completion::Received { token: *token, result, more })
                 }
                 _ => None,
@@ -522,7 +588,7 @@ impl Ring {
                 Some(Completion::Accepted { token, result, more })
             }
             Op::RecvMulti { token } => {
-                let result = result.map(|n| provided(cqe, n));
+                let result = result.map(|n| provided(cqe, lane, n));
                 Some(Completion::Received { token, result, more })
             }
             Op::RecvOwned { token, mut buf } => {
@@ -546,27 +612,39 @@ impl Ring {
         match bytes {
             Bytes::Owned(buf) => buf,
             Bytes::Provided(provided) => {
-                self.buffers.as_ref().map_or(&[], |buffers| buffers.bytes(provided))
+                self.buffers_of(provided.lane).map_or(&[], |buffers| buffers.bytes(provided))
             }
+        }
+    }
+
+    fn buffers_of(&self, lane: Lane) -> Option<&Buffers> {
+        match lane {
+            Lane::Common => self.buffers.as_ref(),
+            Lane::First => self.first_buffers.as_ref(),
         }
     }
 
     /// Gives a receive's buffer back to the kernel.
     pub fn release(&mut self, bytes: Bytes) {
-        if let (Bytes::Provided(provided), Some(buffers)) = (bytes, &mut self.buffers) {
+        let Bytes::Provided(provided) = bytes else { return };
+        let buffers = match provided.lane {
+            Lane::Common => &mut self.buffers,
+            Lane::First => &mut self.first_buffers,
+        };
+        if let Some(buffers) = buffers {
             buffers.push(provided.id);
             buffers.publish();
         }
     }
 }
 
-fn provided(cqe: &cqueue::Entry, n: usize) -> Option<Bytes> {
+fn provided(cqe: &cqueue::Entry, lane: Lane, n: usize) -> Option<Bytes> {
     let id = cqueue::buffer_select(cqe.flags())?;
     if n == 0 {
         // The end of the stream consumes no buffer.
         return None;
     }
-    Some(Bytes::Provided(Provided { id, len: n as u32 }))
+    Some(Bytes::Provided(Provided { lane, id, len: n as u32 }))
 }
 
 /// Whether a receive ended for want of a free buffer or by [`Ring::cancel`]: the socket is sound.
@@ -585,7 +663,7 @@ impl Drop for Ring {
         // The kernel may still use these; see the module's introduction.
         if !self.ops.is_empty() {
             std::mem::forget(std::mem::take(&mut self.ops));
-            std::mem::forget(self.buffers.take());
+            std::mem::forget((self.buffers.take(), self.first_buffers.take()));
         }
     }
 }
@@ -597,13 +675,15 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{SocketAddr, TcpStream};
 
-    fn echo(multishot: bool) {
+    fn echo(lane: Lane, multishot: bool) {
         let options = RingOptions { entries: 8, multishot, buffers: 4, buffer_size: 16 };
         let mut ring = Ring::new(options).unwrap();
+        ring.add_first_buffers(4).unwrap();
+        let next = if lane == Lane::First { Ring::next_first } else { Ring::next_completion };
         let listener =
             net::listen(&SocketAddr::from(([127, 0, 0, 1], 0)), 16, 1).unwrap().remove(0);
         let address = net::local_addr(&listener).unwrap();
-        ring.accept(listener.as_raw_fd(), 1).unwrap();
+        ring.accept(lane, listener.as_raw_fd(), 1).unwrap();
         let client = std::thread::spawn(move || {
             let mut stream = TcpStream::connect(address).unwrap();
             let message: Vec<u8> = (0..1000u32).map(|i| i as u8).collect();
@@ -615,11 +695,11 @@ mod tests {
         let mut socket = None;
         'serve: loop {
             ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
-            while let Some(completion) = ring.next_completion() {
+            while let Some(completion) = next(&mut ring) {
                 match completion {
                     Completion::Accepted { result, .. } => {
                         let fd = net::adopt(result.unwrap());
-                        ring.recv(fd.as_raw_fd(), 2).unwrap();
+                        ring.recv(lane, fd.as_raw_fd(), 2).unwrap();
                         socket = Some(fd);
                     }
                     Completion::Received { result, more, .. } => {
@@ -629,12 +709,12 @@ mod tests {
                             Ok(Some(bytes)) => {
                                 let copy = ring.bytes(&bytes).to_vec();
                                 ring.release(bytes);
-                                ring.send(fd, copy, 0, 3).unwrap();
+                                ring.send(lane, fd, copy, 0, 3).unwrap();
                             }
                             Err(e) => assert_eq!(e.raw_os_error(), Some(libc::ENOBUFS)),
                         }
                         if !more {
-                            ring.recv(fd, 2).unwrap();
+                            ring.recv(lane, fd, 2).unwrap();
                         }
                     }
                     Completion::Sent { result, buf, .. } => assert_eq!(result.unwrap(), buf.len()),
@@ -647,12 +727,14 @@ mod tests {
 
     #[test]
     fn echoes_with_multishot_and_provided_buffers() {
-        echo(true);
+        echo(Lane::Common, true);
+        echo(Lane::First, true);
     }
 
     #[test]
     fn echoes_without_multishot() {
-        echo(false);
+        echo(Lane::Common, false);
+        echo(Lane::First, false);
     }
 
     /// A ring, both ends of a connection, and the ring's end registered nowhere.
@@ -680,7 +762,7 @@ mod tests {
         let (mut ring, near, _far) = pair();
         // The queue holds 32.
         for token in 0..500 {
-            ring.send(near.as_raw_fd(), vec![1], 0, token).unwrap();
+            ring.send(Lane::Common, near.as_raw_fd(), vec![1], 0, token).unwrap();
         }
         let mut tokens = Vec::new();
         while tokens.len() < 500 {
@@ -697,7 +779,7 @@ mod tests {
         let busy = || Err(io::Error::from_raw_os_error(libc::EBUSY));
         let (mut ring, near, _far) = pair();
         for token in 0..4 {
-            ring.send(near.as_raw_fd(), vec![1], 0, token).unwrap();
+            ring.send(Lane::Common, near.as_raw_fd(), vec![1], 0, token).unwrap();
         }
         ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
         let mut fruitless = 5;

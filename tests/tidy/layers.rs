@@ -142,7 +142,7 @@ pub const ROWS: &[Row] = &[
         module: "member",
         layer: 6,
         is_pure: true,
-        uses: &["log", "replica"],
+        uses: &["log", "replica", "peer"],
         about: "One server of an ensemble: its role, and what goes where below it.",
     },
     Row {
@@ -170,7 +170,7 @@ pub const ROWS: &[Row] = &[
         module: "driver",
         layer: 7,
         is_pure: false,
-        uses: &["metrics", "log", "disk", "replica", "member", "front", "admin"],
+        uses: &["metrics", "log", "disk", "replica", "member", "front", "peer", "admin"],
         about: "The one loop body: the order of inputs and effects, over ports to the outside.",
     },
     Row {
@@ -179,7 +179,7 @@ pub const ROWS: &[Row] = &[
         is_pure: false,
         uses: &[
             "wire", "config", "metrics", "sys", "auth", "tree", "session", "log", "pipeline",
-            "disk", "leader", "replica", "member", "front", "admin", "driver",
+            "disk", "leader", "replica", "member", "front", "peer", "admin", "driver",
         ],
         about: "The real world: rings, threads, cores, start and end.",
     },
@@ -189,7 +189,7 @@ pub const ROWS: &[Row] = &[
         is_pure: false,
         uses: &[
             "wire", "config", "metrics", "auth", "tree", "session", "log", "pipeline", "disk",
-            "leader", "replica", "member", "front", "admin", "driver",
+            "leader", "replica", "member", "front", "peer", "admin", "driver",
         ],
         about: "The simulated world: virtual time, seeded faults, checkers.",
     },

@@ -10,6 +10,8 @@ use crate::sys::ring::RingOptions;
 
 use super::*;
 
+mod members;
+
 /// Only what sockets do matters here.
 struct Deaf;
 

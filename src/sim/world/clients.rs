@@ -3,7 +3,7 @@
 use crate::base::Instant;
 
 use super::super::client::State;
-use super::super::network::{Arrived, End, Endpoint, Pace};
+use super::super::network::{Arrived, Door, End, Endpoint, Pace};
 use super::super::node::TICK_MS;
 use super::super::ops::Op;
 use super::{Checked, Event, MS, Phase, SECOND, US, World};
@@ -18,7 +18,7 @@ impl World {
                 self.leave(id, link, true);
                 Ok(())
             }
-            Arrived::Opened | Arrived::Taken => Ok(()),
+            Arrived::Opened(_) | Arrived::Accepted | Arrived::Taken => Ok(()),
         }
     }
 
@@ -87,8 +87,8 @@ impl World {
             if is_slow { Pace::Slow } else { Pace::Fast },
             if self.swarm.dribble { Pace::Dribble } else { Pace::Fast },
         ];
-        let (from, to) = (Endpoint::Client(id), Endpoint::Host(host));
-        let link = self.network.open(self.now, from, to, paces);
+        let ends = [Endpoint::Client(id), Endpoint::Host(host)];
+        let link = self.network.open(self.now, ends, Door::Clients, paces);
         let client = &mut self.clients[id];
         let timeout_ms = (2 + client.rng.below(14)) as i32 * TICK_MS as i32;
         let frame = client.connect(Instant(self.now), link, timeout_ms);

@@ -2,7 +2,7 @@
 
 use crate::wire::TxnHeader;
 
-use super::super::network::{Arrived, End};
+use super::super::network::{Arrived, Door, End};
 use super::super::node::{Action, Arrival, Ended};
 use super::{Checked, Event, MS, US, World};
 
@@ -12,6 +12,9 @@ const WAKE_UP: u64 = 5 * US;
 impl World {
     /// Something from the network reaches a machine, though perhaps no server.
     pub(super) fn reach_host(&mut self, host: usize, link: End, what: Arrived) {
+        if matches!(what, Arrived::Opened(Door::Members(_))) && !self.answers_member(host, link) {
+            return;
+        }
         if self.hosts[host].node().is_some() {
             return self.arrived(host, Arrival::Stream { link, what });
         }
@@ -93,6 +96,7 @@ impl World {
             Action::Send { link, bytes } => self.network.send(self.now, link, &bytes),
             Action::Finish { link } => self.network.finish(self.now, link),
             Action::Reset { link } => self.network.close(self.now, link),
+            Action::Dial { link, to, port } => self.dial(host, link, to, port),
             Action::Writing => self.writing(host),
             Action::Logged { entry } => {
                 let outcome = self.ledgers[host].logged(now, &entry);

@@ -11,6 +11,7 @@ impl World {
     pub(super) fn restart(&mut self, host: usize) -> Checked {
         let is_crashing = self.is_crashing();
         let state = &mut self.hosts[host];
+        state.is_off = false;
         let seed = state.starts_rng.next_u64();
         if is_crashing && state.starts_rng.chance(1, 8) {
             state.files.disk().crash_in = Some(state.starts_rng.below(20) as u32);
