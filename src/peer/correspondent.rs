@@ -109,7 +109,7 @@ impl Correspondent {
             (self.failures, self.redial_at) = (0, now);
         }
         let is_doubtful = |at: Instant| now.since(at) < DOUBTFUL;
-        if ended.is_behind || ended.handed_at.is_some_and(is_doubtful) {
+        if ended.is_unsent || ended.handed_at.is_some_and(is_doubtful) {
             self.waits_since = Some(now);
         }
     }
@@ -127,8 +127,8 @@ pub(super) struct Ended {
     pub began: Instant,
     /// The other server has the larger id, and may have ended it to make another one.
     pub may_be_replaced: bool,
-    /// The last message was not taken by the socket.
-    pub is_behind: bool,
+    /// The socket had not taken all that was sent.
+    pub is_unsent: bool,
     /// When the last message was given to it.
     pub handed_at: Option<Instant>,
 }

@@ -21,7 +21,8 @@ use super::{DialError, Effect, Effects, Input, LinkNumbers, Port};
 pub struct ElectionLinkOptions {
     /// This server.
     pub sid: ServerId,
-    /// Where this server's election port is, by its configuration, for the hello: one at least.
+    /// Where this server's election port is, by its configuration, for the hello: one at least,
+    /// and several only where other members understand them (`multiAddress.enabled`).
     pub own_addresses: Vec<(String, u16)>,
     /// All members of the configuration, with or without this server.
     pub members: Vec<ServerId>,
@@ -344,15 +345,15 @@ impl ElectionLinks {
 
     /// The connection of a server is gone.
     fn lost(&mut self, turn: &mut Turn<'_, '_>, live: Live, was_reset: bool) {
-        let Live { sid, began, is_behind, unsent, handed_at } = live;
+        let Live { sid, began, unsent, handed_at, is_behind: _ } = live;
         let Some(other) = self.others.get_mut(&sid) else { return };
         if !other.is_member {
             self.others.remove(&sid);
             return;
         }
         let may_be_replaced = sid > self.options.sid && !was_reset;
-        let is_behind = is_behind || unsent > 0;
-        other.lost(turn.now, &Ended { began, may_be_replaced, is_behind, handed_at });
+        let is_unsent = unsent > 0;
+        other.lost(turn.now, &Ended { began, may_be_replaced, is_unsent, handed_at });
         let is_due = other.redial_at().is_some_and(|at| at <= turn.now);
         if was_reset {
             (turn.event)(ElectionEvent::Unreachable(sid));

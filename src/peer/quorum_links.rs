@@ -401,3 +401,39 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Zxid;
+    use crate::wire::quorum::PacketKind;
+
+    #[test]
+    fn a_buffer_does_not_grow_with_what_has_passed_through() {
+        let (mut packet, mut large) = (Vec::new(), Vec::new());
+        Packet::with(PacketKind::Proposal, Zxid(1), &[0; 80]).encode_into(&mut packet);
+        Packet::with(PacketKind::Proposal, Zxid(2), &vec![0; 1 << 20]).encode_into(&mut large);
+        let wait = Duration::from_secs(1);
+        let mut links = QuorumLinks::new(QuorumLinkOptions { packet_bytes_max: 1 << 20, wait });
+        let (mut numbers, mut effects) = (LinkNumbers::default(), Effects::default());
+        let id = links.dial(ServerId(1), &mut numbers, &mut effects);
+        let dialed = Input::Dialed { link: id, result: Ok(SocketAddr::from(([10, 0, 0, 1], 1))) };
+        links.handle(Instant(0), dialed, &mut effects);
+        // Half a packet is always left.
+        let half = packet.len() / 2;
+        let mut arrive = |links: &mut QuorumLinks, bytes: &[u8]| {
+            links.handle(Instant(0), Input::Bytes { link: id, bytes }, &mut effects);
+            let is_whole = links.next_packet(id, &mut effects).unwrap().is_some();
+            (is_whole, links.links[&id].buffer.len(), links.links[&id].buffer.capacity())
+        };
+        assert!(!arrive(&mut links, &packet[..half]).0);
+        let shifted = [&packet[half..], &packet[..half]].concat();
+        for _ in 0..1_000 {
+            let (is_whole, length, _) = arrive(&mut links, &shifted);
+            assert!(is_whole && length <= 4 * packet.len(), "{length}");
+        }
+        arrive(&mut links, &packet[half..]);
+        assert!(arrive(&mut links, &large).2 > 1 << 20);
+        assert!(arrive(&mut links, &packet).2 < 1_000);
+    }
+}

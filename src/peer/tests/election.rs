@@ -300,6 +300,51 @@ fn a_message_that_has_not_left_is_replaced_by_a_newer_one() {
 }
 
 #[test]
+fn the_connection_of_a_larger_server_takes_the_place_of_a_dial() {
+    let mut port = ServerThree::new();
+    assert_eq!(port.send(4, 7), [dial(2, 4)]);
+    port.accept(1);
+    assert_eq!(port.bytes(1, &hello(4)), [close(2), send(1, 0, vote(7).len())]);
+    assert_eq!(port.dialed(2), []);
+}
+
+#[test]
+fn a_message_that_its_connection_did_not_take_is_dialed_for() {
+    let mut port = ServerThree::new();
+    port.send(1, 1);
+    port.dialed(2);
+    port.send(1, 2);
+    let ended = |link| Input::Ended { link: LinkId(link), was_reset: false };
+    port.now = port.now + Duration::from_secs(20);
+    assert_eq!(port.handle(ended(2)), [dial(4, 1)]);
+    port.dialed(4);
+    assert!(port.effects.bytes.ends_with(&vote(2)));
+    port.handle(Input::Unsent { link: LinkId(4), bytes: 0 });
+    port.now = port.now + Duration::from_secs(20);
+    assert_eq!(port.handle(ended(4)), []);
+    assert_eq!(port.links.deadline(), None);
+}
+
+#[test]
+fn a_larger_server_that_ends_a_young_connection_has_time_to_make_another() {
+    let mut port = ServerThree::new();
+    port.accept(1);
+    port.bytes(1, &hello(4));
+    assert_eq!(port.handle(Input::Ended { link: LinkId(1), was_reset: false }), []);
+    assert_eq!(port.send(4, 7), []);
+    port.now = port.now + Duration::from_millis(100);
+    assert_eq!(port.links.deadline(), Some(port.now));
+    assert_eq!(port.send(4, 8), [dial(2, 4)]);
+    port.dialed(2);
+    // It dials back in time. A reset is no sign that it will once more.
+    port.accept(3);
+    port.bytes(3, &hello(4));
+    assert_eq!(port.handle(Input::Ended { link: LinkId(3), was_reset: true }), []);
+    assert_eq!(port.send(4, 9), [dial(4, 4)]);
+    assert_eq!(port.events, ["4 connected", "4 connected", "4 unreachable"]);
+}
+
+#[test]
 fn strangers_are_refused_unless_they_keep_their_connection() {
     let mut port = ServerThree::new();
     let mut greet = |link: u64, sid: i64| {
