@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Instant, Now, Ration, SessionId, Zxid, invariant};
+use crate::base::{Epoch, Instant, Now, Ration, SessionId, Zxid, invariant};
 use crate::log::Batch;
 use crate::pipeline::{PendingView, PrepareOptions, Slot};
 use crate::session::{SessionSlot, Sessions};
@@ -41,6 +41,41 @@ impl Default for LeaderOptions {
         }
     }
 }
+
+/// With which number a leader begins.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Numbering {
+    /// After this transaction, and on into the next epoch: a lone server, which nobody else could
+    /// disagree with.
+    After(Zxid),
+    /// With counter 1 of this epoch, never beyond it: the leader of an ensemble, in which each
+    /// epoch has one leader.
+    In(Epoch),
+}
+
+impl Numbering {
+    /// The number before the first one.
+    fn floor(self) -> Zxid {
+        match self {
+            Numbering::After(last) => last,
+            Numbering::In(epoch) => Zxid::new(epoch, 0),
+        }
+    }
+
+    /// Whether a transaction may have this number.
+    #[inline(always)]
+    pub(super) fn has(self, zxid: Zxid) -> bool {
+        match self {
+            Numbering::After(_) => true,
+            Numbering::In(epoch) => zxid.epoch() == epoch,
+        }
+    }
+}
+
+/// From this counter on an epoch counts as spent. What is left is a million numbers, far more than
+/// one turn of the loop can use, so an election comes in time; at two million transactions a second
+/// an epoch lasts 36 minutes.
+const SPENT_COUNTER: u32 = u32::MAX - (1 << 20);
 
 /// Larger batches give their memory back.
 const SPARE_BYTES_MAX: usize = 1 << 20;
@@ -91,7 +126,8 @@ pub struct Leader {
     pub(super) batch: Batch,
     /// Empty, with the memory of batches that are done with.
     spares: Vec<Batch>,
-    /// Last transaction that was numbered.
+    pub(super) numbering: Numbering,
+    /// Last transaction that was numbered; before the first one, the number before it.
     pub(super) last: Zxid,
     pub(super) sessions: Sessions,
     pub(super) upkeep: Upkeep,
@@ -105,12 +141,12 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Takes up leadership after transaction `last`, which is applied, with the sessions of the
-    /// committed state, each of which gets its whole timeout (in ms) from now on.
+    /// Takes up leadership when everything known is applied, with the sessions of the committed
+    /// state, each of which gets its whole timeout (in ms) from now on.
     pub fn new(
         now: Now,
         options: LeaderOptions,
-        last: Zxid,
+        numbering: Numbering,
         sessions: impl Iterator<Item = (SessionId, i32)>,
     ) -> Leader {
         let mut tracked = Sessions::new(options.tick_ms);
@@ -124,7 +160,8 @@ impl Leader {
             outstanding: VecDeque::new(),
             batch: Batch::new(),
             spares: Vec::new(),
-            last,
+            numbering,
+            last: numbering.floor(),
             sessions: tracked,
             upkeep: Upkeep::new(now.mono + check),
             touched: Vec::new(),
@@ -135,9 +172,23 @@ impl Leader {
         }
     }
 
-    /// The last transaction that was numbered.
+    /// The last transaction that was numbered; before the first one, the number before it.
     pub fn last(&self) -> Zxid {
         self.last
+    }
+
+    /// Whether this may be what the server knows last: what this leader has numbered last, or
+    /// anything of the epochs before as long as it has numbered nothing.
+    pub fn follows(&self, known: Zxid) -> bool {
+        let is_first =
+            self.numbering == Numbering::In(self.last.epoch()) && self.last.counter() == 0;
+        known == self.last || is_first && known < self.last
+    }
+
+    /// Whether the numbers of this leader's epoch come to their end, so that it has to hand over.
+    /// A lone server goes on into the next epoch.
+    pub fn is_epoch_spent(&self) -> bool {
+        matches!(self.numbering, Numbering::In(_)) && self.last.counter() >= SPENT_COUNTER
     }
 
     /// Bytes of transactions that wait for [`Leader::take_batch`].

@@ -11,7 +11,7 @@ mod leadership;
 mod propose;
 mod upkeep;
 
-pub use leadership::{Leader, LeaderOptions, Prepared};
+pub use leadership::{Leader, LeaderOptions, Numbering, Prepared};
 pub use propose::{Asker, Proposed, View};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::auth::{Auth, Identities};
-use crate::base::{Now, SessionId, Xid, Zxid};
+use crate::base::{Now, SessionId, Xid, Zxid, invariant};
 use crate::pipeline::{Outcome, Preparer, Slot};
 use crate::session::SessionSlot;
 use crate::tree::{ApplyHint, Tree};
@@ -205,6 +205,8 @@ impl Leader {
     #[inline(always)]
     fn begin(&mut self, now: Now, session: SessionId, cxid: Xid) -> (TxnHeader, usize) {
         let zxid = self.last.next();
+        let numbering = self.numbering;
+        invariant!(numbering.has(zxid), "{zxid:?} of {numbering:?}: it had to hand over before");
         (self.last, self.now) = (zxid, now.mono);
         let header = TxnHeader { session, cxid, zxid, time_ms: now.wall_ms, kind: TxnType::Error };
         let entry = self.batch.entry();

@@ -7,7 +7,7 @@ use crate::base::{Epoch, Instant, Now, SessionId, Xid, Zxid};
 use crate::tree::{Tree, TreeOptions};
 use crate::wire::ErrorCode;
 
-use super::{Asker, Leader, LeaderOptions, View};
+use super::{Asker, Leader, LeaderOptions, Numbering, View};
 
 const NOW: Now = Now { mono: Instant(1_000_000_000), wall_ms: 7 };
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
@@ -22,14 +22,19 @@ fn tree() -> Tree {
 }
 
 fn leader(last: Zxid) -> Leader {
-    Leader::new(NOW, LeaderOptions::default(), last, std::iter::empty())
+    numbering(Numbering::After(last))
+}
+
+fn numbering(numbering: Numbering) -> Leader {
+    Leader::new(NOW, LeaderOptions::default(), numbering, std::iter::empty())
 }
 
 #[test]
-fn the_counter_rolls_over_into_the_next_epoch() {
+fn a_lone_server_counts_on_into_the_next_epoch() {
     let last = Zxid::new(Epoch(3), u32::MAX - 2);
     let mut leader = leader(last);
     let mut zxids = Vec::new();
+    assert!(!leader.is_epoch_spent(), "nobody takes over from it");
     for number in 0..4 {
         let session = SessionId(100 + number);
         zxids.push(leader.create_session(NOW, session, 4000, PEER).1.zxid);
@@ -52,10 +57,37 @@ fn the_counter_rolls_over_into_the_next_epoch() {
 }
 
 #[test]
+fn the_leader_of_an_ensemble_stays_in_its_epoch() {
+    let mut leader = numbering(Numbering::In(Epoch(3)));
+    let before = Zxid::new(Epoch(2), 77);
+    assert!(leader.follows(before) && !leader.is_epoch_spent());
+    let (_, first) = leader.create_session(NOW, SessionId(100), 4000, PEER);
+    assert_eq!(first.zxid, Zxid::new(Epoch(3), 1));
+    assert!(leader.follows(first.zxid) && !leader.follows(before));
+
+    let near_end = u32::MAX - (1 << 20);
+    leader.last = Zxid::new(Epoch(3), near_end - 2);
+    let mut spent = Vec::new();
+    for number in 101..104 {
+        leader.create_session(NOW, SessionId(number), 4000, PEER);
+        spent.push(leader.is_epoch_spent());
+    }
+    assert_eq!(spent, [false, true, true]);
+
+    leader.last = Zxid::new(Epoch(3), u32::MAX - 1);
+    let (_, last) = leader.create_session(NOW, SessionId(104), 4000, PEER);
+    assert_eq!(last.zxid, Zxid::new(Epoch(3), u32::MAX));
+    let beyond = std::panic::AssertUnwindSafe(|| {
+        leader.create_session(NOW, SessionId(105), 4000, PEER);
+    });
+    assert!(std::panic::catch_unwind(beyond).is_err(), "the next epoch is another leader's");
+}
+
+#[test]
 fn a_term_begins_with_the_sessions_of_the_committed_state() {
     let sessions = [(SessionId(5), 4000), (SessionId(6), 60_000)];
     let options = LeaderOptions::default();
-    let mut leader = Leader::new(NOW, options, Zxid(9), sessions.into_iter());
+    let mut leader = Leader::new(NOW, options, Numbering::After(Zxid(9)), sessions.into_iter());
     let (mut expired, mut at) = (Vec::new(), NOW);
     assert!(leader.find_open(SessionId(5)).is_some());
     while expired.is_empty() {

@@ -1,8 +1,8 @@
 //! Taking up leadership and losing it, as a whole. Clients stay connected meanwhile: their requests
 //! wait, and are served by the next term.
 
-use crate::base::{Now, Xid, invariant};
-use crate::leader::{Leader, Proposed, View};
+use crate::base::{Epoch, Now, Xid, Zxid, invariant};
+use crate::leader::{Leader, Numbering, Proposed, View};
 use crate::wire::OpCode;
 
 use super::core::Replica;
@@ -22,17 +22,36 @@ impl Replica {
         self.leader.is_some()
     }
 
-    /// Takes up leadership. Everything that is known must have been applied. Sessions get their
-    /// whole timeout from now on, and requests that waited are served.
+    /// Takes up leadership as a lone server, which numbers on after what it has. Everything that is
+    /// known must have been applied. Sessions get their whole timeout from now on, and requests
+    /// that waited are served.
     ///
     /// It may have transactions to log at once: call [`Replica::flush`] before waiting.
     pub fn lead(&mut self, now: Now) {
+        self.take_up(now, Numbering::After(self.tail.applied()));
+    }
+
+    /// As [`Replica::lead`], as the leader of an ensemble: its first transaction is number 1 of
+    /// `epoch`, which is later than all that is known.
+    pub fn lead_epoch(&mut self, now: Now, epoch: Epoch) {
+        let (floor, known) = (Zxid::new(epoch, 0), self.tail.last());
+        invariant!(known < floor, "{epoch:?} begins, and {known:?} is known");
+        self.take_up(now, Numbering::In(epoch));
+    }
+
+    /// Whether the numbers of the epoch that it leads come to their end: leadership has to end, so
+    /// that the next leader begins a new one. Never so for a lone server.
+    pub fn is_epoch_spent(&self) -> bool {
+        self.leader.as_ref().is_some_and(Leader::is_epoch_spent)
+    }
+
+    fn take_up(&mut self, now: Now, numbering: Numbering) {
         invariant!(self.leader.is_none(), "leadership is taken up once");
         invariant!(self.tail.is_empty(), "a term begins when the last one is wholly applied");
         self.check.conclude();
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms));
         let options = self.options.leader.clone();
-        let mut leader = Leader::new(now, options, self.tail.applied(), sessions);
+        let mut leader = Leader::new(now, options, numbering, sessions);
         let mut waiting = Vec::new();
         for client in self.clients.iter_mut() {
             client.slot = leader.find(client.session);
