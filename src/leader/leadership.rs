@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::{Epoch, Instant, Now, Ration, SessionId, Zxid, invariant};
 use crate::log::Batch;
 use crate::pipeline::{PendingView, PrepareOptions, Slot};
-use crate::session::{SessionSlot, Sessions};
+use crate::session::{Claim, Owner, SessionSlot, Sessions};
 use crate::tree::{ApplyHint, NodeId};
 
 use super::upkeep::Upkeep;
@@ -283,6 +283,33 @@ impl Leader {
     #[inline]
     pub fn touch(&mut self, slot: SessionSlot, timeout_ms: i32, now: Instant) -> bool {
         self.sessions.touch(slot, timeout_ms, now)
+    }
+
+    /// The same for a request of a client of this server. Whether it may be done.
+    #[inline]
+    pub fn admit(&mut self, slot: SessionSlot, timeout_ms: i32, now: Instant) -> Claim {
+        self.sessions.admit(slot, Owner::Here, timeout_ms, now)
+    }
+
+    /// Whether a request that comes through `owner` may be done for its session.
+    pub fn claim(&mut self, session: SessionId, owner: Owner) -> Claim {
+        let slot = self.sessions.get(session);
+        slot.map_or(Claim::Gone, |slot| self.sessions.claim(slot, owner))
+    }
+
+    /// A client brings a session along to `owner`, whose it is from now on. Its timeout (in ms)
+    /// starts afresh. `None` when the session is unknown or closing.
+    pub fn revalidate(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        timeout_ms: i32,
+        owner: Owner,
+    ) -> Option<SessionSlot> {
+        let slot = self.sessions.get(session)?;
+        let is_alive = self.sessions.touch(slot, timeout_ms, now.mono);
+        is_alive.then(|| self.sessions.set_owner(slot, owner))?;
+        Some(slot)
     }
 
     /// Notes the address that speaks for a session, for messages.

@@ -1,11 +1,9 @@
 //! Requests to numbered transactions. What a request means is decided in [`crate::pipeline`].
 
-use std::net::SocketAddr;
-
 use crate::auth::{Auth, Identities};
 use crate::base::{Now, SessionId, Xid, Zxid, invariant};
 use crate::pipeline::{Outcome, Preparer, Slot};
-use crate::session::SessionSlot;
+use crate::session::{Owner, SessionSlot};
 use crate::tree::{ApplyHint, Tree};
 use crate::wire::{
     ErrorCode, MultiOp, TxnHeader, TxnType, put_close_session_txn, put_error_txn, put_i32,
@@ -133,19 +131,25 @@ impl Leader {
         }
     }
 
-    /// A new session with a timeout in ms, tracked from now on.
+    /// A new session with a timeout in ms, tracked from now on, of a client of `owner`. One that
+    /// is there already gets a new owner, unless it is closing: then this is an error transaction.
     pub fn create_session(
         &mut self,
         now: Now,
         session: SessionId,
+        xid: Xid,
         timeout_ms: i32,
-        peer: SocketAddr,
+        owner: Owner,
     ) -> (SessionSlot, Proposed) {
         let slot = self.sessions.create(session, timeout_ms, now.mono);
-        self.sessions.set_peer(slot, peer);
-        let (header, start) = self.begin(now, session, Xid(0));
+        let outcome = match self.sessions.is_closing(slot) {
+            true => Err(ErrorCode::SessionExpired),
+            false => Ok(TxnType::CreateSession),
+        };
+        self.sessions.set_owner(slot, owner);
+        let (header, start) = self.begin(now, session, xid);
         put_i32(self.batch.entry(), timeout_ms);
-        (slot, self.end(header, start, Ok(TxnType::CreateSession)))
+        (slot, self.end(header, start, outcome))
     }
 
     /// The end of a session, asked for by its client or by the clock. Also returns how many nodes

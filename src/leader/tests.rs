@@ -1,16 +1,14 @@
 //! A leader without clients, log or tree of its own.
 
-use std::net::SocketAddr;
-
 use crate::auth::{Auth, AuthOptions, Identities};
-use crate::base::{Epoch, Instant, Now, SessionId, Xid, Zxid};
+use crate::base::{Epoch, Instant, LinkId, Now, SessionId, Xid, Zxid};
+use crate::session::{Claim, Owner};
 use crate::tree::{Tree, TreeOptions};
-use crate::wire::ErrorCode;
+use crate::wire::{ErrorCode, Reader, TxnHeader, TxnType};
 
-use super::{Asker, Leader, LeaderOptions, Numbering, View};
+use super::{Asker, Leader, LeaderOptions, Numbering, Proposed, View};
 
 const NOW: Now = Now { mono: Instant(1_000_000_000), wall_ms: 7 };
-const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
 fn tree() -> Tree {
     Tree::new(TreeOptions {
@@ -29,6 +27,10 @@ fn numbering(numbering: Numbering) -> Leader {
     Leader::new(NOW, LeaderOptions::default(), numbering, std::iter::empty())
 }
 
+fn create_session(leader: &mut Leader, session: SessionId) -> Proposed {
+    leader.create_session(NOW, session, Xid(0), 4000, Owner::Here).1
+}
+
 #[test]
 fn a_lone_server_counts_on_into_the_next_epoch() {
     let last = Zxid::new(Epoch(3), u32::MAX - 2);
@@ -37,7 +39,7 @@ fn a_lone_server_counts_on_into_the_next_epoch() {
     assert!(!leader.is_epoch_spent(), "nobody takes over from it");
     for number in 0..4 {
         let session = SessionId(100 + number);
-        zxids.push(leader.create_session(NOW, session, 4000, PEER).1.zxid);
+        zxids.push(create_session(&mut leader, session).zxid);
     }
     let wanted = [
         Zxid::new(Epoch(3), u32::MAX - 1),
@@ -61,7 +63,7 @@ fn the_leader_of_an_ensemble_stays_in_its_epoch() {
     let mut leader = numbering(Numbering::In(Epoch(3)));
     let before = Zxid::new(Epoch(2), 77);
     assert!(leader.follows(before) && !leader.is_epoch_spent());
-    let (_, first) = leader.create_session(NOW, SessionId(100), 4000, PEER);
+    let first = create_session(&mut leader, SessionId(100));
     assert_eq!(first.zxid, Zxid::new(Epoch(3), 1));
     assert!(leader.follows(first.zxid) && !leader.follows(before));
 
@@ -69,16 +71,16 @@ fn the_leader_of_an_ensemble_stays_in_its_epoch() {
     leader.last = Zxid::new(Epoch(3), near_end - 2);
     let mut spent = Vec::new();
     for number in 101..104 {
-        leader.create_session(NOW, SessionId(number), 4000, PEER);
+        create_session(&mut leader, SessionId(number));
         spent.push(leader.is_epoch_spent());
     }
     assert_eq!(spent, [false, true, true]);
 
     leader.last = Zxid::new(Epoch(3), u32::MAX - 1);
-    let (_, last) = leader.create_session(NOW, SessionId(104), 4000, PEER);
+    let last = create_session(&mut leader, SessionId(104));
     assert_eq!(last.zxid, Zxid::new(Epoch(3), u32::MAX));
     let beyond = std::panic::AssertUnwindSafe(|| {
-        leader.create_session(NOW, SessionId(105), 4000, PEER);
+        create_session(&mut leader, SessionId(105));
     });
     assert!(std::panic::catch_unwind(beyond).is_err(), "the next epoch is another leader's");
 }
@@ -101,6 +103,44 @@ fn a_term_begins_with_the_sessions_of_the_committed_state() {
     let (proposed, _) = leader.close_session(at, view, SessionId(5), Xid(0));
     assert_eq!(proposed.zxid, Zxid(10));
     assert!(leader.find_open(SessionId(5)).is_none());
+}
+
+#[test]
+fn a_session_of_the_term_before_is_the_first_ones_that_asks() {
+    let learner = Owner::Learner(LinkId(7));
+    let sessions = [(SessionId(5), 4000), (SessionId(6), 4000)];
+    let (options, numbering) = (LeaderOptions::default(), Numbering::In(Epoch(2)));
+    let mut leader = Leader::new(NOW, options, numbering, sessions.into_iter());
+    assert_eq!(leader.claim(SessionId(5), learner), Claim::Granted);
+    assert_eq!(leader.claim(SessionId(5), Owner::Here), Claim::Moved);
+    let slot = leader.find(SessionId(6)).unwrap();
+    assert_eq!(leader.admit(slot, 4000, NOW.mono), Claim::Granted);
+    assert_eq!(leader.claim(SessionId(6), learner), Claim::Moved);
+    assert_eq!(leader.revalidate(NOW, SessionId(6), 4000, learner), Some(slot));
+    assert_eq!(leader.admit(slot, 4000, NOW.mono), Claim::Moved);
+    assert_eq!(leader.claim(SessionId(7), learner), Claim::Gone);
+    assert_eq!(leader.revalidate(NOW, SessionId(7), 4000, learner), None);
+}
+
+#[test]
+fn a_session_that_closes_is_not_created_anew() {
+    let mut leader = leader(Zxid(9));
+    let (tree, auth) = (tree(), Auth::new(AuthOptions::default()).unwrap());
+    let learner = Owner::Learner(LinkId(7));
+    create_session(&mut leader, SessionId(5));
+    leader.create_session(NOW, SessionId(5), Xid(0), 4000, learner);
+    assert_eq!(leader.claim(SessionId(5), learner), Claim::Granted, "it asked once more");
+    leader.close_session(NOW, View { tree: &tree, auth: &auth }, SessionId(5), Xid(3));
+    leader.create_session(NOW, SessionId(5), Xid(0), 4000, learner);
+    assert_eq!(leader.claim(SessionId(5), learner), Claim::Gone);
+    assert_eq!(leader.revalidate(NOW, SessionId(5), 4000, learner), None);
+    let batch = leader.take_batch(Zxid(9)).unwrap();
+    let kinds = batch
+        .iter()
+        .map(|(_, entry)| TxnHeader::decode_from(&mut Reader::new(entry)).unwrap().kind);
+    let wanted =
+        [TxnType::CreateSession, TxnType::CreateSession, TxnType::CloseSession, TxnType::Error];
+    assert_eq!(kinds.collect::<Vec<_>>(), wanted);
 }
 
 #[test]

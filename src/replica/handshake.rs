@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 
 use crate::base::{ConnId, Now, SessionId, Xid};
+use crate::session::Owner;
 use crate::wire::{ConnectRequest, ConnectResponse, OpCode, session_password};
 
 use super::client::{Client, ConnStats, Stage};
@@ -118,7 +119,8 @@ impl Replica {
         let Some(client) = self.clients.get_mut(conn) else { return };
         let leader = leading(&mut self.leader);
         let session = self.session_ids.next(|id| leader.find(id).is_some());
-        let (slot, proposed) = leader.create_session(now, session, timeout_ms, client.peer);
+        let (slot, proposed) = leader.create_session(now, session, Xid(0), timeout_ms, Owner::Here);
+        leader.set_peer(slot, client.peer);
         client.stage = Stage::Connecting;
         client.session = session;
         client.slot = Some(slot);
@@ -142,7 +144,11 @@ impl Replica {
             self.close(old, CloseHow::Now, fx);
         }
         let valid = request.password == session_password(session);
-        let slot = leading(&mut self.leader).find_open(session).filter(|_| valid);
+        let leader = leading(&mut self.leader);
+        let slot = match valid {
+            true => leader.revalidate(now, session, timeout_ms, Owner::Here),
+            false => None,
+        };
         let read_only = request.read_only.map(|_| false);
         let Some(slot) = slot else {
             let why = format_args!(
@@ -153,13 +159,11 @@ impl Replica {
             fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
             return self.close(conn, CloseHow::AfterFlush, fx);
         };
-        let leader = leading(&mut self.leader);
-        leader.touch(slot, timeout_ms, now.mono);
         self.session_conns.insert(session, conn);
         if let Some(client) = self.clients.get_mut(conn) {
             client.session = session;
             client.slot = Some(slot);
-            leader.set_peer(slot, client.peer);
+            leading(&mut self.leader).set_peer(slot, client.peer);
         }
         self.established(conn, fx);
     }

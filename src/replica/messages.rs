@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use crate::base::{ConnId, Now, Ration, SessionId};
 use crate::leader::Leader;
+use crate::session::Owner;
 
 use super::core::Replica;
 
@@ -104,9 +105,10 @@ impl Replica {
         let Some(sessions) = self.leader.as_ref().map(Leader::sessions) else { return };
         let tracked = sessions.get(session).and_then(|slot| sessions.session(slot));
         let Some(tracked) = tracked else { return };
-        let of = match tracked.peer {
-            Some(peer) => format!("last served at {peer}"),
-            None => "not resumed since this server started".to_owned(),
+        let of = match (tracked.owner, tracked.peer) {
+            (Some(Owner::Learner(_)), _) => "last served by another member".to_owned(),
+            (_, Some(peer)) => format!("last served at {peer}"),
+            (_, None) => "not resumed since this server started or began to lead".to_owned(),
         };
         log::info!(
             "expiring session {session}, {of}: nothing was heard of it for {} ms, and its timeout \

@@ -11,4 +11,4 @@ mod sessions;
 #[cfg(test)]
 mod tests;
 
-pub use sessions::{Session, SessionIds, SessionSlot, Sessions, initial_session_id};
+pub use sessions::{Claim, Owner, Session, SessionIds, SessionSlot, Sessions, initial_session_id};

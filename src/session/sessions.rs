@@ -6,11 +6,12 @@
 //! gone or queued elsewhere are void; ids expire in the order of their expiry, then of the id.
 
 use std::collections::BTreeMap;
+use std::mem::offset_of;
 use std::net::SocketAddr;
 
 use hashbrown::HashTable;
 
-use crate::base::{CONTAINER_OWNER, Instant, ServerId, SessionId, invariant, spread};
+use crate::base::{CONTAINER_OWNER, Instant, LinkId, ServerId, SessionId, invariant, spread};
 
 /// Handle of a tracked session: an index into the table, void after the session's removal.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -19,29 +20,69 @@ pub struct SessionSlot {
     generation: u32,
 }
 
-/// A tracked session.
+/// The member through which a session's requests come. A client that moves to another member may
+/// have left requests behind at the old one: they must not be done after its newer ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    /// This server.
+    Here,
+    /// The learner at the other end of this link. When the link has ended the session stays its
+    /// own until the client shows up somewhere.
+    Learner(LinkId),
+}
+
+/// Whether a request may be done for its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Claim {
+    /// It may.
+    Granted,
+    /// The session is unknown, or it is closing.
+    Gone,
+    /// The session belongs to another member now.
+    Moved,
+}
+
+/// A tracked session. In the order of use: what each request reads and writes lies together.
 #[derive(Clone, Debug)]
+#[repr(C)]
 pub struct Session {
-    /// Its id.
-    pub id: SessionId,
     /// Whether a closeSession is under way: requests are dropped, nothing revives it.
     pub closing: bool,
-    /// The other end of the last connection that spoke for it; `None` since a restart.
-    pub peer: Option<SocketAddr>,
-    /// When it was last touched.
-    pub heard: Instant,
     /// The timeout that it was last touched with, in milliseconds.
     pub granted_ms: i32,
     /// Bucket in which it expires, in ticks of the monotonic clock.
     expiry: u64,
     /// Bucket that holds it; 0 for none.
     queued: u64,
+    /// When it was last touched.
+    pub heard: Instant,
+    /// Whose it is; `None` until its first request under this leader.
+    pub owner: Option<Owner>,
+    /// Its id.
+    pub id: SessionId,
+    /// The other end of the last connection of this server that spoke for it; `None` since a
+    /// restart.
+    pub peer: Option<SocketAddr>,
 }
 
+impl Session {
+    /// The first one that asks becomes the owner.
+    #[inline(always)]
+    fn claim(&mut self, owner: Owner) -> Claim {
+        if *self.owner.get_or_insert(owner) == owner { Claim::Granted } else { Claim::Moved }
+    }
+}
+
+#[repr(C)]
 struct Place {
     generation: u32,
     session: Option<Session>,
 }
+
+const _: () = assert!(
+    offset_of!(Place, session) + offset_of!(Session, peer) <= 64,
+    "a request finds all that it needs of its session in 64 bytes"
+);
 
 /// All sessions.
 pub struct Sessions {
@@ -135,10 +176,34 @@ impl Sessions {
     /// Starts the timeout afresh with the connection's negotiated `timeout_ms`. False when the
     /// session is gone or closing: the request that touched it is dropped without a reply.
     pub fn touch(&mut self, slot: SessionSlot, timeout_ms: i32, now: Instant) -> bool {
+        self.touch_and(slot, timeout_ms, now, |_| ()).is_some()
+    }
+
+    /// As [`Sessions::touch`], for a request that comes through `owner`. A request that comes too
+    /// late, as the session has moved, also touches it: a session that lives longer is safe.
+    #[inline]
+    pub fn admit(
+        &mut self,
+        slot: SessionSlot,
+        owner: Owner,
+        timeout_ms: i32,
+        now: Instant,
+    ) -> Claim {
+        self.touch_and(slot, timeout_ms, now, |session| session.claim(owner)).unwrap_or(Claim::Gone)
+    }
+
+    #[inline(always)]
+    fn touch_and<R>(
+        &mut self,
+        slot: SessionSlot,
+        timeout_ms: i32,
+        now: Instant,
+        then: impl FnOnce(&mut Session) -> R,
+    ) -> Option<R> {
         let expiry = self.bucket_of(timeout_ms, now);
-        let Some(session) = self.session_mut(slot) else { return false };
+        let session = self.session_mut(slot)?;
         if session.closing {
-            return false;
+            return None;
         }
         session.expiry = expiry;
         session.heard = now;
@@ -156,10 +221,24 @@ impl Sessions {
             session.id,
             session.expiry
         );
+        let result = then(session);
         if moves {
             self.buckets.entry(expiry).or_default().push(slot);
         }
-        true
+        Some(result)
+    }
+
+    /// Whether a request that comes through `owner` may be done, without touching the session.
+    pub fn claim(&mut self, slot: SessionSlot, owner: Owner) -> Claim {
+        let session = self.session_mut(slot).filter(|session| !session.closing);
+        session.map_or(Claim::Gone, |session| session.claim(owner))
+    }
+
+    /// The client has come to `owner`: requests that come through another one are late.
+    pub fn set_owner(&mut self, slot: SessionSlot, owner: Owner) {
+        if let Some(session) = self.session_mut(slot) {
+            session.owner = Some(owner);
+        }
     }
 
     /// Whether the session is closing; a session that is gone counts as closing.
@@ -314,13 +393,14 @@ impl Sessions {
 
     fn insert(&mut self, id: SessionId) -> SessionSlot {
         let session = Session {
-            id,
             closing: false,
-            peer: None,
-            heard: Instant::default(),
             granted_ms: 0,
             expiry: 0,
             queued: 0,
+            heard: Instant::default(),
+            owner: None,
+            id,
+            peer: None,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             let index = u32::try_from(self.places.len()).unwrap_or(u32::MAX);

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{SessionIds, SessionSlot, Sessions, initial_session_id};
-use crate::base::{Instant, Rng, ServerId, SessionId};
+use super::{Claim, Owner, SessionIds, SessionSlot, Sessions, initial_session_id};
+use crate::base::{Instant, LinkId, Rng, ServerId, SessionId};
 
 fn ms(ms: u64) -> Instant {
     Instant::from_ms(ms)
@@ -103,11 +103,87 @@ fn touching_adds_nothing_to_the_buckets() {
     assert_eq!(sessions.queue_len(), 10);
 }
 
+#[test]
+fn a_session_belongs_to_whom_its_client_came_to_last() {
+    let (first, second) = (Owner::Learner(LinkId(1)), Owner::Learner(LinkId(2)));
+    let mut sessions = Sessions::new(1000);
+    let slot = sessions.create(SessionId(5), 4000, ms(0));
+    // Nobody's yet: the first one that asks has it.
+    assert_eq!(sessions.claim(slot, first), Claim::Granted);
+    assert_eq!(sessions.claim(slot, first), Claim::Granted);
+    for late in [second, Owner::Here] {
+        assert_eq!(sessions.claim(slot, late), Claim::Moved);
+        assert_eq!(sessions.admit(slot, late, 4000, ms(1)), Claim::Moved);
+    }
+    sessions.set_owner(slot, Owner::Here);
+    assert_eq!(sessions.claim(slot, first), Claim::Moved);
+    assert_eq!(sessions.admit(slot, Owner::Here, 4000, ms(1)), Claim::Granted);
+    // To be known again, or touched otherwise, changes nothing.
+    sessions.create(SessionId(5), 4000, ms(2));
+    sessions.touch(slot, 4000, ms(2));
+    assert_eq!(sessions.claim(slot, first), Claim::Moved);
+    sessions.set_closing(slot);
+    assert_eq!(sessions.claim(slot, Owner::Here), Claim::Gone);
+    assert_eq!(sessions.admit(slot, first, 4000, ms(3)), Claim::Gone);
+    sessions.remove(SessionId(5));
+    assert_eq!(sessions.claim(slot, Owner::Here), Claim::Gone);
+}
+
 #[derive(Clone)]
 struct Modelled {
     slot: SessionSlot,
     expiry_ms: u64,
     closing: bool,
+    owner: Option<Owner>,
+}
+
+impl Modelled {
+    fn claimed_by(&mut self, owner: Owner) -> Claim {
+        match (self.closing, self.owner) {
+            (true, _) => Claim::Gone,
+            (false, Some(other)) if other != owner => Claim::Moved,
+            (false, _) => {
+                self.owner = Some(owner);
+                Claim::Granted
+            }
+        }
+    }
+}
+
+/// Requests and revalidations of one session, on both sides.
+fn request(
+    rng: &mut Rng,
+    (sessions, m): (&mut Sessions, &mut Modelled),
+    (now, timeout, expiry_ms): (u64, i32, u64),
+) {
+    let owner =
+        [Owner::Here, Owner::Learner(LinkId(1)), Owner::Learner(LinkId(2))][rng.below(3) as usize];
+    match rng.below(4) {
+        0 => {
+            sessions.set_owner(m.slot, owner);
+            m.owner = Some(owner);
+        }
+        1 => assert_eq!(sessions.claim(m.slot, owner), m.claimed_by(owner)),
+        _ => {
+            let claim = sessions.admit(m.slot, owner, timeout, ms(now));
+            assert_eq!(claim, m.claimed_by(owner));
+            if !m.closing {
+                m.expiry_ms = expiry_ms;
+            }
+        }
+    }
+}
+
+fn compare(sessions: &mut Sessions, model: &BTreeMap<i64, Modelled>, (seed, step): (u64, usize)) {
+    let mut expiries: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
+    for (&id, m) in model.iter().filter(|(_, m)| !m.closing) {
+        expiries.entry(m.expiry_ms).or_default().push(SessionId(id));
+    }
+    let first = expiries.keys().next().map(|&at| ms(at));
+    assert!(first.is_none() || sessions.deadline().is_some_and(|at| Some(at) <= first));
+    assert_eq!(sessions.expiries(), expiries, "seed {seed} step {step}");
+    assert_eq!(sessions.len(), model.len(), "seed {seed} step {step}");
+    sessions.check_next();
 }
 
 fn run_model(seed: u64) {
@@ -122,11 +198,17 @@ fn run_model(seed: u64) {
         let timeout = rng.below(tick * 8) as i32;
         let known = model.get(&id).cloned();
         assert_eq!(sessions.get(SessionId(id)), known.map(|m| m.slot), "seed {seed} step {step}");
-        match rng.below(20) {
+        match rng.below(24) {
+            20.. => {
+                if let Some(m) = model.get_mut(&id) {
+                    let at = (now, timeout, round(now, timeout));
+                    request(&mut rng, (&mut sessions, m), at);
+                }
+            }
             0..5 => {
                 let slot = sessions.create(SessionId(id), timeout, ms(now));
                 let expiry_ms = round(now, timeout);
-                let fresh = Modelled { slot, expiry_ms, closing: false };
+                let fresh = Modelled { slot, expiry_ms, closing: false, owner: None };
                 let entry = model.entry(id).or_insert(fresh);
                 assert_eq!(entry.slot, slot, "seed {seed}");
                 if !entry.closing {
@@ -166,15 +248,7 @@ fn run_model(seed: u64) {
                 assert_eq!(expired(&mut sessions, now), due, "seed {seed} step {step}");
             }
         }
-        let mut expiries: BTreeMap<u64, Vec<SessionId>> = BTreeMap::new();
-        for (&id, m) in model.iter().filter(|(_, m)| !m.closing) {
-            expiries.entry(m.expiry_ms).or_default().push(SessionId(id));
-        }
-        let first = expiries.keys().next().map(|&at| ms(at));
-        assert!(first.is_none() || sessions.deadline().is_some_and(|at| Some(at) <= first));
-        assert_eq!(sessions.expiries(), expiries, "seed {seed} step {step}");
-        assert_eq!(sessions.len(), model.len(), "seed {seed}");
-        sessions.check_next();
+        compare(&mut sessions, &model, (seed, step));
     }
 }
 
