@@ -11,6 +11,7 @@ use std::fmt;
 
 use super::callers::Callers;
 use super::digest::{self, digest_id, same_secret};
+use super::forwarded::KnownSets;
 use super::identity::{IDENTITIES_MAX, Identities, Identity};
 use super::options::AuthOptions;
 use super::verdicts::Verdicts;
@@ -98,6 +99,8 @@ pub struct Auth {
     /// is known of them.
     last_initial: RefCell<Option<(IpAddr, Identities)>>,
     verdicts: RefCell<Verdicts>,
+    /// What learners have forwarded.
+    pub(super) known_sets: RefCell<KnownSets>,
     /// Sets of identities made so far.
     numbered: Cell<u64>,
 }
@@ -123,6 +126,7 @@ impl Auth {
             cost: Cell::new(0),
             last_initial: RefCell::new(None),
             verdicts: RefCell::default(),
+            known_sets: RefCell::default(),
             numbered: Cell::new(0),
         };
         let Some(schemes) = &auth.options.enforce else { return Ok(auth) };
@@ -156,6 +160,11 @@ impl Auth {
 
     fn add_cost(&self, count: usize, each: u64) {
         self.cost.set(self.cost.get() + count as u64 * each);
+    }
+
+    /// A set of `count` identities was made.
+    pub(super) fn add_identities_cost(&self, count: usize) {
+        self.add_cost(count, IDENTITY_COST);
     }
 
     pub(super) fn provider(&self, scheme: &str) -> Option<Provider> {
@@ -226,7 +235,7 @@ impl Auth {
             }
         };
         if added.len() != ids.len() {
-            self.add_cost(added.len(), IDENTITY_COST);
+            self.add_identities_cost(added.len());
         }
         if added.len() > IDENTITIES_MAX {
             return AuthOutcome::Failed;

@@ -11,6 +11,7 @@ mod digest;
 mod digest_md5;
 mod dn;
 mod engine;
+mod forwarded;
 mod identity;
 mod ip;
 mod jaas;
