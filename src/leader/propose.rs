@@ -32,6 +32,8 @@ pub struct Asker<'a> {
     pub identities: &'a Identities,
     /// The request's number on its connection; 0 for the server's own.
     pub xid: Xid,
+    /// Why nothing of the request is done, whatever it is: every request becomes a transaction.
+    pub refused: Option<ErrorCode>,
 }
 
 /// A transaction that was made of a request, be it of its error.
@@ -57,7 +59,10 @@ impl Leader {
     ) -> Proposed {
         let (header, start) = self.begin(now, asker.session, asker.xid);
         let (mut preparer, entry) = self.preparer(view, asker, header.zxid);
-        let outcome = prepare(&mut preparer, entry);
+        let outcome = match asker.refused {
+            Some(code) => Err(code),
+            None => prepare(&mut preparer, entry),
+        };
         self.end(header, start, outcome)
     }
 
@@ -99,7 +104,10 @@ impl Leader {
                 Some(_) => Err(ErrorCode::RuntimeInconsistency),
                 // ACLs of `auth:` entries grow with the identities of the asker.
                 None if entry.len() - begun > TXN_BYTES_MAX => Err(ErrorCode::MarshallingError),
-                None => preparer.sub_operation(op, entry),
+                None => match asker.refused {
+                    Some(code) => Err(code),
+                    None => preparer.sub_operation(op, entry),
+                },
             };
             let kind = match outcome {
                 Ok(kind) => kind,
@@ -152,6 +160,12 @@ impl Leader {
         (slot, self.end(header, start, outcome))
     }
 
+    /// The error transaction of a request of which nothing is done, not even decoded.
+    pub fn refuse(&mut self, now: Now, session: SessionId, xid: Xid, code: ErrorCode) -> Proposed {
+        let (header, start) = self.begin(now, session, xid);
+        self.end(header, start, Err(code))
+    }
+
     /// The end of a session, asked for by its client or by the clock. Also returns how many nodes
     /// go with it.
     pub fn close_session(
@@ -166,7 +180,7 @@ impl Leader {
         }
         let (header, start) = self.begin(now, session, xid);
         let mut paths = Vec::new();
-        let asker = Asker { session, identities: &Identities::none(), xid };
+        let asker = Asker { session, identities: &Identities::none(), xid, refused: None };
         self.preparer(view, asker, header.zxid).0.close_session(&mut paths);
         if self.options.prepare.close_session_paths {
             put_close_session_txn(self.batch.entry(), &paths);
@@ -177,7 +191,7 @@ impl Leader {
     /// The removal of a container or TTL node that is due.
     pub fn delete_container(&mut self, now: Now, view: View<'_>, path: &str) -> Proposed {
         let identities = &Identities::none();
-        let asker = Asker { session: SessionId(0), identities, xid: Xid(0) };
+        let asker = Asker { session: SessionId(0), identities, xid: Xid(0), refused: None };
         self.transact(now, view, asker, |preparer, entry| preparer.delete_container(path, entry))
     }
 

@@ -149,7 +149,7 @@ fn transactions_of_the_term_before_are_unknown_to_it() {
     let (tree, auth) = (tree(), Auth::new(AuthOptions::default()).unwrap());
     let view = View { tree: &tree, auth: &auth };
     let identities = &Identities::none();
-    let asker = Asker { session: SessionId(1), identities, xid: Xid(1) };
+    let asker = Asker { session: SessionId(1), identities, xid: Xid(1), refused: None };
     let refused = leader.transact(NOW, view, asker, |_, _| Err(ErrorCode::NoNode));
     assert_eq!((refused.zxid, refused.exceeds_quota), (Zxid(10), false));
     assert!(!leader.begin_apply(Zxid(9)).hint.is_some());

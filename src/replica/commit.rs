@@ -12,9 +12,9 @@ use crate::pipeline::bytes_cost;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
-    EventType, Perms, Reader, SetDataTxn, Txn, TxnDigest, TxnHeader, TxnType, begin_reply,
-    end_frame, put_multi_end, put_multi_error, put_multi_header, put_notification, put_stat_reply,
-    put_str,
+    ErrorCode, EventType, Perms, Reader, SetDataTxn, Txn, TxnDigest, TxnHeader, TxnType,
+    begin_reply, end_frame, put_multi_end, put_multi_error, put_multi_header, put_notification,
+    put_stat_reply, put_str,
 };
 
 use super::client::{Client, Clients};
@@ -325,6 +325,14 @@ impl Replica {
                 self.session_created(now, session, timeout_ms, proposal, fx)
             }
             Txn::CloseSession(_) => self.session_closed(now, session, proposal, fx),
+            Txn::Error { err } if err == ErrorCode::SessionMoved.code() => {
+                // Not answered: see `Replica::refuse_moved`.
+                let conn = proposal.origin.conn();
+                if let Some(conn) = conn.filter(|&conn| self.clients.get(conn).is_some()) {
+                    self.close(conn, CloseHow::AfterFlush, fx);
+                }
+                false
+            }
             Txn::Error { err } => self.answer_empty(now, err, proposal, fx),
             Txn::Multi(_) => {
                 put_multi_end(&mut self.result);
@@ -433,7 +441,7 @@ impl Replica {
 fn mode(proposal: &Entry) -> ApplyMode {
     match proposal.origin {
         Origin::Log => ApplyMode::Replay,
-        Origin::Client(_) | Origin::Server => ApplyMode::Live,
+        Origin::Client(_) | Origin::Learner | Origin::Server => ApplyMode::Live,
     }
 }
 

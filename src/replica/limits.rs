@@ -11,6 +11,7 @@ use std::collections::VecDeque;
 use crate::auth::Identities;
 use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
 use crate::metrics::{Histogram, Summary};
+use crate::session::{Claim, Owner};
 use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
 
 use super::client::{Client, Deferred};
@@ -396,8 +397,11 @@ impl Replica {
     ) {
         let Ok(header) = RequestHeader::decode_from(&mut Reader::new(frame)) else { return };
         let Some(op) = OpCode::from_code(header.op) else { return };
-        if leading(&mut self.leader).find_open(asked.0).is_none() {
-            return;
+        match leading(&mut self.leader).claim(asked.0, Owner::Here) {
+            Claim::Granted => {}
+            Claim::Gone => return,
+            Claim::Moved if op == OpCode::CloseSession => {}
+            Claim::Moved => return self.refuse_moved(now, conn, op, header.xid, fx),
         }
         let waited_ms = now.mono.since(received).as_millis() as u64;
         if self.options.limits.throttled_op_wait_ms.is_some_and(|max| waited_ms > max)

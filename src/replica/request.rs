@@ -8,6 +8,7 @@
 use crate::auth::{AuthOutcome, Identities, SaslOutcome};
 use crate::base::{ConnId, Now, SessionId, Xid, Zxid};
 use crate::pipeline::{ReadContext, bytes_cost};
+use crate::session::Claim;
 use crate::wire::{
     Auth as AuthPacket, ErrorCode, OpCode, Reader, RequestHeader, XID_PING, begin_reply, end_frame,
     put_buffer, put_error_reply,
@@ -21,6 +22,7 @@ use super::leading::leading;
 use super::limits::InLine;
 use super::messages::Complaint;
 use super::tail::Origin;
+use super::write::is_write;
 
 /// Bytes of transactions after which a batch goes to the log at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -123,9 +125,7 @@ impl Replica {
                 Stage::Closing => {}
                 Stage::Connecting | Stage::Active => self.request(now, conn, frame, fx),
             }
-            if leading(&mut self.leader).batch_bytes() > BATCH_BYTES_MAX {
-                self.hand_over(fx);
-            }
+            self.hand_over_much(fx);
         }
         let cost = self.fair.spent - begun;
         match self.clients.get_mut(conn) {
@@ -133,6 +133,14 @@ impl Replica {
             None => rest = &[],
         }
         Taken { bytes: bytes.len() - rest.len(), frames }
+    }
+
+    /// Gives the log what was prepared if that is much.
+    #[inline(always)]
+    pub(super) fn hand_over_much(&mut self, fx: &mut Effects) {
+        if leading(&mut self.leader).batch_bytes() > BATCH_BYTES_MAX {
+            self.hand_over(fx);
+        }
     }
 
     /// Asks for what coming requests will need: names and data of the nodes that were asked for the
@@ -219,9 +227,13 @@ impl Replica {
         }
         let (slot, timeout_ms) = (client.slot, client.timeout_ms);
         let leader = leading(&mut self.leader);
-        if !slot.is_some_and(|slot| leader.touch(slot, timeout_ms, now.mono)) {
+        match slot.map_or(Claim::Gone, |slot| leader.admit(slot, timeout_ms, now.mono)) {
+            Claim::Granted => {}
             // Dropped without a reply; the close of the session closes the connection.
-            return;
+            Claim::Gone => return,
+            // COMPAT(3.x): its end may be asked for anywhere.
+            Claim::Moved if op == OpCode::CloseSession => {}
+            Claim::Moved => return self.refuse_moved(now, conn, op, xid, fx),
         }
         if op == OpCode::CloseSession {
             client.stage = Stage::Closing;
@@ -256,6 +268,29 @@ impl Replica {
             }
             _ => self.read_or_defer(request, fx),
         }
+    }
+
+    /// The client goes on with its session at another member: what it sent here comes too late.
+    ///
+    /// COMPAT(3.x): a write becomes an error transaction, and whatever it was, its connection is
+    /// closed without a reply once what came before is answered. A client that read SESSIONMOVED
+    /// could not tell that its newer connection is fine.
+    pub(super) fn refuse_moved(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        op: OpCode,
+        xid: Xid,
+        fx: &mut Effects,
+    ) {
+        // A connection that is gone asks for nothing more.
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if !is_write(op) {
+            return self.close_in_order(conn, fx);
+        }
+        client.stage = Stage::Closing;
+        let session = client.session;
+        self.refuse(now, session, xid, op, Origin::Client(conn), ErrorCode::SessionMoved);
     }
 
     /// An unknown or disallowed opcode is answered and ends the connection.

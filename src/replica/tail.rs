@@ -19,6 +19,8 @@ use crate::wire::OpCode;
 pub(super) enum Origin {
     /// A client of this server.
     Client(ConnId),
+    /// A client of a learner, which answers it: a leader has such transactions.
+    Learner,
     /// The server itself: the end of a session or node whose time is up.
     Server,
     /// The log: it was there when the server started, and whose it was is forgotten.
@@ -30,7 +32,7 @@ impl Origin {
     pub fn conn(self) -> Option<ConnId> {
         match self {
             Origin::Client(conn) => Some(conn),
-            Origin::Server | Origin::Log => None,
+            Origin::Learner | Origin::Server | Origin::Log => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! before a test says so.
 
 mod fair;
+mod forwarded;
 mod receive;
 mod regress;
 mod slices;

@@ -1,10 +1,11 @@
 //! A write request: decoded, judged by the leader, noted in the tail.
 //!
-//! Corresponds to the entry of `PrepRequestProcessor`. Everything that a write needs is looked up
-//! once here; what it means is decided in [`crate::pipeline`].
+//! Corresponds to the entry of `PrepRequestProcessor`, for clients of this server and of its
+//! learners (see `replica::forwarded`). Everything that a write needs is looked up once here; what
+//! it means is decided in [`crate::pipeline`].
 
 use crate::auth::{Auth, Identities};
-use crate::base::{Zxid, validate_path};
+use crate::base::{Now, SessionId, Xid, Zxid, validate_path};
 use crate::leader::{Asker, View};
 use crate::pipeline::{Outcome, Preparer, bytes_cost, decode_multi};
 use crate::tree::Tree;
@@ -13,6 +14,7 @@ use crate::wire::{
     Reconfig, SetAcl, SetData, put_error_reply,
 };
 
+use super::client::Clients;
 use super::core::Replica;
 use super::effects::Effects;
 use super::fair::WRITE_COST;
@@ -20,42 +22,66 @@ use super::leading::leading;
 use super::request::Request;
 use super::tail::Origin;
 
+/// Who asks for a write. Each kind has its own copy of the code below, so that one costs the other
+/// nothing.
+pub(super) trait Writer {
+    /// Whom the transaction is made for.
+    fn origin(&self) -> Origin;
+
+    /// The session that asks and as whom; `None` if there is nobody any more.
+    fn who<'a>(&'a self, clients: &'a Clients) -> Option<(SessionId, &'a Identities)>;
+
+    /// When the request came, its number, and its type.
+    fn request(&self) -> (Now, Xid, OpCode);
+
+    /// Why nothing of it is done.
+    fn refused(&self) -> Option<ErrorCode>;
+}
+
+impl Writer for Request<'_> {
+    #[inline(always)]
+    fn origin(&self) -> Origin {
+        Origin::Client(self.conn)
+    }
+
+    #[inline(always)]
+    fn who<'a>(&'a self, clients: &'a Clients) -> Option<(SessionId, &'a Identities)> {
+        Request::who(self, clients)
+    }
+
+    #[inline(always)]
+    fn request(&self) -> (Now, Xid, OpCode) {
+        (self.now, self.xid, self.op)
+    }
+
+    #[inline(always)]
+    fn refused(&self) -> Option<ErrorCode> {
+        None
+    }
+}
+
+/// Whether a client's request of this type is a write, other than the end of its session.
+pub(super) fn is_write(op: OpCode) -> bool {
+    matches!(
+        op,
+        OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl
+            | OpCode::Delete
+            | OpCode::SetData
+            | OpCode::SetAcl
+            | OpCode::Multi
+            | OpCode::Reconfig
+    )
+}
+
 impl Replica {
     /// Prepares a write. One that cannot be decoded makes no transaction: it is answered like a
     /// read.
     pub(super) fn write(&mut self, request: &Request<'_>, fx: &mut Effects) {
         let before = self.tail.last();
-        let r = &mut Reader::new(request.body());
-        let decoded = match request.op {
-            OpCode::SetData => SetData::decode_from(r).map(|set| {
-                self.transact(request, set.path, fx, |p, entry| p.set_data(&set, entry));
-            }),
-            OpCode::Delete => PathVersion::decode_from(r).map(|delete| {
-                let path = delete.path.as_deref().map(str::as_bytes);
-                self.transact(request, path, fx, |p, entry| p.delete(&delete, entry));
-            }),
-            OpCode::SetAcl => SetAcl::decode_from(r).map(|set| {
-                let path = set.path.as_deref().map(str::as_bytes);
-                self.transact(request, path, fx, |p, entry| p.set_acl(&set, entry));
-            }),
-            OpCode::Multi => self.multi(request, r),
-            OpCode::Reconfig => Reconfig::decode_from(r).map(|_| {
-                let code = match self.options.reconfig_enabled {
-                    true => ErrorCode::Unimplemented,
-                    false => ErrorCode::ReconfigDisabled,
-                };
-                self.transact(request, None, fx, |_, _| Err(code));
-            }),
-            op @ (OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl) => Create::decode_from(r, op).map(|create| {
-                let path = create.path.as_deref().map(str::as_bytes);
-                self.transact(request, path, fx, |p, entry| p.create(op, &create, entry));
-            }),
-            op => unreachable!("{op:?} was taken for a write"),
-        };
-        if decoded.is_err() {
+        if self.write_as(request, request.body(), fx).is_err() {
             return self.read_or_defer(request, fx);
         }
         let last = self.tail.last();
@@ -64,41 +90,86 @@ impl Replica {
         }
     }
 
+    /// Decodes the record of a write, see [`is_write`], and has it prepared.
+    #[inline(always)]
+    pub(super) fn write_as(
+        &mut self,
+        writer: &impl Writer,
+        record: &[u8],
+        fx: &mut Effects,
+    ) -> Result<(), DecodeError> {
+        let r = &mut Reader::new(record);
+        match writer.request().2 {
+            OpCode::SetData => SetData::decode_from(r).map(|set| {
+                self.transact(writer, set.path, fx, |p, entry| p.set_data(&set, entry));
+            }),
+            OpCode::Delete => PathVersion::decode_from(r).map(|delete| {
+                let path = delete.path.as_deref().map(str::as_bytes);
+                self.transact(writer, path, fx, |p, entry| p.delete(&delete, entry));
+            }),
+            OpCode::SetAcl => SetAcl::decode_from(r).map(|set| {
+                let path = set.path.as_deref().map(str::as_bytes);
+                self.transact(writer, path, fx, |p, entry| p.set_acl(&set, entry));
+            }),
+            OpCode::Multi => self.multi(writer, r),
+            OpCode::Reconfig => Reconfig::decode_from(r).map(|_| {
+                let code = match self.options.reconfig_enabled {
+                    true => ErrorCode::Unimplemented,
+                    false => ErrorCode::ReconfigDisabled,
+                };
+                self.transact(writer, None, fx, |_, _| Err(code));
+            }),
+            op @ (OpCode::Create
+            | OpCode::Create2
+            | OpCode::CreateContainer
+            | OpCode::CreateTtl) => Create::decode_from(r, op).map(|create| {
+                let path = create.path.as_deref().map(str::as_bytes);
+                self.transact(writer, path, fx, |p, entry| p.create(op, &create, entry));
+            }),
+            op => unreachable!("{op:?} was taken for a write"),
+        }
+    }
+
     /// Has a transaction made of what `prepare` writes or, if it fails, of its error.
     #[inline(always)]
     fn transact(
         &mut self,
-        request: &Request<'_>,
+        writer: &impl Writer,
         path: Option<&[u8]>,
         fx: &mut Effects,
         prepare: impl FnOnce(&mut Preparer<'_>, &mut Vec<u8>) -> Outcome,
     ) {
-        let Request { now, conn, op, xid, .. } = *request;
+        let (now, xid, op) = writer.request();
         // A connection that is gone asks for nothing more.
-        let Some((session, identities)) = request.who(&self.clients) else { return };
+        let Some((session, identities)) = writer.who(&self.clients) else { return };
+        let mut refused = writer.refused();
         if self.options.limits.eager_acl && !allows(&self.auth, &self.tree, op, path, identities) {
-            let mut reply = Vec::with_capacity(20);
-            put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::NoAuth);
-            return self.send_in_order(conn, reply, fx);
+            if let Some(conn) = writer.origin().conn() {
+                let mut reply = Vec::with_capacity(20);
+                put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::NoAuth);
+                return self.send_in_order(conn, reply, fx);
+            }
+            refused = refused.or(Some(ErrorCode::NoAuth));
         }
         let view = View { tree: &self.tree, auth: &self.auth };
-        let asker = Asker { session, identities, xid };
+        let asker = Asker { session, identities, xid, refused };
         let proposed = leading(&mut self.leader).transact(now, view, asker, prepare);
         if proposed.exceeds_quota {
             self.stats.quota_exceeded.record(path.unwrap_or_default(), 1);
         }
         self.fair.spent += WRITE_COST + bytes_cost(proposed.len) + self.auth.take_cost();
-        self.proposed(now, proposed, Origin::Client(conn), xid, op);
+        self.proposed(now, proposed, writer.origin(), xid, op);
     }
 
-    fn multi(&mut self, request: &Request<'_>, r: &mut Reader<'_>) -> Result<(), DecodeError> {
+    #[inline]
+    fn multi(&mut self, writer: &impl Writer, r: &mut Reader<'_>) -> Result<(), DecodeError> {
         let ops = decode_multi(*r);
         if ops == Err(MultiOps::NULL_ACL) {
             return Err(MultiOps::NULL_ACL);
         }
-        let Request { now, conn, xid, .. } = *request;
+        let (now, xid, op) = writer.request();
         // A connection that is gone asks for nothing more.
-        let Some((session, identities)) = request.who(&self.clients) else { return Ok(()) };
+        let Some((session, identities)) = writer.who(&self.clients) else { return Ok(()) };
         let count = ops.as_ref().map_or(0, Vec::len) as u64;
         let ops = ops.as_deref().map_err(|_| ErrorCode::MarshallingError);
         if let Ok(ops) = ops {
@@ -108,14 +179,29 @@ impl Replica {
             self.tree.touch_paths(&self.ahead_hashes);
         }
         let view = View { tree: &self.tree, auth: &self.auth };
-        let asker = Asker { session, identities, xid };
-        let refused = &mut self.stats.quota_exceeded;
-        let mut over_quota = |path: &[u8]| refused.record(path, 1);
+        let asker = Asker { session, identities, xid, refused: writer.refused() };
+        let quotas = &mut self.stats.quota_exceeded;
+        let mut over_quota = |path: &[u8]| quotas.record(path, 1);
         let proposed = leading(&mut self.leader).multi(now, view, asker, ops, &mut over_quota);
         let cost = WRITE_COST * count + bytes_cost(proposed.len);
         self.fair.spent += cost + self.auth.take_cost();
-        self.proposed(now, proposed, Origin::Client(conn), xid, OpCode::Multi);
+        self.proposed(now, proposed, writer.origin(), xid, op);
         Ok(())
+    }
+
+    /// Has an error transaction made of a request of which nothing is done.
+    pub(super) fn refuse(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        xid: Xid,
+        op: OpCode,
+        origin: Origin,
+        code: ErrorCode,
+    ) {
+        let proposed = leading(&mut self.leader).refuse(now, session, xid, code);
+        self.fair.spent += WRITE_COST;
+        self.proposed(now, proposed, origin, xid, op);
     }
 }
 

@@ -5,7 +5,7 @@ use super::source::{Source, find, package};
 /// Rooms with state of their own, and how many `invariant!`s each has at least. A change that
 /// adds some raises the number; no change lowers it.
 const LEAST: &[(&str, usize)] =
-    &[("leader", 2), ("replica", 13), ("session", 12), ("tree", 25), ("watch", 27)];
+    &[("leader", 3), ("replica", 14), ("session", 12), ("tree", 25), ("watch", 27)];
 
 /// The `invariant!`s in what is shipped of a room.
 fn count(sources: &[Source], room: &str) -> usize {
