@@ -1,5 +1,5 @@
-//! The `ringkeeper` binary: `server`, `check`, `version`. Parses the command line and nothing
-//! else; what is worth testing lives in the library.
+//! The `ringkeeper` binary: `server`, `check`, `init`, `version`. Parses the command line and
+//! nothing else; what is worth testing lives in the library.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::path::Path;
@@ -9,7 +9,7 @@ use env_logger::{Target, WriteStyle};
 
 use ringkeeper::config::{self, Environment, RawConfig, Settings, ShellVariables};
 use ringkeeper::server::{
-    LogPipe, Server, describe_dirs, flush_log, foresee_start, log_filter, preflight,
+    LogPipe, Members, Server, describe_dirs, flush_log, foresee_start, init, log_filter, preflight,
 };
 use ringkeeper::sys::cpu;
 
@@ -20,11 +20,12 @@ const USAGE: &str = "\
 usage: ringkeeper [server] [-Dkey=value ...]
                   [zoo.cfg | <port> <dataDir> [tickTime] [maxClientCnxns]]
        ringkeeper check [-Dkey=value ...] zoo.cfg
+       ringkeeper init [--members N | --hosts a,b,c] DIR
        ringkeeper version
 without a configuration: 127.0.0.1:2181, data in ./data";
 
 /// What may stand in the place of a configuration file.
-const COMMANDS: [&str; 4] = ["server", "check", "version", "help"];
+const COMMANDS: [&str; 5] = ["server", "check", "init", "version", "help"];
 
 fn main() -> ExitCode {
     let (filter, complaint) = log_filter(std::env::var("RUST_LOG").ok().as_deref());
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
             Some(more) => refuse(&meaningless(more, first)),
         },
         "check" => run(rest, true),
+        "init" => begin_ensemble(rest),
         "server" => run(rest, false),
         _ => run(&arguments, false),
     }
@@ -86,6 +88,53 @@ fn refuse(reason: &Unreadable) -> ExitCode {
         Unreadable::File(message) => eprintln!("ringkeeper: {message}"),
     }
     ExitCode::from(2)
+}
+
+/// `init`: writes the configurations of a new ensemble.
+fn begin_ensemble(arguments: &[String]) -> ExitCode {
+    let (dir, members) = match parse_init(arguments) {
+        Ok(parsed) => parsed,
+        Err(message) => return refuse(&Unreadable::Usage(message)),
+    };
+    match init(Path::new(dir), &members) {
+        Ok(next_steps) => {
+            print!("{next_steps}");
+            ExitCode::SUCCESS
+        }
+        Err(message) => refuse(&Unreadable::File(message)),
+    }
+}
+
+/// The directory and the members; `--members 3` and `--members=3` are the same, and the default.
+fn parse_init(arguments: &[String]) -> Result<(&str, Members), String> {
+    let (mut dir, mut members) = (None, None);
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        if !argument.starts_with('-') {
+            if dir.replace(argument.as_str()).is_some() {
+                return Err(format!("`{argument}` is one directory too many"));
+            }
+            continue;
+        }
+        let (option, value) = match argument.split_once('=') {
+            Some((option, value)) => (option, Some(value)),
+            None => (argument.as_str(), rest.next().map(String::as_str)),
+        };
+        let value = value.ok_or_else(|| format!("{option} needs a value"))?;
+        let wanted = match option {
+            "--members" => {
+                let count = value.parse();
+                Members::Here(count.map_err(|_| format!("{option}: `{value}` is not a number"))?)
+            }
+            "--hosts" => Members::On(value.split(',').map(str::to_owned).collect()),
+            _ => return Err(format!("unknown option {option}")),
+        };
+        if members.replace(wanted).is_some() {
+            return Err("either --members or --hosts, and once".to_owned());
+        }
+    }
+    let dir = dir.ok_or("init needs the directory in which to write")?;
+    Ok((dir, members.unwrap_or(Members::Here(3))))
 }
 
 fn run(arguments: &[String], only_check: bool) -> ExitCode {

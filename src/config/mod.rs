@@ -42,6 +42,7 @@ pub use keys::{KEYS, find};
 pub use problem::{Finding, Origin, Problem, Severity, Topic, Verdict};
 pub use raw::{RawConfig, RawEntry, is_definition};
 pub use reader::Effective;
+pub use readings::escaped;
 pub use report::Check;
 pub use resolve::nearest_word;
 pub use settings::{

@@ -68,7 +68,7 @@ fn refusal(entry: &RawEntry, found: &[String], as_utf8: &str) -> Problem {
 }
 
 /// `text` as it may stand in a file of either encoding.
-pub(super) fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let mut units = [0u16; 2];
     let mut escaped = String::new();
     for c in text.chars() {

@@ -6,6 +6,7 @@ mod boot;
 mod census;
 mod dials;
 mod host;
+mod init;
 mod links;
 mod listen;
 mod listeners;
@@ -23,6 +24,7 @@ mod uring_io;
 mod worker;
 
 pub use boot::{BootError, Server, Started, describe_dirs};
+pub use init::{Members, init};
 pub use log_pipe::{LogPipe, flush as flush_log};
 pub use logging::log_filter;
 pub use preflight::{foresee_start, preflight};

@@ -86,6 +86,37 @@ fn wrong_usage_ends_with_2_and_the_usage() {
     }
 }
 
+#[test]
+fn init_writes_members_once_and_never_over_anything() {
+    let home = tempfile::tempdir().expect("temporary dir");
+    let dir = home.path().join("trial");
+    let dir = dir.to_str().expect("UTF-8");
+    let output = run(&["init", "--members=3", dir]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stdout(&output).contains(&format!("  ringkeeper {dir}/3/zoo.cfg\n")));
+    let id = fs::read_to_string(format!("{dir}/3/data/myid")).expect("myid");
+    let config = fs::read_to_string(format!("{dir}/3/zoo.cfg")).expect("zoo.cfg");
+    assert!(id == "3\n" && config.contains("\nserver.3=127.0.0.1:2890:3890;127.0.0.1:2183\n"));
+    let report = stdout(&run(&["check", &format!("{dir}/3/zoo.cfg")]));
+    assert!(report.starts_with("Server 3, one participant of an ensemble of 3"), "{report}");
+    let again = run(&["init", dir]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("trial/1 is there already"), "{}", stderr(&again));
+    for (arguments, part) in [
+        (&["init"][..], "init needs the directory"),
+        (&["init", "a", "b"], "`b` is one directory too many"),
+        (&["init", "--members"], "--members needs a value"),
+        (&["init", "--members", "x", "a"], "--members: `x` is not a number"),
+        (&["init", "--hosts", "a,b", "--members", "3", "a"], "either --members or --hosts"),
+        (&["init", "--frobnicate", "3", "a"], "unknown option --frobnicate"),
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+        assert!(stderr(&output).contains("usage: ringkeeper"));
+    }
+}
+
 /// The usage would bury the one line that helps.
 #[test]
 fn a_file_that_cannot_be_read_is_named_and_nothing_else() {
