@@ -7,6 +7,8 @@ use crate::base::FOUR_LETTER_WORDS;
 use crate::config::Settings;
 use crate::metrics::Measures;
 
+use super::state::MemberState;
+
 /// The machine and the process: what does not change while it runs.
 #[derive(Clone, Debug, Default)]
 pub struct Host {
@@ -47,6 +49,8 @@ pub struct Live {
     pub memory_max: u64,
     /// Bytes of memory that the process holds.
     pub memory_used: u64,
+    /// What this server is to its ensemble.
+    pub state: MemberState,
 }
 
 /// See the module's introduction.

@@ -119,6 +119,16 @@ fn session_part(out: &mut String, client: &Client) {
     );
 }
 
+/// The sessions as a learner knows them: when they end is the leader's business.
+fn learned_sessions(out: &mut String, replica: &Replica) {
+    let mut sessions: Vec<_> = replica.sessions().collect();
+    sessions.sort_unstable();
+    let _ = writeln!(out, "Global Sessions({}):", sessions.len());
+    for (id, timeout_ms) in sessions {
+        let _ = writeln!(out, "{id}\t{timeout_ms}ms");
+    }
+}
+
 /// `dump`. Unlike Apache's, no bucket is listed that has become empty.
 pub(super) fn dump(replica: &Replica, now: Now, sessionless_ms: u64) -> String {
     let date = |mono_ms: u64| {
@@ -127,13 +137,17 @@ pub(super) fn dump(replica: &Replica, now: Now, sessionless_ms: u64) -> String {
     };
     let mut out = "SessionTracker dump:\n".to_owned();
     let expiries = replica.tracked_sessions().map(Sessions::expiries).unwrap_or_default();
-    let sessions: usize = expiries.values().map(Vec::len).sum();
-    let _ = writeln!(out, "Session Sets ({})/({sessions}):", expiries.len());
-    for (&at, ids) in &expiries {
-        let _ = writeln!(out, "{} expire at {}:", ids.len(), date(at));
-        for id in ids {
-            let _ = writeln!(out, "\t{id}");
+    if replica.tracked_sessions().is_some() {
+        let sessions: usize = expiries.values().map(Vec::len).sum();
+        let _ = writeln!(out, "Session Sets ({})/({sessions}):", expiries.len());
+        for (&at, ids) in &expiries {
+            let _ = writeln!(out, "{} expire at {}:", ids.len(), date(at));
+            for id in ids {
+                let _ = writeln!(out, "\t{id}");
+            }
         }
+    } else {
+        learned_sessions(&mut out, replica);
     }
     ephemerals(&mut out, replica);
     out.push_str("Connections dump:\n");

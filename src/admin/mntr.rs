@@ -14,6 +14,7 @@ use crate::session::Sessions;
 use crate::tree::{QuotaValues, Tree};
 
 use super::context::AdminContext;
+use super::state::{LeaderFigures, Mode};
 use super::words::{average, version};
 
 /// Counters of Apache 3.9.
@@ -199,7 +200,11 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     let (stats, tree) = (replica.stats(), replica.tree());
     let latency = stats.latency();
     line(out, "version", version());
-    line(out, "server_state", "standalone");
+    let mode = &context.live.state.mode;
+    line(out, "server_state", mode.name());
+    if let Some(state) = mode.peer_state() {
+        line(out, "peer_state", state);
+    }
     line(out, "avg_latency", average(&latency, MS));
     line(out, "max_latency", latency.max / MS);
     line(out, "min_latency", latency.least() / MS);
@@ -212,7 +217,8 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     line(out, "watch_count", replica.watches().count());
     line(out, "ephemerals_count", tree.ephemerals_count());
     line(out, "approximate_data_size", tree.approximate_data_size());
-    line(out, "global_sessions", replica.tracked_sessions().map_or(0, Sessions::len));
+    let sessions = replica.tracked_sessions().map_or(replica.session_count(), Sessions::len);
+    line(out, "global_sessions", sessions);
     line(out, "local_sessions", 0);
     line(out, "open_file_descriptor_count", context.live.open_files);
     line(out, "max_file_descriptor_count", context.host.open_files_max);
@@ -225,6 +231,26 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     line(out, "auth_failed_count", stats.auth_failed);
     line(out, "non_mtls_remote_conn_count", 0);
     line(out, "non_mtls_local_conn_count", 0);
+    if let Some(ensemble) = &context.settings.ensemble {
+        line(out, "quorum_size", ensemble.membership.quorums().voters().len());
+    }
+    if let Mode::Leading(leader) = mode {
+        leader_gauges(out, leader);
+    }
+}
+
+/// Apache's followers show none of these: there, they are null.
+fn leader_gauges(out: &mut String, leader: &LeaderFigures) {
+    let (last, min, max) = leader.shown_sizes();
+    line(out, "learners", leader.learners);
+    line(out, "synced_followers", leader.synced_followers);
+    line(out, "synced_non_voting_followers", leader.synced_non_voting);
+    line(out, "synced_observers", leader.synced_observers);
+    line(out, "pending_syncs", leader.pending_syncs);
+    line(out, "leader_uptime", leader.uptime_ms);
+    line(out, "last_proposal_size", last);
+    line(out, "max_proposal_size", max);
+    line(out, "min_proposal_size", min);
 }
 
 /// Limits and usage, summed over the quotas below each top-level node (`QuotaMetricsUtils`).
@@ -253,7 +279,16 @@ fn quotas(out: &mut String, tree: &Tree) {
 fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
     let (stats, measures) = (replica.stats(), &context.measures);
     let limits = replica.limit_figures();
+    let counts = &context.live.state.counts;
     match key {
+        "commit_count" => counts.commits,
+        "diff_count" => counts.diffs,
+        "learner_commit_received_count" => counts.learner_commits,
+        "learner_proposal_received_count" => counts.learner_proposals,
+        "looking_count" => counts.looking,
+        "proposal_count" => counts.proposals,
+        "revalidate_count" => counts.revalidations,
+        "snap_count" => counts.snaps,
         "bytes_received_count" => stats.bytes_received,
         "connection_drop_count" => measures.connections_dropped.get(),
         "connection_rejected" => measures.connections_rejected.get() + limits.connections_refused,
@@ -280,7 +315,11 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
 /// Figures and the unit in which they are shown.
 fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u64) {
     let (fired, measures) = (&replica.stats().fired, &context.measures);
+    let counts = &context.live.state.counts;
     match key {
+        "election_time" => (counts.election_us, MS),
+        "follower_sync_time" => (counts.follower_sync_us, MS),
+        "observer_sync_time" => (counts.observer_sync_us, MS),
         "connection_token_deficit" => (replica.limit_figures().token_deficit, 1),
         "dbinittime" => (measures.db_init.get(), MS),
         "fsynctime" | "sync_process_time" => (measures.log_write.get(), MS),

@@ -10,6 +10,7 @@ mod context;
 mod date;
 mod listing;
 mod mntr;
+mod state;
 mod words;
 
 #[cfg(test)]
@@ -17,4 +18,5 @@ mod tests;
 
 pub use context::{AdminContext, Host, Live};
 pub use date::java_date;
+pub use state::{LeaderFigures, MemberCounts, MemberState, Mode};
 pub use words::{four_letter, not_serving, version};

@@ -3,11 +3,14 @@
 use std::fmt::Write;
 
 use crate::base::{ConnId, Now};
+use crate::config::EnsembleSettings;
 use crate::metrics::Summary;
+use crate::quorum::{MemberAddress, Role};
 use crate::replica::Replica;
 
 use super::context::AdminContext;
 use super::date::build_date;
+use super::state::Mode;
 use super::{listing, mntr};
 
 /// What this server says it is: the Apache version that it stands in for, which clients parse and
@@ -46,7 +49,13 @@ pub fn four_letter(
     argument: &[u8],
 ) -> String {
     replica.word_received(conn);
-    let text = answer(context, replica, now, conn, word, argument);
+    let text = match context.live.state.mode {
+        // COMPAT: without a leader there is no server behind the words.
+        Mode::Looking => not_serving(context, word, argument),
+        Mode::Alone | Mode::Leading(_) | Mode::Following | Mode::Observing => {
+            answer(context, replica, now, conn, word, argument)
+        }
+    };
     replica.word_answered(conn);
     text
 }
@@ -89,8 +98,8 @@ fn answer(
             context.measures.reset();
             "Server stats reset.\n".to_owned()
         }
-        "srvr" => srvr(replica),
-        "stat" => listing::stat(replica, conn, &version_line(), &server_lines(replica)),
+        "srvr" => version_line() + &server_lines(context, replica),
+        "stat" => listing::stat(replica, conn, &version_line(), &server_lines(context, replica)),
         "stmk" => stmk(context, argument),
         "wchc" => listing::wchc(replica),
         "wchp" => listing::wchp(replica),
@@ -110,7 +119,7 @@ fn permitted(context: &AdminContext, word: [u8; 4]) -> Result<String, String> {
     if context.allows(&word) { Ok(word) } else { Err(refusal(&word)) }
 }
 
-/// Answers a four-letter word while there is no replica yet: recovery runs.
+/// Answers a four-letter word while nothing is served: recovery runs, or there is no leader.
 pub fn not_serving(context: &mut AdminContext, word: [u8; 4], argument: &[u8]) -> String {
     const NOT_SERVING: &str = "This ZooKeeper instance is not currently serving requests";
     let word = match permitted(context, word) {
@@ -136,11 +145,7 @@ fn version_line() -> String {
     format!("Zookeeper version: {}\n", version())
 }
 
-fn srvr(replica: &Replica) -> String {
-    version_line() + &server_lines(replica)
-}
-
-fn server_lines(replica: &Replica) -> String {
+fn server_lines(context: &AdminContext, replica: &Replica) -> String {
     let stats = replica.stats();
     let latency = stats.latency();
     let mut out = String::new();
@@ -151,8 +156,13 @@ fn server_lines(replica: &Replica) -> String {
     let _ = writeln!(out, "Connections: {}", replica.client_count());
     let _ = writeln!(out, "Outstanding: {}", replica.outstanding());
     let _ = writeln!(out, "Zxid: 0x{}", replica.last_processed());
-    let _ = writeln!(out, "Mode: standalone");
+    let mode = &context.live.state.mode;
+    let _ = writeln!(out, "Mode: {}", mode.name());
     let _ = writeln!(out, "Node count: {}", replica.tree().node_count());
+    if let Mode::Leading(leader) = mode {
+        let (last, min, max) = leader.shown_sizes();
+        let _ = writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}");
+    }
     out
 }
 
@@ -186,11 +196,11 @@ fn conf(context: &AdminContext) -> String {
     let (settings, host) = (&context.settings, &context.host);
     let (snap_size, log_size) = context.live.dir_sizes;
     let backlog = settings.listen_backlog.map_or(-1, i64::from);
-    format!(
+    let mut text = format!(
         "clientPort={}\nsecureClientPort=-1\ndataDir={}\ndataDirSize={snap_size}\n\
          dataLogDir={}\ndataLogSize={log_size}\ntickTime={}\nmaxClientCnxns={}\n\
          minSessionTimeout={}\nmaxSessionTimeout={}\nclientPortListenBacklog={backlog}\n\
-         serverId=0\n",
+         serverId={}\n",
         context.address.port(),
         host.snap_dir,
         host.log_dir,
@@ -198,7 +208,35 @@ fn conf(context: &AdminContext) -> String {
         settings.client_cnxns_max,
         settings.session_timeout_ms_min,
         settings.session_timeout_ms_max,
-    )
+        settings.ensemble.as_ref().map_or(0, |ensemble| ensemble.sid.0),
+    );
+    if let Some(ensemble) = &settings.ensemble {
+        put_ensemble(&mut text, ensemble);
+    }
+    text
+}
+
+/// What a member adds (`QuorumZooKeeperServer.dumpConf`): the last line has no end.
+fn put_ensemble(out: &mut String, ensemble: &EnsembleSettings) {
+    let ports = |port: fn(&MemberAddress) -> u16| {
+        let addresses = ensemble.this().map_or(&[][..], |this| this.addresses.as_slice());
+        let ports: Vec<String> = addresses.iter().map(|at| port(at).to_string()).collect();
+        ports.join("|")
+    };
+    let peer_type = match ensemble.role() {
+        Role::Participant => 0,
+        Role::Observer => 1,
+    };
+    let _ = write!(
+        out,
+        "initLimit={}\nsyncLimit={}\nelectionAlg=3\nelectionPort={}\nquorumPort={}\n\
+         peerType={peer_type}\nmembership: \n{}",
+        ensemble.init_limit,
+        ensemble.sync_limit,
+        ports(|at| at.election_port),
+        ports(|at| at.quorum_port),
+        ensemble.membership,
+    );
 }
 
 /// The keys are the ones that a server in Java shows. A property that only a Java machine has is

@@ -163,7 +163,7 @@ pub const ROWS: &[Row] = &[
         module: "admin",
         layer: 6,
         is_pure: false,
-        uses: &["wire", "config", "metrics", "tree", "session", "replica"],
+        uses: &["wire", "config", "quorum", "metrics", "tree", "session", "replica"],
         about: "Four-letter words and the admin server's pages.",
     },
     Row {

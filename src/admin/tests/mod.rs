@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::{AdminContext, Host, Live, four_letter, version};
+use super::{AdminContext, Host, Live, MemberState, four_letter, version};
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
@@ -17,6 +17,8 @@ use crate::wire::{
     ACL_OPEN_BYTES, OpCode, XID_PING, begin_frame, connect_frame, end_frame, put_bool, put_buffer,
     put_i32, put_str,
 };
+
+mod member;
 
 /// 2026-11-20 23:07:10 UTC.
 const WALL_MS: i64 = 1_795_216_030_000;
@@ -59,12 +61,19 @@ fn replica(now: Now) -> Replica {
 
 impl Scene {
     fn new(whitelist: &str) -> Scene {
+        Scene::with(whitelist, "")
+    }
+
+    /// With more lines of zoo.cfg, which may make it server 2 of an ensemble.
+    fn with(whitelist: &str, lines: &str) -> Scene {
         let now = Now { mono: Instant::from_ms(1_000_000), wall_ms: WALL_MS };
         let mut raw = RawConfig::new();
         let text = format!(
-            "dataDir=/data\ntickTime=2000\nclientPort=2181\n4lw.commands.whitelist={whitelist}\n"
+            "dataDir=/data\ntickTime=2000\nclientPort=2181\n4lw.commands.whitelist={whitelist}\n\
+             {lines}"
         );
         raw.add_file("zoo.cfg", text.as_bytes());
+        raw.add_my_id("/data/myid", Ok(b"2".to_vec()));
         let (settings, _) = config::check(&raw, &Environment::default()).into_settings().unwrap();
         let address = SocketAddr::from(([0, 0, 0, 0], 2181));
         let host = Host {
@@ -88,6 +97,7 @@ impl Scene {
             memory_free: 5 << 20,
             memory_max: 7 << 20,
             memory_used: 6 << 20,
+            state: MemberState::default(),
         };
         Scene { replica: replica(now), context, now, xid: 0, words: 0 }
     }
