@@ -3,6 +3,7 @@
 //! Stands for ZooKeeper's `QuorumPeerConfig.ConfigException`, which names neither file nor line and
 //! stops at the first error; here all problems are collected.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -103,7 +104,7 @@ pub struct Problem {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Finding {
     /// Name of the key, without prefix.
-    pub key: &'static str,
+    pub key: Cow<'static, str>,
     /// The fault.
     pub what: String,
     /// What to do.

@@ -60,7 +60,7 @@ impl Check {
                 severity,
                 topic,
                 origin: set.map_or(Origin::Default, |set| set.origin.clone()),
-                key: key.to_string(),
+                key: key.into_owned(),
                 value: set.map_or(String::new(), |set| set.value.clone()),
                 what,
                 hint,

@@ -625,8 +625,10 @@ fn report_shows_values_with_their_origin() {
 #[test]
 fn findings_have_the_place_of_their_key() {
     let (what, hint) = ("unusable", "mend it");
-    let find =
-        |key, verdict| Finding { key, what: what.to_string(), hint: hint.to_string(), verdict };
+    let find = |key: &'static str, verdict| {
+        let (what, hint) = (what.to_string(), hint.to_string());
+        Finding { key: key.into(), what, hint, verdict }
+    };
     let refuse = |key, exit_code| find(key, Verdict::Refused { exit_code });
     let mut found = checked(&with("dataLogDir=/l"));
     found.add_findings(|settings| {

@@ -43,13 +43,13 @@ pub(super) fn keep_up<F: LogFiles>(files: &F, last: Zxid) -> io::Result<()> {
     write_epochs(files, &found.write)
 }
 
-/// What is wrong with the epoch files in this `version-2`, whatever the end of the log is. Changes
-/// nothing.
-pub fn foresee_epochs(version_dir: &Path) -> Option<RecoverError> {
+/// What is wrong with the epoch files in this `version-2` by the rules of `party`, whatever the end
+/// of the log is. Changes nothing.
+pub fn foresee_epochs(version_dir: &Path, party: Party) -> Option<RecoverError> {
     let read = |path: &Path| match fs::read(path) {
         Ok(content) => Ok(Some(content)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.to_string()),
     };
-    epochs_in(version_dir, read, Zxid::ZERO, Party::Alone).err()
+    epochs_in(version_dir, read, Zxid::ZERO, party).err()
 }

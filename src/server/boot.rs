@@ -19,11 +19,12 @@ use crate::disk::{
     LogWriterOptions, RecoverOptions, recover,
 };
 use crate::driver::{
-    Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, LogStage, Routes, Unobserved,
+    Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, Links, LogStage, Routes,
+    Unobserved,
 };
 use crate::front::{FrontOptions, MIN_RATE};
 use crate::leader::LeaderOptions;
-use crate::log::Compression;
+use crate::log::{Compression, Party};
 use crate::member::Member;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
@@ -38,10 +39,12 @@ use crate::sys::ring::RingFeatures;
 use crate::tree::TreeOptions;
 
 use super::census::Census;
+use super::dials::MemberPorts;
 use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
 use super::log_pipe;
+use super::member_ports;
 use super::preflight::{NO_ENSEMBLE, read_jaas};
 use super::presence_watch::PresenceWatch;
 use super::probe::Probe;
@@ -103,6 +106,19 @@ pub struct Server {
     pub started: Started,
 }
 
+/// The number in `myid`; Apache's standalone server makes its session ids as server 1 would.
+fn server_id(settings: &Settings) -> ServerId {
+    settings.ensemble.as_ref().map_or(ServerId(1), |ensemble| ensemble.sid)
+}
+
+/// The brain in its role at the start.
+fn member(settings: &Settings, replica: Replica) -> Result<Member, BootError> {
+    match &settings.ensemble {
+        None => Ok(Member::alone(cpu::now(), replica)),
+        Some(_) => Err(misconfigured(NO_ENSEMBLE.to_owned())),
+    }
+}
+
 fn tree_options(settings: &Settings, seed: u64) -> TreeOptions {
     TreeOptions {
         extended_types: settings.nodes.is_extended_types,
@@ -154,7 +170,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
     let storage = &settings.storage;
     let ms = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ReplicaOptions {
-        server_id: 1,
+        server_id: server_id(settings).0.cast_unsigned(),
         min_session_timeout_ms: ms(settings.session_timeout_ms_min),
         max_session_timeout_ms: ms(settings.session_timeout_ms_max),
         leader: LeaderOptions {
@@ -234,9 +250,10 @@ fn open_dir(settings: &Settings) -> Result<DataDir, BootError> {
     .map_err(|e| dir_error(&e))
 }
 
-/// The client port.
+/// The client port, and the ports for other members.
 struct Port {
     listeners: Vec<OwnedFd>,
+    members: Option<MemberPorts>,
     address: SocketAddr,
     admin: AdminContext,
 }
@@ -250,7 +267,7 @@ impl Port {
         let (listeners, address) = listen::bind(settings)?;
         let host = host::host(dir, host::open_files_max());
         let admin = AdminContext::new(settings, address, host, Arc::clone(measures));
-        Ok(Port { listeners, address, admin })
+        Ok(Port { listeners, members: None, address, admin })
     }
 
     /// Has the port answer while recovery runs.
@@ -266,9 +283,6 @@ impl Port {
 impl Server {
     /// Recovers the data directory and starts to serve.
     pub fn start(settings: &Settings) -> Result<Server, BootError> {
-        if settings.ensemble.is_some() {
-            return Err(misconfigured(NO_ENSEMBLE.to_owned()));
-        }
         let signals = Signals::start().map_err(unexpected("receiving signals"))?;
         log_pipe::start().map_err(unexpected("starting a thread"))?;
         let _ = cpu::raise_open_files();
@@ -286,7 +300,7 @@ impl Server {
             trust_empty: storage.is_trust_empty_snapshot,
             db_autocreate: storage.is_db_autocreate,
             accept_truncated: storage.accepted_truncated_log.clone(),
-            ..RecoverOptions::default()
+            party: if settings.ensemble.is_some() { Party::Member } else { Party::Alone },
         };
         let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
         signals.recovered();
@@ -299,13 +313,18 @@ impl Server {
         dir.check_room(segment_size(settings), &recovered.repair).map_err(|e| dir_error(&e))?;
         let restore = restore.finish(&recovered, &measures);
         let mut restored = restore.finish(&recovered);
+        if let Some(ensemble) = &settings.ensemble {
+            let text = ensemble.membership.to_string();
+            let version = ensemble.membership.version();
+            restored.tree.init_config(text.as_bytes(), version.0, now.wall_ms);
+        }
         // What was replayed counts, or a server that is killed often would never write one.
         restored.wants_snapshot |= recovered.entries_replayed > u64::from(storage.snap_count);
         // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
-        let first_session = initial_session_id(ServerId(1), now.wall_ms as u64);
+        let first_session = initial_session_id(server_id(settings), now.wall_ms as u64);
         let options = replica_options(settings, seed);
         let replica = Replica::new(cpu::now(), options, auth, restored, first_session);
-        let member = Member::alone(cpu::now(), replica);
+        let member = member(settings, replica)?;
         let replica = member.replica();
         let mismatches = replica.digest_mismatches();
         measures.digest_mismatches.add(mismatches);
@@ -319,8 +338,10 @@ impl Server {
             took.as_secs_f64(),
             if mismatches > 0 { "; DIGESTS DIFFER, see above" } else { "" },
         );
+        // Not before this server could answer: others take a refusal for what it is.
+        let members = settings.ensemble.as_ref().map(member_ports::open).transpose()?;
         let listeners = probe.stop().map_err(unexpected("ending the probes"))?;
-        let port = Port { listeners, ..port };
+        let port = Port { listeners, members, ..port };
         let server = Self::launch(settings, &dir, &recovered, member, recovery, (port, &measures))?;
         signals.running(Running {
             mailboxes: server.mailboxes.clone(),
@@ -340,7 +361,7 @@ impl Server {
     ) -> Result<Server, BootError> {
         let storage = &settings.storage;
         let topology = rings::plan(settings).map_err(unexpected("reading the CPU affinity"))?;
-        let Port { mut listeners, address, admin } = port;
+        let Port { mut listeners, mut members, address, admin } = port;
         let mut mailboxes = Vec::new();
         let mut inboxes = Vec::new();
         for _ in &topology.workers {
@@ -398,13 +419,14 @@ impl Server {
             let inline = !plan.replica && plan.front.is_none();
             let slow = Duration::from_millis(u64::from(storage.sync_warning_ms));
             let log = if plan.log { writer.take() } else { None };
+            let members = if plan.replica { members.take() } else { None };
             let parts = WorkerParts {
                 cpu: plan.cpu,
                 stages: DriverParts {
                     index,
                     edge: plan.front.map(|id| Edge::new(front_options(settings, id))),
                     brain: if plan.replica { brain.take() } else { None },
-                    links: None,
+                    links: members.as_ref().map(|_| Links::new()),
                     log: log.map(|writer| LogStage::new(writer, inline, slow)),
                     routes: Routes {
                         loops: mailboxes.len(),
@@ -423,7 +445,7 @@ impl Server {
                     census: Arc::clone(&census),
                     keepalive: settings.is_client_keep_alive,
                 },
-                members: None,
+                members,
                 inbox,
                 mailboxes: mailboxes.clone(),
                 settled: if plan.replica { settled_out.take() } else { None },

@@ -132,7 +132,10 @@ impl Refusal {
 }
 
 /// Tries `wanted`. On a machine without IPv6, every address means every IPv4 address.
-fn attempt<T>(wanted: SocketAddr, on: impl Fn(&SocketAddr) -> io::Result<T>) -> Result<T, Refusal> {
+pub(super) fn attempt<T>(
+    wanted: SocketAddr,
+    on: impl Fn(&SocketAddr) -> io::Result<T>,
+) -> Result<T, Refusal> {
     let refused = match on(&wanted) {
         Ok(done) => return Ok(done),
         Err(error) => Refusal::new(wanted, error),

@@ -1,10 +1,9 @@
-//! The two ports of a member for other members: listening on them, and where those of the others
-//! are. Counterparts: `QuorumCnxManager.Listener` and the server socket of `Leader`.
+//! The two ports of a member for other members: listening on them, and the addresses of all others.
+//! Counterparts: `QuorumCnxManager.Listener` and the server socket of `Leader`.
 //!
-//! Ours listens on the quorum port also while it does not lead: whoever follows it may be faster
-//! than the leader itself.
+//! Ours listens on the quorum port also while it does not lead: a follower may know of its election
+//! earlier than the leader itself.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
@@ -12,13 +11,13 @@ use std::time::Duration;
 
 use crossbeam_channel::after;
 
-use crate::base::ServerId;
 use crate::config::{EnsembleSettings, Finding, Verdict};
 use crate::peer::Port;
 use crate::quorum::{MemberAddress, Membership};
 use crate::sys::net;
 
 use super::boot::BootError;
+use super::dials::{Addresses, MemberPorts};
 use super::listen::{CANNOT_LISTEN, attempt};
 use super::listeners::listeners;
 
@@ -94,17 +93,6 @@ fn purpose(port: Port) -> &'static str {
     }
 }
 
-/// What a member needs to reach the others, and to be reached.
-#[derive(Debug)]
-pub struct MemberPorts {
-    /// Where others connect to this member.
-    pub listeners: Vec<(Port, OwnedFd)>,
-    /// Where the ports of all members are.
-    pub addresses: BTreeMap<(ServerId, Port), Vec<(String, u16)>>,
-    /// Time limit of a connection to one of them.
-    pub dial_timeout: Duration,
-}
-
 /// Listens on both ports of this member, with as many attempts as are configured.
 ///
 /// # Errors
@@ -155,8 +143,8 @@ fn patiently<T>(
 }
 
 /// Where the ports of all members are, in the order in which they are to be tried.
-fn addresses(membership: &Membership) -> BTreeMap<(ServerId, Port), Vec<(String, u16)>> {
-    let mut all = BTreeMap::new();
+fn addresses(membership: &Membership) -> Addresses {
+    let mut all = Addresses::new();
     for member in membership.members() {
         for port in [Port::Election, Port::Quorum] {
             let places = member.addresses.iter();
@@ -207,6 +195,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::base::ServerId;
     use crate::config::{Environment, RawConfig, check};
 
     fn ensemble(lines: &str) -> EnsembleSettings {

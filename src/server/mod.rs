@@ -12,6 +12,7 @@ mod listen;
 mod listeners;
 mod log_pipe;
 mod logging;
+mod member_ports;
 mod preflight;
 mod presence_watch;
 mod probe;

@@ -14,12 +14,14 @@ use std::path::Path;
 use crate::auth::{Auth, AuthOptions, Jaas, parse_jaas};
 use crate::config::{Finding, Settings, Verdict};
 use crate::disk::{DirError, closed_file, foresee_epochs, foresee_lock, foresee_room};
+use crate::log::Party;
 use crate::sys::file::{is_of_kernel, may_write};
 
 use super::boot::segment_size;
 use super::host;
 use super::listen::{self, CANNOT_LISTEN};
 use super::listeners::{Listener, listeners};
+use super::member_ports;
 use super::rings;
 
 /// Exit code of a data directory that cannot be used.
@@ -70,7 +72,7 @@ pub fn foresee_start(settings: &Settings) -> Vec<Finding> {
     }
     match &user {
         Some(user) => found.push(Finding {
-            key: "dataDir",
+            key: "dataDir".into(),
             what: user.to_string(),
             hint: "until then a start is refused".to_owned(),
             verdict: Verdict::Noted,
@@ -80,13 +82,7 @@ pub fn foresee_start(settings: &Settings) -> Vec<Finding> {
             let key = if log_dir == data_dir { "dataDir" } else { "dataLogDir" };
             let full = foresee_room(log_dir, segment_size(settings)).err();
             found.extend(full.map(|e| finding(key, UNUSABLE_DIR, e.to_string(), "")));
-            let epochs = foresee_epochs(&data_dir.join("version-2"));
-            found.extend(epochs.map(|error| Finding {
-                key: "dataDir",
-                what: error.to_string(),
-                hint: "a server alone starts all the same".to_owned(),
-                verdict: Verdict::Noted,
-            }));
+            found.extend(epochs(settings));
         }
     }
     // What cannot be resolved has been said.
@@ -100,7 +96,21 @@ pub fn foresee_start(settings: &Settings) -> Vec<Finding> {
             found.push(finding(refusal.key, CANNOT_LISTEN, refusal.what(), &advice));
         }
     }
+    if let Some(ensemble) = &settings.ensemble {
+        found.extend(member_ports::foresee(ensemble, user.is_some()));
+    }
     found
+}
+
+/// What is wrong with the epoch files. Only members need them.
+fn epochs(settings: &Settings) -> Option<Finding> {
+    let (party, hint, verdict) = match settings.ensemble {
+        None => (Party::Alone, "a server alone starts all the same", Verdict::Noted),
+        Some(_) => (Party::Member, "", Verdict::Refused { exit_code: UNUSABLE_DIR }),
+    };
+    let error = foresee_epochs(&settings.storage.data_dir.join("version-2"), party)?;
+    let (key, hint) = ("dataDir".into(), hint.to_owned());
+    Some(Finding { key, what: error.to_string(), hint, verdict })
 }
 
 /// Whether the directory's user is the one that listens; assumed if that user cannot be seen.
@@ -111,6 +121,7 @@ fn is_its_own(user: Option<&DirError>, listeners: &[Listener]) -> bool {
 }
 
 fn finding(key: &'static str, exit_code: u8, what: String, hint: &str) -> Finding {
+    let key = key.into();
     Finding { key, what, hint: hint.to_owned(), verdict: Verdict::Refused { exit_code } }
 }
 
@@ -155,7 +166,7 @@ fn jaas_file(settings: &Settings) -> Option<Finding> {
             Verdict::Refused { exit_code: 2 },
         ),
     };
-    Some(Finding { key, what, hint: hint.to_owned(), verdict })
+    Some(Finding { key: key.into(), what, hint: hint.to_owned(), verdict })
 }
 
 /// Reads a JAAS file; the error names it.

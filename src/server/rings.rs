@@ -47,9 +47,9 @@ pub(super) fn missing_multishot(
 
 /// Sets up the rings of all workers at once, and gives them back.
 pub(super) fn preflight(settings: &Settings) -> Option<Finding> {
-    let refused = |key, what| {
+    let refused = |key: &'static str, what| {
         let verdict = Verdict::Refused { exit_code: NO_RING };
-        Some(Finding { key, what, hint: String::new(), verdict })
+        Some(Finding { key: key.into(), what, hint: String::new(), verdict })
     };
     // If the CPUs cannot be read, the start says so.
     let topology = plan(settings).ok()?;

@@ -178,8 +178,8 @@ pub const ROWS: &[Row] = &[
         layer: 8,
         is_pure: false,
         uses: &[
-            "wire", "config", "metrics", "sys", "auth", "tree", "session", "log", "pipeline",
-            "disk", "leader", "replica", "member", "front", "peer", "admin", "driver",
+            "wire", "config", "quorum", "metrics", "sys", "auth", "tree", "session", "log",
+            "pipeline", "disk", "leader", "replica", "member", "front", "peer", "admin", "driver",
         ],
         about: "The real world: rings, threads, cores, start and end.",
     },

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::Epoch;
-use crate::log::Epochs;
+use crate::log::{Epochs, Party};
 
 fn read(dirs: &Dirs, name: &str) -> Option<String> {
     fs::read_to_string(dirs.version_2().join(name)).ok()
@@ -44,14 +44,14 @@ fn a_start_and_a_clean_end_bring_them_up_to_the_last_transaction() {
 fn what_contradicts_itself_is_told_and_left_alone() {
     let dirs = Dirs::new();
     dirs.put("snapshot.0", &snapshot_bytes(1));
-    assert!(foresee_epochs(&dirs.version_2()).is_none());
+    assert!(foresee_epochs(&dirs.version_2(), Party::Alone).is_none());
     dirs.put("acceptedEpoch", b"1");
     dirs.put("currentEpoch", b"2");
     let recovered = dirs.recover().unwrap().0;
     assert_eq!((recovered.epochs, recovered.notes.len()), (None, 1));
-    let foreseen = foresee_epochs(&dirs.version_2()).unwrap().to_string();
+    let foreseen = foresee_epochs(&dirs.version_2(), Party::Alone).unwrap().to_string();
     assert!(recovered.notes[0].starts_with(&foreseen), "{:?}", recovered.notes);
     assert!(matches!(hand_over(&*dirs.open(), Zxid(0)), Handover::Ready));
     assert_eq!(read(&dirs, "acceptedEpoch").as_deref(), Some("1"), "nothing is changed");
-    assert!(foresee_epochs(&dirs.version_2().join("elsewhere")).is_none());
+    assert!(foresee_epochs(&dirs.version_2().join("elsewhere"), Party::Alone).is_none());
 }
