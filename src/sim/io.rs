@@ -336,6 +336,12 @@ impl SimIo {
         SimIo { index, net, files, bug, rng: Rng::new(seed), now: Instant(0) }
     }
 
+    /// The files of its server.
+    #[cfg(test)]
+    pub fn files(&self) -> &SimFiles {
+        &self.files
+    }
+
     fn net(&self) -> RefMut<'_, Net> {
         self.net.borrow_mut()
     }

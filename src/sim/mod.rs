@@ -33,6 +33,8 @@ mod host;
 mod io;
 mod ledger;
 #[cfg(test)]
+mod links_drill;
+#[cfg(test)]
 mod log_drill;
 mod model;
 mod network;
