@@ -512,6 +512,9 @@ impl<I: Io> Driver<I> {
                 Effect::StreamBegin { .. }
                 | Effect::StreamChunk { .. }
                 | Effect::StreamEnd { .. } => self.expect_brain().probe.streamed(effect),
+                Effect::Forward { .. } | Effect::AskSession { .. } | Effect::AskSync => {
+                    unreachable!("a member takes out what is for other members")
+                }
                 Effect::Fatal(reason) => return Err(Failure::Replica(reason)),
                 Effect::Send { conn, start, end } => match self.local_edge(conn) {
                     Some(edge) => edge.queue(io, conn, &effects.bytes[start..end]),

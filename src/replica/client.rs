@@ -148,6 +148,24 @@ impl Deferred {
     }
 }
 
+/// What a client waits for that the leader of the ensemble has to say. Nothing that it sends later
+/// is looked at before.
+#[derive(Debug)]
+pub enum Asked {
+    /// Whether the session lives that it has brought along.
+    Session {
+        /// Its ConnectRequest, without the length.
+        frame: Box<[u8]>,
+    },
+    /// That this server is up to date (`sync`).
+    Sync {
+        /// The request, without the length.
+        frame: Box<[u8]>,
+        /// When it came.
+        received: Instant,
+    },
+}
+
 /// Frames one behind the other, first in, first out. Its memory serves again once it is empty.
 #[derive(Debug, Default)]
 pub struct Frames {
@@ -254,6 +272,10 @@ pub struct Client {
     pub long: Option<Box<LongRead>>,
     /// The turn in which it was told of an event last.
     pub told_turn: u64,
+    /// What it waits for that the leader of the ensemble has to say.
+    pub awaits: Option<Asked>,
+    /// The leader's question by which its session was noted as used last, see `super::learner`.
+    pub touched_in: u64,
     /// Bytes of its transactions that are not applied.
     pub in_flight_bytes: usize,
     /// Asked to pause.
@@ -298,6 +320,7 @@ impl Client {
     #[inline]
     pub fn is_blocked(&self, in_flight_max: usize) -> bool {
         self.choked
+            || self.awaits.is_some()
             || self.deferred.len() >= DEFERRED_MAX
             || self.heavy > 0
             || self.long.is_some()
@@ -328,9 +351,22 @@ impl Client {
     pub fn outstanding(&self) -> u64 {
         self.writes_prepared - self.writes_applied
             + self.deferred.len() as u64
-            + u64::from(self.long.is_some())
+            + u64::from(self.long.is_some() || self.awaits.is_some())
             + self.in_line
             + self.held_count
+    }
+
+    /// What it asked, `frame` without the length, is to be looked at again before all that waits.
+    pub fn put_back(&mut self, frame: &[u8]) {
+        // A frame is smaller than 2 GiB.
+        let len = (frame.len() as u32).to_be_bytes();
+        let mut held = Frames::default();
+        held.push(&len);
+        held.push(frame);
+        held.push(self.held.rest());
+        self.held = held;
+        self.held_count += 1;
+        self.waiting_bytes += len.len() + frame.len() + FRAME_OVERHEAD;
     }
 
     /// Whether no more requests should be taken: it has something to wait for while the server is

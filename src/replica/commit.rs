@@ -177,6 +177,7 @@ impl Replica {
             }
         }
         self.fair.charge_apply(begun);
+        self.answer_syncs(now, fx);
         self.make_room(now, fx);
     }
 
@@ -241,6 +242,7 @@ impl Replica {
             Some(leader) => leader.begin_apply(zxid),
             None => Prepared::UNKNOWN,
         };
+        let mode = self.mode(&proposal);
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r).map_err(|e| e.to_string())?;
         self.result.clear();
@@ -279,10 +281,10 @@ impl Replica {
                 Txn::Create(create) if prepared.hint.is_some() => {
                     self.tree.apply_create_at(&header, create, prepared.hint, &mut sink);
                 }
-                _ => self.tree.apply(&header, &txn, mode(&proposal), &mut sink),
+                _ => self.tree.apply(&header, &txn, mode, &mut sink),
             }
             let events = (sink.events, sink.later);
-            if proposal.origin == Origin::Log {
+            if self.leader.is_none() {
                 let stated = TxnDigest::decode_trailing(&mut r).map_err(|e| e.to_string())?;
                 self.check.applied(&header, stated, &self.tree);
             }
@@ -293,6 +295,18 @@ impl Replica {
             self.go_on_early(now, conn, stop_at, fx);
         }
         Ok(())
+    }
+
+    /// What a start found, or a leader has sent after its database, may stand behind a fuzzy
+    /// snapshot, which holds some of its effects.
+    fn mode(&self, proposal: &Entry) -> ApplyMode {
+        match proposal.origin {
+            Origin::Log => ApplyMode::Replay,
+            _ if self.fuzzy.is_some_and(|until| proposal.zxid <= until) => ApplyMode::Replay,
+            Origin::Client(_) | Origin::Learner | Origin::Server | Origin::Leader => {
+                ApplyMode::Live
+            }
+        }
     }
 
     /// A transaction, of `len` bytes in the log, is applied: nothing is owed to it but its answer.
@@ -434,14 +448,6 @@ impl Replica {
         client.stats.sent += 1;
         count_answer(client, &mut self.stats, now, proposal, err);
         client.is_owed_more()
-    }
-}
-
-/// What a start found may stand behind a fuzzy snapshot, which holds some of its effects.
-fn mode(proposal: &Entry) -> ApplyMode {
-    match proposal.origin {
-        Origin::Log => ApplyMode::Replay,
-        Origin::Client(_) | Origin::Learner | Origin::Server => ApplyMode::Live,
     }
 }
 

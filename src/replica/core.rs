@@ -14,6 +14,7 @@ use super::client::{Client, Clients};
 use super::digest_check::DigestCheck;
 use super::effects::{Effect, Effects, Input};
 use super::fair::{Fair, FairOptions};
+use super::learner::{Learner, Syncs};
 use super::limits::{LimitOptions, Limits};
 use super::messages::Rations;
 use super::owed::Owed;
@@ -28,6 +29,8 @@ use super::walks::{Target, Walks};
 pub struct ReplicaOptions {
     /// Server id: top byte of the session ids it makes; 1 when standalone.
     pub server_id: u64,
+    /// It is one of several servers: a `sync` asks a quorum.
+    pub is_member: bool,
     /// `minSessionTimeout` in ms.
     pub min_session_timeout_ms: i32,
     /// `maxSessionTimeout` in ms.
@@ -73,6 +76,7 @@ impl Default for ReplicaOptions {
     fn default() -> ReplicaOptions {
         ReplicaOptions {
             server_id: 1,
+            is_member: false,
             min_session_timeout_ms: 6000,
             max_session_timeout_ms: 60_000,
             leader: LeaderOptions::default(),
@@ -135,6 +139,15 @@ pub struct Replica {
     pub(super) clients: Clients,
     /// What only a leader has; without it, requests wait.
     pub(super) leader: Option<Leader>,
+    /// What a server has that serves clients while another one leads.
+    pub(super) learner: Option<Learner>,
+    /// Counts the leader's questions which sessions are used, over all terms.
+    pub(super) touch_round: u64,
+    /// Clients that wait for a quorum to confirm that this server is up to date.
+    pub(super) syncs: Syncs,
+    /// The tree was received while its sender's went on: it may show effects of transactions up to
+    /// here, which are applied as a replay applies them.
+    pub(super) fuzzy: Option<Zxid>,
     /// Transactions that are known and not applied.
     pub(super) tail: Tail,
     pub(super) session_ids: SessionIds,
@@ -186,6 +199,10 @@ impl Replica {
             auth,
             clients: Clients::default(),
             leader: None,
+            learner: None,
+            touch_round: 0,
+            syncs: Syncs::default(),
+            fuzzy: None,
             tail: Tail::recovered(restored.committed, restored.tail, now.mono),
             session_ids: SessionIds::new(session_id_start),
             committed_sessions,
@@ -468,6 +485,7 @@ impl Replica {
     /// When it does not.
     pub fn check(&self) {
         self.tail.check();
+        assert!(self.leader.is_none() || self.learner.is_none(), "one leads or learns");
         if let Some(leader) = &self.leader {
             leader.check();
             assert!(leader.follows(self.tail.last()), "a leader numbers what is known last");

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::base::{ConnId, SessionId, Zxid};
+use crate::base::{ConnId, SessionId, Xid, Zxid};
 use crate::log::{Batch, LogCommand, LogDone, LogTicket};
+use crate::wire::OpCode;
 
 /// Something that happened. A handler runs to completion and leaves its wishes in [`Effects`].
 #[derive(Debug)]
@@ -161,6 +162,34 @@ pub enum Effect {
         /// The command.
         command: LogCommand,
     },
+    /// Forward a request of a client to the leader: `Effects::bytes[start..ids]` is its record,
+    /// `Effects::bytes[ids..end]` what the client has authenticated as. A write comes back as a
+    /// transaction; a `sync` is answered by [`super::Replica::sync_done`], in order.
+    Forward {
+        /// The client's session.
+        session: SessionId,
+        /// The client's number of the request.
+        cxid: Xid,
+        /// Its type.
+        op: OpCode,
+        /// First byte of the record.
+        start: usize,
+        /// First byte of the encoded identities.
+        ids: usize,
+        /// End.
+        end: usize,
+    },
+    /// Ask the leader whether a session lives that a client brought along; answered by
+    /// [`super::Replica::session_answered`].
+    AskSession {
+        /// The session.
+        session: SessionId,
+        /// Its timeout in ms.
+        timeout_ms: i32,
+    },
+    /// Ask a quorum whether this server still leads; answered by [`super::Replica::sync_done`], in
+    /// order.
+    AskSync,
     /// Start a snapshot file named by this zxid.
     SnapshotBegin(Zxid),
     /// More of it.

@@ -247,13 +247,14 @@ impl Replica {
     /// Frames arrived: those that the connection has credit for are handled, the others wait.
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
+        let is_serving = self.is_serving();
         let Some(client) = self.clients.get_mut(conn) else { return };
         let mut rest = bytes;
         client.arrived(split_frame(bytes).is_some_and(|(_, others)| others.is_empty()));
         if client.lone_streak >= LONE_STREAK {
             self.fair.saw_lone();
         }
-        if self.leader.is_some() && !client.queued && client.held.is_empty() {
+        if is_serving && !client.queued && client.held.is_empty() {
             let credit = client.credit_at(self.turn, self.fair.options.share);
             let begun = self.fair.spent;
             let stop_at = self.fair.stop_after(credit).min(self.fair.arrivals_stop());
@@ -296,17 +297,20 @@ impl Replica {
     /// expire while it takes none. A session that lives longer is safe: nobody may rely on an end
     /// that has not been announced, and who is dead sends and takes nothing.
     pub(super) fn heard(&mut self, now: Now, conn: ConnId) {
-        if let Some(client) = self.clients.get(conn)
-            && client.stage == Stage::Active
-            && let (Some(slot), Some(leader)) = (client.slot, &mut self.leader)
-        {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        if client.stage != Stage::Active {
+            return;
+        }
+        if let Some(learner) = &mut self.learner {
+            learner.touch(client);
+        } else if let (Some(slot), Some(leader)) = (client.slot, &mut self.leader) {
             leader.touch(slot, client.timeout_ms, now.mono);
         }
     }
 
     /// Puts a connection that could go on into the queue.
     pub(super) fn queue_up(&mut self, conn: ConnId) {
-        let (is_led, in_flight_max) = (self.leader.is_some(), self.fair.options.in_flight_bytes);
+        let (is_led, in_flight_max) = (self.is_serving(), self.fair.options.in_flight_bytes);
         if let Some(client) = self.clients.get_mut(conn)
             && !client.queued
             && client.could_go_on(is_led, in_flight_max)
@@ -367,7 +371,7 @@ impl Replica {
         if let Some(client) = self.clients.get_mut(conn)
             && !client.held.is_empty()
             && !client.owes_earlier()
-            && self.leader.is_some()
+            && self.is_serving()
         {
             self.run_held(now, conn, held_stop, fx);
         }
@@ -415,8 +419,7 @@ impl Replica {
         let held: u64 = self.clients.iter().map(|client| client.held_count).sum();
         assert_eq!(held, self.fair.held, "frames that wait for their turn");
         for client in self.clients.iter() {
-            let could =
-                client.could_go_on(self.leader.is_some(), self.fair.options.in_flight_bytes);
+            let could = client.could_go_on(self.is_serving(), self.fair.options.in_flight_bytes);
             assert!(client.queued || !could, "{:?} waits for nothing", client.conn);
             assert_eq!(client.held.rest().is_empty(), client.held_count == 0);
             assert!(!client.queued || self.fair.queue.contains(&client.conn), "{:?}", client.conn);

@@ -48,6 +48,8 @@ impl Replica {
             lone_streak: 0,
             long: None,
             told_turn: 0,
+            awaits: None,
+            touched_in: 0,
             in_flight_bytes: 0,
             paused: false,
             established_ms: now.wall_ms,
@@ -108,15 +110,23 @@ impl Replica {
             client.wants_read_only = request.read_only.is_some();
         }
         if request.session.0 == 0 {
-            self.create_session(now, conn, timeout_ms);
+            self.create_session(now, conn, timeout_ms, fx);
         } else {
-            self.reconnect(now, conn, timeout_ms, &request, fx);
+            self.reconnect(now, conn, timeout_ms, &request, frame, fx);
         }
     }
 
-    fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32) {
+    fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32, fx: &mut Effects) {
         // A connection that is gone asks for nothing more.
         let Some(client) = self.clients.get_mut(conn) else { return };
+        if self.learner.is_some() {
+            let exists = |id| self.committed_sessions.contains_key(&id);
+            let session = self.session_ids.next(exists);
+            client.stage = Stage::Connecting;
+            client.session = session;
+            self.session_conns.insert(session, conn);
+            return self.forward_session(now, conn, session, timeout_ms, fx);
+        }
         let leader = leading(&mut self.leader);
         let session = self.session_ids.next(|id| leader.find(id).is_some());
         let (slot, proposed) = leader.create_session(now, session, Xid(0), timeout_ms, Owner::Here);
@@ -134,6 +144,7 @@ impl Replica {
         conn: ConnId,
         timeout_ms: i32,
         request: &ConnectRequest<'_>,
+        frame: &[u8],
         fx: &mut Effects,
     ) {
         self.stats.revalidated += 1;
@@ -144,20 +155,15 @@ impl Replica {
             self.close(old, CloseHow::Now, fx);
         }
         let valid = request.password == session_password(session);
-        let leader = leading(&mut self.leader);
-        let slot = match valid {
-            true => leader.revalidate(now, session, timeout_ms, Owner::Here),
-            false => None,
+        if self.learner.is_some() && valid {
+            return self.ask_about(conn, session, timeout_ms, frame, fx);
+        }
+        let slot = match (&mut self.leader, valid) {
+            (Some(leader), true) => leader.revalidate(now, session, timeout_ms, Owner::Here),
+            _ => None,
         };
-        let read_only = request.read_only.map(|_| false);
         let Some(slot) = slot else {
-            let why = format_args!(
-                "this session is unknown here or has expired, or the password is wrong; the client \
-                 has to begin a new one"
-            );
-            self.complain(now, Complaint::NoSuchSession, self.who(conn).asking_for(session), why);
-            fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
-            return self.close(conn, CloseHow::AfterFlush, fx);
+            return self.refuse_session(now, conn, session, fx);
         };
         self.session_conns.insert(session, conn);
         if let Some(client) = self.clients.get_mut(conn) {
@@ -166,6 +172,25 @@ impl Replica {
             leading(&mut self.leader).set_peer(slot, client.peer);
         }
         self.established(conn, fx);
+    }
+
+    /// Answers a ConnectRequest for a session that is not valid.
+    pub(super) fn refuse_session(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        session: SessionId,
+        fx: &mut Effects,
+    ) {
+        let why = format_args!(
+            "this session is unknown here or has expired, or the password is wrong; the client has \
+             to begin a new one"
+        );
+        self.complain(now, Complaint::NoSuchSession, self.who(conn).asking_for(session), why);
+        let Some(client) = self.clients.get(conn) else { return };
+        let read_only = client.wants_read_only.then_some(false);
+        fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
+        self.close(conn, CloseHow::AfterFlush, fx);
     }
 
     /// Answers the ConnectRequest: the session is usable.

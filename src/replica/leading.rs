@@ -46,9 +46,10 @@ impl Replica {
     }
 
     fn take_up(&mut self, now: Now, numbering: Numbering) {
-        invariant!(self.leader.is_none(), "leadership is taken up once");
+        invariant!(!self.is_serving(), "a term begins when the one before has ended");
         invariant!(self.tail.is_empty(), "a term begins when the last one is wholly applied");
         self.check.conclude();
+        self.fuzzy = None;
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms));
         let options = self.options.leader.clone();
         let mut leader = Leader::new(now, options, numbering, sessions);

@@ -18,7 +18,6 @@ use super::client::{Client, Deferred};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::FRAME_COST;
-use super::leading::leading;
 use super::messages::Complaint;
 use super::request::Request;
 use super::throttle::{ConnectionThrottle, ThrottleOptions};
@@ -284,7 +283,7 @@ impl Replica {
 
     /// Whether somebody in line could be let in.
     pub(super) fn has_room(&self) -> bool {
-        self.leader.is_some()
+        self.is_serving()
             && !self.limits.line.is_empty()
             && self.in_pipeline() < self.options.limits.requests_max
     }
@@ -298,7 +297,7 @@ impl Replica {
             self.limits.large_bytes -= len;
         }
         // Without a leader everybody in line waits on.
-        if self.leader.is_some() && !self.limits.line.is_empty() {
+        if self.is_serving() && !self.limits.line.is_empty() {
             let begun = self.fair.spent;
             self.limits.letting_in = true;
             self.let_in(now, fx);
@@ -397,7 +396,12 @@ impl Replica {
     ) {
         let Ok(header) = RequestHeader::decode_from(&mut Reader::new(frame)) else { return };
         let Some(op) = OpCode::from_code(header.op) else { return };
-        match leading(&mut self.leader).claim(asked.0, Owner::Here) {
+        let claim = match &mut self.leader {
+            Some(leader) => leader.claim(asked.0, Owner::Here),
+            None if self.committed_sessions.contains_key(&asked.0) => Claim::Granted,
+            None => Claim::Gone,
+        };
+        match claim {
             Claim::Granted => {}
             Claim::Gone => return,
             Claim::Moved if op == OpCode::CloseSession => {}

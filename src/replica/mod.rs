@@ -15,6 +15,7 @@ mod fair;
 mod forwarded;
 mod handshake;
 mod leading;
+mod learner;
 mod limits;
 mod long;
 mod messages;

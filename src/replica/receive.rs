@@ -240,6 +240,7 @@ impl Replica {
         self.check = check;
         self.committed_sessions = sessions.into_iter().collect();
         self.tail = Tail::new(reception.zxid);
+        self.fuzzy = Some(Zxid(i64::MAX));
         self.limits.forget_writes();
         self.snapshot.replaced(&self.options, &mut self.rng, reception.zxid);
         self.make_room(now, fx);

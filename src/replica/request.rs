@@ -226,8 +226,15 @@ impl Replica {
             client.stats.last_cxid = i64::from(xid.0);
         }
         let (slot, timeout_ms) = (client.slot, client.timeout_ms);
-        let leader = leading(&mut self.leader);
-        match slot.map_or(Claim::Gone, |slot| leader.admit(slot, timeout_ms, now.mono)) {
+        let claim = match (&mut self.leader, &mut self.learner, slot) {
+            (Some(leader), _, Some(slot)) => leader.admit(slot, timeout_ms, now.mono),
+            (None, Some(learner), _) => {
+                learner.touch(client);
+                Claim::Granted
+            }
+            _ => Claim::Gone,
+        };
+        match claim {
             Claim::Granted => {}
             // Dropped without a reply; the close of the session closes the connection.
             Claim::Gone => return,
@@ -260,6 +267,8 @@ impl Replica {
             | OpCode::SetAcl
             | OpCode::Multi
             | OpCode::Reconfig => self.write(request, fx),
+            OpCode::CloseSession if self.learner.is_some() => self.forward(request, fx),
+            OpCode::Sync if self.options.is_member => self.sync(request, fx),
             OpCode::CloseSession => {
                 if let Some((session, _)) = request.who(&self.clients) {
                     let origin = Origin::Client(request.conn);

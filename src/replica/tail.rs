@@ -23,6 +23,8 @@ pub(super) enum Origin {
     Learner,
     /// The server itself: the end of a session or node whose time is up.
     Server,
+    /// The leader of the ensemble, for nobody whom this server answers.
+    Leader,
     /// The log: it was there when the server started, and whose it was is forgotten.
     Log,
 }
@@ -32,7 +34,7 @@ impl Origin {
     pub fn conn(self) -> Option<ConnId> {
         match self {
             Origin::Client(conn) => Some(conn),
-            Origin::Learner | Origin::Server | Origin::Log => None,
+            Origin::Learner | Origin::Server | Origin::Leader | Origin::Log => None,
         }
     }
 }
@@ -182,6 +184,30 @@ impl Tail {
     #[inline]
     pub fn end_apply(&mut self, zxid: Zxid) {
         self.applied = zxid;
+    }
+
+    /// Forgets everything after `keep`, which the log has taken back.
+    pub fn truncate(&mut self, keep: Zxid) {
+        invariant!(keep >= self.committed, "{keep:?} is kept, {:?} is committed", self.committed);
+        while self.entries.back().is_some_and(|entry| entry.zxid > keep) {
+            self.entries.pop_back();
+        }
+        while self.batches.back().is_some_and(|batch| batch.first_zxid() > Some(keep)) {
+            self.batches.pop_back();
+        }
+        if let Some(last) = self.batches.back_mut()
+            && last.last_zxid() > Some(keep)
+        {
+            let mut kept = Batch::new();
+            for (zxid, bytes) in last.iter().take_while(|(zxid, _)| *zxid <= keep) {
+                kept.entry().extend_from_slice(bytes);
+                kept.finish_entry(zxid);
+            }
+            kept.set_committed(last.committed());
+            *last = Arc::new(kept);
+        }
+        self.pop_applied();
+        self.logged = self.logged.min(keep);
     }
 
     /// Lets go of the first batch if all of it is applied.

@@ -3,6 +3,7 @@
 
 mod fair;
 mod forwarded;
+mod learner;
 mod receive;
 mod regress;
 mod slices;

@@ -80,6 +80,9 @@ impl Replica {
     /// Prepares a write. One that cannot be decoded makes no transaction: it is answered like a
     /// read.
     pub(super) fn write(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        if self.learner.is_some() {
+            return self.forward_write(request, fx);
+        }
         let before = self.tail.last();
         if self.write_as(request, request.body(), fx).is_err() {
             return self.read_or_defer(request, fx);
@@ -207,7 +210,7 @@ impl Replica {
 
 /// `ZooKeeperServer.authWriteRequest`: whether committed permissions allow a write. What is wrong
 /// with it otherwise is found when it is prepared.
-fn allows(
+pub(super) fn allows(
     auth: &Auth,
     tree: &Tree,
     op: OpCode,

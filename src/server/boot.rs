@@ -171,6 +171,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
     let ms = |ms: u32| i32::try_from(ms).unwrap_or(i32::MAX);
     ReplicaOptions {
         server_id: server_id(settings).0.cast_unsigned(),
+        is_member: settings.ensemble.is_some(),
         min_session_timeout_ms: ms(settings.session_timeout_ms_min),
         max_session_timeout_ms: ms(settings.session_timeout_ms_max),
         leader: LeaderOptions {

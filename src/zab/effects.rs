@@ -4,17 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::base::{Epoch, LinkId, SessionId, Xid, Zxid};
-use crate::log::Batch;
+use crate::log::{Batch, EpochFile};
 use crate::wire::OpCode;
-
-/// The two files that a member keeps its promises in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum EpochFile {
-    /// `acceptedEpoch`: the highest epoch that this member has promised to follow.
-    Accepted,
-    /// `currentEpoch`: the epoch whose initial history this member has whole on its disk.
-    Current,
-}
 
 /// Why a learner gives its leader up and looks for another one.
 #[derive(Clone, PartialEq, Eq, Debug)]

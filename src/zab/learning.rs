@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
-use crate::log::Batch;
+use crate::log::{Batch, EpochFile};
 use crate::wire::quorum::{
     AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, PROPOSALS, Packet, PacketKind,
     Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
 };
 use crate::wire::{Reader, Txn, TxnHeader};
 
-use super::effects::{Effect, Effects, EpochFile, LearnerEnd};
+use super::effects::{Effect, Effects, LearnerEnd};
 use super::history::{EPOCH_MAX, follows};
 
 /// Settings of a learner, as plain values.

@@ -33,7 +33,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{Effect, Effects, EpochFile, LeadingEnd, LearnerEnd};
+pub use effects::{Effect, Effects, LeadingEnd, LearnerEnd};
 pub use history::{EPOCH_MAX, History, follows};
 pub use leading::{LeadInput, Leading, LeadingOptions};
 pub use learning::{LearnInput, Learning, LearningOptions, Standing};

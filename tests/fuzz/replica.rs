@@ -99,6 +99,9 @@ impl Scene {
                 | Effect::StreamChunk { .. }
                 | Effect::StreamEnd { .. } => {}
                 Effect::Log { .. } => panic!("a lone server asks nothing of its log"),
+                Effect::Forward { .. } | Effect::AskSession { .. } | Effect::AskSync => {
+                    panic!("a lone server asks nobody")
+                }
             }
         }
         self.fx.clear();

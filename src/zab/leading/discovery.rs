@@ -1,11 +1,12 @@
 //! A new epoch: a quorum promises it, and the leader enters it.
 
 use crate::base::{Epoch, LinkId, Now, ServerId, Zxid, invariant};
+use crate::log::EpochFile;
 use crate::wire::quorum::{
     EpochAnswer, Features, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, leader_info,
 };
 
-use super::super::effects::{Effect, Effects, EpochFile, LeadingEnd};
+use super::super::effects::{Effect, Effects, LeadingEnd};
 use super::super::history::EPOCH_MAX;
 use super::super::link::Stage;
 use super::machine::{Leading, Phase};

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
-use crate::log::Batch;
+use crate::log::{Batch, EpochFile};
 use crate::quorum::Ensemble;
 use crate::wire::quorum::{Packet, PacketKind, Revalidate, Revalidated};
 
 use super::super::confirm::{Asker, Confirm};
-use super::super::effects::{Effect, Effects, EpochFile, LeadingEnd};
+use super::super::effects::{Effect, Effects, LeadingEnd};
 use super::super::history::History;
 use super::super::learning::Standing;
 use super::super::link::{Link, Marks, Stage};

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::base::{Epoch, Rng, Zxid};
 
-use super::super::EpochFile;
+use crate::log::EpochFile;
 
 /// A transaction: its number, and its bytes, which nobody else's equal.
 pub type Entry = (Zxid, Vec<u8>);

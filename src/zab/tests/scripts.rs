@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Epoch, LinkId, Now, Rng, ServerId, SessionId, Xid, Zxid};
-use crate::log::Batch;
+use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::quorum::{
     AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, Packet, PacketKind, leader_info,
@@ -12,8 +12,8 @@ use crate::wire::quorum::{
 use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
 
 use super::super::{
-    Effect, Effects, EpochFile, LeadInput, Leading, LeadingEnd, LeadingOptions, LearnInput,
-    LearnerEnd, Learning, LearningOptions, Standing,
+    Effect, Effects, LeadInput, Leading, LeadingEnd, LeadingOptions, LearnInput, LearnerEnd,
+    Learning, LearningOptions, Standing,
 };
 
 const TICK: Duration = Duration::from_millis(100);

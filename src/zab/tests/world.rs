@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{Epoch, LinkId, Now, Rng, ServerId, Zxid};
-use crate::log::Batch;
+use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::Reader;
 use crate::wire::quorum::{Packet, PacketScan, Scan};
 
 use super::super::{
-    Effect, Effects, EpochFile, LeadInput, Leading, LeadingOptions, LearnInput, Learning,
-    LearningOptions, Standing,
+    Effect, Effects, LeadInput, Leading, LeadingOptions, LearnInput, Learning, LearningOptions,
+    Standing,
 };
 use super::disk::{Entry, Op};
 use super::network::{ApacheLearner, Connection, Message, Stream};

@@ -1,0 +1,405 @@
+//! What a server does for its clients while another one leads: it forwards their writes, learns of
+//! their fate when they come back as transactions, and tells the leader which sessions live.
+//!
+//! Counterparts: `FollowerRequestProcessor`, the matching in `CommitProcessor`, `SendAckRequest`,
+//! `LearnerSessionTracker` and the learner's half of `Learner.validateSession`.
+//!
+//! A forwarded write comes back as a transaction with the session and the number (cxid) that it was
+//! forwarded with. The leader keeps the order of what one learner forwards, so the first of
+//! `forwarded` comes back first. For instance, a client forwards cxid 7, another client cxid 1, and
+//! the leader's own client writes too: what comes is perhaps [leader's], 7, [leader's], 1. Each
+//! transaction is compared with the first that waits, and a match is answered by this server.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::auth::Identities;
+use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid, invariant};
+use crate::log::Batch;
+use crate::pipeline::{bytes_cost, decode_multi};
+use crate::wire::{
+    Create, ErrorCode, MultiOps, OpCode, PathVersion, Reader, RequestHeader, SetAcl, SetData,
+    TxnHeader, TxnType, put_error_reply,
+};
+
+use super::client::{Asked, Client, Stage};
+use super::core::Replica;
+use super::effects::{CloseHow, Effect, Effects};
+use super::fair::WRITE_COST;
+use super::request::Request;
+use super::tail::{Entry, Origin};
+use super::write::allows;
+
+/// A write that is with the leader.
+#[derive(Clone, Copy, Debug)]
+struct Forwarded {
+    conn: ConnId,
+    session: SessionId,
+    cxid: Xid,
+    op: OpCode,
+    /// Bytes that count as on their way for its connection.
+    len: u32,
+    received: Instant,
+}
+
+impl Forwarded {
+    /// Whether a transaction is what this request has become. One that failed has lost its kind.
+    fn became(&self, header: &TxnHeader) -> bool {
+        let is_session = |op, kind| (self.op == op) == (header.kind == kind);
+        self.session == header.session
+            && self.cxid == header.cxid
+            && (header.kind == TxnType::Error
+                || is_session(OpCode::CreateSession, TxnType::CreateSession)
+                    && is_session(OpCode::CloseSession, TxnType::CloseSession))
+    }
+}
+
+/// See the module's introduction.
+#[derive(Debug, Default)]
+pub(super) struct Learner {
+    /// In the order in which the leader has got them.
+    forwarded: VecDeque<Forwarded>,
+    /// Sessions that clients have brought along, of which the leader has not said whether they
+    /// live.
+    revalidating: VecDeque<(SessionId, ConnId)>,
+    /// Sessions that were used since the leader asked last, and their timeouts in ms.
+    touched: Vec<(SessionId, i32)>,
+    /// Counts the leader's questions, so that a session is noted once for each.
+    round: u64,
+}
+
+impl Learner {
+    /// A client was there.
+    pub fn touch(&mut self, client: &mut Client) {
+        if client.touched_in != self.round {
+            client.touched_in = self.round;
+            self.touched.push((client.session, client.timeout_ms));
+        }
+    }
+
+    /// Whom a transaction that the leader has made is to be answered to. Requests before it that
+    /// have not come back never will: their connections are given as lost.
+    fn take(&mut self, header: &TxnHeader, lost: &mut Vec<ConnId>) -> Option<Forwarded> {
+        let first = self.forwarded.front()?;
+        if first.became(header) {
+            return self.forwarded.pop_front();
+        }
+        // Whose session this server does not speak for has forwarded nothing here.
+        let at = self.forwarded.iter().position(|request| request.became(header))?;
+        lost.extend(self.forwarded.drain(..at).map(|request| request.conn));
+        self.forwarded.pop_front()
+    }
+}
+
+impl Replica {
+    /// Whether clients are served: this server leads, or knows who does and is up to date.
+    pub fn is_serving(&self) -> bool {
+        self.leader.is_some() || self.learner.is_some()
+    }
+
+    /// Begins to serve clients while another server leads.
+    pub fn follow(&mut self) {
+        invariant!(!self.is_serving(), "a term of service begins when the last one has ended");
+        self.touch_round += 1;
+        self.learner = Some(Learner { round: self.touch_round, ..Learner::default() });
+        if self.fuzzy == Some(Zxid(i64::MAX)) {
+            self.fuzzy = Some(self.tail.last());
+        }
+        let conns: Vec<ConnId> = self.clients.iter().map(|client| client.conn).collect();
+        conns.into_iter().for_each(|conn| self.queue_up(conn));
+    }
+
+    /// Serves nobody any more: the leader is lost. Clients stay, and their requests wait. Closed
+    /// are those with a write of which nobody knows whether it will ever be committed.
+    pub fn stop_serving(&mut self, fx: &mut Effects) {
+        self.resign(fx);
+        self.learner = None;
+        self.deferred_total -= self.syncs.clear();
+        let mut unknown = Vec::new();
+        let mut asking = Vec::new();
+        for client in self.clients.iter_mut() {
+            client.slot = None;
+            let is_creating = client.stage == Stage::Connecting && client.awaits.is_none();
+            if client.writes_applied != client.writes_prepared || is_creating {
+                unknown.push(client.conn);
+            } else if client.awaits.is_some() {
+                asking.push(client.conn);
+            }
+        }
+        for conn in unknown {
+            self.close(conn, CloseHow::AfterFlush, fx);
+        }
+        for conn in asking {
+            self.put_back(conn);
+        }
+    }
+
+    /// What a connection has asked the leader is asked again by the next term.
+    fn put_back(&mut self, conn: ConnId) {
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        let Some(waits) = client.awaits.take() else { return };
+        let frame = match waits {
+            Asked::Session { frame } => {
+                client.stage = Stage::New;
+                frame
+            }
+            Asked::Sync { frame, .. } => frame,
+        };
+        client.put_back(&frame);
+        self.fair.held += 1;
+    }
+
+    /// Transactions that the leader proposes, or that this server was lacking. They go to the log,
+    /// and are applied when they are committed.
+    pub fn append(&mut self, now: Now, batch: Arc<Batch>, fx: &mut Effects) {
+        invariant!(self.leader.is_none(), "only its own transactions come to a server that leads");
+        let mut lost = Vec::new();
+        for (zxid, bytes) in batch.iter() {
+            // A batch is smaller than 4 GiB.
+            let mut entry = Entry {
+                zxid,
+                origin: Origin::Leader,
+                xid: Xid(0),
+                op: OpCode::Error,
+                len: bytes.len() as u32,
+                received: now.mono,
+            };
+            if let Some(learner) = &mut self.learner
+                && let Ok(header) = TxnHeader::decode_from(&mut Reader::new(bytes))
+                && let Some(own) = learner.take(&header, &mut lost)
+            {
+                let Forwarded { conn, cxid, op, len, received, .. } = own;
+                let origin = Origin::Client(conn);
+                entry = Entry { zxid, origin, xid: cxid, op, len, received };
+            }
+            self.tail.push(entry);
+        }
+        self.tail.push_batch(Arc::clone(&batch));
+        fx.list.push(Effect::Append(batch));
+        for conn in lost {
+            log::warn!("the leader passed over a request of {}", self.who(conn));
+            self.close(conn, CloseHow::Now, fx);
+        }
+    }
+
+    /// Has the leader judge a write that can be decoded. One that cannot would end the connection
+    /// to a leader of Apache's, and with it the service of this server.
+    pub(super) fn forward_write(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        let r = &mut Reader::new(request.body());
+        let bytes =
+            |text: &Option<Cow<'_, str>>| text.as_ref().map(|text| text.as_bytes().to_vec());
+        let path = match request.op {
+            OpCode::SetData => SetData::decode_from(r).map(|set| set.path.map(<[u8]>::to_vec)),
+            OpCode::Delete => PathVersion::decode_from(r).map(|delete| bytes(&delete.path)),
+            OpCode::SetAcl => SetAcl::decode_from(r).map(|set| bytes(&set.path)),
+            OpCode::Multi => match decode_multi(*r) {
+                Err(error) if error == MultiOps::NULL_ACL => Err(error),
+                Err(_) => return self.refuse_write(request, ErrorCode::MarshallingError, fx),
+                Ok(_) => Ok(None),
+            },
+            OpCode::Reconfig => {
+                let code = match self.options.reconfig_enabled {
+                    true => ErrorCode::Unimplemented,
+                    false => ErrorCode::ReconfigDisabled,
+                };
+                return self.refuse_write(request, code, fx);
+            }
+            op => Create::decode_from(r, op).map(|create| bytes(&create.path)),
+        };
+        let Ok(path) = path else { return self.read_or_defer(request, fx) };
+        // A connection that is gone asks for nothing more.
+        let Some((_, identities)) = request.who(&self.clients) else { return };
+        if self.options.limits.eager_acl
+            && !allows(&self.auth, &self.tree, request.op, path.as_deref(), identities)
+        {
+            return self.refuse_write(request, ErrorCode::NoAuth, fx);
+        }
+        self.fair.spent += WRITE_COST + bytes_cost(request.frame.len()) + self.auth.take_cost();
+        self.forward(request, fx);
+    }
+
+    /// Answers a write that becomes no transaction, in its place.
+    fn refuse_write(&mut self, request: &Request<'_>, code: ErrorCode, fx: &mut Effects) {
+        let mut reply = Vec::with_capacity(20);
+        put_error_reply(&mut reply, request.xid, Zxid::ZERO, code);
+        self.send_in_order(request.conn, reply, fx);
+    }
+
+    /// Forwards a write that was found to be well formed.
+    pub(super) fn forward(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        let Request { now, conn, op, xid, .. } = *request;
+        // A connection that is gone asks for nothing more.
+        let Some((session, _)) = request.who(&self.clients) else { return };
+        // A frame is smaller than 4 GiB.
+        let (len, received) = (request.frame.len() as u32, now.mono);
+        self.note_forwarded(Forwarded { conn, session, cxid: xid, op, len, received });
+        self.tell_leader(request, fx);
+    }
+
+    fn tell_leader(&self, request: &Request<'_>, fx: &mut Effects) {
+        let Some((session, identities)) = request.who(&self.clients) else { return };
+        let (start, cxid, op) = (fx.bytes.len(), request.xid, request.op);
+        fx.bytes.extend_from_slice(request.body());
+        let ids = fx.bytes.len();
+        identities.encode_into(&mut fx.bytes);
+        let end = fx.bytes.len();
+        fx.list.push(Effect::Forward { session, cxid, op, start, ids, end });
+    }
+
+    /// Forwards the creation of a session for a connection.
+    pub(super) fn forward_session(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+        fx: &mut Effects,
+    ) {
+        let start = fx.bytes.len();
+        fx.bytes.extend_from_slice(&timeout_ms.to_be_bytes());
+        let ids = fx.bytes.len();
+        Identities::none().encode_into(&mut fx.bytes);
+        let (end, cxid, op) = (fx.bytes.len(), Xid(0), OpCode::CreateSession);
+        let received = now.mono;
+        self.note_forwarded(Forwarded { conn, session, cxid, op, len: 0, received });
+        fx.list.push(Effect::Forward { session, cxid, op, start, ids, end });
+    }
+
+    fn note_forwarded(&mut self, request: Forwarded) {
+        let learner = self.learner.as_mut();
+        invariant!(learner.is_some(), "a server forwards while it serves another leader's clients");
+        let Some(learner) = learner else { unreachable!("just asserted") };
+        if let Some(client) = self.clients.get_mut(request.conn) {
+            client.writes_prepared += 1;
+            client.in_flight_bytes += request.len as usize;
+        }
+        learner.forwarded.push_back(request);
+    }
+
+    /// Asks the leader whether a session lives that a client has brought along.
+    pub(super) fn ask_about(
+        &mut self,
+        conn: ConnId,
+        session: SessionId,
+        timeout_ms: i32,
+        frame: &[u8],
+        fx: &mut Effects,
+    ) {
+        let Some(learner) = &mut self.learner else { return };
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.stage = Stage::Connecting;
+        client.awaits = Some(Asked::Session { frame: frame.into() });
+        learner.revalidating.push_back((session, conn));
+        fx.list.push(Effect::AskSession { session, timeout_ms });
+    }
+
+    /// The leader's word on a session that a client has brought along.
+    pub fn session_answered(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        is_valid: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(learner) = &mut self.learner else { return };
+        // One that no longer waits may have been asked about twice.
+        let asked = learner.revalidating.iter().position(|&(asked, _)| asked == session);
+        let Some((_, conn)) = asked.and_then(|at| learner.revalidating.remove(at)) else { return };
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        client.awaits = None;
+        if !is_valid {
+            return self.refuse_session(now, conn, session, fx);
+        }
+        client.session = session;
+        learner.touch(client);
+        if let Some(old) = self.session_conns.insert(session, conn)
+            && old != conn
+        {
+            self.close(old, CloseHow::Now, fx);
+            self.session_conns.insert(session, conn);
+        }
+        self.established(conn, fx);
+        self.queue_up(conn);
+    }
+
+    /// A `sync` of a client: it is answered when this server has applied everything that was
+    /// committed when the leader got it. Nothing that the client sends later is looked at before.
+    pub(super) fn sync(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        let Request { now, conn, frame, .. } = *request;
+        let Some(client) = self.clients.get_mut(conn) else { return };
+        invariant!(client.awaits.is_none(), "{conn:?} is blocked while it waits for a sync");
+        let frame = frame.into();
+        client.awaits = Some(Asked::Sync { frame, received: now.mono });
+        self.syncs.asked.push_back(conn);
+        self.deferred_total += 1;
+        match &self.learner {
+            Some(_) => self.tell_leader(request, fx),
+            None => fx.list.push(Effect::AskSync),
+        }
+    }
+
+    /// The oldest `sync` that was asked for covers everything that is committed now.
+    pub fn sync_done(&mut self, now: Now, fx: &mut Effects) {
+        let conn = self.syncs.asked.pop_front();
+        invariant!(conn.is_some(), "a sync is done that nobody has asked for");
+        let Some(conn) = conn else { unreachable!("just asserted") };
+        self.syncs.done.push_back((self.tail.committed(), conn));
+        self.answer_syncs(now, fx);
+    }
+
+    /// Answers the syncs whose transactions are applied.
+    pub(super) fn answer_syncs(&mut self, now: Now, fx: &mut Effects) {
+        while let Some(&(zxid, conn)) = self.syncs.done.front()
+            && zxid <= self.tail.applied()
+        {
+            self.syncs.done.pop_front();
+            self.deferred_total -= 1;
+            let Some(client) = self.clients.get_mut(conn) else { continue };
+            let Some(Asked::Sync { frame, received }) = client.awaits.take() else { continue };
+            let Ok(RequestHeader { xid, .. }) =
+                RequestHeader::decode_from(&mut Reader::new(&frame))
+            else {
+                continue;
+            };
+            let waiting = Now { mono: received, ..now };
+            let (op, frame) = (OpCode::Sync, &frame[..]);
+            let request = Request { now: waiting, conn, op, xid, frame, asked: None };
+            self.read_or_defer(&request, fx);
+            self.queue_up(conn);
+        }
+    }
+
+    /// The sessions that were used since the last call, and their timeouts in ms: the answer to
+    /// the leader's PING.
+    pub fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
+        self.touch_round += 1;
+        let Some(learner) = &mut self.learner else { return Vec::new() };
+        learner.round = self.touch_round;
+        std::mem::take(&mut learner.touched)
+    }
+
+    /// The log ends with `keep` now: what the tail has after it was never committed and goes.
+    pub fn forget_after(&mut self, keep: Zxid) {
+        invariant!(!self.is_serving(), "the tail goes back while nobody is served");
+        self.tail.truncate(keep);
+        self.limits.forget_writes();
+    }
+}
+
+/// Clients that wait for a `sync`, in the order in which they asked.
+#[derive(Debug, Default)]
+pub(super) struct Syncs {
+    asked: VecDeque<ConnId>,
+    /// The leader has answered: the transaction that has to be applied first.
+    done: VecDeque<(Zxid, ConnId)>,
+}
+
+impl Syncs {
+    fn clear(&mut self) -> u64 {
+        let count = self.asked.len() + self.done.len();
+        self.asked.clear();
+        self.done.clear();
+        count as u64
+    }
+}

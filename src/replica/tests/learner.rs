@@ -1,0 +1,207 @@
+//! Clients of a server that another one leads: their writes go to the leader and are answered when
+//! they come back as transactions.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::base::Xid;
+use crate::log::Batch;
+use crate::wire::{AclBytes, CreateTxn, TxnHeader, TxnType, put_create_txn, session_password};
+
+/// A server that follows, and what it has said to its leader.
+struct Follower {
+    scene: Scene,
+    next: i64,
+    forwarded: Vec<(SessionId, i32, OpCode)>,
+}
+
+impl Follower {
+    fn new() -> Follower {
+        let mut scene = Scene::new(1000, limits(|_| {}));
+        let auth = Auth::new(AuthOptions::default()).unwrap();
+        let options = ReplicaOptions { is_member: true, ..scene.replica.options().clone() };
+        let tree = Tree::new(scene.replica.tree().options());
+        let first = SessionId(2 << 56);
+        scene.replica = Replica::new(scene.now, options, auth, Restored::fresh(tree), first);
+        scene.replica.follow();
+        Follower { scene, next: 1, forwarded: Vec::new() }
+    }
+
+    /// What was forwarded since the last look.
+    fn forwarded(&mut self) -> Vec<(SessionId, i32, OpCode)> {
+        self.scene.fx.list.retain(|effect| {
+            if let Effect::Forward { session, cxid, op, .. } = effect {
+                self.forwarded.push((*session, cxid.0, *op));
+                return false;
+            }
+            true
+        });
+        std::mem::take(&mut self.forwarded)
+    }
+
+    /// The leader proposes a transaction and commits it.
+    fn commit(&mut self, session: SessionId, cxid: i32, kind: TxnType) {
+        let zxid = Zxid(self.next);
+        self.next += 1;
+        let mut batch = Batch::new();
+        let header = TxnHeader { session, cxid: Xid(cxid), zxid, time_ms: 1, kind };
+        header.encode_into(batch.entry());
+        match kind {
+            TxnType::CreateSession => put_i32(batch.entry(), TIMEOUT_MS),
+            TxnType::Create => {
+                let path = format!("/n{}", zxid.0);
+                let parent_cversion = zxid.0 as i32;
+                let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
+                let txn = CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl };
+                put_create_txn(batch.entry(), kind, &txn);
+            }
+            TxnType::Error => put_i32(batch.entry(), -110),
+            other => panic!("{other:?}"),
+        }
+        batch.finish_entry(zxid);
+        self.scene.replica.append(self.scene.now, Arc::new(batch), &mut self.scene.fx);
+        self.scene.handle(Input::Committed { zxid });
+    }
+
+    fn connect(&mut self, slot: u32) -> (ConnId, SessionId) {
+        let conn = self.scene.try_connect(slot);
+        let asked = self.forwarded();
+        let [(session, 0, OpCode::CreateSession)] = asked[..] else { panic!("{asked:?}") };
+        self.commit(session, 0, TxnType::CreateSession);
+        assert_eq!(self.scene.replica.session_of(conn), session);
+        self.scene.fx.clear();
+        (conn, session)
+    }
+
+    fn sync(xid: i32) -> Vec<u8> {
+        request(xid, OpCode::Sync, |out| put_str(out, "/"))
+    }
+}
+
+#[test]
+fn a_forwarded_write_is_answered_when_it_comes_back() {
+    let mut follower = Follower::new();
+    let (conn, session) = follower.connect(0);
+    follower.scene.send(conn, &[create(7, "/n3"), exists(8, "/n3"), create(9, "/x")]);
+    let expected = [(session, 7, OpCode::Create), (session, 9, OpCode::Create)];
+    assert_eq!(follower.forwarded(), expected);
+    // Somebody else's, with the same number.
+    follower.commit(SessionId(99), 7, TxnType::Create);
+    assert_eq!(follower.scene.replies(conn), []);
+    follower.commit(session, 7, TxnType::Create);
+    assert_eq!(follower.scene.replies(conn), [(7, 3, 0), (8, 3, 0)]);
+    follower.commit(session, 9, TxnType::Error);
+    assert_eq!(follower.scene.replies(conn), [(9, 4, -110)]);
+    follower.scene.replica.check();
+    let client = follower.scene.replica.clients().next().unwrap();
+    assert_eq!((client.in_flight_bytes, client.outstanding()), (0, 0));
+}
+
+#[test]
+fn a_request_that_the_leader_passes_over_costs_its_connection() {
+    let mut follower = Follower::new();
+    let (lost, a) = follower.connect(0);
+    let (other, b) = follower.connect(1);
+    follower.scene.send(lost, &[create(1, "/x")]);
+    follower.scene.send(other, &[create(1, "/y")]);
+    assert_eq!(follower.forwarded().len(), 2);
+    follower.commit(b, 1, TxnType::Create);
+    assert!(follower.scene.is_closed(lost, CloseHow::Now));
+    assert_eq!(follower.scene.xids(other), [1]);
+    follower.commit(a, 1, TxnType::Create);
+    follower.scene.replica.check();
+}
+
+#[test]
+fn a_sync_holds_up_its_connection_until_what_was_committed_is_applied() {
+    let mut follower = Follower::new();
+    let (conn, session) = follower.connect(0);
+    follower.scene.send(conn, &[exists(1, "/"), Follower::sync(2), exists(3, "/")]);
+    assert_eq!(follower.forwarded(), [(session, 2, OpCode::Sync)]);
+    assert_eq!(follower.scene.xids(conn), [1]);
+    follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
+    follower.scene.handle(Input::Tick);
+    assert_eq!(follower.scene.xids(conn), [2, 3]);
+}
+
+#[test]
+fn clients_stay_when_the_leader_is_lost_unless_the_fate_of_a_write_is_unknown() {
+    let mut follower = Follower::new();
+    let (idle, _) = follower.connect(0);
+    let (asking, session) = follower.connect(1);
+    let (writing, _) = follower.connect(2);
+    let new = follower.scene.try_connect(3);
+    follower.scene.send(asking, &[Follower::sync(4), exists(5, "/")]);
+    follower.scene.send(writing, &[create(1, "/x")]);
+    follower.forwarded();
+    follower.scene.replica.stop_serving(&mut follower.scene.fx);
+    let is_closed = |conn| follower.scene.is_closed(conn, CloseHow::AfterFlush);
+    assert_eq!([idle, asking, writing, new].map(is_closed), [false, false, true, true]);
+    follower.scene.send(idle, &[exists(1, "/")]);
+    assert_eq!(follower.scene.replies(idle), [], "requests wait");
+    follower.scene.replica.check();
+
+    follower.scene.replica.follow();
+    follower.scene.handle(Input::Tick);
+    assert_eq!(follower.scene.xids(idle), [1]);
+    assert_eq!(follower.forwarded(), [(session, 4, OpCode::Sync)], "it is asked again");
+    follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
+    follower.scene.handle(Input::Tick);
+    assert_eq!(follower.scene.xids(asking), [4, 5]);
+    follower.scene.replica.check();
+}
+
+#[test]
+fn a_session_goes_on_at_another_server_by_the_word_of_the_leader() {
+    let mut follower = Follower::new();
+    let (first, session) = follower.connect(0);
+    for (slot, is_valid) in [(1, true), (2, false)] {
+        let conn = follower.scene.connect_as(slot, session);
+        let asks =
+            |e: &Effect| matches!(e, Effect::AskSession { session: of, .. } if *of == session);
+        assert!(follower.scene.fx.list.iter().any(asks));
+        follower.scene.fx.clear();
+        let now = follower.scene.now;
+        follower.scene.replica.session_answered(now, session, is_valid, &mut follower.scene.fx);
+        follower.scene.handle(Input::Tick);
+        let speaks = follower.scene.replica.conn_of(session) == Some(conn);
+        assert_eq!(speaks, is_valid);
+        assert_eq!(follower.scene.is_closed(conn, CloseHow::AfterFlush), !is_valid);
+    }
+    assert!(follower.scene.replica.clients().all(|client| client.conn != first));
+    assert_ne!(session_password(session), [0; 16]);
+}
+
+#[test]
+fn the_leader_is_told_once_of_each_session_that_was_used() {
+    let mut follower = Follower::new();
+    let (conn, session) = follower.connect(0);
+    assert_eq!(follower.scene.replica.take_touched(), []);
+    follower.scene.send(conn, &[ping(), exists(1, "/"), ping()]);
+    assert_eq!(follower.scene.replica.take_touched(), [(session, TIMEOUT_MS)]);
+    assert_eq!(follower.scene.replica.take_touched(), []);
+}
+
+#[test]
+fn what_the_log_takes_back_goes_from_the_tail() {
+    let mut follower = Follower::new();
+    follower.connect(0);
+    let mut batch = Batch::new();
+    for zxid in 2..=5 {
+        let (session, kind) = (SessionId(9), TxnType::Error);
+        let header = TxnHeader { session, cxid: Xid(0), zxid: Zxid(zxid), time_ms: 1, kind };
+        header.encode_into(batch.entry());
+        put_i32(batch.entry(), -110);
+        batch.finish_entry(Zxid(zxid));
+    }
+    let replica = &mut follower.scene.replica;
+    replica.append(follower.scene.now, Arc::new(batch), &mut follower.scene.fx);
+    replica.handle(follower.scene.now, Input::Logged { zxid: Zxid(5) }, &mut follower.scene.fx);
+    replica.stop_serving(&mut follower.scene.fx);
+    for keep in [5, 4, 2, 1] {
+        replica.forget_after(Zxid(keep));
+        replica.check();
+        assert_eq!((replica.last_known(), replica.last_logged()), (Zxid(keep), Zxid(keep)));
+    }
+    assert!(replica.is_all_applied());
+}
