@@ -39,6 +39,9 @@ pub struct ReplicaOptions {
     pub leader: LeaderOptions,
     /// `reconfigEnabled`.
     pub reconfig_enabled: bool,
+    /// What a member of an ensemble has in `/zookeeper/config`: the membership as text, and its
+    /// version. `None` for a server alone.
+    pub membership: Option<(String, Zxid)>,
     /// `globalOutstandingLimit`: beyond this many requests in process, connections with one
     /// outstanding are paused.
     pub outstanding_limit: u64,
@@ -81,6 +84,7 @@ impl Default for ReplicaOptions {
             max_session_timeout_ms: 60_000,
             leader: LeaderOptions::default(),
             reconfig_enabled: false,
+            membership: None,
             outstanding_limit: 1000,
             snap_count: 100_000,
             snap_size_bytes: 4 << 30,
@@ -180,6 +184,14 @@ pub struct Replica {
     pub(super) expired: Vec<SessionId>,
 }
 
+/// COMPAT(2819): a member shows the membership of its own configuration, whatever the database of
+/// another server says. No transaction does that, so no watch fires and no digest changes.
+pub(super) fn place_membership(tree: &mut Tree, options: &ReplicaOptions, now: Now) {
+    if let Some((text, version)) = &options.membership {
+        tree.init_config(text.as_bytes(), version.0, now.wall_ms);
+    }
+}
+
 impl Replica {
     /// A server that resumes from what recovery found. Nobody is served before [`Replica::lead`].
     pub fn new(
@@ -193,8 +205,10 @@ impl Replica {
         let mut rng = Rng::new(options.seed);
         let (wanted, newest) = (restored.wants_snapshot, restored.snapshot_zxid);
         let snapshot = SnapshotState::new(&options, &mut rng, wanted, newest);
+        let mut tree = restored.tree;
+        place_membership(&mut tree, &options, now);
         Replica {
-            tree: restored.tree,
+            tree,
             watches: Watches::new(),
             auth,
             clients: Clients::default(),

@@ -26,7 +26,7 @@ use crate::tree::Tree;
 use crate::watch::Watches;
 use crate::wire::TxnDigest;
 
-use super::core::{Replica, Restored};
+use super::core::{Replica, Restored, place_membership};
 use super::effects::{CloseHow, Effect, Effects, StreamId};
 use super::restore::Restore;
 use super::tail::Tail;
@@ -232,7 +232,8 @@ impl Replica {
         let Some(reception) = reception else { unreachable!("just asserted") };
         let (committed, snapshot_zxid) = (reception.zxid, Some(reception.zxid));
         let what = Recovered { committed, snapshot_zxid, ..Recovered::default() };
-        let Restored { tree, sessions, check, .. } = reception.restore.finish(&what);
+        let Restored { mut tree, sessions, check, .. } = reception.restore.finish(&what);
+        place_membership(&mut tree, &self.options, now);
         // Connections that came since.
         self.close_all(fx);
         self.end_walks(fx);

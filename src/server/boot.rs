@@ -187,6 +187,10 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
             container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
         },
         reconfig_enabled: settings.is_reconfig,
+        membership: settings
+            .ensemble
+            .as_ref()
+            .map(|ensemble| (ensemble.membership.to_string(), ensemble.membership.version())),
         outstanding_limit: u64::from(settings.outstanding_max),
         snap_count: u64::from(storage.snap_count),
         snap_size_bytes: storage.snap_log_size_bytes.unwrap_or(0),
@@ -304,6 +308,8 @@ impl Server {
             party: if settings.ensemble.is_some() { Party::Member } else { Party::Alone },
         };
         let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
+        // Not before there is something to answer with: until then others are refused, and know it.
+        let members = settings.ensemble.as_ref().map(member_ports::open).transpose()?;
         signals.recovered();
         for note in &recovered.notes {
             log::warn!("{note}");
@@ -314,11 +320,6 @@ impl Server {
         dir.check_room(segment_size(settings), &recovered.repair).map_err(|e| dir_error(&e))?;
         let restore = restore.finish(&recovered, &measures);
         let mut restored = restore.finish(&recovered);
-        if let Some(ensemble) = &settings.ensemble {
-            let text = ensemble.membership.to_string();
-            let version = ensemble.membership.version();
-            restored.tree.init_config(text.as_bytes(), version.0, now.wall_ms);
-        }
         // What was replayed counts, or a server that is killed often would never write one.
         restored.wants_snapshot |= recovered.entries_replayed > u64::from(storage.snap_count);
         // Milliseconds since 1970 never repeat, unlike Apache's, which restart at boot.
@@ -339,8 +340,6 @@ impl Server {
             took.as_secs_f64(),
             if mismatches > 0 { "; DIGESTS DIFFER, see above" } else { "" },
         );
-        // Not before this server could answer: others take a refusal for what it is.
-        let members = settings.ensemble.as_ref().map(member_ports::open).transpose()?;
         let listeners = probe.stop().map_err(unexpected("ending the probes"))?;
         let port = Port { listeners, members, ..port };
         let server = Self::launch(settings, &dir, &recovered, member, recovery, (port, &measures))?;

@@ -22,6 +22,16 @@ fn sent() -> (Vec<u8>, Zxid) {
     (received.bytes.clone(), received.at)
 }
 
+const MEMBERSHIP: &str = "server.1=h:1:2:participant\nversion=5";
+
+/// What `/zookeeper/config` has: text, version and mzxid.
+fn shown_membership(replica: &Replica) -> (&str, i32, i64) {
+    let tree = replica.tree();
+    let id = tree.find(&tree.key("/zookeeper/config")).unwrap();
+    let stat = tree.stat(id);
+    (str::from_utf8(tree.data(id).unwrap()).unwrap(), stat.version, stat.mzxid)
+}
+
 /// A server with a client that watches a node of its own, and no leader any more.
 struct Learner {
     scene: Scene,
@@ -36,7 +46,9 @@ impl Learner {
     fn new() -> Learner {
         let mut scene = Scene::new(1000, limits(|_| {}));
         let auth = Auth::new(AuthOptions::default()).unwrap();
-        let options = ReplicaOptions { digest: true, ..scene.replica.options().clone() };
+        let membership = Some((MEMBERSHIP.to_owned(), Zxid(5)));
+        let options = scene.replica.options().clone();
+        let options = ReplicaOptions { digest: true, membership, ..options };
         let restored = Restored::fresh(Tree::new(TREE));
         scene.replica = Replica::new(scene.now, options, auth, restored, SessionId(2 << 56));
         scene.replica.lead(scene.now);
@@ -106,6 +118,7 @@ fn a_database_in_pieces_of_any_size_becomes_that_of_the_server() {
         let mut rng = Rng::new(seed);
         let mut learner = Learner::new();
         let before = learner.state();
+        assert_eq!(shown_membership(&learner.scene.replica), (MEMBERSHIP, -1, 5));
         learner.begin(zxid);
         // What follows on the connection is not taken.
         let mut rest = &[&bytes[..], b"more"].concat()[..];
@@ -126,6 +139,8 @@ fn a_database_in_pieces_of_any_size_becomes_that_of_the_server() {
         assert_eq!(learner.state(), (zxid, tree.digest(), 1));
         assert_eq!(learner.scene.replica.tree().node_count(), tree.node_count());
         assert!(learner.scene.replica.reception().is_none());
+        // It has its own membership, as before.
+        assert_eq!(shown_membership(&learner.scene.replica), (MEMBERSHIP, -1, 5));
 
         // It serves, numbers go on, and nobody waits for what was watched before.
         let Learner { mut scene, session, .. } = learner;
