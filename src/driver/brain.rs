@@ -2,6 +2,7 @@
 
 use crate::admin::{self, AdminContext};
 use crate::base::{ConnId, Now};
+use crate::log::LogDone;
 use crate::member::Member;
 use crate::peer;
 use crate::replica::{CloseHow, Effects, Input};
@@ -47,6 +48,10 @@ impl<I: Io> Brain<I> {
     pub fn handle(&mut self, now: Now, input: Input<'_>) {
         let heard = match &input {
             Input::Frames { conn, .. } | Input::Heard { conn } => Some(*conn),
+            Input::LogDone { done: LogDone::Changed(change), .. } => {
+                self.probe.log_changed(change);
+                None
+            }
             _ => None,
         };
         self.member.handle(now, input, &mut self.effects);

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use crate::admin::Live;
 use crate::base::{ConnId, Instant, LinkId, ServerId};
 use crate::disk::LogFiles;
-use crate::log::Batch;
+use crate::log::{Batch, LogChange};
 use crate::member::Member;
 use crate::peer;
 use crate::replica::{Effect, Replica};
@@ -242,6 +242,8 @@ pub trait Probe: 'static {
     fn established(&mut self, _replica: &Replica, _conn: ConnId) {}
     /// Transactions go to the log.
     fn appended(&mut self, _batch: &Batch) {}
+    /// The log has changed, see `LogChange`.
+    fn log_changed(&mut self, _change: &LogChange) {}
     /// Part of the whole database, for a receiver that asked the replica for it
     /// (`Input::StreamWanted`). In production nobody asks before there are learners.
     fn streamed(&mut self, _part: Effect) {}

@@ -52,13 +52,13 @@ pub(super) fn all_nodes(node: &Node) -> BTreeMap<String, ModelNode> {
     found
 }
 
-/// Whether the server's tree is the model's last state; the first difference otherwise.
-pub(super) fn compare(model: &Model, node: &Node, when: &str) -> Result<(), String> {
+/// Whether the server's tree is the model's state at `at`; the first difference otherwise.
+pub(super) fn compare(model: &Model, at: i64, node: &Node, when: &str) -> Result<(), String> {
     let tree = node.replica().tree();
     let mut count = 0;
     walk(tree, &mut |path, id| {
         count += 1;
-        match model.at(path, model.last) {
+        match model.at(path, at) {
             None => Err(format!("{path} should not be there {when}")),
             Some(want) if !is_equal(tree, id, want) => {
                 let found = model_node(tree, id);
@@ -67,10 +67,10 @@ pub(super) fn compare(model: &Model, node: &Node, when: &str) -> Result<(), Stri
             Some(_) => Ok(()),
         }
     })?;
-    if model.nodes(model.last).count() == count {
+    if model.nodes(at).count() == count {
         return Ok(());
     }
     let found = all_nodes(node);
-    let missing = model.nodes(model.last).find(|(path, _)| !found.contains_key(*path));
+    let missing = model.nodes(at).find(|(path, _)| !found.contains_key(*path));
     Err(format!("{:?} is missing {when}", missing.map(|(path, _)| path)))
 }

@@ -17,7 +17,7 @@ use crate::disk::DURABLE;
 use crate::driver::{
     Completion, Direction, Io, MemberCompletion, Message, Mutation, Probe, Received,
 };
-use crate::log::{BLOCK, Batch};
+use crate::log::{BLOCK, Batch, LogChange};
 use crate::member::Member;
 use crate::peer::{DialError, Port};
 use crate::replica::Replica;
@@ -596,6 +596,10 @@ impl Probe for SimProbe {
     fn appended(&mut self, batch: &Batch) {
         let mut net = self.net.borrow_mut();
         net.actions.extend(batch.iter().map(|(_, entry)| Action::Logged { entry: entry.to_vec() }));
+    }
+
+    fn log_changed(&mut self, change: &LogChange) {
+        self.net.borrow_mut().actions.push(Action::LogChanged(*change));
     }
 
     fn chore_failed(&mut self, what: &dyn fmt::Display) {

@@ -7,7 +7,7 @@ use crate::base::{FixedMap, Instant, SessionId};
 use crate::wire::{Reader, Txn, TxnHeader, TxnType};
 
 use super::compare::{all_nodes, compare};
-use super::model::{Context, Model};
+use super::model::{Answer, Context, Model};
 use super::node::{Node, Started};
 use super::ops::Op;
 
@@ -31,8 +31,27 @@ pub(super) struct Ledger {
     pub committed: i64,
 }
 
+/// Whether a write is logged as the model says it ends.
+pub(super) fn check_outcome(
+    header: &TxnHeader,
+    txn: &Txn<'_>,
+    answer: &Answer,
+    op: &Op,
+) -> Result<(), String> {
+    let found = match txn {
+        Txn::Error { err } => *err,
+        _ => 0,
+    };
+    let is_error = header.kind == TxnType::Error;
+    if found != answer.err || is_error != (answer.err != 0) {
+        let (zxid, want) = (header.zxid, answer.err);
+        return Err(format!("0x{zxid} is logged as {found}, {want} is right: {op:?}"));
+    }
+    Ok(())
+}
+
 /// A session that owns ephemerals in the server's tree and does not exist.
-fn first_orphan(node: &Node) -> Option<SessionId> {
+pub(super) fn first_orphan(node: &Node) -> Option<SessionId> {
     let owners = node.replica().tree().sessions_with_ephemerals().map(|(session, _)| session);
     let exists =
         |session| node.replica().tracked_sessions().is_none_or(|all| all.get(session).is_some());
@@ -84,17 +103,7 @@ impl Ledger {
             (_, None) => return Err(format!("0x{zxid:x}: {session:?} never asked {xid}")),
             (txn, Some(op)) => {
                 let answer = self.model.write(at, xid, op);
-                let found = match txn {
-                    Txn::Error { err } => *err,
-                    _ => 0,
-                };
-                let is_error = header.kind == TxnType::Error;
-                if found != answer.err || is_error != (answer.err != 0) {
-                    let want = answer.err;
-                    return Err(format!(
-                        "0x{zxid:x} is logged as {found}, {want} is right: {op:?}"
-                    ));
-                }
+                check_outcome(&header, txn, &answer, op)?;
             }
         }
         Ok(header)
@@ -146,7 +155,7 @@ impl Ledger {
         if found != sessions {
             return Err(format!("{found} sessions {when}, {sessions} are right"));
         }
-        compare(&self.model, node, when)
+        compare(&self.model, self.model.last, node, when)
     }
 
     /// The state of an empty server is where the model begins.
@@ -197,6 +206,6 @@ impl Ledger {
         for (session, timeout_ms) in sessions {
             self.touched.insert(session, (now, timeout_ms));
         }
-        compare(&self.model, &started.node, "after recovery")
+        compare(&self.model, last, &started.node, "after recovery")
     }
 }

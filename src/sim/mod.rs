@@ -21,6 +21,7 @@
 //! nothing; when faults stop, everybody is served.
 #![forbid(unsafe_code)]
 
+mod books;
 mod client;
 mod clock;
 mod compare;
@@ -29,6 +30,7 @@ mod disk;
 mod epoch_drill;
 mod expect;
 mod files;
+mod history;
 mod host;
 mod io;
 mod ledger;
@@ -47,5 +49,5 @@ mod report;
 mod rot;
 mod world;
 
-pub use options::{Bug, SimOptions};
+pub use options::{Bug, Faults, SimOptions};
 pub use report::{SimReport, Violation, run};

@@ -184,6 +184,11 @@ impl Model {
         self.answers.get(&(session, xid))
     }
 
+    /// A request is answered without having done anything.
+    pub fn answered(&mut self, session: SessionId, xid: i32, answer: Answer) {
+        self.answers.insert((session, xid), answer);
+    }
+
     /// Everything after `zxid` was lost in a crash.
     pub fn truncate(&mut self, zxid: i64) {
         for versions in self.paths.values_mut() {

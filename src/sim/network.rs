@@ -391,6 +391,16 @@ impl Network {
         }
     }
 
+    /// One end of each stream between hosts that neither has left.
+    pub fn between_hosts(&self) -> Vec<End> {
+        let is_member = |end: End| {
+            let state = &self.ends[end.0];
+            matches!(state.owner, Endpoint::Host(_)) && !state.is_gone
+        };
+        let ends = (0..self.ends.len()).step_by(2).map(End);
+        ends.filter(|&end| is_member(end) && is_member(end.peer()) && !self.is_cut(end)).collect()
+    }
+
     /// Nothing reaches this end before `until`; then everything does.
     pub fn stall(&mut self, now: u64, end: End, until: u64) {
         self.ends[end.0].stalled_until = until;

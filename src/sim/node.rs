@@ -24,7 +24,7 @@ use crate::driver::{
 };
 use crate::front::FrontOptions;
 use crate::leader::LeaderOptions;
-use crate::log::{FileName, RecoverError, RecoverOptions, Recovered, recover};
+use crate::log::{FileName, LogChange, RecoverError, RecoverOptions, Recovered, recover};
 use crate::member::Member;
 use crate::metrics::Measures;
 use crate::peer::Port;
@@ -80,6 +80,8 @@ pub(super) enum Action {
     Logged {
         entry: Vec<u8>,
     },
+    /// The log has changed.
+    LogChanged(LogChange),
     /// Frames of this session reached the replica.
     Touched {
         session: SessionId,

@@ -74,6 +74,22 @@ impl Bug {
     ];
 }
 
+/// What may happen to the members of an ensemble; each includes those before it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Faults {
+    /// Nothing.
+    None,
+    /// They are killed, lose their power, and start again.
+    Crashes,
+    /// They do not reach each other, or their clients; connections are cut; a process stands still.
+    Partitions,
+}
+
+impl Faults {
+    /// All of them.
+    pub const ALL: [Faults; 3] = [Faults::None, Faults::Crashes, Faults::Partitions];
+}
+
 /// Settings of one run.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
@@ -83,6 +99,9 @@ pub struct SimOptions {
     pub ops: u32,
     /// Servers, 1 to 3; drawn from the seed if not given.
     pub nodes: Option<usize>,
+    /// The servers are the members of one ensemble, to whom this may happen. Otherwise each stands
+    /// alone. While members do not join, one is the whole ensemble.
+    pub ensemble: Option<Faults>,
     /// Keep a readable history.
     pub verbose: bool,
     /// Fault in the driver, if any.
@@ -149,6 +168,8 @@ pub(super) struct Swarm {
     pub partitions: bool,
     /// Streams are cut in the middle, or stall.
     pub breaks: bool,
+    /// Members do not reach each other for a while, or their streams break.
+    pub isolates: bool,
     /// Servers give up leadership for a while.
     pub terms: bool,
     pub network: NetworkOptions,
@@ -161,7 +182,7 @@ impl Swarm {
         let mut rng = Rng::derived(options.seed, "swarm", 0);
         let clients = 1 + rng.below(6) as usize;
         let mut pick = |values: &[u64]| values[rng.below(values.len() as u64) as usize];
-        Swarm {
+        let swarm = Swarm {
             clients,
             depth: pick(&[1, 2, 8, 32]) as usize,
             think_us: pick(&[200, 2_000, 20_000, 100_000]),
@@ -194,12 +215,42 @@ impl Swarm {
             nodes: options.nodes.unwrap_or(pick(&[1, 1, 1, 1, 2, 3]) as usize),
             partitions: pick(&[0, 0, 1]) == 1,
             breaks: pick(&[0, 0, 1]) == 1,
+            isolates: false,
             terms: pick(&[0, 0, 1]) == 1,
             network: NetworkOptions { window: pick(&[0, 1 << 10, 64 << 10]) as usize },
             clocks: ClockOptions {
                 drift_ppm: pick(&[0, 0, 200, 20_000]),
                 wall_offset_ms: pick(&[0, 5_000]),
             },
+        };
+        match options.ensemble {
+            Some(faults) => swarm.for_ensemble(faults, options.nodes.unwrap_or(1)),
+            None => swarm,
+        }
+    }
+
+    /// Members of one ensemble: what befalls disks is tried where servers stand alone.
+    fn for_ensemble(self, faults: Faults, nodes: usize) -> Swarm {
+        let (crashing, divided) = (faults >= Faults::Crashes, faults >= Faults::Partitions);
+        Swarm {
+            nodes,
+            crashes: crashing,
+            stops: self.stops && crashing,
+            cuts: self.cuts && crashing,
+            vanish: self.vanish && crashing,
+            pauses: self.pauses && divided,
+            partitions: divided,
+            breaks: divided,
+            isolates: divided,
+            wall_jumps: self.wall_jumps && divided,
+            write_errors: false,
+            disk_full: false,
+            rot: false,
+            orphans: false,
+            terms: false,
+            // An election takes a while.
+            fault_ms: self.fault_ms.max(1_000),
+            ..self
         }
     }
 }

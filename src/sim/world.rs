@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 
 use crate::base::{Rng, absorb};
 
+use super::books::Books;
 use super::client::{Client, State};
 use super::host::Host;
-use super::ledger::Ledger;
 use super::network::{Delivery, End, Endpoint, Network};
 use super::node::{Arrival, Node};
 use super::options::{SimOptions, Swarm};
@@ -92,8 +92,8 @@ pub(super) struct World {
     queue: BTreeMap<(u64, u64), Event>,
     number: u64,
     hosts: Vec<Host>,
-    /// What each host has promised.
-    ledgers: Vec<Ledger>,
+    /// What the hosts have promised.
+    books: Books,
     network: Network,
     clients: Vec<Client>,
     /// What goes wrong, and when.
@@ -121,7 +121,7 @@ impl World {
         let hosts = (0..swarm.nodes).map(|index| Host::new(index, SECOND, &options, &swarm));
         World {
             hosts: hosts.collect(),
-            ledgers: (0..swarm.nodes).map(|_| Ledger::default()).collect(),
+            books: Books::new(swarm.nodes, options.ensemble.is_some()),
             network: Network::new(swarm.network, rng("network", 0)),
             clients: clients.collect(),
             faults: rng("faults", 0),

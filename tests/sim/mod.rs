@@ -2,13 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ringkeeper::sim::{Bug, SimOptions, SimReport, run};
+use ringkeeper::sim::{Bug, Faults, SimOptions, SimReport, run};
 
 const OPS: u32 = 300;
 
 /// A run with as many servers as asked for, or as the seed says.
 fn options(seed: u64, nodes: Option<usize>, bug: Option<Bug>) -> SimOptions {
-    SimOptions { seed, ops: OPS, nodes, verbose: false, bug }
+    SimOptions { seed, ops: OPS, nodes, ensemble: None, verbose: false, bug }
 }
 
 /// Runs a seed; a failed assertion in the server counts as a violation.
@@ -21,21 +21,24 @@ fn outcome(options: &SimOptions) -> Result<SimReport, String> {
     }
 }
 
-fn expect_good(seed: u64, nodes: Option<usize>) -> SimReport {
-    outcome(&options(seed, nodes, None)).unwrap_or_else(|why| {
+fn expect_good(options: &SimOptions) -> SimReport {
+    outcome(options).unwrap_or_else(|why| {
+        let SimOptions { seed, ops, nodes, ensemble, .. } = options;
         let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+        let ensemble = ensemble.map(|faults| format!(" --ensemble {faults:?}")).unwrap_or_default();
         panic!(
             "seed {seed}: {why}\nreplay: cargo run --release --bin rk-sim -- --seed {seed} --count \
-             1 --ops {OPS}{nodes} --verbose"
+             1 --ops {ops}{nodes}{ensemble} --verbose"
         )
     })
 }
 
 /// Runs seeds, each twice; what the runs of each first time come to.
-fn replay_seeds(count: u64, nodes: Option<usize>) -> SimReport {
+fn replay_seeds(count: u64, nodes: Option<usize>, ensemble: Option<Faults>) -> SimReport {
     let mut total = SimReport::default();
     for seed in 0..count {
-        let (first, second) = (expect_good(seed, nodes), expect_good(seed, nodes));
+        let options = SimOptions { ensemble, ..options(seed, nodes, None) };
+        let (first, second) = (expect_good(&options), expect_good(&options));
         assert_eq!(first.hash, second.hash, "seed {seed} does not replay");
         assert_eq!(first.events, second.events, "seed {seed} does not replay");
         total.add(&first);
@@ -45,7 +48,7 @@ fn replay_seeds(count: u64, nodes: Option<usize>) -> SimReport {
 
 #[test]
 fn short_seeds_end_well_and_replay_exactly() {
-    let total = replay_seeds(200, None);
+    let total = replay_seeds(200, None, None);
     // The seeds are worth something only if these happen.
     assert!(total.crashes > 50 && total.fatals > 5 && total.stops > 10, "{total:?}");
     assert!(total.txns > 10_000 && total.tails > 50, "{total:?}");
@@ -56,9 +59,18 @@ fn short_seeds_end_well_and_replay_exactly() {
 
 #[test]
 fn three_servers_end_well_and_replay_exactly() {
-    let total = replay_seeds(60, Some(3));
+    let total = replay_seeds(60, Some(3), None);
     assert_eq!(total.nodes, 180);
     assert!(total.crashes > 20 && total.txns > 5_000, "{total:?}");
+}
+
+#[test]
+fn an_ensemble_of_one_keeps_its_history() {
+    for faults in Faults::ALL {
+        let total = replay_seeds(30, Some(1), Some(faults));
+        assert_eq!(total.crashes > 10, faults >= Faults::Crashes, "{total:?}");
+        assert!(total.txns > 3_000 && total.tails > 10, "{total:?}");
+    }
 }
 
 #[test]

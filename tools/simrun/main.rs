@@ -6,14 +6,15 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lexopt::prelude::{Long, Short, ValueExt};
-use ringkeeper::sim::{Bug, SimOptions, SimReport, run};
+use ringkeeper::sim::{Bug, Faults, SimOptions, SimReport, run};
 
 const USAGE: &str = "\
-rk-sim [--seed S] [--count N] [--ops N] [--nodes N] [--bug NAME] [--verbose]
+rk-sim [--seed S] [--count N] [--ops N] [--nodes N] [--ensemble FAULTS] [--bug NAME] [--verbose]
   --seed S      first seed (default 1)
   --count N     how many seeds (default 100)
   --ops N       requests per seed (default 2000)
   --nodes N     servers, 1 to 3 (default: as the seed says)
+  --ensemble F  one server, checked as an ensemble is, with faults: None, Crashes, Partitions
   --bug NAME    put a fault into the driver, to see that it is caught
   --verbose     print the history of every seed";
 
@@ -28,13 +29,21 @@ struct Arguments {
     count: u64,
     ops: u32,
     nodes: Option<usize>,
+    ensemble: Option<Faults>,
     bug: Option<Bug>,
     verbose: bool,
 }
 
 fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
-    let mut parsed =
-        Arguments { seed: 1, count: 100, ops: 2000, nodes: None, bug: None, verbose: false };
+    let mut parsed = Arguments {
+        seed: 1,
+        count: 100,
+        ops: 2000,
+        nodes: None,
+        ensemble: None,
+        bug: None,
+        verbose: false,
+    };
     let mut parser = lexopt::Parser::from_env();
     while let Some(argument) = parser.next()? {
         match argument {
@@ -48,6 +57,12 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
                 }
                 parsed.nodes = Some(nodes);
             }
+            Long("ensemble") => {
+                let name = parser.value()?.string()?;
+                let found = Faults::ALL.into_iter().find(|faults| format!("{faults:?}") == name);
+                let known = format!("--ensemble: one of {:?}", Faults::ALL);
+                parsed.ensemble = Some(found.ok_or(known)?);
+            }
             Long("bug") => {
                 let name = parser.value()?.string()?;
                 let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
@@ -57,6 +72,9 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
             Long("help") | Short('h') => return Ok(None),
             other => return Err(other.unexpected()),
         }
+    }
+    if parsed.ensemble.is_some() && parsed.nodes.is_some_and(|nodes| nodes > 1) {
+        return Err("--ensemble: members do not join yet, so --nodes is 1".into());
     }
     Ok(Some(parsed))
 }
@@ -73,43 +91,45 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let (ops, nodes) = (arguments.ops, arguments.nodes);
-    let default = std::panic::take_hook();
+    let Arguments { seed: first, count, ops, nodes, ensemble, bug, verbose } = arguments;
+    let options = SimOptions { seed: first, ops, nodes, ensemble, bug, verbose };
+    let (default, of_panic) = (std::panic::take_hook(), options.clone());
     std::panic::set_hook(Box::new(move |info| {
         default(info);
-        eprintln!("{}", replay(SEED.load(Ordering::Relaxed), ops, nodes, None));
+        let seed = SEED.load(Ordering::Relaxed);
+        eprintln!("{}", replay(&SimOptions { seed, ..of_panic.clone() }));
     }));
     let mut total = SimReport::default();
-    for seed in arguments.seed..arguments.seed.saturating_add(arguments.count) {
+    for seed in first..first.saturating_add(count) {
         SEED.store(seed, Ordering::Relaxed);
-        let (ops, bug) = (arguments.ops, arguments.bug);
-        let mut options = SimOptions { seed, ops, nodes, bug, verbose: arguments.verbose };
+        let options = SimOptions { seed, ..options.clone() };
         let (report, outcome) = run(&options);
-        if arguments.verbose {
+        if verbose {
             report.history.iter().for_each(|line| println!("{line}"));
             println!("seed {seed}: trace hash {:016x}", report.hash);
         }
         if let Err(violation) = outcome {
-            options.verbose = true;
-            let (report, _) = run(&options);
+            let (report, _) = run(&SimOptions { verbose: true, ..options.clone() });
             let from = report.history.len().saturating_sub(TAIL);
             report.history[from..].iter().for_each(|line| println!("{line}"));
             println!("seed {seed}: {violation}");
-            println!("{}", replay(seed, ops, nodes, bug));
+            println!("{}", replay(&options));
             return ExitCode::from(129);
         }
         total.add(&report);
     }
-    println!("{}", summary(arguments.count, &total));
+    println!("{}", summary(count, &total));
     ExitCode::SUCCESS
 }
 
-fn replay(seed: u64, ops: u32, nodes: Option<usize>, bug: Option<Bug>) -> String {
+fn replay(options: &SimOptions) -> String {
+    let SimOptions { seed, ops, nodes, ensemble, bug, .. } = options;
     let nodes = nodes.map(|nodes| format!(" --nodes {nodes}")).unwrap_or_default();
+    let ensemble = ensemble.map(|faults| format!(" --ensemble {faults:?}")).unwrap_or_default();
     let bug = bug.map(|bug| format!(" --bug {bug:?}")).unwrap_or_default();
     format!(
         "replay: cargo run --release --bin rk-sim -- --seed {seed} --count 1 --ops \
-         {ops}{nodes}{bug} --verbose"
+         {ops}{nodes}{ensemble}{bug} --verbose"
     )
 }
 

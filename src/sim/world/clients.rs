@@ -25,12 +25,12 @@ impl World {
     fn reply(&mut self, id: usize, link: End, bytes: &[u8]) -> Checked {
         self.mix_bytes(bytes);
         let client = &mut self.clients[id];
-        let ledger = &mut self.ledgers[client.host];
-        let outcome = client.received(Instant(self.now), bytes, &ledger.model);
-        ledger.revealed = ledger.revealed.max(client.last_zxid);
+        let (books, host) = (&mut self.books, client.host);
+        let outcome = client.received(Instant(self.now), bytes, books.model(host));
+        let outcome = outcome.and_then(|()| books.revealed(host, client.last_zxid));
         let outcome = outcome.and_then(|()| {
             let refused = std::mem::take(&mut client.refused);
-            refused.into_iter().try_for_each(|session| ledger.refused(session))
+            refused.into_iter().try_for_each(|session| books.refused(host, session))
         });
         let is_down = client.state == State::Down;
         outcome.map_err(|why| self.wrong(format!("client {id}: {why}")))?;
@@ -77,7 +77,11 @@ impl World {
     }
 
     fn try_connect(&mut self, id: usize) -> u64 {
-        let host = self.clients[id].host;
+        let client = &mut self.clients[id];
+        if self.options.ensemble.is_some() {
+            client.host = client.rng.below(self.hosts.len() as u64) as usize;
+        }
+        let host = client.host;
         if self.hosts[host].node().is_none_or(|node| node.draining) {
             // It would be refused; another try costs time only.
             return self.clients[id].rng.below(300 * MS);
@@ -160,7 +164,7 @@ impl World {
         let session = client.session.unwrap_or_default();
         let (xid, frame) = client.send(Instant(self.now), op.clone());
         if op.is_write() {
-            self.ledgers[client.host].asked(session, xid, op);
+            self.books.asked(client.host, session, xid, op);
         }
         let end = cut_at.map_or(frame.len(), |at| at.min(frame.len()));
         self.network.send(self.now, link, &frame[..end]);

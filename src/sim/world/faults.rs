@@ -1,6 +1,6 @@
 //! What goes wrong from outside, now and then, until the clients have asked for enough.
 
-use super::super::network::Endpoint;
+use super::super::network::{End, Endpoint};
 use super::{Event, MS, Phase, SECOND, World};
 
 /// Partitions are shorter than this; sessions last from one second to eight.
@@ -45,13 +45,24 @@ impl World {
             5 if self.swarm.wall_jumps => {
                 self.hosts[host].clock.jump((extent % 200_000) as i64 - 100_000);
             }
+            6 | 7 if self.swarm.isolates => self.isolate(host, extent),
+            9 if self.swarm.isolates => {
+                let streams = self.network.between_hosts();
+                if !streams.is_empty() {
+                    self.break_stream(streams[extent as usize / 8 % streams.len()], extent);
+                }
+            }
             6 if self.swarm.write_errors => self.hosts[host].files.disk().fail_next = true,
             7 if self.swarm.disk_full => {
                 self.hosts[host].files.disk().full = true;
                 self.after(extent % (2 * SECOND), Event::FullEnds { host });
             }
             8 | 9 if self.swarm.partitions => self.partition(client, extent),
-            10 if self.swarm.breaks => self.break_stream(client, extent),
+            10 if self.swarm.breaks => {
+                if let Some(link) = self.clients[client].link {
+                    self.break_stream(link, extent);
+                }
+            }
             11 if self.swarm.terms => self.end_term(host, extent),
             _ => return,
         }
@@ -70,6 +81,10 @@ impl World {
 
     /// It leads again, if it runs; one that is paused does so when the faults stop.
     pub(super) fn claim(&mut self, host: usize) {
+        if self.options.ensemble.is_some() {
+            // An election says who leads.
+            return;
+        }
         let now = self.hosts[host].now(self.now);
         if let Some(node) = self.hosts[host].running() {
             node.claim(now);
@@ -80,8 +95,26 @@ impl World {
     /// A client and its host do not reach each other for a while, or one of them the other.
     fn partition(&mut self, client: usize, extent: u64) {
         let host = Endpoint::Host(self.clients[client].host);
-        let client = Endpoint::Client(client);
-        let ways = [(client, host), (host, client)];
+        self.divide(Endpoint::Client(client), host, extent);
+    }
+
+    /// A member and another one, or all others, do not reach each other for a while.
+    fn isolate(&mut self, host: usize, extent: u64) {
+        let others: Vec<usize> = (0..self.hosts.len()).filter(|&other| other != host).collect();
+        if others.is_empty() {
+            return;
+        }
+        let others = match extent % 2 {
+            0 => &others[..],
+            _ => &others[(extent / 2) as usize % others.len()..][..1],
+        };
+        for &other in others {
+            self.divide(Endpoint::Host(host), Endpoint::Host(other), extent / 16);
+        }
+    }
+
+    fn divide(&mut self, one: Endpoint, other: Endpoint, extent: u64) {
+        let ways = [(one, other), (other, one)];
         let (ways, lasts) = match extent % 3 {
             0 => (&ways[..], extent / 3),
             1 => (&ways[..1], extent / 3),
@@ -95,9 +128,8 @@ impl World {
         }
     }
 
-    /// The stream of a client is cut, which none, one or both of the ends learn, or stalls.
-    fn break_stream(&mut self, client: usize, extent: u64) {
-        let Some(link) = self.clients[client].link else { return };
+    /// A stream is cut, which none, one or both of the ends learn, or stalls.
+    fn break_stream(&mut self, link: End, extent: u64) {
         self.report.cuts += 1;
         match extent % 8 {
             0..4 => {

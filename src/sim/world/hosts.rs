@@ -52,11 +52,14 @@ impl World {
         let arrivals = std::mem::take(&mut state.arrivals);
         let Some(node) = state.running() else { return Ok(()) };
         let outcome = node.turn(now, arrivals);
-        self.ledgers[host].committed = node.replica().last_committed().0;
         let actions = std::mem::take(&mut node.actions);
         self.report.turns += 1;
         for action in actions {
             self.action(host, action)?;
+        }
+        if let Some(node) = self.hosts[host].node() {
+            let outcome = self.books.committed(host, node);
+            outcome.map_err(|what| self.wrong_at(host, what))?;
         }
         match outcome {
             Ok(()) => self.after_turn(host),
@@ -68,7 +71,7 @@ impl World {
         let Some(node) = self.hosts[host].running() else { return Ok(()) };
         let (deadline, has_chores) = (node.deadline(), node.has_chores());
         if node.replica().is_settled() {
-            let outcome = self.ledgers[host].settled(node);
+            let outcome = self.books.settled(host, node);
             let is_news = outcome.map_err(|what| self.wrong_at(host, what))?;
             if is_news && self.checks.chance(1, 30) {
                 self.compare(host, "while running")?;
@@ -99,13 +102,18 @@ impl World {
             Action::Dial { link, to, port } => self.dial(host, link, to, port),
             Action::Writing => self.writing(host),
             Action::Logged { entry } => {
-                let outcome = self.ledgers[host].logged(now, &entry);
+                let outcome = self.books.logged(host, now, &entry);
                 let header = outcome.map_err(|what| self.wrong_at(host, what))?;
                 self.report.txns += 1;
                 self.note_logged(host, &header);
             }
+            Action::LogChanged(change) => {
+                let outcome = self.books.log_changed(host, &change);
+                outcome.map_err(|what| self.wrong_at(host, what))?;
+                self.note(|| format!("host {host} has changed its log: {change:?}"));
+            }
             Action::Touched { session, timeout_ms } => {
-                self.ledgers[host].touched(session, now, timeout_ms);
+                self.books.touched(host, session, now, timeout_ms);
             }
         }
         Ok(())
@@ -114,7 +122,7 @@ impl World {
     fn note_logged(&mut self, host: usize, header: &TxnHeader) {
         if self.options.verbose {
             let (zxid, session, xid) = (header.zxid.0, header.session, header.cxid.0);
-            let asked = self.ledgers[host].request(header);
+            let asked = self.books.request(host, header);
             let line = format!("logs 0x{zxid:x} {session:?} xid {xid}, which is {asked:?}");
             self.note(|| format!("host {host} {line}"));
         }
@@ -170,6 +178,6 @@ impl World {
 
     pub(super) fn compare(&self, host: usize, when: &str) -> Checked {
         let Some(node) = self.hosts[host].node() else { return Ok(()) };
-        self.ledgers[host].compare(node, when).map_err(|what| self.wrong_at(host, what))
+        self.books.compare(host, node, when).map_err(|what| self.wrong_at(host, what))
     }
 }

@@ -29,7 +29,7 @@ impl World {
         writer.finish(None, None, &mut out);
         let planted = self.hosts[host].files.disk().plant(&format!("snapshot.{AT:x}"), &out);
         planted.map_err(|e| self.wrong_at(host, format!("no disk to begin with: {e:?}")))?;
-        self.ledgers[host].model.last = AT;
+        self.books.begin_at(host, AT);
         Ok(())
     }
 }

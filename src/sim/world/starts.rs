@@ -2,6 +2,7 @@
 
 use crate::log::{FileName, GUARD_NAME};
 
+use super::super::books::Books;
 use super::super::host::Life;
 use super::super::node::{Ended, Node, Started, tree_options};
 use super::super::rot::Rot;
@@ -74,14 +75,14 @@ impl World {
 
     /// Recovery is over; the server serves soon, unless it is killed before anything is written.
     fn started(&mut self, host: usize, started: Started, kill_of_4: u64) -> Checked {
-        let (recovered, ledger) = (&started.recovered, &mut self.ledgers[host]);
-        let (last, model_last) = (recovered.last_zxid.0.max(0), ledger.model.last);
+        let (last, model_last) =
+            (started.recovered.last_zxid.0.max(0), self.books.model(host).last);
         let state = &mut self.hosts[host];
         state.files.disk().crash_in = None;
         if state.starts == 0 {
-            ledger.adopt(&started.node);
+            self.books.adopt(host, &started.node);
         }
-        let outcome = ledger.recovered(state.now(self.now).mono, &started);
+        let outcome = self.books.recovered(host, state.now(self.now).mono, &started);
         self.note(|| {
             let notes = &started.recovered.notes;
             format!("START of host {host} at 0x{last:x} of 0x{model_last:x}, {notes:?}")
@@ -118,7 +119,9 @@ impl World {
             FileName::Snapshot(zxid) => Some(zxid.0),
             _ => None,
         });
-        let (newest, revealed) = (snapshots.max().unwrap_or(0), self.ledgers[host].revealed);
+        // What a member owes others is not for its own directory to tell.
+        let Books::Alone(ledgers) = &self.books else { return Ok(()) };
+        let (newest, revealed) = (snapshots.max().unwrap_or(0), ledgers[host].revealed);
         if newest < revealed {
             let what = format!(
                 "an Apache server would serve 0x{newest:x}, and 0x{revealed:x} was revealed"

@@ -1,0 +1,157 @@
+//! What servers have promised: a ledger for each one that stands alone, one history for all members
+//! of an ensemble.
+
+use crate::base::{Instant, SessionId};
+use crate::log::LogChange;
+use crate::wire::TxnHeader;
+
+use super::history::History;
+use super::ledger::Ledger;
+use super::model::Model;
+use super::node::{Node, Started};
+use super::ops::Op;
+
+/// See the module's introduction. Each server is named by its number.
+pub(super) enum Books {
+    Alone(Vec<Ledger>),
+    Together(Box<History>),
+}
+
+type Checked = Result<(), String>;
+
+impl Books {
+    /// Of that many servers.
+    pub fn new(servers: usize, is_ensemble: bool) -> Books {
+        match is_ensemble {
+            true => Books::Together(Box::new(History::new(servers))),
+            false => Books::Alone((0..servers).map(|_| Ledger::default()).collect()),
+        }
+    }
+
+    /// What the server should be doing.
+    pub fn model(&self, server: usize) -> &Model {
+        match self {
+            Books::Alone(ledgers) => &ledgers[server].model,
+            Books::Together(history) => &history.model,
+        }
+    }
+
+    /// The first transaction of a server comes after this one.
+    pub fn begin_at(&mut self, server: usize, zxid: i64) {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].model.last = zxid,
+            Books::Together(history) => history.model.last = zxid,
+        }
+    }
+
+    /// A client asks for a write.
+    pub fn asked(&mut self, server: usize, session: SessionId, xid: i32, op: Op) {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].asked(session, xid, op),
+            Books::Together(history) => history.asked(session, xid, op),
+        }
+    }
+
+    /// Frames of a session reached a server.
+    pub fn touched(&mut self, server: usize, session: SessionId, now: Instant, timeout_ms: i32) {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].touched(session, now, timeout_ms),
+            // Who leads learns of it later, or never.
+            Books::Together(_) => {}
+        }
+    }
+
+    /// A client of a server has seen the state at this zxid.
+    pub fn revealed(&mut self, server: usize, zxid: i64) -> Checked {
+        match self {
+            Books::Alone(ledgers) => {
+                ledgers[server].revealed = ledgers[server].revealed.max(zxid);
+                Ok(())
+            }
+            Books::Together(history) => history.revealed(zxid),
+        }
+    }
+
+    /// A client was told that its session is not valid.
+    pub fn refused(&self, server: usize, session: SessionId) -> Checked {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].refused(session),
+            Books::Together(history) => history.refused(session),
+        }
+    }
+
+    /// The request that became a transaction.
+    pub fn request(&self, server: usize, header: &TxnHeader) -> Option<&Op> {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].request(header),
+            Books::Together(history) => history.request(header),
+        }
+    }
+
+    /// A transaction goes to a server's log.
+    pub fn logged(
+        &mut self,
+        server: usize,
+        now: Instant,
+        entry: &[u8],
+    ) -> Result<TxnHeader, String> {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].logged(now, entry),
+            Books::Together(history) => history.logged(server, entry),
+        }
+    }
+
+    /// A server has changed its log.
+    pub fn log_changed(&mut self, server: usize, change: &LogChange) -> Checked {
+        match self {
+            Books::Alone(_) => Ok(()),
+            Books::Together(history) => history.log_changed(server, change),
+        }
+    }
+
+    /// A server has had a turn, and all that it logged in that is told.
+    pub fn committed(&mut self, server: usize, node: &Node) -> Checked {
+        match self {
+            Books::Alone(ledgers) => {
+                ledgers[server].committed = node.replica().last_committed().0;
+                Ok(())
+            }
+            Books::Together(history) => {
+                let replica = node.replica();
+                history.advanced(server, replica.last_logged(), replica.last_committed())
+            }
+        }
+    }
+
+    /// A server waits for nothing. Returns whether that is news.
+    pub fn settled(&mut self, server: usize, node: &Node) -> Result<bool, String> {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].settled(node),
+            Books::Together(history) => history.settled(server, node),
+        }
+    }
+
+    /// A server's tree and its sessions are what they must be now.
+    pub fn compare(&self, server: usize, node: &Node, when: &str) -> Checked {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].compare(node, when),
+            Books::Together(history) => history.compare(node, when),
+        }
+    }
+
+    /// The state of an empty server is where the model begins.
+    pub fn adopt(&mut self, server: usize, node: &Node) {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].adopt(node),
+            Books::Together(history) => history.adopt(node),
+        }
+    }
+
+    /// A server has recovered at `now`.
+    pub fn recovered(&mut self, server: usize, now: Instant, started: &Started) -> Checked {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].recovered(now, started),
+            Books::Together(history) => history.recovered(server, started),
+        }
+    }
+}
