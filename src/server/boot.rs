@@ -420,6 +420,7 @@ impl Server {
             let slow = Duration::from_millis(u64::from(storage.sync_warning_ms));
             let log = if plan.log { writer.take() } else { None };
             let members = if plan.replica { members.take() } else { None };
+            let has_sockets = plan.front.is_some() || members.is_some();
             let parts = WorkerParts {
                 cpu: plan.cpu,
                 stages: DriverParts {
@@ -449,7 +450,7 @@ impl Server {
                 inbox,
                 mailboxes: mailboxes.clone(),
                 settled: if plan.replica { settled_out.take() } else { None },
-                ring: ring_options(settings, plan.front.is_some()),
+                ring: ring_options(settings, has_sockets),
                 busy_poll: Duration::from_micros(u64::from(settings.ring.busy_poll_us)),
             };
             let (ended, ready) = (ended_out.clone(), ready_out.clone());

@@ -166,6 +166,8 @@ impl Failures {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
@@ -196,5 +198,34 @@ mod tests {
             text.contains("127.0.0.1:3888: ")
                 && text.ends_with("; b cannot be resolved to an address: no")
         );
+    }
+
+    #[test]
+    fn addresses_are_tried_in_turn_until_one_answers() {
+        let gone = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        let places = [("127.0.0.1", gone), ("no\0name", at), ("127.0.0.1", at)];
+        let places = places.map(|(host, at)| (host.to_owned(), at.port()));
+        let limit = Duration::from_secs(5);
+        assert_eq!(dial(&places, limit).unwrap().1, at);
+        assert_eq!(dial(&places[..1], limit).unwrap_err(), DialError::Refused);
+        // The second may be where it listens.
+        assert!(matches!(dial(&places[..2], limit), Err(DialError::Failed(_))));
+    }
+
+    #[test]
+    fn more_dials_than_name_servers_should_hold_up_fail_at_once() {
+        let addresses = BTreeMap::from([((ServerId(2), Port::Quorum), Vec::new())]);
+        let bell = Arc::new(Bell::new().unwrap());
+        let mut dials = Dials::new(addresses, Duration::from_secs(5), bell);
+        dials.under_way = DIALS_MAX;
+        dials.begin(LinkId(2), ServerId(2), Port::Quorum);
+        assert!(dials.have_ended());
+        let Some((LinkId(2), Err(DialError::Failed(why)))) = dials.next() else {
+            panic!("it is told")
+        };
+        assert_eq!(why, "64 connections are being made already");
+        assert_eq!(dials.under_way, DIALS_MAX);
     }
 }

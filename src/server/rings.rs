@@ -13,10 +13,10 @@ use super::topology::{CoreOptions, Topology};
 const NO_RING: u8 = 1;
 
 /// What the ring of a worker is set up with.
-pub(super) fn ring_options(settings: &Settings, has_front: bool) -> RingOptions {
+pub(super) fn ring_options(settings: &Settings, has_sockets: bool) -> RingOptions {
     RingOptions {
         entries: settings.ring.uring_entries,
-        multishot: has_front && settings.ring.uring_multishot != Some(false),
+        multishot: has_sockets && settings.ring.uring_multishot != Some(false),
         buffers: 256,
         buffer_size: 16 * 1024,
     }

@@ -140,7 +140,7 @@ fn what_is_begun_in_the_first_lane_is_held_up_by_nothing_of_the_other() {
     let first = ring.next_first();
     assert!(matches!(first, Some(Completion::Sent { token: 77, .. })), "{first:?}");
     assert!(ring.next_first().is_none());
-    // The completions of the other lane are all there, in their order, also once some of them are taken.
+    // The completions of the other lane are all there, in order, also once some are taken.
     let mut tokens = Vec::new();
     while let Some(Completion::Sent { token, .. }) = ring.next_completion() {
         tokens.push(token);
