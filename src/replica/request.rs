@@ -7,6 +7,7 @@
 
 use crate::auth::{AuthOutcome, Identities, SaslOutcome};
 use crate::base::{ConnId, Now, SessionId, Xid, Zxid};
+use crate::leader::Leader;
 use crate::pipeline::{ReadContext, bytes_cost};
 use crate::session::Claim;
 use crate::wire::{
@@ -18,7 +19,6 @@ use super::client::{Clients, Deferred, Frames, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST};
-use super::leading::leading;
 use super::limits::InLine;
 use super::messages::Complaint;
 use super::tail::Origin;
@@ -138,7 +138,9 @@ impl Replica {
     /// Gives the log what was prepared if that is much.
     #[inline(always)]
     pub(super) fn hand_over_much(&mut self, fx: &mut Effects) {
-        if leading(&mut self.leader).batch_bytes() > BATCH_BYTES_MAX {
+        // A learner prepares nothing.
+        let bytes = self.leader.as_ref().map_or(0, Leader::batch_bytes);
+        if bytes > BATCH_BYTES_MAX {
             self.hand_over(fx);
         }
     }
