@@ -396,7 +396,7 @@ mod tests {
             let frames = Input::Frames { conn, bytes: &request };
             for input in [Input::Opened { conn, peer }, frames, Input::Logged { zxid: Zxid(1) }] {
                 self.member.handle(now(), input, &mut self.effects);
-                self.member.flush(&mut self.effects);
+                self.member.flush(now(), &mut self.effects);
             }
             assert_eq!(self.member.replica().last_processed(), Zxid(1));
             self.effects.list.clear();

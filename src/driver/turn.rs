@@ -431,7 +431,7 @@ impl<I: Io> Driver<I> {
     fn run_effects(&mut self, io: &mut I) -> Result<(), Failure> {
         let mut rounds = 0;
         while let Some(brain) = &mut self.parts.brain {
-            brain.member.hand_over(&mut brain.effects);
+            brain.member.hand_over(self.now, &mut brain.effects);
             if let Some(links) = &mut self.parts.links {
                 let wishes = brain.member.peer_effects();
                 links.carry_out(self.now, io, wishes)?;

@@ -5,8 +5,14 @@
 //! has is committed, by the same inputs that a quorum of several gives.
 #![forbid(unsafe_code)]
 
+mod links;
+mod party;
 mod role;
+mod storage;
+mod turn;
+mod wishes;
 
+pub use party::EnsembleOptions;
 pub use role::{Member, Role};
 
 #[cfg(test)]

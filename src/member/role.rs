@@ -4,6 +4,10 @@ use crate::base::{Instant, Now, Zxid, invariant};
 use crate::log::{LogChange, LogCommand, LogDone, LogTicket};
 use crate::peer;
 use crate::replica::{Effect, Effects, Input, Replica};
+use crate::wire::vote::PeerState;
+
+use super::party::{EnsembleOptions, Party, Purpose};
+use super::turn::Turn;
 
 /// What a server is to the others.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,16 +18,28 @@ pub enum Role {
     Claiming,
     /// Nobody leads. What is logged is committed all the same, and requests wait.
     Idle,
+    /// One of several, which serves nobody: it looks for a leader, or is not up to date yet.
+    Looking,
+    /// It leads the others.
+    Leading,
+    /// It follows the leader and has a vote.
+    Following,
+    /// It follows the leader without a vote.
+    Observing,
 }
 
 /// See [`crate::member`].
 pub struct Member {
     replica: Replica,
+    /// Of a server alone.
     role: Role,
-    /// Commands of the log that have not ended, and the last transaction that was known then.
-    asked: Vec<(LogTicket, Zxid)>,
+    /// What one of several servers has besides.
+    party: Option<Box<Party>>,
+    /// Commands of the log that have not ended.
+    asked: Vec<(LogTicket, Purpose)>,
     last_ticket: LogTicket,
-    peer_effects: peer::Effects,
+    /// Of a server alone: it wants nothing of others.
+    no_effects: peer::Effects,
 }
 
 impl Member {
@@ -33,18 +49,37 @@ impl Member {
     pub fn alone(now: Now, mut replica: Replica) -> Member {
         commit_logged(now, &mut replica);
         replica.lead(now);
+        Member::new(replica, Role::Alone, None)
+    }
+
+    /// One of several servers, which looks for a leader at first. Call [`Member::hand_over`] before
+    /// waiting for the first time.
+    pub fn in_ensemble(now: Now, replica: Replica, options: EnsembleOptions) -> Member {
+        let party = Party::new(now, options, replica.last_logged());
+        Member::new(replica, Role::Looking, Some(Box::new(party)))
+    }
+
+    fn new(replica: Replica, role: Role, party: Option<Box<Party>>) -> Member {
         Member {
             replica,
-            role: Role::Alone,
+            role,
+            party,
             asked: Vec::new(),
             last_ticket: LogTicket(0),
-            peer_effects: peer::Effects::default(),
+            no_effects: peer::Effects::default(),
         }
     }
 
     /// Its role.
     pub fn role(&self) -> Role {
-        self.role
+        let Some(party) = &self.party else { return self.role };
+        match party.state() {
+            _ if !self.replica.is_serving() => Role::Looking,
+            PeerState::Looking => Role::Looking,
+            PeerState::Leading => Role::Leading,
+            PeerState::Following => Role::Following,
+            PeerState::Observing => Role::Observing,
+        }
     }
 
     /// The part that every server has.
@@ -59,6 +94,9 @@ impl Member {
 
     /// Handles one input to completion.
     pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
+        if let Some(mut turn) = self.turn(now, effects) {
+            return turn.handle(input);
+        }
         match input {
             Input::Logged { zxid } => {
                 self.replica.handle(now, Input::Logged { zxid }, effects);
@@ -74,23 +112,37 @@ impl Member {
         }
     }
 
-    /// Handles what happened to a connection with another member.
-    pub fn peer(&mut self, _now: Now, input: peer::Input<'_>, _effects: &mut Effects) {
-        unreachable!("a server that is {:?} has no others, and hears {input:?}", self.role);
+    /// What one of several servers handles its inputs with.
+    fn turn<'a>(&'a mut self, now: Now, effects: &'a mut Effects) -> Option<Turn<'a>> {
+        let party = self.party.as_deref_mut()?;
+        let Member { replica, asked, last_ticket, .. } = self;
+        Some(Turn { now, party, replica, asked, last_ticket, effects })
     }
 
-    /// What is wanted of connections with other members; whoever carries it out clears it.
+    /// Something happened to a connection of another member.
+    pub fn peer(&mut self, now: Now, input: peer::Input<'_>, effects: &mut Effects) {
+        let turn = self.turn(now, effects);
+        invariant!(turn.is_some(), "a server alone has no connections with others");
+        if let Some(mut turn) = turn {
+            turn.peer(input);
+        }
+    }
+
+    /// What is to be done about connections of other members.
     pub fn peer_effects(&mut self) -> &mut peer::Effects {
-        &mut self.peer_effects
+        match &mut self.party {
+            Some(party) => &mut party.out,
+            None => &mut self.no_effects,
+        }
     }
 
     /// Asks something of the log; `Input::LogDone` brings the outcome under the ticket returned.
     pub fn ask_log(&mut self, command: LogCommand, effects: &mut Effects) -> LogTicket {
         // Behind what was prepared before.
-        self.hand_over(effects);
+        self.replica.hand_over(effects);
         self.last_ticket = LogTicket(self.last_ticket.0 + 1);
         let ticket = self.last_ticket;
-        self.asked.push((ticket, self.replica.last_known()));
+        self.asked.push((ticket, Purpose::Other { known: self.replica.last_known() }));
         effects.list.push(Effect::Log { ticket, command });
         ticket
     }
@@ -104,7 +156,7 @@ impl Member {
         let at = self.asked.iter().position(|(asked, _)| *asked == ticket);
         invariant!(at.is_some(), "a command of the log ends once, and was asked for");
         let Some(at) = at else { unreachable!("just asserted") };
-        let (_, known) = self.asked.remove(at);
+        let (_, Purpose::Other { known }) = self.asked.remove(at) else { return };
         match done {
             // A tree cannot go back, and what is in the tail stays there.
             LogDone::Changed(LogChange::Truncate { keep }) if known > *keep => {
@@ -146,20 +198,26 @@ impl Member {
         self.replica.begin_turn();
     }
 
-    /// What was prepared goes to the log. The driver calls this before it waits, and may do so at
-    /// any time between two inputs.
-    pub fn hand_over(&mut self, effects: &mut Effects) {
-        self.replica.hand_over(effects);
+    /// What was prepared goes to the log, and to the others. The driver calls this before it waits,
+    /// and may do so at any time between two inputs.
+    pub fn hand_over(&mut self, now: Now, effects: &mut Effects) {
+        match self.turn(now, effects) {
+            Some(mut turn) => turn.hand_over(),
+            None => self.replica.hand_over(effects),
+        }
     }
 
     /// Ends a turn and begins the next one: what was prepared goes to the log.
-    pub fn flush(&mut self, effects: &mut Effects) {
-        self.replica.flush(effects);
+    pub fn flush(&mut self, now: Now, effects: &mut Effects) {
+        self.begin_turn();
+        self.hand_over(now, effects);
     }
 
     /// When [`Member::handle`] wants to be called at the latest, with `Input::Tick`.
     pub fn deadline(&self) -> Option<Instant> {
-        self.replica.deadline()
+        let replica = self.replica.deadline();
+        let Some(party) = &self.party else { return replica };
+        [replica, party.deadline()].into_iter().flatten().min()
     }
 
     /// Checks what must always hold; for simulation and tests.
@@ -167,7 +225,8 @@ impl Member {
     /// # Panics
     /// When it does not.
     pub fn check(&self) {
-        assert_eq!(self.replica.is_leading(), self.role == Role::Alone, "a role and its leader");
+        let leads = matches!(self.role(), Role::Alone | Role::Leading);
+        assert_eq!(self.replica.is_leading(), leads, "a role and its leader");
         self.replica.check();
     }
 }

@@ -142,7 +142,7 @@ fn a_server_alone_commits_its_tail_and_then_ends_sessions_that_do_not_exist() {
         assert!(tracked.get(SessionId(9)).is_some() && tracked.get(SessionId(8)).is_none());
         // Of the tail nothing is logged again: the next transaction is the end of session 7.
         let mut effects = Effects::default();
-        member.flush(&mut effects);
+        member.flush(NOW, &mut effects);
         let [Effect::Append(batch)] = &effects.list[..] else { panic!("{:?}", effects.list) };
         let (zxid, entry) = batch.get(0).unwrap();
         let header = TxnHeader::decode_from(&mut Reader::new(entry)).unwrap();

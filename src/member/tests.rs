@@ -1,5 +1,7 @@
 //! A member under load, whose log the test plays, while leadership comes and goes.
 
+mod ensemble;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -81,7 +83,7 @@ impl Scene {
     }
 
     fn carry_out(&mut self) {
-        self.member.flush(&mut self.effects);
+        self.member.flush(self.now, &mut self.effects);
         self.member.check();
         for effect in std::mem::take(&mut self.effects.list) {
             match effect {

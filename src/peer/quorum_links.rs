@@ -345,6 +345,14 @@ impl QuorumLinks {
         from.regulate(link, effects);
         &from.buffer[taken]
     }
+
+    /// The last bytes that were taken, so many, are not the owner's: they are packets again.
+    pub fn give_back(&mut self, link: LinkId, bytes: usize) {
+        if let Some(from) = self.links.get_mut(&link) {
+            invariant!(bytes <= from.start, "{link:?} is given back more than was taken");
+            from.start -= bytes;
+        }
+    }
 }
 
 impl Link {

@@ -352,7 +352,7 @@ impl Replica {
 
     /// Those of them that do not only wait for their turn.
     pub(super) fn in_progress(&self) -> u64 {
-        self.tail.len() as u64 + self.deferred_total + self.limits.waiting()
+        self.tail.own() as u64 + self.deferred_total + self.limits.waiting()
     }
 
     /// Last applied transaction.

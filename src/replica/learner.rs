@@ -98,8 +98,10 @@ impl Replica {
         self.leader.is_some() || self.learner.is_some()
     }
 
-    /// Begins to serve clients while another server leads.
-    pub fn follow(&mut self) {
+    /// Begins to serve clients while another server leads. The leader is asked about the sessions
+    /// of those who stayed, so that it takes them for this server's: it may know them as those of
+    /// a connection that has ended.
+    pub fn follow(&mut self, fx: &mut Effects) {
         invariant!(!self.is_serving(), "a term of service begins when the last one has ended");
         self.touch_round += 1;
         self.learner = Some(Learner { round: self.touch_round, ..Learner::default() });
@@ -107,7 +109,21 @@ impl Replica {
             self.fuzzy = Some(self.tail.last());
         }
         let conns: Vec<ConnId> = self.clients.iter().map(|client| client.conn).collect();
-        conns.into_iter().for_each(|conn| self.queue_up(conn));
+        for conn in conns {
+            self.ask_about_kept(conn, fx);
+            self.queue_up(conn);
+        }
+    }
+
+    fn ask_about_kept(&mut self, conn: ConnId, fx: &mut Effects) {
+        let (Some(learner), Some(client)) = (&mut self.learner, self.clients.get(conn)) else {
+            return;
+        };
+        if client.stage == Stage::Active {
+            let (session, timeout_ms) = (client.session, client.timeout_ms);
+            learner.revalidating.push_back((session, conn));
+            fx.list.push(Effect::AskSession { session, timeout_ms });
+        }
     }
 
     /// Serves nobody any more: the leader is lost. Clients stay, and their requests wait. Closed
@@ -307,9 +323,13 @@ impl Replica {
         let asked = learner.revalidating.iter().position(|&(asked, _)| asked == session);
         let Some((_, conn)) = asked.and_then(|at| learner.revalidating.remove(at)) else { return };
         let Some(client) = self.clients.get_mut(conn) else { return };
+        let was_kept = client.awaits.is_none();
         client.awaits = None;
-        if !is_valid {
-            return self.refuse_session(now, conn, session, fx);
+        match (was_kept, is_valid) {
+            (true, true) => return,
+            (true, false) => return self.close(conn, CloseHow::AfterFlush, fx),
+            (false, true) => {}
+            (false, false) => return self.refuse_session(now, conn, session, fx),
         }
         client.session = session;
         learner.touch(client);
@@ -377,6 +397,11 @@ impl Replica {
         let Some(learner) = &mut self.learner else { return Vec::new() };
         learner.round = self.touch_round;
         std::mem::take(&mut learner.touched)
+    }
+
+    /// The transactions that are known and not applied, in order.
+    pub fn tail(&self) -> Vec<Arc<Batch>> {
+        self.tail.batches()
     }
 
     /// The log ends with `keep` now: what the tail has after it was never committed and goes.

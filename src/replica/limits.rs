@@ -175,7 +175,7 @@ impl Replica {
 
     /// Requests that have been let in and are not answered.
     fn in_pipeline(&self) -> u64 {
-        self.tail.len() as u64 + self.deferred_total
+        self.tail.own() as u64 + self.deferred_total
     }
 
     fn is_large(&self, len: usize) -> bool {

@@ -30,6 +30,11 @@ pub(super) enum Origin {
 }
 
 impl Origin {
+    /// Whether it comes from this server: a client, or the server itself.
+    fn is_own(self) -> bool {
+        matches!(self, Origin::Client(_) | Origin::Server)
+    }
+
     /// The connection to answer.
     pub fn conn(self) -> Option<ConnId> {
         match self {
@@ -57,6 +62,8 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Tail {
     entries: VecDeque<Entry>,
+    /// How many of them a client of this server waits for, or this server itself.
+    own: usize,
     /// Handed to the log, not wholly applied.
     batches: VecDeque<Arc<Batch>>,
     /// Entries of the first batch that are applied already.
@@ -71,6 +78,7 @@ impl Tail {
     pub fn new(last: Zxid) -> Tail {
         Tail {
             entries: VecDeque::new(),
+            own: 0,
             batches: VecDeque::new(),
             applied_in_front: 0,
             logged: last,
@@ -116,8 +124,14 @@ impl Tail {
     }
 
     /// Number of transactions that are not applied.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Number of those that are not applied and come from this server.
+    pub fn own(&self) -> usize {
+        self.own
     }
 
     /// Whether everything is applied.
@@ -134,6 +148,7 @@ impl Tail {
     #[inline]
     pub fn push(&mut self, entry: Entry) {
         invariant!(entry.zxid > self.last(), "{:?} is known after {:?}", entry.zxid, self.last());
+        self.own += usize::from(entry.origin.is_own());
         self.entries.push_back(entry);
     }
 
@@ -177,6 +192,7 @@ impl Tail {
         let is_it = entry.as_ref().is_some_and(|entry| entry.zxid == zxid);
         invariant!(is_it, "{zxid:?} is applied, {entry:?} is next");
         self.applied_in_front += 1;
+        self.own -= usize::from(entry.is_some_and(|entry| entry.origin.is_own()));
         entry.unwrap_or_else(|| unreachable!("just asserted"))
     }
 
@@ -186,11 +202,28 @@ impl Tail {
         self.applied = zxid;
     }
 
+    /// What is not applied, in order. Everything that is known has been handed to the log.
+    pub fn batches(&self) -> Vec<Arc<Batch>> {
+        let mut all: Vec<Arc<Batch>> = self.batches.iter().cloned().collect();
+        if self.applied_in_front > 0
+            && let Some(front) = all.first_mut()
+        {
+            let mut rest = Batch::new();
+            for (zxid, bytes) in front.iter().skip(self.applied_in_front) {
+                rest.entry().extend_from_slice(bytes);
+                rest.finish_entry(zxid);
+            }
+            *front = Arc::new(rest);
+        }
+        all
+    }
+
     /// Forgets everything after `keep`, which the log has taken back.
     pub fn truncate(&mut self, keep: Zxid) {
         invariant!(keep >= self.committed, "{keep:?} is kept, {:?} is committed", self.committed);
         while self.entries.back().is_some_and(|entry| entry.zxid > keep) {
-            self.entries.pop_back();
+            let entry = self.entries.pop_back();
+            self.own -= usize::from(entry.is_some_and(|entry| entry.origin.is_own()));
         }
         while self.batches.back().is_some_and(|batch| batch.first_zxid() > Some(keep)) {
             self.batches.pop_back();
@@ -235,6 +268,7 @@ impl Tail {
     pub fn check(&self) {
         self.check_marks();
         assert!(self.entries.iter().map(|entry| entry.zxid).is_sorted());
+        assert_eq!(self.own, self.entries.iter().filter(|entry| entry.origin.is_own()).count());
         let in_batches: usize = self.batches.iter().map(|batch| batch.len()).sum();
         assert!(
             in_batches - self.applied_in_front <= self.entries.len(),

@@ -41,6 +41,13 @@ impl History {
         History { batches: VecDeque::new(), before: last, last, bytes: 0, bytes_max }
     }
 
+    /// Has these transactions in memory, however many they are; the log has those up to `before`.
+    pub fn after_snapshot(before: Zxid, batches: Vec<Arc<Batch>>, bytes_max: usize) -> History {
+        let mut history = History::new(before, usize::MAX);
+        batches.into_iter().for_each(|batch| history.push(batch));
+        History { bytes_max, ..history }
+    }
+
     /// The transaction before the first one in memory.
     pub fn before(&self) -> Zxid {
         self.before

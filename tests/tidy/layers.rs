@@ -142,7 +142,7 @@ pub const ROWS: &[Row] = &[
         module: "member",
         layer: 6,
         is_pure: true,
-        uses: &["log", "replica", "peer"],
+        uses: &["wire", "quorum", "session", "log", "election", "zab", "replica", "peer"],
         about: "One server of an ensemble: its role, and what goes where below it.",
     },
     Row {

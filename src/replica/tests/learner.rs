@@ -23,7 +23,7 @@ impl Follower {
         let tree = Tree::new(scene.replica.tree().options());
         let first = SessionId(2 << 56);
         scene.replica = Replica::new(scene.now, options, auth, Restored::fresh(tree), first);
-        scene.replica.follow();
+        scene.replica.follow(&mut scene.fx);
         Follower { scene, next: 1, forwarded: Vec::new() }
     }
 
@@ -141,7 +141,15 @@ fn clients_stay_when_the_leader_is_lost_unless_the_fate_of_a_write_is_unknown() 
     assert_eq!(follower.scene.replies(idle), [], "requests wait");
     follower.scene.replica.check();
 
-    follower.scene.replica.follow();
+    follower.scene.fx.clear();
+    follower.scene.replica.follow(&mut follower.scene.fx);
+    let asks = |e: &Effect| matches!(e, Effect::AskSession { .. });
+    assert_eq!(follower.scene.fx.list.iter().filter(|e| asks(e)).count(), 2, "of who stayed");
+    let asked: Vec<SessionId> = follower.scene.replica.sessions().map(|(id, _)| id).collect();
+    for session in asked {
+        let (replica, now) = (&mut follower.scene.replica, follower.scene.now);
+        replica.session_answered(now, session, true, &mut follower.scene.fx);
+    }
     follower.scene.handle(Input::Tick);
     assert_eq!(follower.scene.xids(idle), [1]);
     assert_eq!(follower.forwarded(), [(session, 4, OpCode::Sync)], "it is asked again");

@@ -32,8 +32,6 @@ pub struct LeadingOptions {
     pub config_version: i64,
     /// The new epoch is this one at least: a voter has promised the epoch before.
     pub epoch_least: Epoch,
-    /// Bytes of transactions that are kept in memory for learners that fall behind.
-    pub history_bytes_max: usize,
     /// Speak Apache's protocol only, also with servers of ours.
     pub is_plain: bool,
 }
@@ -129,6 +127,8 @@ pub struct Leading {
 
 impl Leading {
     /// A server that an election has made leader, with what is on its disk. `Tick` comes next.
+    /// `history` ends with the last transaction of its log, and has at least everything after what
+    /// its tree shows: a snapshot of the tree is followed by it.
     /// `LeadingOptions::epoch_least` comes from the end of the term before, if it ended by
     /// `LeadingEnd::LaterPromise`.
     pub fn new(
@@ -136,12 +136,13 @@ impl Leading {
         options: LeadingOptions,
         ensemble: Ensemble,
         standing: Standing,
+        history: History,
     ) -> Leading {
+        invariant!(history.last() == standing.logged, "{standing:?}, {:?}", history.last());
         invariant!(standing.current <= standing.accepted, "{standing:?}");
         let phase_ends = now.mono + options.tick * options.init_limit;
         let next_ping = now.mono + options.tick / 2;
         let epoch_least = options.epoch_least;
-        let history = History::new(standing.logged, options.history_bytes_max);
         Leading {
             promised: vec![options.sid],
             epoch_answers: vec![options.sid],

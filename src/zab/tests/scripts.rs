@@ -12,8 +12,8 @@ use crate::wire::quorum::{
 use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
 
 use super::super::{
-    Effect, Effects, LeadInput, Leading, LeadingEnd, LeadingOptions, LearnInput, LearnerEnd,
-    Learning, LearningOptions, Standing,
+    Effect, Effects, History, LeadInput, Leading, LeadingEnd, LeadingOptions, LearnInput,
+    LearnerEnd, Learning, LearningOptions, Standing,
 };
 
 const TICK: Duration = Duration::from_millis(100);
@@ -385,7 +385,6 @@ mod leader {
                 config: b"version=0".to_vec(),
                 config_version: 0,
                 epoch_least: Epoch(0),
-                history_bytes_max,
                 is_plain: false,
             };
             let standing = Standing {
@@ -397,7 +396,10 @@ mod leader {
             };
             let now = Now::default();
             let ensemble = Ensemble::new(Arc::new(membership));
-            let machine = Leading::new(now, options, ensemble, standing);
+            let machine = {
+                let history = History::new(standing.logged, history_bytes_max);
+                Leading::new(now, options, ensemble, standing, history)
+            };
             let mut script = Script { machine, effects: Effects::default(), now };
             script.input(LeadInput::Tick);
             script

@@ -11,8 +11,8 @@ use crate::wire::Reader;
 use crate::wire::quorum::{Packet, PacketScan, Scan};
 
 use super::super::{
-    Effect, Effects, LeadInput, Leading, LeadingOptions, LearnInput, Learning, LearningOptions,
-    Standing,
+    Effect, Effects, History, LeadInput, Leading, LeadingOptions, LearnInput, Learning,
+    LearningOptions, Standing,
 };
 use super::disk::{Entry, Op};
 use super::network::{ApacheLearner, Connection, Message, Stream};
@@ -643,10 +643,12 @@ impl World {
             config: b"version=0".to_vec(),
             config_version: 0,
             epoch_least: Epoch(0),
-            history_bytes_max: 400,
             is_plain: self.nodes[best].is_plain,
         };
-        let machine = Leading::new(self.now, options, self.ensemble(), self.standing(best));
+        let machine = {
+            let (ensemble, standing) = (self.ensemble(), self.standing(best));
+            Leading::new(self.now, options, ensemble, standing, History::new(standing.logged, 400))
+        };
         self.nodes[best].role = Role::Leading(Box::new(machine));
         self.lead(best, |machine, now, effects| machine.handle(now, LeadInput::Tick, effects))?;
         for at in voters.into_iter().filter(|&at| at != best) {

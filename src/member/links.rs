@@ -1,0 +1,201 @@
+//! Connections of other members: votes to the election, packets to the machine of ZAB.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::LinkId;
+use crate::election;
+use crate::peer::{self, QuorumEvent};
+use crate::replica::{Input, StreamId};
+use crate::wire::DecodeError;
+use crate::zab::{LeadInput, LearnInput};
+
+use super::party::{Machine, Party};
+use super::turn::Turn;
+
+/// Attempts at a connection to the elected leader, and the pause between two, as in Apache.
+const DIALS_MAX: u32 = 5;
+const DIAL_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes that a learner's connection may have waiting.
+const ROOM_MAX: usize = 1 << 20;
+
+/// Below so many bytes waiting, the next chunks of a database are made for a learner.
+const STREAM_ROOM: usize = 512 << 10;
+
+impl Turn<'_> {
+    /// Something happened to a connection of another member.
+    pub fn peer(&mut self, input: peer::Input<'_>) {
+        let is_vote = match &input {
+            peer::Input::Accepted { port, .. } => *port == peer::Port::Election,
+            peer::Input::Dialed { link, .. }
+            | peer::Input::Bytes { link, .. }
+            | peer::Input::Unsent { link, .. }
+            | peer::Input::Ended { link, .. } => self.party.votes.owns(*link),
+        };
+        if is_vote {
+            let Party { votes, election, ballots, numbers, out, .. } = &mut *self.party;
+            let now = self.now;
+            votes.handle(now.mono, input, numbers, out, &mut |event| {
+                let input = match event {
+                    peer::ElectionEvent::Heard(sid, ref vote) => election::Input::Heard(sid, vote),
+                    peer::ElectionEvent::Connected(sid) => election::Input::Connected(sid),
+                    peer::ElectionEvent::Unreachable(sid) => election::Input::Unreachable(sid),
+                };
+                election.handle(now, input, ballots);
+            });
+        } else {
+            self.quorum_link(input);
+        }
+        self.settle();
+    }
+
+    fn quorum_link(&mut self, input: peer::Input<'_>) {
+        // Bytes that are no whole packet yet show that the other side lives.
+        let heard = match &input {
+            peer::Input::Bytes { link, .. } => Some(*link),
+            _ => None,
+        };
+        let event = self.party.links.handle(self.now.mono, input, &mut self.party.out);
+        let Some(event) = event else { return };
+        match event {
+            QuorumEvent::Accepted(link, _) => self.tell_leading(LeadInput::Opened(link)),
+            QuorumEvent::Dialed(link, result) => self.dialed(link, &result),
+            QuorumEvent::Received(link) => {
+                if heard == Some(link) {
+                    self.tell_leading(LeadInput::Heard(link));
+                    if self.is_leaders(link) {
+                        self.tell_learning(LearnInput::Heard);
+                    }
+                }
+                self.party.to_read.push(link);
+            }
+            QuorumEvent::Taken(link) => {
+                self.tell_room(link);
+                self.feed_stream(link);
+            }
+            QuorumEvent::Ended(link) => self.link_ended(link),
+        }
+    }
+
+    /// A connection has ended, or was closed for what came over it.
+    fn link_ended(&mut self, link: LinkId) {
+        self.tell_leading(LeadInput::Closed(link));
+        let was_leaders = self.is_leaders(link);
+        self.link_gone(link);
+        if was_leaders {
+            self.tell_learning(LearnInput::Lost);
+        }
+    }
+
+    fn dialed(&mut self, link: LinkId, result: &Result<SocketAddr, peer::DialError>) {
+        if !self.is_leaders(link) {
+            return;
+        }
+        let Some(followed) = &mut self.party.followed else { return };
+        match result {
+            Ok(_) => self.tell_learning(LearnInput::Connected(link)),
+            Err(error) => {
+                followed.failures += 1;
+                followed.link = None;
+                if followed.failures >= DIALS_MAX {
+                    log::warn!("cannot connect to server {}: {error}", followed.leader.0);
+                    return self.tell_learning(LearnInput::Lost);
+                }
+                followed.retry_at = Some(self.now.mono + DIAL_PAUSE);
+            }
+        }
+    }
+
+    pub(super) fn is_leaders(&self, link: LinkId) -> bool {
+        self.party.followed.is_some_and(|followed| followed.link == Some(link))
+    }
+
+    /// Nothing goes over this connection any more.
+    pub(super) fn link_gone(&mut self, link: LinkId) {
+        if let Some(at) = self.party.streams.iter().position(|(of, _)| *of == link) {
+            self.party.streams.remove(at);
+            let gone = Input::StreamGone { stream: StreamId(link.0) };
+            self.replica.handle(self.now, gone, self.effects);
+        }
+        if let Some(at) = self.party.ranges.iter().position(|(of, _)| *of == link) {
+            let (_, range) = self.party.ranges.remove(at);
+            self.release(link, range);
+        }
+    }
+
+    pub(super) fn tell_room(&mut self, link: LinkId) {
+        let room = ROOM_MAX.saturating_sub(self.party.links.unsent(link));
+        self.tell_leading(LeadInput::Room(link, room));
+    }
+
+    /// Has the next chunks of the database made for a learner that has taken the last ones.
+    fn feed_stream(&mut self, link: LinkId) {
+        if self.party.links.unsent(link) > STREAM_ROOM {
+            return;
+        }
+        let Some((_, waiting)) = self.party.streams.iter_mut().find(|(of, _)| *of == link) else {
+            return;
+        };
+        for _ in 0..std::mem::take(waiting) {
+            let ready = Input::StreamReady { stream: StreamId(link.0) };
+            self.replica.handle(self.now, ready, self.effects);
+        }
+    }
+
+    /// The leader's packets may be looked at again.
+    pub(super) fn read_on(&mut self) {
+        if let Some(link) = self.party.followed.and_then(|followed| followed.link) {
+            self.party.to_read.push(link);
+        }
+    }
+
+    /// Hands over packets as long as the machine takes them.
+    pub(super) fn read_packets(&mut self, link: LinkId) {
+        let now = self.now;
+        loop {
+            if self.party.receives.is_some() && self.is_leaders(link) {
+                self.go_on_receiving();
+                if self.party.receives.is_some() {
+                    return;
+                }
+            }
+            let Party { machine, links, zab, out, to_lead, unread, .. } = &mut *self.party;
+            let wants = match machine {
+                // Until it judges requests, they stay where they are.
+                Machine::Leading(_) => to_lead.is_none(),
+                Machine::Learning(learning) => learning.wants_packets(),
+                Machine::Settling | Machine::Looking => false,
+            };
+            if !wants {
+                if matches!(machine, Machine::Leading(_)) && !unread.contains(&link) {
+                    unread.push(link);
+                }
+                return;
+            }
+            match links.next_packet(link, out) {
+                Ok(None) => return,
+                Ok(Some(packet)) => match machine {
+                    Machine::Leading(leading) => {
+                        leading.handle(now, LeadInput::Packet(link, packet), zab);
+                    }
+                    Machine::Learning(learning) => {
+                        learning.handle(now, LearnInput::Packet(packet), zab);
+                    }
+                    Machine::Settling | Machine::Looking => {}
+                },
+                Err(error) => return self.bad_packet(link, &error),
+            }
+            // Before the next packet is looked at: it may be a snapshot's first bytes.
+            if !self.party.zab.list.is_empty() {
+                self.run_zab();
+            }
+        }
+    }
+
+    fn bad_packet(&mut self, link: LinkId, why: &DecodeError) {
+        log::warn!("closing a connection of the quorum port, as what comes is no packet: {why}");
+        self.party.links.close(link, &mut self.party.out);
+        self.link_ended(link);
+    }
+}

@@ -1,0 +1,262 @@
+//! What one of several servers has besides its replica: its votes, its machine of ZAB, and the
+//! connections to the others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::{Epoch, Instant, LinkId, Now, ServerId, Zxid};
+use crate::election::{self, Election};
+use crate::log::{Batch, EpochFile, Epochs, LogTicket};
+use crate::peer::{
+    self, ElectionLinkOptions, ElectionLinks, LinkNumbers, QuorumLinkOptions, QuorumLinks,
+};
+use crate::quorum::{Ensemble, Membership, Role};
+use crate::wire::vote::PeerState;
+use crate::zab::{self, History, Leading, LeadingOptions, Learning, LearningOptions, Standing};
+
+/// Settings of one of several servers, as plain values.
+#[derive(Clone, Debug)]
+pub struct EnsembleOptions {
+    /// This server (`myid`).
+    pub sid: ServerId,
+    /// All members.
+    pub membership: Membership,
+    /// What the epoch files say.
+    pub epochs: Epochs,
+    /// `tickTime`.
+    pub tick: Duration,
+    /// `initLimit`, in ticks.
+    pub init_limit: u32,
+    /// `syncLimit`, in ticks.
+    pub sync_limit: u32,
+    /// `fastleader.minNotificationInterval` and `maxNotificationInterval`.
+    pub repeat_votes: (Duration, Duration),
+    /// Bytes of transactions that a leader keeps in memory for learners that fall behind.
+    pub history_bytes_max: usize,
+    /// Largest packet of another member, in bytes.
+    pub packet_bytes_max: usize,
+    /// Speak Apache's protocol only, also with servers of ours.
+    pub is_plain: bool,
+}
+
+/// What this server does at the moment.
+#[derive(Debug)]
+pub(super) enum Machine {
+    /// The last term has ended; the disk has something to do before this server may vote again.
+    Settling,
+    Looking,
+    Leading(Box<Leading>),
+    Learning(Box<Learning>),
+}
+
+/// Whom a learner follows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Followed {
+    pub leader: ServerId,
+    /// The connection, or the attempt at one.
+    pub link: Option<LinkId>,
+    /// Attempts that have failed.
+    pub failures: u32,
+    /// When to try again.
+    pub retry_at: Option<Instant>,
+}
+
+/// What was asked of the log, and what it is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// Somebody outside of this module; the last transaction that was known then.
+    Other { known: Zxid },
+    /// An epoch file.
+    Epoch(EpochFile, Epoch),
+    /// A learner's history goes back to this transaction.
+    Truncate(Zxid),
+    /// The database that was received, at this zxid, becomes this server's.
+    Adopt(Zxid),
+    /// Transactions for a learner that is behind.
+    History(LinkId, Step),
+}
+
+/// How far reading the log for a learner has come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Step {
+    Lease,
+    Read,
+    Release,
+}
+
+/// A range of the log that is read for a learner.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Range {
+    /// The ticket of the lease.
+    pub lease: LogTicket,
+    /// The last transaction that was handed on; before the first, the one that is asked for.
+    pub reached: Zxid,
+    /// Nothing was read yet.
+    pub is_fresh: bool,
+    /// It has no more.
+    pub is_over: bool,
+}
+
+/// See the module's introduction.
+pub(super) struct Party {
+    pub options: EnsembleOptions,
+    pub ensemble: Ensemble,
+    pub epochs: Epochs,
+    /// The history could not be truncated: only a snapshot of the leader helps.
+    pub needs_snapshot: bool,
+    /// The next epoch that this server begins is this one at least.
+    pub epoch_least: Epoch,
+    pub machine: Machine,
+    pub election: Election,
+    pub votes: ElectionLinks,
+    pub links: QuorumLinks,
+    pub numbers: LinkNumbers,
+    pub followed: Option<Followed>,
+    /// The epoch that this server is to lead once everything committed is applied.
+    pub to_lead: Option<Epoch>,
+    /// A database is on its way in over the leader's connection, as of this zxid.
+    pub receives: Option<Zxid>,
+    /// Streams of the database to learners: chunks that their connections have not taken.
+    pub streams: Vec<(LinkId, u32)>,
+    /// Ranges of the log that are read for learners.
+    pub ranges: Vec<(LinkId, Range)>,
+    /// Connections to hand packets of, in this turn.
+    pub to_read: Vec<LinkId>,
+    /// Connections with packets that a leader has not looked at, as it does not judge requests yet.
+    pub unread: Vec<LinkId>,
+    /// Numbers of `sync`s of own clients.
+    pub syncs: u64,
+    pub zab: zab::Effects,
+    pub ballots: Vec<election::Effect>,
+    pub out: peer::Effects,
+    /// The membership as text, for votes.
+    pub config: Vec<u8>,
+}
+
+impl Party {
+    /// A server that looks for its first leader, with `zxid` as the last transaction in its log.
+    pub fn new(now: Now, options: EnsembleOptions, zxid: Zxid) -> Party {
+        let membership = Arc::new(options.membership.clone());
+        let own = membership.member(options.sid);
+        let role = own.map_or(Role::Observer, |own| own.role);
+        let addresses = own.map_or_else(Vec::new, |own| {
+            let each = own.addresses.iter();
+            each.map(|address| (address.host.clone(), address.election_port)).collect()
+        });
+        let members = membership.members().map(|member| member.sid).collect();
+        let ensemble = Ensemble::new(Arc::clone(&membership));
+        let (repeat_min, repeat_max) = options.repeat_votes;
+        let election_options = election::Options {
+            repeat_min,
+            repeat_max,
+            ..election::Options::new(options.sid, role)
+        };
+        let history = election::History { zxid, epoch: options.epochs.current };
+        let mut ballots = Vec::new();
+        let election =
+            Election::new(election_options, ensemble.clone(), history, now, &mut ballots);
+        let vote_links = ElectionLinkOptions::new(options.sid, addresses, members);
+        let votes = ElectionLinks::new(vote_links);
+        let links = QuorumLinkOptions {
+            packet_bytes_max: options.packet_bytes_max,
+            wait: options.tick * options.init_limit,
+        };
+        Party {
+            links: QuorumLinks::new(links),
+            ensemble,
+            epochs: options.epochs,
+            needs_snapshot: false,
+            epoch_least: Epoch(0),
+            machine: Machine::Looking,
+            election,
+            votes,
+            numbers: LinkNumbers::default(),
+            followed: None,
+            to_lead: None,
+            receives: None,
+            streams: Vec::new(),
+            ranges: Vec::new(),
+            to_read: Vec::new(),
+            unread: Vec::new(),
+            syncs: 0,
+            zab: zab::Effects::default(),
+            ballots,
+            out: peer::Effects::default(),
+            config: membership.to_string().into_bytes(),
+            options,
+        }
+    }
+
+    pub fn state(&self) -> PeerState {
+        self.election.state()
+    }
+
+    /// What this server has on its disk, when nothing is on its way there.
+    pub fn standing(&self, logged: Zxid, committed: Zxid) -> Standing {
+        Standing {
+            accepted: self.epochs.accepted,
+            current: self.epochs.current,
+            logged,
+            committed,
+            needs_snapshot: self.needs_snapshot,
+        }
+    }
+
+    /// A leader whose tree is at `applied`, and has this tail after it.
+    pub fn leading(
+        &self,
+        now: Now,
+        standing: Standing,
+        applied: Zxid,
+        tail: Vec<Arc<Batch>>,
+    ) -> Leading {
+        let options = LeadingOptions {
+            sid: self.options.sid,
+            tick: self.options.tick,
+            init_limit: self.options.init_limit,
+            sync_limit: self.options.sync_limit,
+            config: self.config.clone(),
+            config_version: self.ensemble.version().0,
+            epoch_least: self.epoch_least,
+            is_plain: self.options.is_plain,
+        };
+        let history = History::after_snapshot(applied, tail, self.options.history_bytes_max);
+        Leading::new(now, options, self.ensemble.clone(), standing, history)
+    }
+
+    pub fn learning(&self, now: Now, standing: Standing) -> Learning {
+        let options = LearningOptions {
+            sid: self.options.sid,
+            is_observer: self.state() == PeerState::Observing,
+            tick: self.options.tick,
+            init_limit: self.options.init_limit,
+            sync_limit: self.options.sync_limit,
+            config_version: self.ensemble.version().0,
+            is_plain: self.options.is_plain,
+        };
+        Learning::new(now, options, standing)
+    }
+
+    /// When something is due though nothing arrives.
+    pub fn deadline(&self) -> Option<Instant> {
+        let machine = match &self.machine {
+            Machine::Settling | Machine::Looking => None,
+            Machine::Leading(leading) => leading.deadline(),
+            Machine::Learning(learning) => learning.deadline(),
+        };
+        let retry = self.followed.and_then(|followed| followed.retry_at);
+        let each = [
+            machine,
+            retry,
+            self.election.deadline(),
+            self.votes.deadline(),
+            self.links.deadline(),
+        ];
+        each.into_iter().flatten().min()
+    }
+
+    /// The range that is read for a learner.
+    pub fn range(&mut self, link: LinkId) -> Option<&mut Range> {
+        self.ranges.iter_mut().find(|(of, _)| *of == link).map(|(_, range)| range)
+    }
+}

@@ -1,0 +1,687 @@
+//! Several members whose disks and network are played by the test, in a random order from a seed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::auth::{Auth, AuthOptions};
+use crate::base::{ConnId, Epoch, Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid};
+use crate::log::{
+    Batch, EpochFile, Epochs, LogChange, LogCommand, LogDone, LogTicket, RangeCommand, RangeError,
+    Recovered, RecoveryTarget,
+};
+use crate::member::{EnsembleOptions, Member, Role};
+use crate::peer;
+use crate::quorum::Membership;
+use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restore, StreamId};
+use crate::tree::TreeOptions;
+use crate::wire::{
+    ACL_OPEN_BYTES, OpCode, Reader, Txn, TxnDigest, TxnHeader, begin_frame, connect_frame,
+    end_frame, put_buffer, put_i32, put_str,
+};
+
+const TREE: TreeOptions =
+    TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+
+const TICK: Duration = Duration::from_millis(1000);
+
+/// What survives a crash.
+#[derive(Clone)]
+struct Disk {
+    log: Vec<(Zxid, Vec<u8>)>,
+    /// Position of the snapshot that the log begins after.
+    snapshot: Zxid,
+    /// What was received, as of that position.
+    database: Vec<u8>,
+    epochs: Epochs,
+    /// What the log says of commits.
+    committed: Zxid,
+}
+
+/// What the disk was told to do and has not done.
+enum Work {
+    Append(Arc<Batch>),
+    Log(LogTicket, LogCommand),
+    Chunk(StreamId),
+    Finish(StreamId),
+}
+
+struct Link {
+    /// The other end, if it is still there.
+    other: Option<(usize, LinkId)>,
+    arrives: VecDeque<Vec<u8>>,
+    is_held: bool,
+}
+
+struct Node {
+    member: Option<Member>,
+    disk: Disk,
+    work: VecDeque<Work>,
+    links: BTreeMap<LinkId, Link>,
+    next_accepted: u64,
+    effects: Effects,
+    received: Vec<u8>,
+    reception: Option<(StreamId, Zxid)>,
+    leases: BTreeMap<LogTicket, (Zxid, Zxid)>,
+    next_conn: u32,
+    /// Replies to each connection: xid and error.
+    replies: BTreeMap<ConnId, Vec<(i32, i32)>>,
+    sessions: BTreeMap<ConnId, (SessionId, i32)>,
+    closed: BTreeSet<ConnId>,
+}
+
+struct World {
+    seed: u64,
+    rng: Rng,
+    now: Now,
+    nodes: Vec<Node>,
+    text: String,
+    is_plain: bool,
+}
+
+fn request(xid: i32, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let start = begin_frame(&mut frame);
+    put_i32(&mut frame, xid);
+    put_i32(&mut frame, op.code());
+    body(&mut frame);
+    end_frame(&mut frame, start);
+    frame
+}
+
+fn create(xid: i32, path: &str) -> Vec<u8> {
+    request(xid, OpCode::Create, |out| {
+        put_str(out, path);
+        put_buffer(out, Some(b"data"));
+        out.extend_from_slice(ACL_OPEN_BYTES);
+        put_i32(out, 0);
+    })
+}
+
+fn sync(xid: i32) -> Vec<u8> {
+    request(xid, OpCode::Sync, |out| put_str(out, "/"))
+}
+
+impl Disk {
+    fn new() -> Disk {
+        Disk {
+            log: Vec::new(),
+            snapshot: Zxid::ZERO,
+            database: Vec::new(),
+            epochs: Epochs { accepted: Epoch(0), current: Epoch(0) },
+            committed: Zxid::ZERO,
+        }
+    }
+
+    fn last(&self) -> Zxid {
+        self.log.last().map_or(self.snapshot, |(zxid, _)| *zxid)
+    }
+
+    /// What a start reads.
+    fn recover(&self) -> crate::replica::Restored {
+        let mut restore = Restore::new(TREE);
+        let mut tail = Vec::new();
+        if self.snapshot > Zxid::ZERO {
+            let mut reader = crate::log::SnapshotReader::new();
+            let used = reader.feed(&self.database, true, &mut restore).unwrap();
+            assert!(reader.is_done() && used <= self.database.len());
+            restore.snapshot_done(self.snapshot, None).unwrap();
+        }
+        let committed = self.committed.max(self.snapshot);
+        for (zxid, entry) in &self.log {
+            if *zxid <= committed {
+                let mut r = Reader::new(entry);
+                let header = TxnHeader::decode_from(&mut r).unwrap();
+                let txn = Txn::decode_from(header.kind, &mut r).unwrap();
+                let digest = TxnDigest::decode_trailing(&mut r).unwrap();
+                restore.txn(&header, &txn, digest, entry).unwrap();
+            } else {
+                let mut batch = Batch::new();
+                batch.entry().extend_from_slice(entry);
+                batch.finish_entry(*zxid);
+                tail.push(Arc::new(batch));
+            }
+        }
+        let committed = committed.min(self.last());
+        let last_zxid = self.last();
+        let snapshot_zxid = Some(self.snapshot);
+        restore.finish(&Recovered {
+            last_zxid,
+            committed,
+            tail,
+            snapshot_zxid,
+            ..Recovered::default()
+        })
+    }
+}
+
+impl World {
+    fn new(seed: u64, voters: usize, observers: usize, is_plain: bool) -> World {
+        let members = voters + observers;
+        let mut text = String::new();
+        for sid in 1..=members {
+            let role = if sid > voters { "observer" } else { "participant" };
+            text += &format!("server.{sid}=h{sid}:1:2:{role};2181\n");
+        }
+        let mut world = World {
+            seed,
+            rng: Rng::new(seed),
+            now: Now { mono: Instant::from_ms(1_000_000), wall_ms: 1_000 },
+            nodes: Vec::new(),
+            text: text + "version=0",
+            is_plain,
+        };
+        for _ in 0..members {
+            world.nodes.push(Node {
+                member: None,
+                disk: Disk::new(),
+                work: VecDeque::new(),
+                links: BTreeMap::new(),
+                next_accepted: 1,
+                effects: Effects::default(),
+                received: Vec::new(),
+                reception: None,
+                leases: BTreeMap::new(),
+                next_conn: 0,
+                replies: BTreeMap::new(),
+                sessions: BTreeMap::new(),
+                closed: BTreeSet::new(),
+            });
+        }
+        (0..members).for_each(|at| world.start(at));
+        world
+    }
+
+    fn start(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let auth = Auth::new(AuthOptions::default()).unwrap();
+        let options = ReplicaOptions {
+            is_member: true,
+            server_id: at as u64 + 1,
+            snap_size_bytes: 0,
+            snap_count: u64::MAX / 4,
+            min_session_timeout_ms: 2_000,
+            ..ReplicaOptions::default()
+        };
+        let first = SessionId(((at as i64 + 1) << 56) + self.now.wall_ms);
+        let replica = Replica::new(self.now, options, auth, node.disk.recover(), first);
+        let options = EnsembleOptions {
+            sid: ServerId(at as i64 + 1),
+            membership: Membership::parse(&self.text).unwrap(),
+            epochs: node.disk.epochs,
+            tick: TICK,
+            init_limit: 10,
+            sync_limit: 5,
+            repeat_votes: (Duration::from_millis(200), Duration::from_secs(60)),
+            history_bytes_max: 4_000,
+            packet_bytes_max: 1 << 20,
+            is_plain: self.is_plain,
+        };
+        node.member = Some(Member::in_ensemble(self.now, replica, options));
+        self.carry_out(at);
+    }
+
+    /// The process ends; some of what was on its way to the disk may have got there.
+    fn kill(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        node.member = None;
+        node.effects.clear();
+        node.received.clear();
+        node.leases.clear();
+        node.reception = None;
+        let done = self.rng.below(node.work.len() as u64 + 1);
+        for work in node.work.drain(..).take(done as usize) {
+            match work {
+                Work::Append(batch) => {
+                    let entries = batch.iter().map(|(zxid, entry)| (zxid, entry.to_vec()));
+                    node.disk.log.extend(entries);
+                    node.disk.committed = node.disk.committed.max(batch.committed());
+                }
+                // A change may be done or not; here it is not, nor is anything after it.
+                _ => break,
+            }
+        }
+        node.closed.extend(node.sessions.keys().copied());
+        for (_, link) in std::mem::take(&mut self.nodes[at].links) {
+            self.cut(link.other, true);
+        }
+    }
+
+    fn cut(&mut self, end: Option<(usize, LinkId)>, was_reset: bool) {
+        let Some((at, link)) = end else { return };
+        if self.nodes[at].links.remove(&link).is_some() {
+            self.peer(at, peer::Input::Ended { link, was_reset });
+        }
+    }
+
+    fn peer(&mut self, at: usize, input: peer::Input<'_>) {
+        let node = &mut self.nodes[at];
+        if let Some(member) = &mut node.member {
+            member.begin_turn();
+            member.peer(self.now, input, &mut node.effects);
+            self.carry_out(at);
+        }
+    }
+
+    fn handle(&mut self, at: usize, input: Input<'_>) {
+        let node = &mut self.nodes[at];
+        if let Some(member) = &mut node.member {
+            member.begin_turn();
+            member.handle(self.now, input, &mut node.effects);
+            self.carry_out(at);
+        }
+    }
+
+    fn carry_out(&mut self, at: usize) {
+        loop {
+            let node = &mut self.nodes[at];
+            let Some(member) = &mut node.member else { return };
+            member.hand_over(self.now, &mut node.effects);
+            member.check();
+            let peers = std::mem::take(member.peer_effects());
+            let effects = std::mem::take(&mut node.effects);
+            if peers.list.is_empty() && effects.list.is_empty() {
+                return;
+            }
+            for effect in peers.list {
+                self.peer_effect(at, effect, &peers.bytes);
+            }
+            for effect in effects.list {
+                self.effect(at, effect, &effects.bytes);
+            }
+        }
+    }
+
+    fn peer_effect(&mut self, at: usize, effect: peer::Effect, bytes: &[u8]) {
+        match effect {
+            peer::Effect::Dial { link, to, port } => {
+                let other = (to.0 - 1) as usize;
+                let from = SocketAddr::from(([127, 0, 0, 1], 9));
+                if self.nodes[other].member.is_none() {
+                    let result = Err(peer::DialError::Refused);
+                    return self.peer(at, peer::Input::Dialed { link, result });
+                }
+                let accepted = LinkId(self.nodes[other].next_accepted);
+                self.nodes[other].next_accepted += 2;
+                let arrives = VecDeque::new();
+                let own = Link { other: Some((other, accepted)), arrives, is_held: false };
+                self.nodes[at].links.insert(link, own);
+                let (other_end, arrives) = (Some((at, link)), VecDeque::new());
+                let its = Link { other: other_end, arrives, is_held: false };
+                self.nodes[other].links.insert(accepted, its);
+                self.peer(at, peer::Input::Dialed { link, result: Ok(from) });
+                self.peer(other, peer::Input::Accepted { link: accepted, port, from });
+            }
+            peer::Effect::Send { link, start, end } => {
+                let Some(own) = self.nodes[at].links.get(&link) else { return };
+                let Some((other, its)) = own.other else { return };
+                if let Some(link) = self.nodes[other].links.get_mut(&its) {
+                    link.arrives.push_back(bytes[start..end].to_vec());
+                }
+            }
+            peer::Effect::Close { link } => {
+                if let Some(link) = self.nodes[at].links.remove(&link) {
+                    let Some((other, its)) = link.other else { return };
+                    // What was sent before arrives all the same.
+                    if let Some(link) = self.nodes[other].links.get_mut(&its) {
+                        link.other = None;
+                    }
+                }
+            }
+            peer::Effect::Hold { link } | peer::Effect::Resume { link } => {
+                let is_held = matches!(effect, peer::Effect::Hold { .. });
+                if let Some(link) = self.nodes[at].links.get_mut(&link) {
+                    link.is_held = is_held;
+                }
+            }
+        }
+    }
+
+    fn effect(&mut self, at: usize, effect: Effect, bytes: &[u8]) {
+        let node = &mut self.nodes[at];
+        match effect {
+            Effect::Append(batch) => node.work.push_back(Work::Append(batch)),
+            Effect::Log { ticket, command } => node.work.push_back(Work::Log(ticket, command)),
+            Effect::Send { conn, start, end } => {
+                let mut rest = &bytes[start..end];
+                while let Some((len, tail)) = rest.split_first_chunk::<4>() {
+                    let (frame, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
+                    let int = |at: usize| i32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
+                    // The handshake is told of by `Established`.
+                    let replies = node.replies.entry(conn).or_default();
+                    if node.sessions.contains_key(&conn) {
+                        replies.push((int(0), int(12)));
+                    }
+                    rest = tail;
+                }
+            }
+            Effect::Established { conn, session, timeout_ms } => {
+                node.sessions.insert(conn, (session, timeout_ms));
+            }
+            Effect::Close { conn, .. } => {
+                node.closed.insert(conn);
+            }
+            Effect::ReceptionBegin { stream, zxid } => {
+                node.received.clear();
+                node.reception = Some((stream, zxid));
+            }
+            Effect::ReceptionChunk(chunk) => {
+                node.received.extend_from_slice(&chunk);
+                let stream = node.reception.unwrap().0;
+                node.work.push_back(Work::Chunk(stream));
+            }
+            Effect::ReceptionFinish => {
+                let stream = node.reception.unwrap().0;
+                node.work.push_back(Work::Finish(stream));
+            }
+            Effect::ReceptionAbandon => node.reception = None,
+            Effect::Fatal(why) => panic!("server {} ends: {why}", at + 1),
+            _ => {}
+        }
+    }
+
+    /// The disk does the next thing.
+    fn disk(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let Some(work) = node.work.pop_front() else { return };
+        match work {
+            Work::Append(batch) => {
+                let entries = batch.iter().map(|(zxid, entry)| (zxid, entry.to_vec()));
+                node.disk.log.extend(entries);
+                node.disk.committed = node.disk.committed.max(batch.committed());
+                assert!(node.disk.log.is_sorted_by(|a, b| a.0 < b.0));
+                let zxid = node.disk.last();
+                self.handle(at, Input::Logged { zxid });
+            }
+            Work::Chunk(stream) => self.handle(at, Input::ReceptionReady { stream }),
+            Work::Finish(stream) => self.handle(at, Input::ReceptionEnded { stream, ok: true }),
+            Work::Log(ticket, command) => {
+                let done = self.command(at, ticket, command);
+                self.handle(at, Input::LogDone { ticket, done });
+            }
+        }
+    }
+
+    fn command(&mut self, at: usize, ticket: LogTicket, command: LogCommand) -> LogDone {
+        let node = &mut self.nodes[at];
+        match command {
+            LogCommand::Change(change) => {
+                match change {
+                    LogChange::WriteEpoch { file: EpochFile::Accepted, epoch } => {
+                        node.disk.epochs.accepted = epoch;
+                    }
+                    LogChange::WriteEpoch { file: EpochFile::Current, epoch } => {
+                        node.disk.epochs.current = epoch;
+                    }
+                    LogChange::Truncate { keep } => {
+                        assert!(keep >= node.disk.snapshot);
+                        node.disk.log.retain(|(zxid, _)| *zxid <= keep);
+                    }
+                    LogChange::Retire { snapshot } => {
+                        node.disk.log.clear();
+                        node.disk.snapshot = snapshot;
+                        node.disk.database = std::mem::take(&mut node.received);
+                        node.disk.committed = snapshot;
+                    }
+                }
+                LogDone::Changed(change)
+            }
+            LogCommand::Range(RangeCommand::Lease { from, to }) => {
+                let has = node.disk.log.iter().any(|(zxid, _)| *zxid == from);
+                if !has {
+                    return LogDone::Unavailable(RangeError::Purged(None));
+                }
+                node.leases.insert(ticket, (from, to));
+                LogDone::Leased
+            }
+            LogCommand::Range(RangeCommand::Read { lease, .. }) => {
+                let Some((from, to)) = node.leases.get_mut(&lease) else {
+                    return LogDone::Unavailable(RangeError::TakenBack);
+                };
+                let mut batch = Batch::new();
+                let rest = node.disk.log.iter().filter(|(zxid, _)| zxid >= from && zxid <= to);
+                for (zxid, entry) in rest.take(3) {
+                    batch.entry().extend_from_slice(entry);
+                    batch.finish_entry(*zxid);
+                }
+                *from = batch.last_zxid().map_or(*from, Zxid::next);
+                let is_last = *from > *to;
+                LogDone::Read { batch: Arc::new(batch), is_last }
+            }
+            LogCommand::Range(RangeCommand::Release { lease }) => {
+                node.leases.remove(&lease);
+                LogDone::Released
+            }
+        }
+    }
+
+    /// Something that is under way goes on; if nothing is, time passes to the next deadline.
+    fn step(&mut self) {
+        let mut choices = Vec::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            if node.member.is_none() {
+                continue;
+            }
+            if !node.work.is_empty() {
+                choices.push((at, None));
+            }
+            for (id, link) in &node.links {
+                let has_ended = link.other.is_none();
+                if !link.is_held && (!link.arrives.is_empty() || has_ended) {
+                    choices.push((at, Some(*id)));
+                }
+            }
+        }
+        let due: Vec<usize> = (0..self.nodes.len())
+            .filter(|&at| {
+                let member = self.nodes[at].member.as_ref();
+                member.and_then(Member::deadline).is_some_and(|at| at <= self.now.mono)
+            })
+            .collect();
+        if !due.is_empty() && (choices.is_empty() || self.rng.chance(1, 3)) {
+            let at = due[self.rng.below(due.len() as u64) as usize];
+            return self.handle(at, Input::Tick);
+        }
+        if choices.is_empty() {
+            let deadlines = self.nodes.iter().filter_map(|node| node.member.as_ref()?.deadline());
+            let next = deadlines.min().expect("somebody waits for a time");
+            self.now.mono = next.max(self.now.mono + Duration::from_millis(1));
+            return;
+        }
+        let (at, link) = choices[self.rng.below(choices.len() as u64) as usize];
+        let Some(id) = link else { return self.disk(at) };
+        let Some(link) = self.nodes[at].links.get_mut(&id) else { return };
+        if let Some(mut bytes) = link.arrives.pop_front() {
+            // In pieces, now and then.
+            if bytes.len() > 1 && self.rng.chance(1, 4) {
+                let cut = 1 + self.rng.below(bytes.len() as u64 - 1) as usize;
+                link.arrives.push_front(bytes.split_off(cut));
+            }
+            let from = link.other;
+            self.peer(at, peer::Input::Bytes { link: id, bytes: &bytes });
+            if let Some((other, its)) = from {
+                self.peer(other, peer::Input::Unsent { link: its, bytes: 0 });
+            }
+        } else if link.other.is_none() {
+            self.nodes[at].links.remove(&id);
+            self.peer(at, peer::Input::Ended { link: id, was_reset: false });
+        }
+    }
+
+    fn until(&mut self, what: &str, is_so: impl Fn(&World) -> bool) {
+        for _ in 0..50_000 {
+            if is_so(self) {
+                return;
+            }
+            self.step();
+        }
+        let roles: Vec<_> = self.roles();
+        panic!("never: {what}; seed {}; roles are {roles:?} at {:?}", self.seed, self.now.mono);
+    }
+
+    fn roles(&self) -> Vec<Option<Role>> {
+        self.nodes.iter().map(|node| node.member.as_ref().map(Member::role)).collect()
+    }
+
+    fn leader(&self) -> Option<usize> {
+        self.roles().iter().position(|role| *role == Some(Role::Leading))
+    }
+
+    fn all_serve(&self) -> bool {
+        self.roles().iter().flatten().all(|role| *role != Role::Looking)
+    }
+
+    fn connect(&mut self, at: usize, session: SessionId) -> ConnId {
+        self.nodes[at].next_conn += 1;
+        let conn = ConnId::new(self.nodes[at].next_conn, 1);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        self.handle(at, Input::Opened { conn, peer });
+        let bytes = &connect_frame(session, 8_000);
+        self.handle(at, Input::Frames { conn, bytes });
+        conn
+    }
+
+    fn send(&mut self, at: usize, conn: ConnId, bytes: &[u8]) {
+        self.handle(at, Input::Frames { conn, bytes });
+    }
+
+    fn has_replies(&self, at: usize, conn: ConnId, count: usize) -> bool {
+        self.nodes[at].replies.get(&conn).is_some_and(|replies| replies.len() >= count)
+    }
+
+    /// Until everything is applied everywhere, and all have the same.
+    fn settle(&mut self) {
+        self.until("all have the same", |world| {
+            let members = || world.nodes.iter().filter_map(|node| node.member.as_ref());
+            let last = members().map(|member| member.replica().last_processed()).max();
+            members().all(|member| {
+                member.replica().is_all_applied() && Some(member.replica().last_processed()) == last
+            })
+        });
+        let digests: BTreeSet<u64> = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.member.as_ref())
+            .map(|member| member.replica().tree().digest())
+            .collect();
+        assert_eq!(digests.len(), 1, "trees differ");
+    }
+}
+
+#[test]
+fn three_members_elect_a_leader_and_serve_clients_of_each() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let conns: Vec<ConnId> = (0..3).map(|at| world.connect(at, SessionId(0))).collect();
+        world.until("sessions begin", |world| {
+            world.nodes.iter().all(|node| node.sessions.len() == 1)
+        });
+        for (at, conn) in conns.iter().enumerate() {
+            let frames =
+                [create(1, &format!("/a{at}")), sync(2), create(3, "/same"), create(4, "/b/c")];
+            world.send(at, *conn, &frames.concat());
+        }
+        world.until("all are answered", |world| {
+            conns.iter().enumerate().all(|(at, conn)| world.has_replies(at, *conn, 4))
+        });
+        let mut made = 0;
+        for (at, conn) in conns.iter().enumerate() {
+            let replies = &world.nodes[at].replies[conn];
+            assert_eq!((replies[0], replies[1]), ((1, 0), (2, 0)), "{replies:?}");
+            made += usize::from(replies[2] == (3, 0));
+            assert_eq!(replies[3], (4, -101));
+        }
+        assert_eq!(made, 1, "one creates it");
+        world.settle();
+    }
+}
+
+#[test]
+fn a_killed_leader_is_replaced_and_comes_back() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, seed % 3 == 0);
+        world.until("all serve", World::all_serve);
+        let old = world.leader().unwrap();
+        let at = (old + 1) % 3;
+        let conn = world.connect(at, SessionId(0));
+        world.until("a session begins", |world| !world.nodes[at].sessions.is_empty());
+        world.send(at, conn, &create(1, "/before"));
+        world.until("an answer", |world| world.has_replies(at, conn, 1));
+        world.kill(old);
+        world.until("another leads", |world| world.leader().is_some());
+        world.until("all serve", World::all_serve);
+        assert!(!world.nodes[at].closed.contains(&conn), "the client stays");
+        world.send(at, conn, &create(2, "/after"));
+        world.until("an answer", |world| world.has_replies(at, conn, 2));
+        assert_eq!(world.nodes[at].replies[&conn], [(1, 0), (2, 0)]);
+        world.start(old);
+        world.until("all serve", World::all_serve);
+        world.settle();
+        // Its session moves to the server that was away.
+        let (session, _) = world.nodes[at].sessions[&conn];
+        let moved = world.connect(old, session);
+        world.until("the session moves", |world| world.nodes[old].sessions.contains_key(&moved));
+        world.send(old, moved, &create(3, "/moved"));
+        world.until("an answer", |world| world.has_replies(old, moved, 1));
+        assert_eq!(world.nodes[old].replies[&moved], [(3, 0)]);
+    }
+}
+
+#[test]
+fn whatever_is_killed_nothing_acknowledged_is_lost() {
+    for seed in 0..40 {
+        let mut world =
+            World::new(seed, 3 + seed as usize % 2 * 2, seed as usize % 3, seed % 4 == 0);
+        let members = world.nodes.len();
+        let mut acknowledged = BTreeSet::new();
+        let mut next = 0;
+        for round in 0..12 {
+            world.until("a leader", |world| world.leader().is_some() && world.all_serve());
+            let up: Vec<usize> =
+                (0..members).filter(|&at| world.nodes[at].member.is_some()).collect();
+            let at = up[world.rng.below(up.len() as u64) as usize];
+            let conn = world.connect(at, SessionId(0));
+            let mut frames = Vec::new();
+            let count = 1 + world.rng.below(30) as i32;
+            let first = next;
+            for xid in 1..=count {
+                frames.extend(create(xid, &format!("/n{next}")));
+                next += 1;
+            }
+            world.send(at, conn, &frames);
+            for _ in 0..world.rng.below(300) {
+                world.step();
+            }
+            // The handshake comes first.
+            let replies = world.nodes[at].replies.get(&conn).cloned().unwrap_or_default();
+            let own = replies.iter().filter(|(_, error)| *error == 0);
+            acknowledged.extend(own.map(|(xid, _)| first + xid - 1));
+            if round % 2 == 0 {
+                let down = world.rng.below(members as u64) as usize;
+                let is_up = |world: &World, at: usize| world.nodes[at].member.is_some();
+                if is_up(&world, down) && (0..members).all(|at| is_up(&world, at)) {
+                    world.kill(down);
+                }
+            } else {
+                for at in 0..members {
+                    if world.nodes[at].member.is_none() {
+                        world.start(at);
+                    }
+                }
+            }
+        }
+        for at in 0..members {
+            if world.nodes[at].member.is_none() {
+                world.start(at);
+            }
+        }
+        world.until("all serve", World::all_serve);
+        world.settle();
+        let tree = world.nodes[0].member.as_ref().unwrap().replica().tree();
+        for path in acknowledged.iter().map(|number| format!("/n{number}")) {
+            assert!(tree.find(&tree.key(&path)).is_some(), "seed {seed}: {path} is lost");
+        }
+    }
+}

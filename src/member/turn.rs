@@ -1,0 +1,252 @@
+//! Inputs of a member of an ensemble: who hears of them, and what follows from that.
+//!
+//! Order matters in three places. What a leader numbers is handed to its machine in the turn in
+//! which it goes to the log, before any connection is written to. A machine's wishes are carried
+//! out in their order, so that transactions are known before they are committed. And a server votes
+//! only when nothing is on its way to its disk, because its vote says what the disk has.
+
+use crate::base::{Instant, Now, ServerId, Zxid, invariant};
+use crate::election::{self, History};
+use crate::log::LogTicket;
+use crate::replica::{Effects, Input, ReceptionStage, Replica, StreamId};
+use crate::wire::vote::PeerState;
+use crate::zab::{LeadInput, LearnInput};
+
+use super::party::{Followed, Machine, Party, Purpose};
+
+/// What a member's input is handled with.
+pub(super) struct Turn<'a> {
+    pub now: Now,
+    pub party: &'a mut Party,
+    pub replica: &'a mut Replica,
+    pub asked: &'a mut Vec<(LogTicket, Purpose)>,
+    pub last_ticket: &'a mut LogTicket,
+    pub effects: &'a mut Effects,
+}
+
+impl Turn<'_> {
+    /// Handles an input that does not come from another member.
+    pub fn handle(&mut self, input: Input<'_>) {
+        match input {
+            Input::Logged { zxid } => {
+                self.replica.handle(self.now, Input::Logged { zxid }, self.effects);
+                self.tell_leading(LeadInput::Logged(zxid));
+                self.tell_learning(LearnInput::Logged(zxid));
+            }
+            Input::LogDone { ticket, done } => self.log_done(ticket, done),
+            Input::Tick => self.tick(),
+            input => {
+                let from = self.effects.list.len();
+                let has_received =
+                    matches!(input, Input::ReceptionReady { .. } | Input::ReceptionEnded { .. });
+                self.replica.handle(self.now, input, self.effects);
+                self.route(from);
+                if has_received {
+                    self.go_on_receiving();
+                }
+            }
+        }
+        self.settle();
+    }
+
+    fn tick(&mut self) {
+        let now = self.now;
+        let from = self.effects.list.len();
+        if self.replica.deadline().is_some_and(|at| at <= now.mono) {
+            self.replica.handle(now, Input::Tick, self.effects);
+            self.route(from);
+        }
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+        if is_due(self.party.election.deadline()) {
+            let party = &mut *self.party;
+            party.election.handle(now, election::Input::Tick, &mut party.ballots);
+        }
+        if is_due(self.party.votes.deadline()) {
+            self.party.votes.tick(now.mono, &mut self.party.numbers, &mut self.party.out);
+        }
+        if is_due(self.party.links.deadline()) {
+            self.party.links.tick(now.mono, &mut self.party.out);
+        }
+        if is_due(self.party.followed.and_then(|followed| followed.retry_at)) {
+            self.dial();
+        }
+        match &self.party.machine {
+            Machine::Leading(leading) if is_due(leading.deadline()) => {
+                self.tell_leading(LeadInput::Tick);
+            }
+            Machine::Learning(learning) if is_due(learning.deadline()) => {
+                self.tell_learning(LearnInput::Tick);
+            }
+            _ => {}
+        }
+    }
+
+    /// What was prepared goes to the log and to the learners, and the machines end their turn.
+    pub fn hand_over(&mut self) {
+        let from = self.effects.list.len();
+        self.replica.hand_over(self.effects);
+        self.route(from);
+        if self.replica.is_epoch_spent() {
+            log::info!(
+                "the numbers of this epoch come to their end, so that a new one has to begin"
+            );
+            self.end_term();
+        }
+        match &mut self.party.machine {
+            Machine::Leading(leading) => leading.flush(&mut self.party.zab),
+            Machine::Learning(learning) => learning.flush(&mut self.party.zab),
+            Machine::Settling | Machine::Looking => {}
+        }
+        self.settle();
+    }
+
+    pub(super) fn tell_leading(&mut self, input: LeadInput<'_>) {
+        if let Machine::Leading(leading) = &mut self.party.machine {
+            leading.handle(self.now, input, &mut self.party.zab);
+        }
+    }
+
+    pub(super) fn tell_learning(&mut self, input: LearnInput<'_>) {
+        if let Machine::Learning(learning) = &mut self.party.machine {
+            learning.handle(self.now, input, &mut self.party.zab);
+        }
+    }
+
+    /// Carries out what the machines want, until they want nothing more.
+    pub(super) fn settle(&mut self) {
+        loop {
+            if !self.party.zab.list.is_empty() {
+                self.run_zab();
+            } else if !self.party.ballots.is_empty() {
+                self.run_ballots();
+            } else if let Some(link) = self.party.to_read.pop() {
+                self.read_packets(link);
+            } else if self.party.to_lead.is_some() && self.replica.is_all_applied() {
+                self.begin_leading();
+            } else if matches!(self.party.machine, Machine::Settling) && self.is_at_rest() {
+                self.look();
+            } else {
+                break;
+            }
+        }
+    }
+
+    /// Whether the disk has everything that this server knows, and does nothing else.
+    fn is_at_rest(&self) -> bool {
+        self.replica.last_logged() == self.replica.last_known()
+            && self.asked.iter().all(|(_, purpose)| matches!(purpose, Purpose::History(..)))
+    }
+
+    fn look(&mut self) {
+        self.party.machine = Machine::Looking;
+        let zxid = match self.party.needs_snapshot {
+            true => Zxid(-1),
+            false => self.replica.last_logged(),
+        };
+        let history = History { zxid, epoch: self.party.epochs.current };
+        let party = &mut *self.party;
+        party.election.handle(self.now, election::Input::Look(history), &mut party.ballots);
+    }
+
+    pub(super) fn run_ballots(&mut self) {
+        let mut ballots = std::mem::take(&mut self.party.ballots);
+        for effect in ballots.drain(..) {
+            match effect {
+                election::Effect::Send(to, ballot) => {
+                    let party = &mut *self.party;
+                    let mut message = Vec::with_capacity(64 + party.config.len());
+                    ballot.notification(&party.config).encode_into(&mut message);
+                    party.votes.send(
+                        self.now.mono,
+                        to,
+                        &message,
+                        &mut party.numbers,
+                        &mut party.out,
+                    );
+                }
+                election::Effect::Elected { state, vote, .. } => self.elected(state, vote.leader),
+                // Its next FOLLOWERINFO comes on a connection of its own, and a leader that is left
+                // by too many gives up by itself.
+                election::Effect::LooksAgain(_) => {}
+            }
+        }
+        // What was sent may have led to more.
+        ballots.append(&mut self.party.ballots);
+        self.party.ballots = ballots;
+    }
+
+    fn elected(&mut self, state: PeerState, leader: ServerId) {
+        invariant!(
+            matches!(self.party.machine, Machine::Looking),
+            "a leader is elected while one is looked for"
+        );
+        let standing =
+            self.party.standing(self.replica.last_logged(), self.replica.last_committed());
+        log::info!(
+            "server {} leads by the vote of a quorum; this server has zxid 0x{} and is {}",
+            leader.0,
+            standing.logged,
+            describe(state)
+        );
+        if state == PeerState::Leading {
+            let (applied, tail) = (self.replica.last_processed(), self.replica.tail());
+            let leading = self.party.leading(self.now, standing, applied, tail);
+            self.party.machine = Machine::Leading(Box::new(leading));
+            self.tell_leading(LeadInput::Tick);
+            for (link, _) in self.party.links.take_waiting(&mut self.party.out) {
+                self.tell_leading(LeadInput::Opened(link));
+                self.party.to_read.push(link);
+            }
+        } else {
+            let learning = self.party.learning(self.now, standing);
+            self.party.machine = Machine::Learning(Box::new(learning));
+            self.party.links.close_all(&mut self.party.out);
+            self.party.followed =
+                Some(Followed { leader, link: None, failures: 0, retry_at: None });
+            self.dial();
+        }
+    }
+
+    pub(super) fn dial(&mut self) {
+        let party = &mut *self.party;
+        if let Some(followed) = &mut party.followed {
+            followed.retry_at = None;
+            let link = party.links.dial(followed.leader, &mut party.numbers, &mut party.out);
+            followed.link = Some(link);
+        }
+    }
+
+    /// The term is over: this server looks for a leader again.
+    pub(super) fn end_term(&mut self) {
+        self.party.machine = Machine::Settling;
+        (self.party.to_lead, self.party.followed) = (None, None);
+        let from = self.effects.list.len();
+        self.replica.stop_serving(self.effects);
+        let is_arriving =
+            self.replica.reception().is_some_and(|(_, stage)| stage != ReceptionStage::Durable);
+        if is_arriving {
+            self.replica.abandon_reception(self.effects);
+        }
+        self.party.receives = None;
+        self.route(from);
+        for (link, _) in std::mem::take(&mut self.party.streams) {
+            let gone = Input::StreamGone { stream: StreamId(link.0) };
+            self.replica.handle(self.now, gone, self.effects);
+        }
+        for (link, range) in std::mem::take(&mut self.party.ranges) {
+            self.release(link, range);
+        }
+        self.party.links.close_all(&mut self.party.out);
+        self.party.to_read.clear();
+        self.party.unread.clear();
+    }
+}
+
+fn describe(state: PeerState) -> &'static str {
+    match state {
+        PeerState::Looking => "looking for a leader",
+        PeerState::Following => "about to follow",
+        PeerState::Leading => "about to lead",
+        PeerState::Observing => "about to observe",
+    }
+}

@@ -1,0 +1,256 @@
+//! What the machines of ZAB want done, and what the replica wants of other members.
+
+use std::sync::Arc;
+
+use crate::base::{Epoch, LinkId, SessionId, Zxid};
+use crate::election;
+use crate::log::{LogChange, LogCommand};
+use crate::replica::{Effect, ForwardedRequest, Input, StreamId};
+use crate::session::Owner;
+use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
+use crate::zab::{self, LeadInput, LeadingEnd, LearnerEnd};
+
+use super::party::{Machine, Purpose};
+use super::turn::Turn;
+
+impl Turn<'_> {
+    pub(super) fn run_zab(&mut self) {
+        let mut wishes = std::mem::take(&mut self.party.zab);
+        for wish in wishes.list.drain(..) {
+            self.carry_out(wish, &wishes.bytes);
+        }
+        wishes.bytes.clear();
+        // What was carried out may have led to more; its bytes are its own.
+        if self.party.zab.list.is_empty() {
+            self.party.zab = wishes;
+        }
+    }
+
+    fn carry_out(&mut self, wish: zab::Effect, bytes: &[u8]) {
+        let now = self.now;
+        match wish {
+            zab::Effect::Send { link, start, end } => {
+                self.party.links.send(link, &bytes[start..end], &mut self.party.out);
+                self.tell_room(link);
+            }
+            zab::Effect::Close { link, reason } => self.close_link(link, reason),
+            zab::Effect::StoreEpoch(file, epoch) => {
+                let change = LogChange::WriteEpoch { file, epoch };
+                self.ask(LogCommand::Change(change), Purpose::Epoch(file, epoch));
+            }
+            zab::Effect::EndLearning(end) => self.end_learning(end),
+            zab::Effect::Append(batch) => self.replica.append(now, batch, self.effects),
+            zab::Effect::Committed(zxid) => {
+                let from = self.effects.list.len();
+                self.replica.handle(now, Input::Committed { zxid }, self.effects);
+                self.route(from);
+            }
+            zab::Effect::Truncate(keep) => {
+                let change = LogChange::Truncate { keep };
+                self.ask(LogCommand::Change(change), Purpose::Truncate(keep));
+            }
+            zab::Effect::ReceiveSnapshot(zxid) => self.begin_receiving(zxid),
+            zab::Effect::Serve(epoch) => self.serve(epoch),
+            zab::Effect::SyncDone => self.replica.sync_done(now, self.effects),
+            zab::Effect::OwnSyncDone(_) => self.replica.sync_done(now, self.effects),
+            zab::Effect::PingAsked => self.answer_ping(),
+            zab::Effect::Revalidated { session, is_valid } => {
+                self.replica.session_answered(now, session, is_valid, self.effects);
+            }
+            zab::Effect::EndLeading(end) => self.end_leading(end),
+            zab::Effect::ReadLog { link, after } => self.read_log(link, after),
+            zab::Effect::SendSnapshot(link) => self.begin_sending(link),
+            zab::Effect::Request { link, session, cxid, op, start, ids, end } => {
+                // The shape of the identities was checked when the packet was read.
+                let Ok(identities) = AuthIds::parse(&bytes[ids..end]) else { return };
+                let (body, owner) = (&bytes[start..ids], Owner::Learner(link));
+                let request = ForwardedRequest { session, cxid, op, body, ids: identities, owner };
+                self.judge(request);
+            }
+            zab::Effect::Touch { session, timeout_ms } => {
+                if self.replica.is_leading() {
+                    self.replica.touched_by_learner(now, session, timeout_ms);
+                }
+            }
+            zab::Effect::Revalidate { link, session, timeout_ms } => {
+                self.revalidate(link, session, timeout_ms);
+            }
+        }
+    }
+
+    fn close_link(&mut self, link: LinkId, reason: Option<String>) {
+        if let Some(reason) = reason {
+            log::warn!("closing the connection of another member: {reason}");
+        }
+        self.party.links.close(link, &mut self.party.out);
+        self.link_gone(link);
+    }
+
+    fn begin_receiving(&mut self, zxid: Zxid) {
+        let link = self.party.followed.and_then(|followed| followed.link);
+        let stream = StreamId(link.map_or(0, |link| link.0));
+        self.replica.begin_reception(stream, zxid, self.effects);
+        self.party.receives = Some(zxid);
+        self.go_on_receiving();
+    }
+
+    fn begin_sending(&mut self, link: LinkId) {
+        self.party.streams.push((link, 0));
+        let from = self.effects.list.len();
+        let wanted = Input::StreamWanted { stream: StreamId(link.0) };
+        self.replica.handle(self.now, wanted, self.effects);
+        self.route(from);
+    }
+
+    /// A learner forwards a request of a client. Before this server judges requests, packets are
+    /// not looked at, so one that comes when it does not belongs to a term that has just ended.
+    fn judge(&mut self, request: ForwardedRequest<'_>) {
+        if self.replica.is_leading() {
+            let from = self.effects.list.len();
+            self.replica.forwarded(self.now, request, self.effects);
+            self.route(from);
+        }
+    }
+
+    fn answer_ping(&mut self) {
+        let touched = self.replica.take_touched();
+        if let Machine::Learning(learning) = &self.party.machine {
+            let zxid = self.replica.last_known();
+            learning.answer_ping(zxid, touched.into_iter(), &mut self.party.zab);
+        }
+    }
+
+    fn revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32) {
+        let is_valid = self.replica.is_leading()
+            && self.replica.revalidate_for_learner(
+                self.now,
+                session,
+                timeout_ms,
+                Owner::Learner(link),
+            );
+        if let Machine::Leading(leading) = &mut self.party.machine {
+            leading.revalidated(link, session, is_valid, &mut self.party.zab);
+        }
+    }
+
+    fn serve(&mut self, epoch: Epoch) {
+        match self.party.machine {
+            Machine::Leading(_) => self.party.to_lead = Some(epoch),
+            _ => {
+                let from = self.effects.list.len();
+                self.replica.follow(self.effects);
+                self.route(from);
+                self.established(epoch);
+            }
+        }
+    }
+
+    pub(super) fn begin_leading(&mut self) {
+        let Some(epoch) = self.party.to_lead.take() else { return };
+        self.replica.lead_epoch(self.now, epoch);
+        self.established(epoch);
+        let unread = std::mem::take(&mut self.party.unread);
+        self.party.to_read.extend(unread);
+    }
+
+    fn established(&mut self, epoch: Epoch) {
+        log::info!("serving clients in epoch {:x}", epoch.0);
+        self.party.epoch_least = Epoch(0);
+        let party = &mut *self.party;
+        let established = election::Input::EpochEstablished(epoch);
+        party.election.handle(self.now, established, &mut party.ballots);
+    }
+
+    fn end_learning(&mut self, end: LearnerEnd) {
+        let leader = self.party.followed.map_or(0, |followed| followed.leader.0);
+        log::warn!("looking for a leader again, as server {leader} is none any more: {end}");
+        self.end_term();
+    }
+
+    fn end_leading(&mut self, end: LeadingEnd) {
+        log::warn!("not leading any more: {end}");
+        if let LeadingEnd::LaterPromise(epoch) = end {
+            self.party.epoch_least = Epoch(epoch.0 + 1);
+        }
+        self.end_term();
+    }
+
+    /// Takes what is for other members out of the wishes from `from` on.
+    pub(super) fn route(&mut self, from: usize) {
+        let mut at = from;
+        while at < self.effects.list.len() {
+            let is_taken = match &self.effects.list[at] {
+                Effect::Append(batch) => {
+                    let batch = Arc::clone(batch);
+                    if self.replica.is_leading() {
+                        self.tell_leading(LeadInput::Proposed(batch));
+                    }
+                    false
+                }
+                Effect::Forward { .. } | Effect::AskSession { .. } | Effect::AskSync => true,
+                Effect::StreamBegin { .. }
+                | Effect::StreamChunk { .. }
+                | Effect::StreamEnd { .. } => true,
+                _ => false,
+            };
+            if is_taken {
+                let wish = self.effects.list.remove(at);
+                self.take(wish);
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    fn take(&mut self, wish: Effect) {
+        match wish {
+            Effect::Forward { session, cxid, op, start, ids, end } => {
+                let body = &self.effects.bytes[start..ids];
+                let Ok(ids) = AuthIds::parse(&self.effects.bytes[ids..end]) else {
+                    unreachable!("the replica encodes what its clients have authenticated as")
+                };
+                let request = Forwarded { session, cxid, op: op as i32, body };
+                if let Machine::Learning(learning) = &self.party.machine {
+                    learning.forward(request, ids, &mut self.party.zab);
+                }
+            }
+            Effect::AskSession { session, timeout_ms } => {
+                if let Machine::Learning(learning) = &self.party.machine {
+                    let asked = Revalidate { session, timeout_ms };
+                    learning.revalidate(asked, &mut self.party.zab);
+                }
+            }
+            Effect::AskSync => self.ask_sync(),
+            Effect::StreamBegin { stream, zxid } => {
+                self.tell_leading(LeadInput::SnapshotBegun(LinkId(stream.0), zxid));
+                // The packet goes before the bytes that follow it.
+                self.run_zab();
+            }
+            Effect::StreamChunk { stream, bytes } => {
+                let link = LinkId(stream.0);
+                self.party.links.send(link, &bytes, &mut self.party.out);
+                if let Some((_, waiting)) =
+                    self.party.streams.iter_mut().find(|(of, _)| *of == link)
+                {
+                    *waiting += 1;
+                }
+            }
+            Effect::StreamEnd { stream, is_whole } => {
+                let link = LinkId(stream.0);
+                self.party.streams.retain(|(of, _)| *of != link);
+                if is_whole {
+                    self.tell_leading(LeadInput::SnapshotSent(link));
+                } else {
+                    self.party.links.close(link, &mut self.party.out);
+                    self.link_gone(link);
+                }
+            }
+            other => unreachable!("{other:?} is not for other members"),
+        }
+    }
+
+    fn ask_sync(&mut self) {
+        self.party.syncs += 1;
+        self.tell_leading(LeadInput::OwnSync(self.party.syncs));
+    }
+}
