@@ -29,13 +29,6 @@ pub(super) fn read(
     refuse_unbuilt(reader);
     let init_limit = required(reader, "initLimit", "10");
     let sync_limit = required(reader, "syncLimit", "5");
-    // COMPAT: 0 stands for initLimit, too.
-    let connect_limit = reader.int_or_derived("connectToLearnerMasterLimit");
-    let connect_limit = connect_limit.and_then(|ticks| u32::try_from(ticks).ok());
-    let connect_limit = connect_limit.filter(|ticks| *ticks > 0).unwrap_or_else(|| {
-        reader.derived("connectToLearnerMasterLimit", init_limit);
-        init_limit
-    });
     // Only 3 passes.
     let _ = reader.word("electionAlg");
     let role = this.as_ref().and_then(|(sid, all)| all.member(*sid)).map(|member| member.role);
@@ -43,7 +36,6 @@ pub(super) fn read(
     let cnx_timeout_ms = reader.natural("cnxTimeout");
     let is_listen_on_all_ips = reader.flag("quorumListenOnAllIPs");
     let bind_attempts = reader.natural("electionPortBindRetry");
-    let is_leader_serving = reader.is_standard("leaderServes");
     let vote_repeat_ms_min = reader.natural("fastleader.minNotificationInterval");
     let vote_repeat_ms_max = reader.natural("fastleader.maxNotificationInterval");
     let (sid, membership) = this?;
@@ -52,11 +44,9 @@ pub(super) fn read(
         membership,
         init_limit,
         sync_limit,
-        connect_limit,
         cnx_timeout_ms,
         is_listen_on_all_ips,
         bind_attempts_max: Some(bind_attempts).filter(|attempts| *attempts > 0),
-        is_leader_serving,
         vote_repeat_ms_min,
         vote_repeat_ms_max: vote_repeat_ms_max.max(vote_repeat_ms_min),
     })

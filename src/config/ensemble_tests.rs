@@ -37,11 +37,9 @@ fn a_member_has_the_defaults_of_zookeeper() {
         membership: found.membership.clone(),
         init_limit: 10,
         sync_limit: 5,
-        connect_limit: 10,
         cnx_timeout_ms: 5000,
         is_listen_on_all_ips: false,
         bind_attempts_max: Some(3),
-        is_leader_serving: true,
         vote_repeat_ms_min: 200,
         vote_repeat_ms_max: 60_000,
     };
@@ -59,16 +57,16 @@ fn every_key_of_a_member_is_read() {
     let raw = member(
         "3\r\n",
         &format!(
-            "{THREE}connectToLearnerMasterLimit=7\ncnxTimeout=100\nquorumListenOnAllIPs=true\n\
-             electionPortBindRetry=0\nleaderServes=no\nfastleader.minNotificationInterval=50\n\
+            "{THREE}cnxTimeout=100\nquorumListenOnAllIPs=true\n\
+             electionPortBindRetry=0\nfastleader.minNotificationInterval=50\n\
              fastleader.maxNotificationInterval=900\nelectionAlg=3\npeerType=observer\n\
              multiAddress.enabled=true\n"
         ),
     );
     let found = ensemble(&raw);
     assert_eq!((found.sid, found.role()), (ServerId(3), Role::Observer));
-    assert_eq!((found.connect_limit, found.cnx_timeout_ms), (7, 100));
-    assert!(found.is_listen_on_all_ips && !found.is_leader_serving);
+    assert_eq!(found.cnx_timeout_ms, 100);
+    assert!(found.is_listen_on_all_ips);
     assert_eq!(found.bind_attempts_max, None);
     assert_eq!((found.vote_repeat_ms_min, found.vote_repeat_ms_max), (50, 900));
     let check = checked(&raw);

@@ -65,7 +65,7 @@ pub static KEYS: &[Key] = &[
     Key::file("syncLimit", POSITIVE, Standard::Unset).unit("ticks").for_members()
         .doc("Ticks a follower may be silent."),
     Key::file("connectToLearnerMasterLimit", NATURAL, Standard::Derived("initLimit")).unit("ticks")
-        .for_members()
+        .ignored("after a few attempts a learner looks for a leader again")
         .doc("Ticks a learner tries to connect."),
     Key::file("maxClientCnxns", INT, Standard::Value("60"))
         .doc("Connections allowed from one IP address; 0 is unlimited."),
@@ -434,7 +434,7 @@ pub static KEYS: &[Key] = &[
         .unit("ms").for_members()
         .doc("Largest delay before a vote is sent again."),
     Key::property("leaderServes", Kind::Switch { flips: "no" }, Standard::Value("yes"))
-        .for_members()
+        .ignored("the leader takes clients always")
         .doc("The leader accepts clients."),
     Key::property("leader.maxConcurrentSnapSyncs", POSITIVE, Standard::Value("10"))
         .ignored("what waits for each follower is bounded in bytes")

@@ -86,9 +86,6 @@ pub struct EnsembleSettings {
     pub init_limit: u32,
     /// Time that a leader or a learner may be silent, ticks. `syncLimit`, no default.
     pub sync_limit: u32,
-    /// Time that a learner tries to connect, ticks. `connectToLearnerMasterLimit`, default
-    /// `init_limit`.
-    pub connect_limit: u32,
     /// Time limit of a connection to another member, milliseconds. `cnxTimeout`, default 5000.
     pub cnx_timeout_ms: u32,
     /// The two ports for members listen on all addresses. `quorumListenOnAllIPs`, default false.
@@ -96,8 +93,6 @@ pub struct EnsembleSettings {
     /// Attempts to listen on a port for members; `None` is endless. `electionPortBindRetry`,
     /// default 3.
     pub bind_attempts_max: Option<u32>,
-    /// The leader takes clients. `leaderServes`, default true.
-    pub is_leader_serving: bool,
     /// Until a vote is repeated for the first time, milliseconds.
     /// `fastleader.minNotificationInterval`, default 200.
     pub vote_repeat_ms_min: u32,

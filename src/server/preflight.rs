@@ -27,19 +27,11 @@ use super::rings;
 /// Exit code of a data directory that cannot be used.
 const UNUSABLE_DIR: u8 = 3;
 
-/// Why the settings of a member are of no use yet.
-pub(super) const NO_ENSEMBLE: &str = "ensembles are not built yet";
-
 /// Findings that keep a server with these settings from starting, or from doing what they ask for.
 /// An empty directory name is passed over: the configuration's own check has reported it.
 pub fn preflight(settings: &Settings) -> Vec<Finding> {
     let storage = &settings.storage;
     let mut found = Vec::new();
-    if settings.ensemble.is_some() {
-        let what = format!("{NO_ENSEMBLE}: this server could not find its leader");
-        let hint = "keep at most the line of this server, and it runs standalone";
-        found.push(finding("initLimit", 2, what, hint));
-    }
     found.extend(rings::preflight(settings));
     found.extend(address(settings));
     found.extend(jaas_file(settings));
