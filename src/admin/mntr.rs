@@ -14,7 +14,7 @@ use crate::session::Sessions;
 use crate::tree::{QuotaValues, Tree};
 
 use super::context::AdminContext;
-use super::state::{LeaderFigures, Mode};
+use super::state::{LeaderFigures, MemberState};
 use super::words::{average, version};
 
 /// Counters of Apache 3.9.
@@ -200,10 +200,10 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     let (stats, tree) = (replica.stats(), replica.tree());
     let latency = stats.latency();
     line(out, "version", version());
-    let mode = &context.live.state.mode;
-    line(out, "server_state", mode.name());
-    if let Some(state) = mode.peer_state() {
-        line(out, "peer_state", state);
+    let state = &context.live.state;
+    line(out, "server_state", state.name());
+    if let Some(peer_state) = state.peer_state() {
+        line(out, "peer_state", peer_state);
     }
     line(out, "avg_latency", average(&latency, MS));
     line(out, "max_latency", latency.max / MS);
@@ -234,7 +234,7 @@ fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now)
     if let Some(ensemble) = &context.settings.ensemble {
         line(out, "quorum_size", ensemble.membership.quorums().voters().len());
     }
-    if let Mode::Leading(leader) = mode {
+    if let MemberState::Leading(leader) = state {
         leader_gauges(out, leader);
     }
 }
@@ -279,16 +279,13 @@ fn quotas(out: &mut String, tree: &Tree) {
 fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
     let (stats, measures) = (replica.stats(), &context.measures);
     let limits = replica.limit_figures();
-    let counts = &context.live.state.counts;
+    let leader = match context.live.state {
+        MemberState::Leading(leader) => leader,
+        _ => LeaderFigures::default(),
+    };
     match key {
-        "commit_count" => counts.commits,
-        "diff_count" => counts.diffs,
-        "learner_commit_received_count" => counts.learner_commits,
-        "learner_proposal_received_count" => counts.learner_proposals,
-        "looking_count" => counts.looking,
-        "proposal_count" => counts.proposals,
-        "revalidate_count" => counts.revalidations,
-        "snap_count" => counts.snaps,
+        "commit_count" => leader.commits,
+        "proposal_count" => leader.proposals,
         "bytes_received_count" => stats.bytes_received,
         "connection_drop_count" => measures.connections_dropped.get(),
         "connection_rejected" => measures.connections_rejected.get() + limits.connections_refused,
@@ -315,11 +312,7 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
 /// Figures and the unit in which they are shown.
 fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u64) {
     let (fired, measures) = (&replica.stats().fired, &context.measures);
-    let counts = &context.live.state.counts;
     match key {
-        "election_time" => (counts.election_us, MS),
-        "follower_sync_time" => (counts.follower_sync_us, MS),
-        "observer_sync_time" => (counts.observer_sync_us, MS),
         "connection_token_deficit" => (replica.limit_figures().token_deficit, 1),
         "dbinittime" => (measures.db_init.get(), MS),
         "fsynctime" | "sync_process_time" => (measures.log_write.get(), MS),

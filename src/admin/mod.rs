@@ -18,5 +18,5 @@ mod tests;
 
 pub use context::{AdminContext, Host, Live};
 pub use date::java_date;
-pub use state::{LeaderFigures, MemberCounts, MemberState, Mode};
+pub use state::{LeaderFigures, MemberState};
 pub use words::{four_letter, not_serving, version};

@@ -10,7 +10,7 @@ use crate::replica::Replica;
 
 use super::context::AdminContext;
 use super::date::build_date;
-use super::state::Mode;
+use super::state::MemberState;
 use super::{listing, mntr};
 
 /// What this server says it is: the Apache version that it stands in for, which clients parse and
@@ -49,12 +49,13 @@ pub fn four_letter(
     argument: &[u8],
 ) -> String {
     replica.word_received(conn);
-    let text = match context.live.state.mode {
+    let text = match context.live.state {
         // COMPAT: without a leader there is no server behind the words.
-        Mode::Looking => not_serving(context, word, argument),
-        Mode::Alone | Mode::Leading(_) | Mode::Following | Mode::Observing => {
-            answer(context, replica, now, conn, word, argument)
-        }
+        MemberState::Looking => not_serving(context, word, argument),
+        MemberState::Alone
+        | MemberState::Leading(_)
+        | MemberState::Following
+        | MemberState::Observing => answer(context, replica, now, conn, word, argument),
     };
     replica.word_answered(conn);
     text
@@ -156,10 +157,10 @@ fn server_lines(context: &AdminContext, replica: &Replica) -> String {
     let _ = writeln!(out, "Connections: {}", replica.client_count());
     let _ = writeln!(out, "Outstanding: {}", replica.outstanding());
     let _ = writeln!(out, "Zxid: 0x{}", replica.last_processed());
-    let mode = &context.live.state.mode;
-    let _ = writeln!(out, "Mode: {}", mode.name());
+    let state = &context.live.state;
+    let _ = writeln!(out, "Mode: {}", state.name());
     let _ = writeln!(out, "Node count: {}", replica.tree().node_count());
-    if let Mode::Leading(leader) = mode {
+    if let MemberState::Leading(leader) = state {
         let (last, min, max) = leader.shown_sizes();
         let _ = writeln!(out, "Proposal sizes last/min/max: {last}/{min}/{max}");
     }

@@ -1,9 +1,9 @@
 //! The server's brain and what only the replica's loop talks to.
 
-use crate::admin::{self, AdminContext};
+use crate::admin::{self, AdminContext, LeaderFigures, MemberState};
 use crate::base::{ConnId, Now};
 use crate::log::LogDone;
-use crate::member::Member;
+use crate::member::{Member, Role};
 use crate::peer;
 use crate::replica::{CloseHow, Effects, Input};
 
@@ -73,6 +73,7 @@ impl<I: Io> Brain<I> {
     pub(super) fn answer_words(&mut self, now: Now, io: &mut I) {
         for Word { conn, word, argument } in std::mem::take(&mut self.words) {
             self.admin.live.dir_sizes = self.house.dir_sizes;
+            self.admin.live.state = state(&self.member, now);
             io.look_up(word, &mut self.admin.live);
             let replica = self.member.replica_mut();
             let text = admin::four_letter(&mut self.admin, replica, now, conn, word, &argument);
@@ -99,6 +100,31 @@ impl<I: Io> Brain<I> {
                 FrontEvent::Closed(conn) => Input::Closed { conn },
             };
             self.handle(now, input);
+        }
+    }
+}
+
+/// What four-letter words show of a member's part in its ensemble.
+fn state(member: &Member, now: Now) -> MemberState {
+    match member.role() {
+        Role::Alone | Role::Claiming | Role::Idle => MemberState::Alone,
+        Role::Looking => MemberState::Looking,
+        Role::Following => MemberState::Following,
+        Role::Observing => MemberState::Observing,
+        Role::Leading => {
+            let term = member.leading_figures().unwrap_or_default();
+            let uptime = term.since.map(|since| now.mono.since(since).as_millis());
+            MemberState::Leading(LeaderFigures {
+                uptime_ms: uptime.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0),
+                learners: term.learners,
+                synced_followers: term.synced_followers,
+                synced_non_voting: term.synced_non_voting,
+                synced_observers: term.synced_observers,
+                pending_syncs: term.pending_syncs,
+                proposals: term.proposals,
+                commits: term.commits,
+                proposal_sizes: term.sizes.map(|sizes| (sizes.last, sizes.min, sizes.max)),
+            })
         }
     }
 }

@@ -82,6 +82,10 @@ impl Member {
         }
     }
 
+    pub(super) fn party(&self) -> Option<&Party> {
+        self.party.as_deref()
+    }
+
     /// The part that every server has.
     pub fn replica(&self) -> &Replica {
         &self.replica

@@ -77,6 +77,11 @@ impl Confirm {
         self.waiting.pop_front().map(|waiting| (waiting.asker, waiting.zxid))
     }
 
+    /// Number of `sync`s that are not answered.
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The learner is gone, and its clients with it.
     pub fn forget(&mut self, link: LinkId) {
         self.waiting.retain(|waiting| waiting.asker != Asker::Learner(link));

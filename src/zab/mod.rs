@@ -35,6 +35,6 @@ mod tests;
 
 pub use effects::{Effect, Effects, LeadingEnd, LearnerEnd};
 pub use history::{EPOCH_MAX, History, follows};
-pub use leading::{LeadInput, Leading, LeadingOptions};
+pub use leading::{LeadInput, Leading, LeadingFigures, LeadingOptions, ProposalSizes};
 pub use learning::{LearnInput, Learning, LearningOptions, Standing};
 pub use sync::{Decision, decide};

@@ -1,34 +1,33 @@
 //! What the words of a member say.
 
 use super::*;
-use crate::admin::{LeaderFigures, MemberCounts, Mode};
-use crate::metrics::Summary;
+use crate::admin::LeaderFigures;
 
 const ENSEMBLE: &str = "initLimit=10\nsyncLimit=5\nserver.1=a:2888:3888\n\
                         server.2=b:2889:3889:observer\nserver.3=c:2888:3888\n\
                         server.4=d:2888:3888\n";
 
-fn member(mode: Mode) -> Scene {
+fn member(state: MemberState) -> Scene {
     let mut scene = Scene::with("*", ENSEMBLE);
-    scene.context.live.state = MemberState { mode, counts: MemberCounts::default() };
+    scene.context.live.state = state;
     scene
 }
 
 #[test]
 fn each_role_has_its_name() {
-    let leading = Mode::Leading(LeaderFigures::default());
-    for (mode, name, state) in [
+    let leading = MemberState::Leading(LeaderFigures::default());
+    for (role, name, peer_state) in [
         (leading, "leader", "leading - broadcast"),
-        (Mode::Following, "follower", "following - broadcast"),
-        (Mode::Observing, "observer", "observing - broadcast"),
+        (MemberState::Following, "follower", "following - broadcast"),
+        (MemberState::Observing, "observer", "observing - broadcast"),
     ] {
-        let mut scene = member(mode);
+        let mut scene = member(role);
         for word in [b"srvr", b"stat"] {
             let text = scene.word(word, b"");
             assert!(text.contains(&format!("\nMode: {name}\nNode count: 5\n")), "{text}");
         }
         assert_eq!((scene.metric("server_state"), scene.metric("peer_state")), {
-            (name.to_owned(), state.to_owned())
+            (name.to_owned(), peer_state.to_owned())
         });
         let lines: Vec<String> = scene.word(b"mntr", b"").lines().map(str::to_owned).collect();
         assert!(lines[1].starts_with("zk_server_state\t") && lines[2].starts_with("zk_peer_state"));
@@ -39,13 +38,15 @@ fn each_role_has_its_name() {
 
 #[test]
 fn a_leader_shows_its_followers_and_proposals() {
-    let mut scene = member(Mode::Leading(LeaderFigures {
+    let mut scene = member(MemberState::Leading(LeaderFigures {
         uptime_ms: 7000,
         learners: 3,
         synced_followers: 2,
         synced_non_voting: 0,
         synced_observers: 1,
         pending_syncs: 4,
+        proposals: 6,
+        commits: 5,
         proposal_sizes: Some((36, 32, 48)),
     }));
     assert!(scene.word(b"srvr", b"").ends_with("\nProposal sizes last/min/max: 36/32/48\n"));
@@ -56,55 +57,24 @@ fn a_leader_shows_its_followers_and_proposals() {
         ("synced_observers", "1"),
         ("pending_syncs", "4"),
         ("leader_uptime", "7000"),
+        ("proposal_count", "6"),
+        ("commit_count", "5"),
         ("last_proposal_size", "36"),
         ("min_proposal_size", "32"),
         ("max_proposal_size", "48"),
     ] {
         assert_eq!(scene.metric(key), value, "{key}");
     }
-    scene.context.live.state.mode = Mode::Leading(LeaderFigures::default());
+    scene.context.live.state = MemberState::Leading(LeaderFigures::default());
     assert!(scene.word(b"srvr", b"").ends_with("\nProposal sizes last/min/max: -1/-1/-1\n"));
-    scene.context.live.state.mode = Mode::Following;
+    scene.context.live.state = MemberState::Following;
     assert!(!scene.word(b"srvr", b"").contains("Proposal sizes"));
     assert_eq!(scene.metric("synced_followers"), "missing");
 }
 
 #[test]
-fn a_member_counts() {
-    let mut scene = member(Mode::Following);
-    let mut election_us = Summary::default();
-    election_us.record(250_000);
-    scene.context.live.state.counts = MemberCounts {
-        looking: 1,
-        proposals: 2,
-        commits: 3,
-        learner_proposals: 4,
-        learner_commits: 5,
-        diffs: 6,
-        snaps: 7,
-        revalidations: 8,
-        election_us,
-        ..MemberCounts::default()
-    };
-    for (key, value) in [
-        ("looking_count", "1"),
-        ("proposal_count", "2"),
-        ("commit_count", "3"),
-        ("learner_proposal_received_count", "4"),
-        ("learner_commit_received_count", "5"),
-        ("diff_count", "6"),
-        ("snap_count", "7"),
-        ("revalidate_count", "8"),
-        ("avg_election_time", "250.0"),
-        ("cnt_election_time", "1"),
-    ] {
-        assert_eq!(scene.metric(key), value, "{key}");
-    }
-}
-
-#[test]
 fn a_member_without_a_leader_serves_no_word_that_shows_data() {
-    let mut scene = member(Mode::Looking);
+    let mut scene = member(MemberState::Looking);
     let not_serving = "This ZooKeeper instance is not currently serving requests\n";
     for word in [b"srvr", b"stat", b"mntr", b"conf", b"cons", b"dump", b"wchs", b"srst"] {
         assert_eq!(scene.word(word, b""), not_serving);
@@ -112,7 +82,7 @@ fn a_member_without_a_leader_serves_no_word_that_shows_data() {
     assert_eq!((scene.word(b"ruok", b""), scene.word(b"isro", b"")), {
         ("imok".to_owned(), "null".to_owned())
     });
-    scene.context.live.state.mode = Mode::Following;
+    scene.context.live.state = MemberState::Following;
     let srvr = scene.word(b"srvr", b"");
     // Ten words that came and were answered, and the eleventh.
     assert!(srvr.contains("\nReceived: 11\nSent: 10\nConnections: 1\n"), "{srvr}");
@@ -120,7 +90,7 @@ fn a_member_without_a_leader_serves_no_word_that_shows_data() {
 
 #[test]
 fn conf_of_a_member_ends_with_the_membership() {
-    let mut scene = member(Mode::Observing);
+    let mut scene = member(MemberState::Observing);
     let conf = scene.word(b"conf", b"");
     let ending = "serverId=2\ninitLimit=10\nsyncLimit=5\nelectionAlg=3\nelectionPort=3889\n\
                   quorumPort=2889\npeerType=1\nmembership: \n\
@@ -131,7 +101,7 @@ fn conf_of_a_member_ends_with_the_membership() {
 
 #[test]
 fn dump_of_a_learner_lists_the_sessions_without_their_ends() {
-    let mut scene = member(Mode::Following);
+    let mut scene = member(MemberState::Following);
     scene.connect(1, 10_000, 0);
     scene.replica.resign(&mut Effects::default());
     let dump = scene.word(b"dump", b"");

@@ -97,7 +97,7 @@ impl Scene {
             memory_free: 5 << 20,
             memory_max: 7 << 20,
             memory_used: 6 << 20,
-            state: MemberState::default(),
+            state: MemberState::Alone,
         };
         Scene { replica: replica(now), context, now, xid: 0, words: 0 }
     }

@@ -14,6 +14,7 @@ use super::super::effects::{Effect, Effects, LeadingEnd};
 use super::super::history::History;
 use super::super::learning::Standing;
 use super::super::link::{Link, Marks, Stage};
+use super::figures::Noted;
 
 /// Settings of a leader, as plain values.
 #[derive(Clone, Debug)]
@@ -123,6 +124,7 @@ pub struct Leading {
     pub(super) next_ping: Instant,
     /// Every second round of PINGs is a tick.
     pub(super) rounds: u64,
+    pub(super) noted: Noted,
 }
 
 impl Leading {
@@ -161,6 +163,7 @@ impl Leading {
             phase_ends,
             next_ping,
             rounds: 0,
+            noted: Noted::default(),
         }
     }
 
@@ -218,6 +221,7 @@ impl Leading {
             LeadInput::Proposed(batch) => {
                 let in_epoch = batch.first_zxid().is_none_or(|first| first.epoch() == self.epoch);
                 invariant!(self.is_established() && in_epoch, "proposed in {:?}", self.phase);
+                self.noted.proposed(&batch);
                 self.history.push(batch);
                 self.advance(effects);
             }
@@ -232,6 +236,7 @@ impl Leading {
             LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
             LeadInput::Tick => self.tick(now, effects),
         }
+        self.note_time(now);
     }
 
     /// Ends a turn: every learner gets what there is for it and its connection takes.

@@ -2,7 +2,9 @@
 
 mod broadcast;
 mod discovery;
+mod figures;
 mod machine;
 mod synchronize;
 
+pub use figures::{LeadingFigures, ProposalSizes};
 pub use machine::{LeadInput, Leading, LeadingOptions};

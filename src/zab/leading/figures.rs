@@ -1,0 +1,121 @@
+//! What a leader shows of its learners and of its term.
+
+use crate::base::{Instant, Now};
+use crate::log::Batch;
+
+use super::super::link::Stage;
+use super::machine::{Leading, Phase};
+
+/// A term so far.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LeadingFigures {
+    /// When the history was committed; `None` before that.
+    pub since: Option<Instant>,
+    /// Learners that have introduced themselves, observers included.
+    pub learners: usize,
+    /// Followers that are in step, with a vote or without.
+    pub synced_followers: usize,
+    /// How many of these followers have no vote.
+    pub synced_non_voting: usize,
+    /// Observers that are in step.
+    pub synced_observers: usize,
+    /// `sync` requests that are not answered.
+    pub pending_syncs: usize,
+    /// Transactions proposed.
+    pub proposals: u64,
+    /// Transactions committed.
+    pub commits: u64,
+    /// Sizes of proposals; `None` before the first.
+    pub sizes: Option<ProposalSizes>,
+}
+
+/// Bytes of proposed transactions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProposalSizes {
+    /// The last one's.
+    pub last: usize,
+    /// The smallest one's.
+    pub min: usize,
+    /// The largest one's.
+    pub max: usize,
+}
+
+/// What is noted as it happens.
+#[derive(Debug, Default)]
+pub(super) struct Noted {
+    since: Option<Instant>,
+    proposals: u64,
+    sizes: Option<ProposalSizes>,
+}
+
+impl Noted {
+    /// These were proposed.
+    pub fn proposed(&mut self, batch: &Batch) {
+        for (_, entry) in batch.iter() {
+            let last = entry.len();
+            self.proposals += 1;
+            self.sizes = Some(match self.sizes {
+                None => ProposalSizes { last, min: last, max: last },
+                Some(ProposalSizes { min, max, .. }) => {
+                    ProposalSizes { last, min: min.min(last), max: max.max(last) }
+                }
+            });
+        }
+    }
+}
+
+impl Leading {
+    /// Notes when the term's history has been committed.
+    pub(super) fn note_time(&mut self, now: Now) {
+        if self.phase == Phase::Broadcast && self.noted.since.is_none() {
+            self.noted.since = Some(now.mono);
+        }
+    }
+
+    /// What there is to show now.
+    pub fn figures(&self) -> LeadingFigures {
+        let Noted { since, proposals, sizes } = self.noted;
+        let is_of_term = self.committed.epoch() == self.epoch;
+        let mut figures = LeadingFigures {
+            since,
+            pending_syncs: self.confirm.waiting(),
+            proposals,
+            // Numbers of a term begin with 1.
+            commits: if is_of_term { u64::from(self.committed.counter()) } else { 0 },
+            sizes,
+            ..LeadingFigures::default()
+        };
+        for link in self.links.values() {
+            let is_synced = link.stage == Stage::UpToDate;
+            let is_mute = !link.is_observer && !link.is_voter;
+            figures.learners += usize::from(link.sid.is_some());
+            figures.synced_observers += usize::from(is_synced && link.is_observer);
+            figures.synced_followers += usize::from(is_synced && !link.is_observer);
+            figures.synced_non_voting += usize::from(is_synced && is_mute);
+        }
+        figures
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Zxid;
+
+    #[test]
+    fn sizes_of_proposals_are_noted_over_all_batches() {
+        let mut noted = Noted::default();
+        let mut number = 0;
+        for sizes in [&[30, 7][..], &[], &[12]] {
+            let mut batch = Batch::new();
+            for &size in sizes {
+                number += 1;
+                batch.entry().extend_from_slice(&vec![0; size]);
+                batch.finish_entry(Zxid(number));
+            }
+            noted.proposed(&batch);
+        }
+        assert_eq!(noted.sizes, Some(ProposalSizes { last: 12, min: 7, max: 30 }));
+        assert_eq!(noted.proposals, 3);
+    }
+}
