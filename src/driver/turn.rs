@@ -27,6 +27,9 @@ use super::sink::Sink;
 /// How long an ending loop waits for its sockets to take what is left.
 const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
+/// How long a member that ends waits for what its clients have asked for.
+const LEAVE_LIMIT: Duration = Duration::from_millis(500);
+
 /// Completions that one turn takes, so that its results leave however much arrives.
 pub(super) const COMPLETIONS_MAX: usize = 128;
 
@@ -74,6 +77,8 @@ pub struct Driver<I: Io> {
     outbox: Outbox,
     now: Now,
     draining: bool,
+    /// When a member that drains leaves the others, whatever its clients wait for.
+    leave_at: Option<Instant>,
     /// Ends when everything is sent, or at this time.
     stopping: Option<Instant>,
     next_front: usize,
@@ -96,6 +101,7 @@ impl<I: Io> Driver<I> {
             outbox: Outbox::new(parts.routes.front_at.len()),
             now,
             draining: false,
+            leave_at: None,
             stopping: None,
             next_front: 0,
             accept_failures: Ration::default(),
@@ -353,6 +359,7 @@ impl<I: Io> Driver<I> {
         if std::mem::replace(&mut self.draining, true) {
             return;
         }
+        self.leave_at = Some(self.now.mono + LEAVE_LIMIT);
         if let Some(edge) = &mut self.parts.edge {
             edge.stop_taking(io);
         }
@@ -420,6 +427,9 @@ impl<I: Io> Driver<I> {
             !sleeps || at > Instant(0) || brain.member.replica().is_snapshotting()
         }) {
             brain.handle(now, Input::Tick);
+        }
+        if let Some(leave_at) = self.leave_at {
+            brain.member.retire(now, leave_at <= now.mono, &mut brain.effects);
         }
         if self.draining && brain.house.final_snapshot(brain.member.replica_mut()) {
             io.settled();

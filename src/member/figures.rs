@@ -10,7 +10,7 @@ impl Member {
     pub fn leading_figures(&self) -> Option<LeadingFigures> {
         match &self.party()?.machine {
             Machine::Leading(leading) => Some(leading.figures()),
-            Machine::Settling | Machine::Looking | Machine::Learning(_) => None,
+            Machine::Settling | Machine::Looking | Machine::Learning(_) | Machine::Retired => None,
         }
     }
 }

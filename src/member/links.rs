@@ -26,6 +26,12 @@ const STREAM_ROOM: usize = 512 << 10;
 impl Turn<'_> {
     /// Something happened to a connection of another member.
     pub fn peer(&mut self, input: peer::Input<'_>) {
+        if matches!(self.party.machine, Machine::Retired) {
+            if let peer::Input::Accepted { link, .. } = input {
+                self.party.out.list.push(peer::Effect::Close { link });
+            }
+            return;
+        }
         let is_vote = match &input {
             peer::Input::Accepted { port, .. } => *port == peer::Port::Election,
             peer::Input::Dialed { link, .. }
@@ -165,7 +171,7 @@ impl Turn<'_> {
                 // Until it judges requests, they stay where they are.
                 Machine::Leading(_) => to_lead.is_none(),
                 Machine::Learning(learning) => learning.wants_packets(),
-                Machine::Settling | Machine::Looking => false,
+                Machine::Settling | Machine::Looking | Machine::Retired => false,
             };
             if !wants {
                 if matches!(machine, Machine::Leading(_)) && !unread.contains(&link) {
@@ -182,7 +188,7 @@ impl Turn<'_> {
                     Machine::Learning(learning) => {
                         learning.handle(now, LearnInput::Packet(packet), zab);
                     }
-                    Machine::Settling | Machine::Looking => {}
+                    Machine::Settling | Machine::Looking | Machine::Retired => {}
                 },
                 Err(error) => return self.bad_packet(link, &error),
             }

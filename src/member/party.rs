@@ -47,6 +47,8 @@ pub(super) enum Machine {
     Looking,
     Leading(Box<Leading>),
     Learning(Box<Learning>),
+    /// This server is about to end, and has no say any more.
+    Retired,
 }
 
 /// Whom a learner follows.
@@ -240,10 +242,13 @@ impl Party {
     /// When something is due though nothing arrives.
     pub fn deadline(&self) -> Option<Instant> {
         let machine = match &self.machine {
-            Machine::Settling | Machine::Looking => None,
+            Machine::Settling | Machine::Looking | Machine::Retired => None,
             Machine::Leading(leading) => leading.deadline(),
             Machine::Learning(learning) => learning.deadline(),
         };
+        if matches!(self.machine, Machine::Retired) {
+            return None;
+        }
         let retry = self.followed.and_then(|followed| followed.retry_at);
         let each = [
             machine,

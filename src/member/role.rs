@@ -6,7 +6,7 @@ use crate::peer;
 use crate::replica::{Effect, Effects, Input, Replica};
 use crate::wire::vote::PeerState;
 
-use super::party::{EnsembleOptions, Party, Purpose};
+use super::party::{EnsembleOptions, Machine, Party, Purpose};
 use super::turn::Turn;
 
 /// What a server is to the others.
@@ -194,6 +194,18 @@ impl Member {
         if self.role == Role::Idle {
             self.role = Role::Claiming;
             self.handle(now, Input::Tick, effects);
+        }
+    }
+
+    /// Before it ends, one of several servers leaves the others: as soon as its own clients wait
+    /// for nothing, or at once if it `must`. A server alone has nobody to leave.
+    pub fn retire(&mut self, now: Now, must: bool, effects: &mut Effects) {
+        let is_busy = self.replica.outstanding() > 0;
+        if let Some(mut turn) = self.turn(now, effects)
+            && !matches!(turn.party.machine, Machine::Retired)
+            && (must || !is_busy)
+        {
+            turn.retire();
         }
     }
 

@@ -95,7 +95,7 @@ impl Turn<'_> {
         match &mut self.party.machine {
             Machine::Leading(leading) => leading.flush(&mut self.party.zab),
             Machine::Learning(learning) => learning.flush(&mut self.party.zab),
-            Machine::Settling | Machine::Looking => {}
+            Machine::Settling | Machine::Looking | Machine::Retired => {}
         }
         self.settle();
     }
@@ -214,6 +214,18 @@ impl Turn<'_> {
             let link = party.links.dial(followed.leader, &mut party.numbers, &mut party.out);
             followed.link = Some(link);
         }
+    }
+
+    /// This server is about to end: it leaves the others, so that they need not find that out. What
+    /// it has in its log stays there.
+    pub fn retire(&mut self) {
+        log::info!("leaving the ensemble, as this server is about to end");
+        self.end_term();
+        self.party.machine = Machine::Retired;
+        self.party.votes.close_all(&mut self.party.out);
+        self.party.links.turn_learners_away(&mut self.party.out);
+        self.party.zab.clear();
+        self.party.ballots.clear();
     }
 
     /// The term is over: this server looks for a leader again.

@@ -233,6 +233,16 @@ impl ElectionLinks {
     }
 
     /// Closes a connection and forgets it.
+    /// This server has no say any more: closes everything, and forgets what was to be sent.
+    pub fn close_all(&mut self, effects: &mut Effects) {
+        for link in std::mem::take(&mut self.links).into_keys() {
+            effects.list.push(Effect::Close { link });
+        }
+        for other in self.others.values_mut() {
+            *other = Correspondent::member();
+        }
+    }
+
     fn close(&mut self, link: LinkId, effects: &mut Effects) {
         self.links.remove(&link);
         effects.list.push(Effect::Close { link });

@@ -380,9 +380,15 @@ impl Replica {
         self.tail.is_empty()
     }
 
-    /// Whether everything prepared has been applied, and nobody waits for a turn.
+    /// Whether everything prepared has been applied, and nobody waits for a turn. A server that
+    /// serves nobody has settled when everything that it knows is durable and the rest of its tail
+    /// waits for a leader.
     pub fn is_settled(&self) -> bool {
-        self.tail.is_empty() && !self.fair.has_queue() && self.owed.is_empty()
+        let is_at_rest = match self.is_serving() {
+            true => self.tail.is_empty(),
+            false => !self.tail.can_apply() && self.tail.logged() == self.tail.last(),
+        };
+        is_at_rest && !self.fair.has_queue() && self.owed.is_empty()
     }
 
     /// Committed state, for status views and checkers.

@@ -535,7 +535,15 @@ impl Server {
             log::error!("ended, but not cleanly: {absence}");
             return code.max(1);
         }
-        if let Some(zxid) = last_processed.filter(|_| code == 0) {
+        if let Some((zxid, known)) = last_processed.filter(|_| code == 0) {
+            if known > zxid {
+                log::info!(
+                    "ended at zxid 0x{zxid}, with transactions up to 0x{known} in the log of which \
+                     only the others know whether a quorum has them: Apache ZooKeeper does not \
+                     start from this directory before another clean end of Ringkeeper"
+                );
+                return code;
+            }
             if !hand_over(&self.dir, zxid) {
                 return UNSAVED;
             }

@@ -42,8 +42,8 @@ pub struct WorkerParts {
 pub enum Ended {
     /// It was asked to.
     Stopped {
-        /// What the replica had processed, from the worker that ran it.
-        at: Option<Zxid>,
+        /// What the replica had processed and what it knew, from the worker that ran it.
+        at: Option<(Zxid, Zxid)>,
     },
     /// It was asked to, and everything is in the log, but the final snapshot failed.
     Unsaved,
@@ -85,7 +85,9 @@ impl Worker {
         match outcome {
             Ok(()) if brain.is_some_and(|brain| brain.house.is_unsaved()) => Ended::Unsaved,
             Ok(()) => {
-                Ended::Stopped { at: brain.map(|brain| brain.member.replica().last_processed()) }
+                let marks = brain.map(|brain| brain.member.replica());
+                let marks = marks.map(|it| (it.last_processed(), it.last_known()));
+                Ended::Stopped { at: marks }
             }
             Err(failure) => Ended::Fatal(failure.to_string()),
         }

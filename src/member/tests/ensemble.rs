@@ -630,6 +630,35 @@ fn a_killed_leader_is_replaced_and_comes_back() {
 }
 
 #[test]
+fn a_leader_that_ends_leaves_the_others_at_once() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let old = world.leader().unwrap();
+        let conn = world.connect(old, SessionId(0));
+        world.until("a session begins", |world| !world.nodes[old].sessions.is_empty());
+        world.send(old, conn, &create(1, "/last"));
+        let node = &mut world.nodes[old];
+        let member = node.member.as_mut().unwrap();
+        member.retire(world.now, false, &mut node.effects);
+        assert_eq!(member.role(), Role::Leading, "its client waits for an answer");
+        world.until("an answer", |world| world.has_replies(old, conn, 1));
+        let began = world.now.mono;
+        let node = &mut world.nodes[old];
+        node.member.as_mut().unwrap().retire(world.now, false, &mut node.effects);
+        world.carry_out(old);
+        world.until("another leads", |world| world.leader().is_some());
+        assert!(world.now.mono.since(began) <= Duration::from_millis(500), "seed {seed}");
+        world.until("its disk rests", |world| {
+            world.nodes[old].member.as_ref().unwrap().replica().is_settled()
+        });
+        assert_eq!(world.nodes[old].member.as_ref().unwrap().role(), Role::Looking);
+        world.kill(old);
+        world.settle();
+    }
+}
+
+#[test]
 fn whatever_is_killed_nothing_acknowledged_is_lost() {
     for seed in 0..40 {
         let mut world =
