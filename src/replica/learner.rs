@@ -323,8 +323,11 @@ impl Replica {
         let asked = learner.revalidating.iter().position(|&(asked, _)| asked == session);
         let Some((_, conn)) = asked.and_then(|at| learner.revalidating.remove(at)) else { return };
         let Some(client) = self.clients.get_mut(conn) else { return };
-        let was_kept = client.awaits.is_none();
-        client.awaits = None;
+        // It may wait for a sync meanwhile.
+        let was_kept = !matches!(client.awaits, Some(Asked::Session { .. }));
+        if !was_kept {
+            client.awaits = None;
+        }
         match (was_kept, is_valid) {
             (true, true) => return,
             (true, false) => return self.close(conn, CloseHow::AfterFlush, fx),

@@ -160,6 +160,24 @@ fn clients_stay_when_the_leader_is_lost_unless_the_fate_of_a_write_is_unknown() 
 }
 
 #[test]
+fn a_client_that_stayed_and_waits_for_a_sync_is_not_taken_for_a_new_one() {
+    let mut follower = Follower::new();
+    let (conn, session) = follower.connect(0);
+    follower.scene.replica.stop_serving(&mut follower.scene.fx);
+    follower.scene.replica.follow(&mut follower.scene.fx);
+    follower.scene.send(conn, &[Follower::sync(4)]);
+    assert_eq!(follower.forwarded(), [(session, 4, OpCode::Sync)]);
+    follower.scene.fx.clear();
+    let now = follower.scene.now;
+    follower.scene.replica.session_answered(now, session, true, &mut follower.scene.fx);
+    assert!(follower.scene.fx.list.is_empty(), "it has its session");
+    follower.scene.replica.sync_done(now, &mut follower.scene.fx);
+    follower.scene.handle(Input::Tick);
+    assert_eq!(follower.scene.xids(conn), [4]);
+    follower.scene.replica.check();
+}
+
+#[test]
 fn a_session_goes_on_at_another_server_by_the_word_of_the_leader() {
     let mut follower = Follower::new();
     let (first, session) = follower.connect(0);
