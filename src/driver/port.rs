@@ -242,6 +242,8 @@ pub trait Probe: 'static {
     fn established(&mut self, _replica: &Replica, _conn: ConnId) {}
     /// Transactions go to the log.
     fn appended(&mut self, _batch: &Batch) {}
+    /// The log is asked for a change.
+    fn log_changing(&mut self, _change: &LogChange) {}
     /// The log has changed, see `LogChange`.
     fn log_changed(&mut self, _change: &LogChange) {}
     /// Part of the whole database, for a receiver that asked the replica for it

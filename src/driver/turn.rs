@@ -505,6 +505,7 @@ impl<I: Io> Driver<I> {
                 }
                 Effect::Log { ticket, command } => match command {
                     LogCommand::Change(change) => {
+                        self.expect_brain().probe.log_changing(&change);
                         self.hand_to_log(LogWork::Change(ticket, change));
                     }
                     LogCommand::Range(command) => {

@@ -76,7 +76,7 @@ impl Books {
     pub fn refused(&self, server: usize, session: SessionId) -> Checked {
         match self {
             Books::Alone(ledgers) => ledgers[server].refused(session),
-            Books::Together(history) => history.refused(session),
+            Books::Together(history) => history.refused(server, session),
         }
     }
 
@@ -98,6 +98,13 @@ impl Books {
         match self {
             Books::Alone(ledgers) => ledgers[server].logged(now, entry),
             Books::Together(history) => history.logged(server, entry),
+        }
+    }
+
+    /// A server's log is asked for a change.
+    pub fn log_changing(&mut self, server: usize, change: LogChange) {
+        if let Books::Together(history) = self {
+            history.log_changing(server, change);
         }
     }
 

@@ -14,7 +14,7 @@ use crate::wire::{ErrorCode, Reader, Txn, TxnHeader};
 
 use super::compare::{all_nodes, compare};
 use super::ledger::{check_outcome, first_orphan};
-use super::model::{Answer, Context, Model};
+use super::model::{Context, Model};
 use super::node::{Node, Started};
 use super::ops::Op;
 
@@ -26,6 +26,8 @@ struct MemberLog {
     checked: i64,
     /// What it said is on its disk.
     durable: i64,
+    /// A change that it has begun, of which a start may find that it came to pass.
+    changing: Option<LogChange>,
     /// Where its tree was looked at last.
     looked_at: Option<i64>,
 }
@@ -67,9 +69,14 @@ impl History {
         self.requests.insert((session, xid), op);
     }
 
-    /// A client was told that its session is not valid.
-    pub fn refused(&self, session: SessionId) -> Checked {
-        match self.ended.contains_key(&session) {
+    /// A client was told by a member that its session is not valid.
+    ///
+    /// COMPAT(3.x): a leader that is cut off says so of a session that began without it, as
+    /// Apache's do, if the client has not seen a zxid yet.
+    pub fn refused(&self, member: usize, session: SessionId) -> Checked {
+        let known = self.members[member].checked;
+        let is_unknown = self.model.began(session).is_some_and(|began| began > known);
+        match is_unknown || self.ended.contains_key(&session) {
             true => Ok(()),
             false => Err(format!("{session:?} was refused and never ended")),
         }
@@ -106,9 +113,15 @@ impl History {
         Ok(header)
     }
 
+    /// A member's log is asked for a change.
+    pub fn log_changing(&mut self, member: usize, change: LogChange) {
+        self.members[member].changing = Some(change);
+    }
+
     /// A member has changed its log.
     pub fn log_changed(&mut self, member: usize, change: &LogChange) -> Checked {
         let log = &mut self.members[member];
+        log.changing = None;
         match change {
             LogChange::Truncate { keep } => {
                 if log.checked > keep.0 {
@@ -175,26 +188,32 @@ impl History {
         let (header, txn) = decode(entry)?;
         let (session, xid) = (header.session, header.cxid.0);
         let at = Context { session, zxid, time_ms: header.time_ms };
-        let is_open = self.model.has_session(session, self.model.last);
+        if let Some(err) = late_error(&txn) {
+            return self.commit_late(at, xid, err, entry);
+        }
         match (&txn, self.requests.get(&(session, xid))) {
             (Txn::CreateSession { timeout_ms }, _) => self.model.open_session(at, *timeout_ms),
             (Txn::CloseSession(_), _) => self.model.close_session(at, xid),
-            // What came when its session had ended, or belonged to another member.
-            (Txn::Error { err }, asked) if is_late(*err) => {
-                if *err == ErrorCode::SessionExpired.code() && is_open {
-                    return Err(format!("0x{zxid:x}: {session:?} is open and counts as expired"));
-                }
-                self.model.last = zxid;
-                if asked.is_some() {
-                    let answer = Answer { zxid, err: *err, body: Vec::new() };
-                    self.model.answered(session, xid, answer);
-                }
-            }
             (_, None) => return Err(format!("0x{zxid:x}: {session:?} never asked {xid}")),
             (txn, Some(op)) => {
                 let answer = self.model.write(at, xid, op);
                 check_outcome(&header, txn, &answer, op)?;
             }
+        }
+        self.entries.insert(zxid, entry.to_vec());
+        Ok(())
+    }
+
+    /// A request that came when its session had ended, or belonged to another member.
+    fn commit_late(&mut self, at: Context, xid: i32, err: i32, entry: &[u8]) -> Checked {
+        let Context { session, zxid, .. } = at;
+        let is_open = self.model.has_session(session, self.model.last);
+        if is_open && err == ErrorCode::SessionExpired.code() {
+            return Err(format!("0x{zxid:x}: {session:?} is open and counts as expired"));
+        }
+        self.model.last = zxid;
+        if let Some(op) = self.requests.get(&(session, xid)) {
+            self.model.refuse(at, xid, op, err);
         }
         self.entries.insert(zxid, entry.to_vec());
         Ok(())
@@ -245,14 +264,15 @@ impl History {
 
     /// A member has recovered: with everything that it said is on its disk.
     pub fn recovered(&mut self, member: usize, started: &Started) -> Checked {
-        let log = &mut self.members[member];
         let last = started.recovered.last_zxid.0.max(0);
+        let known = started.recovered.committed.0.max(0);
+        self.find_change(member, last, known)?;
+        let log = &mut self.members[member];
         if last < log.durable {
             let durable = log.durable;
             return Err(format!("0x{durable:x} was on disk, recovery ends at 0x{last:x}"));
         }
         let replica = started.node.replica();
-        let known = started.recovered.committed.0.max(0);
         if known > log.checked {
             let checked = log.checked;
             return Err(format!("it knew of 0x{checked:x} as committed, recovery of 0x{known:x}"));
@@ -266,6 +286,21 @@ impl History {
         self.check_digest(replica.last_processed().0, &started.node)?;
         self.compare(&started.node, "after recovery")
     }
+
+    /// Whether a change that was under way came to pass, where a start ends at `last` and knows
+    /// that `known` is committed.
+    fn find_change(&mut self, member: usize, last: i64, known: i64) -> Checked {
+        let log = &mut self.members[member];
+        match log.changing.take() {
+            Some(change @ LogChange::Truncate { keep }) if last == keep.0 => {
+                self.log_changed(member, &change)
+            }
+            Some(change @ LogChange::Retire { snapshot }) if known == snapshot.0 => {
+                self.log_changed(member, &change)
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// The entries behind `from` up to `to`.
@@ -277,9 +312,18 @@ fn between(
     entries.range((Bound::Excluded(from), Bound::Included(to)))
 }
 
-/// Whether a request was refused for its session, and not for what it asks.
-fn is_late(err: i32) -> bool {
-    [ErrorCode::SessionExpired, ErrorCode::SessionMoved].map(ErrorCode::code).contains(&err)
+/// The error of a request that was refused for its session, and not for what it asks.
+fn late_error(txn: &Txn<'_>) -> Option<i32> {
+    let err = match txn {
+        Txn::Error { err } => *err,
+        Txn::Multi(multi) => match multi.iter().next()?.txn() {
+            Ok(Txn::Error { err }) => err,
+            _ => return None,
+        },
+        _ => return None,
+    };
+    let late = [ErrorCode::SessionExpired, ErrorCode::SessionMoved].map(ErrorCode::code);
+    late.contains(&err).then_some(err)
 }
 
 fn decode(entry: &[u8]) -> Result<(TxnHeader, Txn<'_>), String> {
@@ -383,6 +427,23 @@ mod tests {
         history.log_changed(2, &LogChange::Retire { snapshot: at(1, 2) }).unwrap();
         history.logged(2, &entry(at(1, 3), 3)).unwrap();
         history.advanced(2, at(1, 3), at(1, 3)).unwrap();
+    }
+
+    #[test]
+    fn a_start_finds_a_change_that_was_under_way_or_does_not() {
+        let change = LogChange::Truncate { keep: at(1, 2) };
+        for (last, durable) in [(at(1, 2), at(1, 2)), (at(1, 3), at(1, 3))] {
+            let mut history = history();
+            history.advanced(0, at(1, 3), at(1, 1)).unwrap();
+            history.log_changing(0, change);
+            history.find_change(0, last.0, at(1, 1).0).unwrap();
+            assert_eq!(history.members[0].durable, durable.0);
+        }
+        // It would take back what is committed.
+        let mut history = history();
+        history.advanced(0, at(1, 3), at(1, 3)).unwrap();
+        history.log_changing(0, change);
+        history.find_change(0, at(1, 2).0, at(1, 2).0).unwrap_err();
     }
 
     #[test]

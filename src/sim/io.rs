@@ -598,6 +598,10 @@ impl Probe for SimProbe {
         net.actions.extend(batch.iter().map(|(_, entry)| Action::Logged { entry: entry.to_vec() }));
     }
 
+    fn log_changing(&mut self, change: &LogChange) {
+        self.net.borrow_mut().actions.push(Action::LogChanging(*change));
+    }
+
     fn log_changed(&mut self, change: &LogChange) {
         self.net.borrow_mut().actions.push(Action::LogChanged(*change));
     }

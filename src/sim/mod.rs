@@ -7,9 +7,10 @@
 //! the same seed always does the same. Each concern has a generator of its own (`derive_seed`), so
 //! that a change in one place leaves the others as they are.
 //!
-//! A run has one to three hosts. Servers do not replicate: each stands alone, with clients of its
-//! own and a ledger that says what it has promised. The network does not know that: its streams are
-//! between any two endpoints.
+//! A run has one to three hosts. Either each server stands alone, with clients of its own and a
+//! ledger that says what it has promised; or all are members of one ensemble, with clients that go
+//! from one to another and one history that says what all have promised. The network does not know
+//! that: its streams are between any two endpoints.
 //!
 //! What is checked: acknowledged writes survive every crash; a failed write changes nothing;
 //! replies keep the order of requests and zxids never go back; reads equal a model at the reply's

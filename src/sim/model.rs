@@ -172,6 +172,11 @@ impl Model {
         self.sessions.get(&session).is_some_and(|versions| !versions.is_empty())
     }
 
+    /// Which transaction began a session first.
+    pub fn began(&self, session: SessionId) -> Option<i64> {
+        self.sessions.get(&session)?.first().map(|(zxid, _)| *zxid)
+    }
+
     /// Changes after `from` up to and including `to`.
     pub fn changes(&self, from: i64, to: i64) -> &[Change] {
         let start = self.changes.partition_point(|c| c.zxid <= from);
@@ -184,9 +189,20 @@ impl Model {
         self.answers.get(&(session, xid))
     }
 
-    /// A request is answered without having done anything.
-    pub fn answered(&mut self, session: SessionId, xid: i32, answer: Answer) {
-        self.answers.insert((session, xid), answer);
+    /// A write was logged that does nothing but fail, whatever it asks.
+    pub fn refuse(&mut self, at: Context, xid: i32, op: &Op, err: i32) {
+        let mut body = Vec::new();
+        let err = match op {
+            Op::Multi(ops) => {
+                put_multi_error(&mut body, err);
+                let rest = ErrorCode::RuntimeInconsistency.code();
+                ops.iter().skip(1).for_each(|_| put_multi_error(&mut body, rest));
+                put_multi_end(&mut body);
+                0
+            }
+            _ => err,
+        };
+        self.answers.insert((at.session, xid), Answer { zxid: at.zxid, err, body });
     }
 
     /// Everything after `zxid` was lost in a crash.

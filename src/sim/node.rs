@@ -19,16 +19,17 @@ use crate::disk::{
     Chores, Handover, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions, hand_over,
 };
 use crate::driver::{
-    Brain, Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, LogStage,
+    Brain, Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, Links, LogStage,
     Message, Routes, Turn,
 };
 use crate::front::FrontOptions;
 use crate::leader::LeaderOptions;
-use crate::log::{FileName, LogChange, RecoverError, RecoverOptions, Recovered, recover};
-use crate::member::Member;
+use crate::log::{FileName, LogChange, Party, RecoverError, RecoverOptions, Recovered, recover};
+use crate::member::{EnsembleOptions, Member};
 use crate::metrics::Measures;
 use crate::peer::Port;
 use crate::pipeline::PrepareOptions;
+use crate::quorum::Membership;
 use crate::replica::{FairOptions, Replica, ReplicaOptions, Restore};
 use crate::session::initial_session_id;
 use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
@@ -80,6 +81,8 @@ pub(super) enum Action {
     Logged {
         entry: Vec<u8>,
     },
+    /// The log is asked for a change; it may come to pass, or not.
+    LogChanging(LogChange),
     /// The log has changed.
     LogChanged(LogChange),
     /// Frames of this session reached the replica.
@@ -154,6 +157,7 @@ pub(super) fn tree_options(seed: u64) -> TreeOptions {
 fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
     ReplicaOptions {
         server_id: id.0.cast_unsigned(),
+        is_member: swarm.is_joined,
         min_session_timeout_ms: 2 * TICK_MS as i32,
         max_session_timeout_ms: 20 * TICK_MS as i32,
         leader: LeaderOptions {
@@ -224,6 +228,39 @@ fn admin(measures: &Arc<Measures>) -> Result<AdminContext, String> {
     Ok(AdminContext::new(settings, address, Host::default(), Arc::clone(measures)))
 }
 
+/// The members of an ensemble of so many.
+fn membership(members: usize) -> Result<Membership, String> {
+    let line = |id| format!("server.{id}=10.0.0.{id}:2888:3888:participant;2181\n");
+    let text: String = (1..=members).map(line).collect();
+    Membership::parse(&text).map_err(|e| e.to_string())
+}
+
+/// The brain of a server that stands alone, or joins the others.
+fn member(
+    now: Now,
+    replica: Replica,
+    swarm: &Swarm,
+    id: ServerId,
+    recovered: &Recovered,
+) -> Result<Member, String> {
+    if !swarm.is_joined {
+        return Ok(Member::alone(now, replica));
+    }
+    let options = EnsembleOptions {
+        sid: id,
+        membership: membership(swarm.nodes)?,
+        epochs: recovered.epochs.ok_or("a member has no epochs")?,
+        tick: Duration::from_millis(TICK_MS),
+        init_limit: 10,
+        sync_limit: 5,
+        repeat_votes: (Duration::from_millis(200), Duration::from_secs(60)),
+        history_bytes_max: swarm.history,
+        packet_bytes_max: 1 << 20,
+        is_plain: swarm.is_plain,
+    };
+    Ok(Member::in_ensemble(now, replica, options))
+}
+
 /// Which loop runs what.
 fn routes(stages: Stages) -> Routes {
     let (loops, front_at, replica_at, log_at) = match stages {
@@ -262,11 +299,13 @@ impl Node {
             drop_last_group(&mut files.disk());
         }
         let mut restore = Restore::new(tree_options(seed));
-        let mut outcome = recover(&**files, &RecoverOptions::default(), &mut restore);
+        let party = if swarm.is_joined { Party::Member } else { Party::Alone };
+        let options = RecoverOptions { party, ..RecoverOptions::default() };
+        let mut outcome = recover(&**files, &options, &mut restore);
         if let (Some(Bug::TrustRot), Err(error)) = (bug, &outcome) {
             cut_at_damage(&mut files.disk(), error);
             restore = Restore::new(tree_options(seed));
-            outcome = recover(&**files, &RecoverOptions::default(), &mut restore);
+            outcome = recover(&**files, &options, &mut restore);
         }
         let mut recovered = match outcome {
             Ok(recovered) => recovered,
@@ -290,7 +329,11 @@ impl Node {
         };
         let first = initial_session_id(id, now.wall_ms as u64);
         let replica = Replica::new(now, replica_options(swarm, id, seed), auth, restored, first);
-        let node = Node::open(files, swarm, now, seed, bug, &recovered, replica)?;
+        let member = match member(now, replica, swarm, id, &recovered) {
+            Ok(member) => member,
+            Err(why) => return Ok(Err(why)),
+        };
+        let node = Node::open(files, swarm, now, seed, bug, &recovered, member)?;
         Ok(Ok(Started { node, recovered }))
     }
 
@@ -302,7 +345,7 @@ impl Node {
         seed: u64,
         bug: Option<Bug>,
         recovered: &Recovered,
-        replica: Replica,
+        member: Member,
     ) -> Result<Node, Ended> {
         let house_options = HousekeeperOptions::default();
         let (house, chores, reports) =
@@ -323,7 +366,7 @@ impl Node {
         let house = Housekeeping::new(options, house, reports, Arc::clone(&measures));
         let admin = admin(&measures).map_err(Ended::Fatal)?;
         let probe = SimProbe::new(Rc::clone(&net), bug);
-        let mut brain = Some(Brain::new(Member::alone(now, replica), house, admin, probe));
+        let mut brain = Some(Brain::new(member, house, admin, probe));
         let mut writer = Some(writer);
         let mut rng = Rng::derived(seed, "loops", 0);
         let loops = (0..routes.loops).map(|index| {
@@ -333,7 +376,7 @@ impl Node {
             let parts = DriverParts {
                 index,
                 edge: front.map(|id| Edge::new(front_options(swarm, id as u8))),
-                links: None,
+                links: (index == routes.replica_at && swarm.is_joined).then(Links::new),
                 brain: if index == routes.replica_at { brain.take() } else { None },
                 log: log.map(|writer| LogStage::new(writer, is_alone, Duration::MAX)),
                 routes: routes.clone(),

@@ -100,7 +100,7 @@ pub struct SimOptions {
     /// Servers, 1 to 3; drawn from the seed if not given.
     pub nodes: Option<usize>,
     /// The servers are the members of one ensemble, to whom this may happen. Otherwise each stands
-    /// alone. While members do not join, one is the whole ensemble.
+    /// alone. Three if `nodes` does not say; one is a quorum by itself, and stands alone too.
     pub ensemble: Option<Faults>,
     /// Keep a readable history.
     pub verbose: bool,
@@ -165,6 +165,12 @@ pub(super) struct Swarm {
     /// Mean time between faults.
     pub fault_ms: u64,
     pub nodes: usize,
+    /// The servers are members of one ensemble.
+    pub is_joined: bool,
+    /// Bytes of transactions that a leader keeps for members that fall behind.
+    pub history: usize,
+    /// Members speak Apache's protocol only.
+    pub is_plain: bool,
     pub partitions: bool,
     /// Streams are cut in the middle, or stall.
     pub breaks: bool,
@@ -213,6 +219,9 @@ impl Swarm {
             write_us: pick(&[50, 500, 5_000]),
             fault_ms: pick(&[200, 1_000, 5_000]),
             nodes: options.nodes.unwrap_or(pick(&[1, 1, 1, 1, 2, 3]) as usize),
+            is_joined: false,
+            history: 0,
+            is_plain: false,
             partitions: pick(&[0, 0, 1]) == 1,
             breaks: pick(&[0, 0, 1]) == 1,
             isolates: false,
@@ -224,18 +233,23 @@ impl Swarm {
             },
         };
         match options.ensemble {
-            Some(faults) => swarm.for_ensemble(faults, options.nodes.unwrap_or(1)),
+            Some(faults) => swarm.for_ensemble(options.seed, faults, options.nodes.unwrap_or(3)),
             None => swarm,
         }
     }
 
     /// Members of one ensemble: what befalls disks is tried where servers stand alone.
-    fn for_ensemble(self, faults: Faults, nodes: usize) -> Swarm {
+    fn for_ensemble(self, seed: u64, faults: Faults, nodes: usize) -> Swarm {
+        let mut rng = Rng::derived(seed, "ensemble", 0);
         let (crashing, divided) = (faults >= Faults::Crashes, faults >= Faults::Partitions);
         Swarm {
             nodes,
+            is_joined: nodes > 1,
+            history: [1 << 10, 64 << 10, 1 << 20][rng.below(3) as usize],
+            is_plain: rng.chance(1, 2),
             crashes: crashing,
-            stops: self.stops && crashing,
+            // A member that ends cleanly has to leave the others first.
+            stops: false,
             cuts: self.cuts && crashing,
             vanish: self.vanish && crashing,
             pauses: self.pauses && divided,

@@ -5,7 +5,7 @@
 //! as its event loop does. What is random has a generator for each concern, so that one that draws
 //! more or less leaves the others as they are.
 //!
-//! While servers do not replicate, each host stands alone, with clients and a ledger of its own.
+//! Hosts stand alone, each with clients of its own, or are the members of one ensemble.
 
 use std::collections::BTreeMap;
 
@@ -182,6 +182,7 @@ impl World {
     pub fn run(&mut self) -> Checked {
         for host in 0..self.hosts.len() {
             self.plant_orphans(host)?;
+            self.plant_empty(host)?;
             self.at(self.now, Event::Restart { host });
         }
         for client in 0..self.clients.len() {

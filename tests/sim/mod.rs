@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use ringkeeper::driver::Mutation;
 use ringkeeper::sim::{Bug, Faults, SimOptions, SimReport, run};
 
 const OPS: u32 = 300;
@@ -71,6 +72,44 @@ fn an_ensemble_of_one_keeps_its_history() {
         assert_eq!(total.crashes > 10, faults >= Faults::Crashes, "{total:?}");
         assert!(total.txns > 3_000 && total.tails > 10, "{total:?}");
     }
+}
+
+#[test]
+fn three_members_keep_one_history() {
+    let total = replay_seeds(30, Some(3), Some(Faults::None));
+    assert!(total.txns > 10_000 && total.crashes == 0, "{total:?}");
+}
+
+#[test]
+fn three_members_keep_one_history_when_they_crash() {
+    let total = replay_seeds(30, Some(3), Some(Faults::Crashes));
+    assert!(total.txns > 10_000 && total.crashes > 30 && total.tails > 30, "{total:?}");
+}
+
+#[test]
+fn three_members_keep_one_history_when_they_are_divided() {
+    let total = replay_seeds(30, Some(3), Some(Faults::Partitions));
+    assert!(total.txns > 10_000 && total.partitions > 10 && total.cuts > 0, "{total:?}");
+}
+
+#[test]
+fn bugs_of_one_member_are_caught_by_the_history_of_all() {
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let of = |seed, bug| SimOptions {
+        ensemble: Some(Faults::Crashes),
+        ..options(seed, Some(3), Some(bug))
+    };
+    let bugs = [
+        Bug::Driver(Mutation::AckBeforeSync),
+        Bug::DropLastGroup,
+        Bug::CommitTail,
+        Bug::LoseEphemeral,
+    ];
+    let is_missed = |bug: &Bug| (0..50).all(|seed| outcome(&of(seed, *bug)).is_ok());
+    let missed: Vec<Bug> = bugs.into_iter().filter(is_missed).collect();
+    std::panic::set_hook(quiet);
+    assert!(missed.is_empty(), "{missed:?}");
 }
 
 #[test]

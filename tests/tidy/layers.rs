@@ -189,7 +189,7 @@ pub const ROWS: &[Row] = &[
         is_pure: false,
         uses: &[
             "wire", "config", "metrics", "auth", "tree", "session", "log", "pipeline", "disk",
-            "leader", "replica", "member", "front", "peer", "admin", "driver",
+            "leader", "replica", "member", "front", "peer", "admin", "driver", "quorum",
         ],
         about: "The simulated world: virtual time, seeded faults, checkers.",
     },

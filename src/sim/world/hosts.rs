@@ -107,6 +107,7 @@ impl World {
                 self.report.txns += 1;
                 self.note_logged(host, &header);
             }
+            Action::LogChanging(change) => self.books.log_changing(host, change),
             Action::LogChanged(change) => {
                 let outcome = self.books.log_changed(host, &change);
                 outcome.map_err(|what| self.wrong_at(host, what))?;
