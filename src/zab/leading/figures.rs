@@ -106,7 +106,7 @@ mod tests {
     fn sizes_of_proposals_are_noted_over_all_batches() {
         let mut noted = Noted::default();
         let mut number = 0;
-        for sizes in [&[30, 7][..], &[], &[12]] {
+        for sizes in [&[60, 37][..], &[], &[42]] {
             let mut batch = Batch::new();
             for &size in sizes {
                 number += 1;
@@ -115,7 +115,7 @@ mod tests {
             }
             noted.proposed(&batch);
         }
-        assert_eq!(noted.sizes, Some(ProposalSizes { last: 12, min: 7, max: 30 }));
+        assert_eq!(noted.sizes, Some(ProposalSizes { last: 42, min: 37, max: 60 }));
         assert_eq!(noted.proposals, 3);
     }
 }
