@@ -37,7 +37,7 @@ use super::{Batch, Seal, SnapshotDigest, SnapshotVisitor};
 pub(super) use self::errors::{io_error, plain_error, stopped_scan};
 pub(super) use self::find::{LogFile, Source, find_logs, read};
 
-use self::errors::{bad_snapshots, explain_fallback, no_snapshot, snapshot_ahead};
+use self::errors::{advise_member, bad_snapshots, explain_fallback, no_snapshot, snapshot_ahead};
 use self::find::{BadSnapshot, find_snapshots, is_complete, load_newest};
 use self::replay::Replay;
 use self::tail::Kept;
@@ -183,6 +183,19 @@ fn decode(entry: &[u8]) -> Result<Decoded<'_>, DecodeError> {
 
 /// Loads what is committed of the directory into `target`.
 pub fn recover(
+    dir: &impl DataFiles,
+    options: &RecoverOptions,
+    target: &mut dyn RecoveryTarget,
+) -> Result<Recovered, RecoverError> {
+    let found = recover_decided(dir, options, target);
+    match options.party {
+        Party::Alone => found,
+        Party::Member => found.map_err(advise_member),
+    }
+}
+
+/// As the directory will be once what was decided for it is done.
+fn recover_decided(
     dir: &impl DataFiles,
     options: &RecoverOptions,
     target: &mut dyn RecoveryTarget,

@@ -1,4 +1,5 @@
-//! The epoch files of a server alone: at a start, at a clean end, and as `check` sees them.
+//! The epoch files of a server alone: at a start, at a clean end, and as `check` sees them; and the
+//! advice to a member that cannot start.
 
 use super::*;
 use crate::base::Epoch;
@@ -54,4 +55,21 @@ fn what_contradicts_itself_is_told_and_left_alone() {
     assert!(matches!(hand_over(&*dirs.open(), Zxid(0)), Handover::Ready));
     assert_eq!(read(&dirs, "acceptedEpoch").as_deref(), Some("1"), "nothing is changed");
     assert!(foresee_epochs(&dirs.version_2().join("elsewhere"), Party::Alone).is_none());
+}
+
+#[test]
+fn what_a_server_alone_must_never_do_is_what_helps_a_member() {
+    let dirs = Dirs::new();
+    dirs.put("snapshot.5", b"damaged");
+    dirs.put("log.6", &apache_log(6..=7));
+    let advice = |party| {
+        let options = RecoverOptions { party, ..RecoverOptions::default() };
+        let error = recover(&dirs.open(), &options, &mut State::default()).unwrap_err();
+        error.advice
+    };
+    assert!(advice(Party::Alone).contains("Emptying them would lose everything"));
+    let of_member = advice(Party::Member);
+    assert!(
+        of_member.starts_with("If all other members run and one of them leads, move version-2")
+    );
 }

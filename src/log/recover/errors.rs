@@ -14,6 +14,27 @@ pub(super) fn advice_restore() -> String {
         .into()
 }
 
+/// For a member of an ensemble, whose leader has what is lost here.
+pub(super) fn advise_member(error: RecoverError) -> RecoverError {
+    let advice = match error.kind {
+        Kind::NoSnapshot
+        | Kind::BadSnapshots
+        | Kind::SnapshotAhead
+        | Kind::Damage
+        | Kind::Truncated
+        | Kind::Gap
+        | Kind::Overlap => {
+            "If all other members run and one of them leads, move version-2 away, in dataDir and \
+             in dataLogDir, keep myid, and start this one again: it gets everything from its \
+             leader. Otherwise restore the directories from a backup, or wait for the others: an \
+             emptied member could help to elect a leader without the newest writes"
+                .into()
+        }
+        Kind::Io | Kind::ZxidRange | Kind::Entry | Kind::Epochs => error.advice,
+    };
+    RecoverError { advice, ..error }
+}
+
 pub(in crate::log) fn plain_error(
     kind: Kind,
     path: &Path,
