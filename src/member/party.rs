@@ -124,6 +124,8 @@ pub(super) struct Party {
     pub ranges: Vec<(LinkId, Range)>,
     /// Connections to hand packets of, in this turn.
     pub to_read: Vec<LinkId>,
+    /// Connections with more packets than were handled in this turn.
+    pub later: Vec<LinkId>,
     /// Connections with packets that a leader has not looked at, as it does not judge requests yet.
     pub unread: Vec<LinkId>,
     /// Numbers of `sync`s of own clients.
@@ -179,6 +181,7 @@ impl Party {
             streams: Vec::new(),
             ranges: Vec::new(),
             to_read: Vec::new(),
+            later: Vec::new(),
             unread: Vec::new(),
             syncs: 0,
             zab: zab::Effects::default(),
@@ -248,6 +251,9 @@ impl Party {
         };
         if matches!(self.machine, Machine::Retired) {
             return None;
+        }
+        if !self.later.is_empty() {
+            return Some(Instant(0));
         }
         let retry = self.followed.and_then(|followed| followed.retry_at);
         let each = [

@@ -57,6 +57,8 @@ impl Turn<'_> {
             self.route(from);
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+        let later = std::mem::take(&mut self.party.later);
+        self.party.to_read.extend(later);
         if is_due(self.party.election.deadline()) {
             let party = &mut *self.party;
             party.election.handle(now, election::Input::Tick, &mut party.ballots);
@@ -251,6 +253,7 @@ impl Turn<'_> {
         self.party.links.close_all(&mut self.party.out);
         self.party.to_read.clear();
         self.party.unread.clear();
+        self.party.later.clear();
     }
 }
 
