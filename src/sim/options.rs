@@ -248,8 +248,7 @@ impl Swarm {
             history: [1 << 10, 64 << 10, 1 << 20][rng.below(3) as usize],
             is_plain: rng.chance(1, 2),
             crashes: crashing,
-            // A member that ends cleanly has to leave the others first.
-            stops: false,
+            stops: self.stops && crashing,
             cuts: self.cuts && crashing,
             vanish: self.vanish && crashing,
             pauses: self.pauses && divided,

@@ -180,6 +180,8 @@ impl World {
 
     /// Runs to the end.
     pub fn run(&mut self) -> Checked {
+        let swarm = format!("{:?}", self.swarm);
+        self.note(|| swarm);
         for host in 0..self.hosts.len() {
             self.plant_orphans(host)?;
             self.plant_empty(host)?;
