@@ -10,6 +10,7 @@ mod command_line;
 mod crash;
 mod directory;
 mod disk_full;
+mod ensemble;
 mod from_apache;
 mod limits;
 mod load;
