@@ -1,6 +1,7 @@
 //! The one integration-test binary; every suite is a module of it.
 
 mod differential;
+mod ensemble;
 mod fuzz;
 mod process;
 mod sim;

@@ -385,6 +385,14 @@ impl Client {
         reply
     }
 
+    /// Like `request`; an error if the server closed the connection instead of answering.
+    pub fn try_request(&mut self, op: i32, body: &Jute) -> io::Result<Reply> {
+        let xid = self.try_send(op, body)?;
+        let reply = self.try_receive()?;
+        assert_eq!(reply.xid, xid, "replies come in the order of requests");
+        Ok(reply)
+    }
+
     /// Sends a ping and waits for its reply.
     pub fn ping(&mut self) {
         self.send_as(-2, op::PING, Jute::new());

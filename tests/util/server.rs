@@ -198,6 +198,11 @@ impl Server {
         self.process.as_mut().expect("a running server")
     }
 
+    /// Whether the process was started and is not known to have ended.
+    pub fn is_started(&self) -> bool {
+        self.process.is_some()
+    }
+
     /// The process id, for looking at the process from outside.
     pub fn pid(&mut self) -> u32 {
         self.child().id()
@@ -241,6 +246,11 @@ impl Server {
     pub fn ask(&self, word: &str) -> String {
         ask(self.address(), word, PATIENCE)
             .unwrap_or_else(|error| panic!("{word}: {error}\n{}", self.stderr()))
+    }
+
+    /// Sends a four-letter word to a server that may be away, looking for a leader, or paused.
+    pub fn try_ask(&self, word: &str, patience: Duration) -> io::Result<String> {
+        ask(self.address(), word, patience)
     }
 
     /// A connection with a new session.

@@ -1,0 +1,15 @@
+//! Three real processes that elect a leader: killed, paused, stopped, emptied and disturbed.
+//!
+//! Every test has an ensemble of its own on free ports. What a client may rely on is checked from
+//! the outside only: acknowledged writes, the order of each client's writes, sessions, watches,
+//! and equal trees at all members.
+
+mod cluster;
+mod load;
+
+mod absent;
+mod leaders;
+mod paused;
+mod restarts;
+mod strangers;
+mod sync;
