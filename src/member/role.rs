@@ -35,10 +35,14 @@ pub struct Member {
     role: Role,
     /// What one of several servers has besides.
     party: Option<Box<Party>>,
+    /// The settings of one of several servers that has no snapshot yet: nobody is to rely on it
+    /// before. A log that does not begin with the first transaction of all is of no use without
+    /// one, so a member that votes must be able to start again.
+    begins: Option<Box<EnsembleOptions>>,
     /// Commands of the log that have not ended.
     asked: Vec<(LogTicket, Purpose)>,
     last_ticket: LogTicket,
-    /// Of a server alone: it wants nothing of others.
+    /// Of a server alone, or not yet with the others.
     no_effects: peer::Effects,
 }
 
@@ -55,8 +59,33 @@ impl Member {
     /// One of several servers, which looks for a leader at first. Call [`Member::hand_over`] before
     /// waiting for the first time.
     pub fn in_ensemble(now: Now, replica: Replica, options: EnsembleOptions) -> Member {
-        let party = Party::new(now, options, replica.last_logged());
-        Member::new(replica, Role::Looking, Some(Box::new(party)))
+        let mut member = Member::new(replica, Role::Looking, None);
+        member.begins = Some(Box::new(options));
+        member.begin(now);
+        member
+    }
+
+    /// Takes part in the ensemble as soon as there is a snapshot.
+    fn begin(&mut self, now: Now) {
+        if self.replica.has_snapshot()
+            && let Some(options) = self.begins.take()
+        {
+            self.party = Some(Box::new(Party::new(now, *options, self.replica.last_logged())));
+        } else {
+            self.replica.request_snapshot();
+        }
+    }
+
+    /// Handles an input of one of several servers that waits for its first snapshot.
+    fn await_snapshot(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
+        let has_failed = matches!(input, Input::SnapshotEnded { ok: false });
+        self.replica.handle(now, input, effects);
+        if has_failed {
+            let why = "the first snapshot could not be written, and a member has no say without \
+                       one: is there room on the disk of dataDir?";
+            effects.list.push(Effect::Fatal(why.into()));
+        }
+        self.begin(now);
     }
 
     fn new(replica: Replica, role: Role, party: Option<Box<Party>>) -> Member {
@@ -64,6 +93,7 @@ impl Member {
             replica,
             role,
             party,
+            begins: None,
             asked: Vec::new(),
             last_ticket: LogTicket(0),
             no_effects: peer::Effects::default(),
@@ -101,6 +131,9 @@ impl Member {
         if let Some(mut turn) = self.turn(now, effects) {
             return turn.handle(input);
         }
+        if self.begins.is_some() {
+            return self.await_snapshot(now, input, effects);
+        }
         match input {
             Input::Logged { zxid } => {
                 self.replica.handle(now, Input::Logged { zxid }, effects);
@@ -125,6 +158,12 @@ impl Member {
 
     /// Something happened to a connection of another member.
     pub fn peer(&mut self, now: Now, input: peer::Input<'_>, effects: &mut Effects) {
+        if self.begins.is_some() {
+            if let peer::Input::Accepted { link, .. } = input {
+                self.no_effects.list.push(peer::Effect::Close { link });
+            }
+            return;
+        }
         let turn = self.turn(now, effects);
         invariant!(turn.is_some(), "a server alone has no connections with others");
         if let Some(mut turn) = turn {

@@ -129,6 +129,11 @@ impl Replica {
         self.snapshot.wanted || self.snapshot.is_running()
     }
 
+    /// Whether there is a whole snapshot on disk, be it of an empty tree.
+    pub fn has_snapshot(&self) -> bool {
+        self.snapshot.newest.is_some()
+    }
+
     /// Whether the next one should begin now.
     pub(super) fn may_begin_snapshot(&self) -> bool {
         self.snapshot.phase == Phase::Idle && self.snapshot.is_due() && self.may_snapshot_old()

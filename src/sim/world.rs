@@ -184,7 +184,6 @@ impl World {
         self.note(|| swarm);
         for host in 0..self.hosts.len() {
             self.plant_orphans(host)?;
-            self.plant_empty(host)?;
             self.at(self.now, Event::Restart { host });
         }
         for client in 0..self.clients.len() {

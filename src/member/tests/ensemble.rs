@@ -29,6 +29,8 @@ const TICK: Duration = Duration::from_millis(1000);
 /// What survives a crash.
 #[derive(Clone)]
 struct Disk {
+    /// Be it of an empty tree.
+    has_snapshot: bool,
     log: Vec<(Zxid, Vec<u8>)>,
     /// Position of the snapshot that the log begins after.
     snapshot: Zxid,
@@ -41,6 +43,7 @@ struct Disk {
 
 /// What the disk was told to do and has not done.
 enum Work {
+    Snapshot,
     Append(Arc<Batch>),
     Log(LogTicket, LogCommand),
     Chunk(StreamId),
@@ -106,6 +109,7 @@ fn sync(xid: i32) -> Vec<u8> {
 impl Disk {
     fn new() -> Disk {
         Disk {
+            has_snapshot: false,
             log: Vec::new(),
             snapshot: Zxid::ZERO,
             database: Vec::new(),
@@ -145,7 +149,7 @@ impl Disk {
         }
         let committed = committed.min(self.last());
         let last_zxid = self.last();
-        let snapshot_zxid = Some(self.snapshot);
+        let snapshot_zxid = self.has_snapshot.then_some(self.snapshot);
         restore.finish(&Recovered {
             last_zxid,
             committed,
@@ -375,6 +379,7 @@ impl World {
                 let stream = node.reception.unwrap().0;
                 node.work.push_back(Work::Finish(stream));
             }
+            Effect::SnapshotFinish => node.work.push_back(Work::Snapshot),
             Effect::ReceptionAbandon => node.reception = None,
             Effect::Fatal(why) => panic!("server {} ends: {why}", at + 1),
             _ => {}
@@ -390,9 +395,14 @@ impl World {
                 let entries = batch.iter().map(|(zxid, entry)| (zxid, entry.to_vec()));
                 node.disk.log.extend(entries);
                 node.disk.committed = node.disk.committed.max(batch.committed());
+                assert!(node.disk.has_snapshot, "a log of no use, without a snapshot before it");
                 assert!(node.disk.log.is_sorted_by(|a, b| a.0 < b.0));
                 let zxid = node.disk.last();
                 self.handle(at, Input::Logged { zxid });
+            }
+            Work::Snapshot => {
+                node.disk.has_snapshot = true;
+                self.handle(at, Input::SnapshotEnded { ok: true });
             }
             Work::Chunk(stream) => self.handle(at, Input::ReceptionReady { stream }),
             Work::Finish(stream) => self.handle(at, Input::ReceptionEnded { stream, ok: true }),
@@ -420,7 +430,7 @@ impl World {
                     }
                     LogChange::Retire { snapshot } => {
                         node.disk.log.clear();
-                        node.disk.snapshot = snapshot;
+                        (node.disk.snapshot, node.disk.has_snapshot) = (snapshot, true);
                         node.disk.database = std::mem::take(&mut node.received);
                         node.disk.committed = snapshot;
                     }

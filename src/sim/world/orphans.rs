@@ -10,19 +10,6 @@ const AT: i64 = 5;
 const OWNERS: [i64; 2] = [0xbad, 0x100_0000_0bad];
 
 impl World {
-    /// The empty database that a member is given: it could not start again from a log alone.
-    pub(super) fn plant_empty(&mut self, host: usize) -> Checked {
-        if !self.swarm.is_joined {
-            return Ok(());
-        }
-        let mut out = Vec::new();
-        let mut writer = SnapshotWriter::begin([].into_iter(), [].into_iter(), &mut out);
-        writer.node("", Some(b""), -1, &PersistedStat::default(), &mut out);
-        writer.finish(None, None, &mut out);
-        let planted = self.hosts[host].files.disk().plant("snapshot.0", &out);
-        planted.map_err(|e| self.wrong_at(host, format!("no disk to begin with: {e:?}")))
-    }
-
     /// Puts a snapshot on the empty disk. Each start must give its nodes until a transaction has
     /// taken them away, and from then on none of them.
     pub(super) fn plant_orphans(&mut self, host: usize) -> Checked {
