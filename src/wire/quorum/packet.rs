@@ -113,7 +113,8 @@ pub struct Packet<'a> {
     pub zxid: Zxid,
     /// Null in most kinds, and then not the same as empty.
     pub data: Option<&'a [u8]>,
-    /// Who asks; set in `Request` only, where it must not be null.
+    /// Who asks; set in `Request` only. Apache's learners leave it out where a session begins or
+    /// ends, and its leaders refuse any other write without it.
     pub auth: Option<AuthIds<'a>>,
 }
 
@@ -169,7 +170,7 @@ pub struct AuthIds<'a> {
 }
 
 impl<'a> AuthIds<'a> {
-    /// No identity, which is allowed, while null is not.
+    /// No identity. In a packet this differs from null, see `Packet::auth`.
     pub const NONE: AuthIds<'static> = AuthIds { bytes: &[0; 4] };
 
     /// Takes an encoded vector, count included.

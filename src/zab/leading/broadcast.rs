@@ -2,7 +2,7 @@
 
 use crate::base::{LinkId, Now, Zxid};
 use crate::wire::OpCode;
-use crate::wire::quorum::{Forwarded, Packet, PacketKind, SessionTouches};
+use crate::wire::quorum::{AuthIds, Forwarded, Packet, PacketKind, SessionTouches};
 
 use super::super::confirm::Asker;
 use super::super::effects::{Effect, Effects};
@@ -105,7 +105,8 @@ impl Leading {
             self.confirm.add(Asker::Learner(id), self.history.last());
             return Ok(());
         }
-        let ids = packet.auth.ok_or("forwards a request without identities (authinfo is null)")?;
+        // COMPAT(3.8, 3.9): a learner forwards the beginning and the end of a session with null.
+        let ids = packet.auth.unwrap_or(AuthIds::NONE);
         let start = effects.bytes.len();
         effects.bytes.extend_from_slice(request.body);
         let ids_at = effects.bytes.len();

@@ -615,6 +615,19 @@ mod leader {
     }
 
     #[test]
+    fn a_learner_of_apache_begins_a_session_without_identities() {
+        let mut script = Script::established();
+        let (session, cxid, op) = (SessionId(1), Xid(0), OpCode::CreateSession as i32);
+        let mut data = Vec::new();
+        Forwarded { session, cxid, op, body: &[0, 0, 0, 9] }.encode_into(&mut data);
+        let request = Packet::with(PacketKind::Request, Zxid(-1), &data);
+        script.machine.handle(script.now, LeadInput::Packet(A, request), &mut script.effects);
+        let Effects { bytes, list } = &script.effects;
+        let [Effect::Request { ids, end, .. }] = list[..] else { panic!("{list:?}") };
+        assert_eq!(bytes[ids..end], [0; 4], "an empty list is handed on");
+    }
+
+    #[test]
     fn nobody_answers() {
         let mut script = Script::new(3);
         script.now = after(10);
