@@ -124,6 +124,8 @@ pub(super) struct Party {
     pub ranges: Vec<(LinkId, Range)>,
     /// Connections to hand packets of, in this turn.
     pub to_read: Vec<LinkId>,
+    /// This server is about to end, and makes or takes no more transactions.
+    pub is_leaving: bool,
     /// Connections with more packets than were handled in this turn.
     pub later: Vec<LinkId>,
     /// Connections with packets that a leader has not looked at, as it does not judge requests yet.
@@ -181,6 +183,7 @@ impl Party {
             streams: Vec::new(),
             ranges: Vec::new(),
             to_read: Vec::new(),
+            is_leaving: false,
             later: Vec::new(),
             unread: Vec::new(),
             syncs: 0,

@@ -237,13 +237,19 @@ impl Member {
     }
 
     /// Before it ends, one of several servers leaves the others: as soon as its own clients wait
-    /// for nothing, or at once if it `must`. A server alone has nobody to leave.
+    /// for nothing and the fate of all that it has is known, or at once if it `must`. A server
+    /// alone has nobody to leave.
     pub fn retire(&mut self, now: Now, must: bool, effects: &mut Effects) {
-        let is_busy = self.replica.outstanding() > 0;
-        if let Some(mut turn) = self.turn(now, effects)
-            && !matches!(turn.party.machine, Machine::Retired)
-            && (must || !is_busy)
-        {
+        let has_answered = self.replica.outstanding() == 0;
+        let is_done = has_answered && self.replica.is_all_applied();
+        let Some(mut turn) = self.turn(now, effects) else { return };
+        if matches!(turn.party.machine, Machine::Retired) {
+            return;
+        }
+        if has_answered {
+            turn.begin_leaving();
+        }
+        if must || is_done {
             turn.retire();
         }
     }

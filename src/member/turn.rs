@@ -218,6 +218,16 @@ impl Turn<'_> {
         }
     }
 
+    /// This server is about to end: it makes or takes no more transactions, so that it hears what
+    /// becomes of those that it has. Requests that are forwarded to it are as lost as if it had
+    /// ended: their learners close those connections when they lose it.
+    pub fn begin_leaving(&mut self) {
+        self.party.is_leaving = true;
+        if let Machine::Learning(learning) = &mut self.party.machine {
+            learning.leave();
+        }
+    }
+
     /// This server is about to end: it leaves the others, so that they need not find that out. What
     /// it has in its log stays there.
     pub fn retire(&mut self) {

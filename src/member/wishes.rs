@@ -105,7 +105,7 @@ impl Turn<'_> {
     /// A learner forwards a request of a client. Before this server judges requests, packets are
     /// not looked at, so one that comes when it does not belongs to a term that has just ended.
     fn judge(&mut self, request: ForwardedRequest<'_>) {
-        if self.replica.is_leading() {
+        if self.replica.is_leading() && !self.party.is_leaving {
             let from = self.effects.list.len();
             self.replica.forwarded(self.now, request, self.effects);
             self.route(from);

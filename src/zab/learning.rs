@@ -130,6 +130,8 @@ pub struct Learning {
     /// When the leader counts as silent.
     silent_at: Instant,
     heard_at: Instant,
+    /// It takes no more transactions.
+    is_leaving: bool,
 }
 
 impl Learning {
@@ -161,12 +163,19 @@ impl Learning {
             batch: Batch::new(),
             silent_at,
             heard_at: now.mono,
+            is_leaving: false,
         }
     }
 
     /// Whether it serves clients.
     pub fn is_serving(&self) -> bool {
         self.phase == Phase::Broadcast
+    }
+
+    /// This server is about to end: it takes no more transactions, but hears of the commits of
+    /// those that it has.
+    pub fn leave(&mut self) {
+        self.is_leaving = true;
     }
 
     /// Whether packets may be handed in. Otherwise they stay on the connection.
@@ -492,6 +501,9 @@ impl Learning {
             // A snapshot may be followed by transactions that it holds already.
             return Ok(());
         }
+        if self.is_leaving {
+            return Ok(());
+        }
         if !follows(self.last, zxid) {
             return Err(LearnerEnd::Protocol(format!(
                 "{zxid:?} comes after {:?}, so that transactions are missing",
@@ -509,6 +521,7 @@ impl Learning {
     }
 
     fn commit(&mut self, zxid: Zxid) -> Result<(), LearnerEnd> {
+        let zxid = if self.is_leaving { zxid.min(self.last) } else { zxid };
         if zxid > self.last {
             return Err(LearnerEnd::Protocol(format!(
                 "it commits {zxid:?}, but {:?} is the last that it proposed",

@@ -668,6 +668,45 @@ fn a_leader_that_ends_leaves_the_others_at_once() {
     }
 }
 
+/// Others write on; the one that ends has nothing in its log of which it does not know the fate.
+#[test]
+fn whoever_ends_under_load_knows_what_became_of_all_that_it_has() {
+    for seed in 0..30 {
+        let mut world = World::new(seed, 3, seed as usize % 2, seed % 4 < 2);
+        world.until("all serve", World::all_serve);
+        let at = seed as usize % 3;
+        let others: Vec<usize> = (0..3).filter(|other| *other != at).collect();
+        let conns: Vec<ConnId> =
+            others.iter().map(|&other| world.connect(other, SessionId(0))).collect();
+        world.until("sessions begin", |world| {
+            others.iter().all(|&other| !world.nodes[other].sessions.is_empty())
+        });
+        let mut xid = 0;
+        let is_over =
+            |world: &World| world.nodes[at].member.as_ref().unwrap().replica().is_settled();
+        for step in 0..3_000 {
+            if step % 5 == 0 && step < 2_000 {
+                xid += 1;
+                for (&other, conn) in others.iter().zip(&conns) {
+                    world.send(other, *conn, &create(xid, &format!("/n{other}-{xid}")));
+                }
+            }
+            world.step();
+            let node = &mut world.nodes[at];
+            let member = node.member.as_mut().unwrap();
+            if step >= 200 {
+                member.retire(world.now, false, &mut node.effects);
+                world.carry_out(at);
+            }
+        }
+        world.until("it ends", is_over);
+        let replica = world.nodes[at].member.as_ref().unwrap().replica();
+        assert!(!replica.is_serving(), "seed {seed}: it has left");
+        let marks = (replica.last_known(), replica.last_logged());
+        assert_eq!(marks, (replica.last_processed(), replica.last_processed()), "seed {seed}");
+    }
+}
+
 #[test]
 fn whatever_is_killed_nothing_acknowledged_is_lost() {
     for seed in 0..40 {
