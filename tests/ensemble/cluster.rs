@@ -77,12 +77,17 @@ impl Ensemble {
 
     /// Waits until this member leads or follows.
     pub fn wait_until_serving(&mut self, at: usize) -> Mode {
-        eventually("a member serves", || {
+        self.wait_for_mode(at, |mode| mode)
+    }
+
+    /// Waits until `wanted` yields something for what this member says of itself. It must not end.
+    pub fn wait_for_mode<T>(&mut self, at: usize, wanted: impl Fn(Option<Mode>) -> Option<T>) -> T {
+        eventually("a member changes its mode", || {
             let member = &mut self.members[at];
             if let Some(status) = member.exited() {
                 panic!("member {at} ended with {status}:\n{}", member.stderr());
             }
-            self.mode(at)
+            wanted(self.mode(at))
         })
     }
 

@@ -1,8 +1,10 @@
-//! A leader that is stopped for longer than the others wait, and goes on as if nothing had been.
+//! Members that are stopped for longer than the others wait, and go on as if nothing had been.
 
 use super::cluster::{Ensemble, Mode};
 use super::load::Load;
-use crate::util::{Jute, eventually, op};
+use crate::util::{Jute, PATIENCE, op};
+use std::io::ErrorKind;
+use std::time::Duration;
 
 #[test]
 fn a_leader_that_was_paused_acknowledges_nothing_of_its_old_epoch() {
@@ -24,9 +26,7 @@ fn a_leader_that_was_paused_acknowledges_nothing_of_its_old_epoch() {
     ensemble.member(old).signal("CONT");
     // Either the client learns that the fate is unknown, or the write went to the new leader.
     let answer = client.try_receive();
-    eventually("the old leader follows", || {
-        (ensemble.mode(old) == Some(Mode::Follower)).then_some(())
-    });
+    ensemble.wait_for_mode(old, |mode| (mode == Some(Mode::Follower)).then_some(()));
     let mut reader = ensemble.connect(others[1]);
     reader.sync("/");
     if let Ok(reply) = answer {
@@ -37,5 +37,38 @@ fn a_leader_that_was_paused_acknowledges_nothing_of_its_old_epoch() {
     assert!(reader.exists("/before", false).is_some());
     load.wait_for(300);
     load.verify(&ensemble);
+    ensemble.assert_equal("/");
+}
+
+#[test]
+fn a_leader_whose_followers_are_paused_acknowledges_nothing_and_stops_leading() {
+    let mut ensemble = Ensemble::start(&[]);
+    let leader = ensemble.leader();
+    let mut client = ensemble.connect(leader);
+    client.create("/before", b"", 0).ok();
+    for at in Ensemble::others(leader) {
+        ensemble.member(at).signal("STOP");
+    }
+    let body = Jute::new().string("/alone").buffer(b"").open_acl().int(0);
+    client.send(op::CREATE2, body);
+    ensemble.wait_for_mode(leader, |mode| mode.is_none().then_some(()));
+    // Whatever it acknowledged has been sent by now: it has answered another connection since.
+    let short = Some(Duration::from_millis(100));
+    client.link().set_read_timeout(short).expect("a timeout");
+    let early = client.try_receive();
+    let error = early.expect_err("acknowledged, although nobody else has it").kind();
+
+    for at in Ensemble::others(leader) {
+        ensemble.member(at).signal("CONT");
+    }
+    ensemble.wait_until_all_serve();
+    // A connection that is still there gets its answer now.
+    if matches!(error, ErrorKind::WouldBlock | ErrorKind::TimedOut) {
+        client.link().set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let reply = client.receive();
+        reply.ok();
+        assert_eq!(client.get("/alone").1.czxid, reply.zxid);
+    }
+    assert!(ensemble.connect(leader).exists("/before", false).is_some());
     ensemble.assert_equal("/");
 }
