@@ -57,12 +57,16 @@ class Server:
         self.command, self.environment = [LAUNCHER, *properties, config], environment
         self.process = None
 
-    def start(self):
-        """Starts the process and waits until it serves."""
+    def launch(self):
+        """Starts the process."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, env=self.environment
             )
+
+    def start(self):
+        """Starts the process and waits until it serves."""
+        self.launch()
         deadline, patience = time.monotonic() + START_SECONDS, 1
         while True:
             try:

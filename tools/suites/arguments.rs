@@ -17,6 +17,8 @@ Runs every test, or the suites named: tools/test [option...] [suite...]
   kafka        two Kafka brokers that keep their state in ours, while all of them end and come back
   apache-data  data directories that Apache 3.5 to 3.9 wrote, read by ours; the way back; both for
                an ensemble, too
+  mixed        ensembles of two servers of ours and an Apache, 3.9 and 3.8, whose members are
+               killed while clients write
   stages       a part of kazoo's tests and of the comparison with Apache, with every stage of the
                server on a thread of its own
   curator      Curator's own tests; only when named: a quarter of an hour, and some of them fail
@@ -151,8 +153,8 @@ mod tests {
 
     #[test]
     fn suites_are_those_named_or_those_that_make_sense() {
-        check("", "cargo kazoo java zookeeper c rust kafka apache-data stages");
-        check("--server apache", "kazoo java zookeeper c rust kafka apache-data");
+        check("", "cargo kazoo java zookeeper c rust kafka apache-data mixed stages");
+        check("--server apache", "kazoo java zookeeper c rust kafka apache-data mixed");
         check("--separate-stages", "kazoo java diff");
         check("rust kazoo", "rust kazoo");
         check("curator --server apache-3.5.10", "curator");

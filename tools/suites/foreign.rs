@@ -1,5 +1,5 @@
-//! The suites that talk to the server through programs of others: kazoo, Java, C, Rust, Kafka, and
-//! the data directories of Apache ZooKeeper.
+//! The suites that talk to the server through programs of others: kazoo, Java, C, Rust and Kafka;
+//! those with Apache ZooKeeper's data directories, and with its servers as members of an ensemble.
 
 use std::ffi::OsString;
 use std::fs;
@@ -118,6 +118,17 @@ pub fn apache_data(context: &Context, log: &Log) -> Outcome {
     let all = older.chain(["apache".to_owned(), "3xapache".to_owned()]);
     let arguments: Vec<OsString> = all.map(OsString::from).collect();
     checks_in_python(context, log, "apache-data/checks.py", &arguments)
+}
+
+/// Ensembles of two servers under test and an Apache ZooKeeper: the newest, and one that a rolling
+/// upgrade may begin with.
+pub fn mixed(context: &Context, log: &Log) -> Outcome {
+    setup::kazoo(context)?;
+    setup::apache(context)?;
+    setup::older_apaches(context)?;
+    setup::server(context)?;
+    let kinds = ["apache", "apache-3.8.6"].map(OsString::from);
+    checks_in_python(context, log, "mixed/checks.py", &kinds)
 }
 
 /// Our checks that are a Python program below `tests/foreign`, with kazoo.

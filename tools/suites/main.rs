@@ -119,6 +119,7 @@ fn attempt(suite: Suite, context: &Context, log: &Log) -> Outcome {
         Suite::Rust => foreign::rust(context, log),
         Suite::Kafka => foreign::kafka(context, log),
         Suite::ApacheData => foreign::apache_data(context, log),
+        Suite::Mixed => foreign::mixed(context, log),
         Suite::Stages => own::stages(context, log),
         Suite::Diff => own::diff(context, log),
     }

@@ -21,6 +21,8 @@ pub enum Suite {
     Kafka,
     /// Data directories exchanged with Apache ZooKeeper.
     ApacheData,
+    /// Ensembles of the server and Apache ZooKeeper.
+    Mixed,
     /// Some of kazoo and of rk-diff with the stages on separate threads.
     Stages,
     /// Curator's own tests.
@@ -31,7 +33,7 @@ pub enum Suite {
 
 impl Suite {
     /// All of them, in the order in which they run.
-    pub const ALL: [Suite; 11] = [
+    pub const ALL: [Suite; 12] = [
         Suite::Cargo,
         Suite::Kazoo,
         Suite::Java,
@@ -40,6 +42,7 @@ impl Suite {
         Suite::Rust,
         Suite::Kafka,
         Suite::ApacheData,
+        Suite::Mixed,
         Suite::Stages,
         Suite::Curator,
         Suite::Diff,
@@ -59,6 +62,7 @@ impl Suite {
             Suite::Rust => "rust",
             Suite::Kafka => "kafka",
             Suite::ApacheData => "apache-data",
+            Suite::Mixed => "mixed",
             Suite::Stages => "stages",
             Suite::Curator => "curator",
             Suite::Diff => "diff",

@@ -1,0 +1,508 @@
+#!/usr/bin/env python3
+"""Ensembles of two servers under test and one Apache ZooKeeper.
+
+    checks.py KIND...     KIND as in ../server: apache, apache-3.8.6
+
+Clients write through every member while members are killed and come back, and each member leads
+once. No acknowledged write may be lost, and all members must serve the same nodes in the end.
+Last line: "N passed, N failed".
+"""
+
+import logging
+import os
+import pathlib
+import random
+import re
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+import process
+from kazoo.client import KazooClient
+from kazoo.exceptions import (
+    BadVersionError,
+    ConnectionClosedError,
+    ConnectionLoss,
+    NoAuthError,
+    NodeExistsError,
+    NoNodeError,
+    OperationTimeoutError,
+    SessionExpiredError,
+)
+from kazoo.protocol.states import KazooState
+from kazoo.security import make_digest_acl
+
+# A server that is killed is no news.
+logging.getLogger("kazoo").setLevel(logging.CRITICAL)
+UNDER_TEST = os.environ["FOREIGN_SERVER"]
+# No session may expire while a busy machine starts servers; only a server that hangs lets anybody
+# wait so long for an answer.
+SESSION_SECONDS, PATIENCE_SECONDS = 60, 120
+# An Apache may leave a word that comes while it starts without any answer.
+WORD_SECONDS = 2
+BOB = make_digest_acl("bob", "secret", all=True)
+# The connection broke while the request was under way: nobody knows whether it was done.
+UNKNOWN = ConnectionLoss, ConnectionClosedError, OperationTimeoutError, SessionExpiredError
+
+
+def until(what, condition):
+    """Waits until the condition holds, and returns what it gave."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def leave(client):
+    client.stop()
+    client.close()
+
+
+class Member:
+    """One server of the ensemble."""
+
+    def __init__(self, home, sid, kind, base):
+        self.sid, self.kind, self.port = sid, kind, base + 3 * sid
+        self.home = home / str(sid)
+        self.data, self.server = self.home / "data", None
+        self.data.mkdir(parents=True)
+        (self.data / "myid").write_text(f"{sid}\n")
+
+    def __repr__(self):
+        return f"{self.sid} ({self.kind})"
+
+    def line(self):
+        ports = f"127.0.0.1:{self.port + 1}:{self.port + 2}"
+        return f"server.{self.sid}={ports};127.0.0.1:{self.port}"
+
+    def configure(self, members):
+        (self.home / "zoo.cfg").write_text(
+            f"dataDir={self.data}\ntickTime=500\ninitLimit=40\nsyncLimit=20\n"
+            "maxSessionTimeout=600000\nmaxClientCnxns=0\nadmin.enableServer=false\n"
+            "4lw.commands.whitelist=*\nsnapCount=2000\npreAllocSize=1024\n"
+            + "".join(f"{member.line()}\n" for member in members)
+        )
+
+    def launch(self):
+        """Starts the process. It serves when there is a quorum."""
+        environment = dict(os.environ, FOREIGN_SERVER=self.kind)
+        properties = ["-Xmx256m"] * self.kind.startswith("apache")
+        config, log = self.home / "zoo.cfg", self.home / "server.log"
+        self.server = process.Server(self.port, config, log, properties, environment)
+        self.server.launch()
+
+    def runs(self):
+        return self.server is not None and self.server.process.poll() is None
+
+    def signal(self, number):
+        self.server.process.send_signal(number)
+
+    def kill(self):
+        if self.runs():
+            self.server.process.kill()
+            self.server.process.wait()
+
+    def empty(self):
+        shutil.rmtree(self.data / "version-2")
+
+    def word(self, word):
+        try:
+            return process.four_letter_word(self.port, word, WORD_SECONDS).decode()
+        except OSError:
+            return ""
+
+    def mode(self):
+        found = re.search("Mode: (.*)", self.word(b"srvr"))
+        return found[1].strip() if found else ""
+
+    def client(self, **more):
+        more = {"timeout": SESSION_SECONDS, **more}
+        client = KazooClient(f"127.0.0.1:{self.port}", **more)
+        client.start(PATIENCE_SECONDS)
+        return client
+
+    def tree(self):
+        """Every node with all that a client can see of it. A member sets the list of members
+        itself, outside any transaction."""
+        client, nodes, paths = self.client(auth_data=[("digest", "bob:secret")]), {}, ["/"]
+        client.sync("/")
+        while paths:
+            ask = client.get_async, client.get_acls_async, client.get_children_async
+            asked = [(path, [one(path) for one in ask]) for path in paths]
+            paths = []
+            for path, answers in asked:
+                node, acls, children = [answer.get(PATIENCE_SECONDS) for answer in answers]
+                nodes[path] = *node, acls[0]
+                paths += [f"{path.rstrip('/')}/{child}" for child in children]
+        leave(client)
+        nodes.pop("/zookeeper/config", None)
+        return nodes
+
+
+class Load:
+    """A client of each member that writes, and notes what it knows of each node's fate."""
+
+    def __init__(self, members, at):
+        self.ending, self.count = threading.Event(), dict.fromkeys(members, 0)
+        self.here, self.gone, self.both, self.value = set(), set(), [], {}
+        self.lost, self.wrong = [], []
+        client = members[0].client()
+        for member in members:
+            client.ensure_path(f"{at}/{member.sid}")
+        leave(client)
+        for member in members:
+            self.value[f"{at}/{member.sid}"] = 0
+        self.threads = [
+            threading.Thread(target=self.write, args=(member, f"{at}/{member.sid}"))
+            for member in members
+        ]
+        for thread in self.threads:
+            thread.start()
+
+    def write(self, member, home):
+        patience = {"max_tries": -1, "delay": 0.05, "max_delay": 0.5}
+        client = KazooClient(
+            f"127.0.0.1:{member.port}", timeout=SESSION_SECONDS, connection_retry=patience
+        )
+        client.add_listener(lambda state: self.listen(state, member))
+        client.start_async()
+        rng, number = random.Random(member.sid), 0
+        steps = self.create, self.create, self.set, self.delete, self.multi, self.ephemeral
+        while not self.ending.wait(0.005):
+            if not client.connected:
+                continue
+            number += 1
+            try:
+                rng.choice(steps)(client, home, number)
+                self.count[member] += 1
+            except UNKNOWN:
+                pass
+            except Exception as wrong:
+                self.wrong.append(f"{member}: {wrong!r}")
+        leave(client)
+
+    def listen(self, state, member):
+        if state == KazooState.LOST and not self.ending.is_set():
+            self.lost.append(str(member))
+
+    def create(self, client, home, number):
+        path = f"{home}/n{number}"
+        client.create(path, b"%d" % number)
+        self.here.add(path)
+
+    def set(self, client, home, number):
+        client.set(home, b"%d" % number)
+        self.value[home] = number
+
+    def delete(self, client, home, number):
+        path = f"{home}/d{number}"
+        client.create(path)
+        client.delete(path)
+        self.gone.add(path)
+
+    def multi(self, client, home, number):
+        one, other = f"{home}/m{number}", f"{home}/o{number}"
+        self.both.append((one, other))
+        many = client.transaction()
+        many.create(one)
+        many.create(other)
+        many.set_data(home, b"%d" % number)
+        failed = [result for result in many.commit() if isinstance(result, Exception)]
+        if any(isinstance(result, UNKNOWN) for result in failed):
+            return
+        assert not failed, failed
+        self.here.update((one, other))
+        self.value[home] = number
+
+    def ephemeral(self, client, home, _):
+        client.create(f"{home}/e-", ephemeral=True, sequence=True)
+
+    def goes_on(self, members):
+        """Every one of these members acknowledges more than it has until now."""
+        before = {member: self.count[member] for member in members}
+        until(
+            f"writes through {members}",
+            lambda: all(self.count[member] > before[member] for member in members),
+        )
+
+    def end(self):
+        self.ending.set()
+        for thread in self.threads:
+            thread.join()
+
+    def judge(self, nodes):
+        assert not self.wrong, self.wrong
+        assert not self.lost, f"sessions were lost: {self.lost}"
+        missing = sorted(self.here - nodes.keys())
+        assert not missing, f"{len(missing)} acknowledged writes are lost: {missing[:9]}"
+        back = sorted(self.gone & nodes.keys())
+        assert not back, f"what was deleted is back: {back[:9]}"
+        halves = [pair for pair in self.both if len(nodes.keys() & set(pair)) == 1]
+        assert not halves, f"half of a multi was done: {halves[:9]}"
+        for path, value in self.value.items():
+            assert int(nodes[path][0] or 0) >= value, f"{path} went back before {value}"
+        left = [path for path in nodes if path.startswith("/load") and "/e-" in path]
+        assert not left, f"ephemerals outlive their sessions: {left[:9]}"
+
+
+class Ensemble:
+    """Servers 1 and 2 are those under test, 3 is the Apache."""
+
+    def __init__(self, home, kind):
+        base = process.free_ports(12)
+        kinds = UNDER_TEST, UNDER_TEST, kind
+        self.members = [Member(home, sid, kind, base) for sid, kind in enumerate(kinds, 1)]
+        for member in self.members:
+            member.configure(self.members)
+
+    def kill(self):
+        for member in self.members:
+            member.kill()
+
+    def running(self):
+        return [member for member in self.members if member.runs()]
+
+    def others(self, one):
+        return [member for member in self.members if member is not one]
+
+    def leader(self):
+        """The member that leads, once all that run serve."""
+
+        def elected():
+            modes = {member: member.mode() for member in self.running()}
+            followers = ["follower"] * (len(modes) - 1)
+            return sorted(modes, key=modes.get) * (sorted(modes.values()) == [*followers, "leader"])
+
+        return until("one leader, and followers", elected)[-1]
+
+    def launch(self, *members):
+        for member in members:
+            member.launch()
+        return self.leader()
+
+    def same(self):
+        """What all members serve."""
+        first, *others = self.members
+        nodes = first.tree()
+        for member in others:
+            found = member.tree()
+            differ = [
+                f"{path}: {first}: {nodes.get(path)}, {member}: {found.get(path)}"
+                for path in sorted(nodes.keys() | found.keys())
+                if nodes.get(path) != found.get(path)
+            ]
+            assert not differ, differ[:9]
+        for member in self.members:
+            wrong = re.search(r"zk_digest_mismatches_count\t(\d+)", member.word(b"mntr"))
+            assert not wrong or wrong[1] == "0", f"{member}: {wrong[0]}"
+        return nodes
+
+    def works(self, at):
+        """Whatever is done through one member is seen through each, and by its watches."""
+        clients = {member: member.client() for member in self.members}
+        clients[self.members[0]].create(at)
+        for member in self.members:
+            for other in self.members:
+                self.pair(clients[member], clients[other], f"{at}/{member.sid}-{other.sid}")
+        for member in self.members:
+            for other in self.others(member):
+                self.session_moves(member, other, f"{at}/{member.sid}-{other.sid}/held")
+        for client in clients.values():
+            leave(client)
+
+    def pair(self, client, other, path):
+        """The second looks on while the first writes."""
+        seen, events = [], threading.Event()
+
+        def look(event):
+            seen.append(event.type)
+            events.set()
+
+        def sees(*expected):
+            assert events.wait(PATIENCE_SECONDS) and seen == [*expected], (path, seen)
+            seen.clear()
+            events.clear()
+
+        assert other.exists(path, watch=look) is None
+        client.create(path, b"1")
+        sees("CREATED")
+        other.sync("/")
+        assert other.get(path, watch=look)[0] == b"1"
+        many = client.transaction()
+        many.check(path, 0)
+        many.set_data(path, b"2")
+        many.create(f"{path}/in")
+        assert not [one for one in many.commit() if isinstance(one, Exception)]
+        sees("CHANGED")
+        lost = client.transaction()
+        lost.delete(f"{path}/in")
+        lost.check(path, 7)
+        assert isinstance(lost.commit()[1], BadVersionError)
+        for wrong, call in [
+            (NodeExistsError, lambda: client.create(path)),
+            (BadVersionError, lambda: client.set(path, b"", version=7)),
+            (NoNodeError, lambda: client.delete(f"{path}/none")),
+        ]:
+            try:
+                call()
+                raise AssertionError(f"no {wrong}")
+            except wrong:
+                pass
+        client.create(f"{path}/sealed", acl=[BOB])
+        try:
+            client.set(f"{path}/sealed", b"x")
+            raise AssertionError("an ACL is not kept")
+        except NoAuthError:
+            pass
+        other.sync("/")
+        assert other.get(path)[0] == b"2" and other.exists(f"{path}/in")
+
+    def session_moves(self, member, other, path):
+        """A session goes on at another member, has its ephemeral there, and ends there."""
+        client = member.client()
+        client.create(path, ephemeral=True)
+        moved = other.client(client_id=client.client_id)
+        assert moved.client_id[0] == client.client_id[0]
+        moved.create(f"{path}-too", ephemeral=True)
+        assert moved.exists(path).ephemeralOwner == moved.client_id[0]
+        leave(moved)
+        # Its session has ended by another connection.
+        leave(client)
+        watcher = member.client()
+        watcher.sync("/")
+        assert not watcher.exists(path) and not watcher.exists(f"{path}-too")
+        leave(watcher)
+
+    def tail_is_taken_back(self, at):
+        """The leader has logged what nobody else has, and comes back when others have led."""
+        leader = self.leader()
+        others = self.others(leader)
+        client = leader.client()
+        client.create(at)
+        client.sync("/")
+        for other in others:
+            other.signal(signal.SIGSTOP)
+        tail = [client.create_async(f"{at}/{number}") for number in range(20)]
+        # Whoever is not heard of when the log has these is killed before it hears of them.
+        until("a longer log", lambda: leader_logged(leader, f"{at}/19"))
+        assert not [one for one in tail if one.ready()]
+        for member in self.members:
+            member.kill()
+        leave(client)
+        self.launch(*others)
+        client = others[0].client()
+        client.create(f"{at}/later")
+        leave(client)
+        self.launch(leader)
+        nodes = self.same()
+        assert [path for path in nodes if path.startswith(f"{at}/")] == [f"{at}/later"]
+        return leader
+
+    def __iter__(self):
+        """Yields after each check what it was."""
+        first, second, apache = self.members
+        assert self.launch(first, second) is second
+        assert self.launch(apache) is second
+        self.works("/follows")
+        self.same()
+        yield "an Apache follows"
+
+        # All have the same history, so the largest id wins.
+        second.kill()
+        assert self.leader() is apache
+        assert self.launch(second) is apache
+        self.works("/leads")
+        self.same()
+        yield "an Apache leads"
+
+        load = Load(self.members, "/load")
+        for _ in range(3):
+            leader = self.leader()
+            leader.kill()
+            load.goes_on(self.others(leader))
+            self.launch(leader)
+            load.goes_on(self.members)
+        yield "leaders are killed under load"
+
+        for member in self.members:
+            member.kill()
+            load.goes_on([other for other in self.running() if other is not member])
+            self.launch(member)
+            load.goes_on(self.members)
+        yield "each member is killed under load"
+
+        for member in self.members:
+            member.kill()
+            self.leader()
+            member.empty()
+            self.launch(member)
+            load.goes_on(self.members)
+        load.end()
+        load.judge(self.same())
+        yield "each member comes back without its data, and nothing is lost"
+
+        # What a majority has decides: the second lacks it, so the first leads.
+        second.kill()
+        client = first.client()
+        client.create("/only", b"two have it")
+        client.sync("/")
+        leave(client)
+        apache.kill()
+        assert self.launch(second) is first
+        assert self.launch(apache) is first
+        self.works("/first")
+        yield "the other one leads"
+
+        assert self.tail_is_taken_back("/tail") is first
+        first.kill()
+        assert self.leader() is apache
+        self.launch(first)
+        assert self.tail_is_taken_back("/tail2") is apache
+        yield "a tail is taken back, by either"
+
+        for member in self.members:
+            member.signal(signal.SIGTERM)
+        for member in self.members:
+            member.server.stop()
+        self.launch(*self.members)
+        self.works("/again")
+        self.same()
+        yield "all end and start again"
+
+
+def leader_logged(leader, path):
+    logs = [*leader.data.glob("version-2/log.*"), *leader.data.glob("version-2/wal.*")]
+    return any(path.encode() in log.read_bytes() for log in logs)
+
+
+def main(kinds):
+    passed = failed = 0
+    for kind in kinds:
+        started, done = time.monotonic(), "the start"
+        with tempfile.TemporaryDirectory(prefix="foreign-") as home:
+            ensemble = Ensemble(pathlib.Path(home), kind)
+            try:
+                for done in ensemble:
+                    passed += 1
+                    print(f"{kind}: {done} ({time.monotonic() - started:.1f} s)", flush=True)
+            except Exception:
+                failed += 1
+                for log in pathlib.Path(home).rglob("server.log"):
+                    print(f"--- {log} ---\n{log.read_text(errors='replace')}")
+                # Behind the servers' logs, where it is found.
+                print(f"FAILED {kind}, after: {done}")
+                traceback.print_exc(file=sys.stdout)
+            finally:
+                ensemble.kill()
+    print(f"{passed} passed, {failed} failed", flush=True)
+    # A client's thread may wait for a server that is gone.
+    os._exit(failed != 0)
+
+
+main(sys.argv[1:])
