@@ -12,7 +12,7 @@ use crate::pipeline::bytes_cost;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
 use crate::watch::{self, Watches};
 use crate::wire::{
-    ErrorCode, EventType, Perms, Reader, SetDataTxn, Txn, TxnDigest, TxnHeader, TxnType,
+    ErrorCode, EventType, Perms, Reader, SetDataTxn, SubTxn, Txn, TxnDigest, TxnHeader, TxnType,
     begin_reply, end_frame, put_multi_end, put_multi_error, put_multi_header, put_notification,
     put_stat_reply, put_str,
 };
@@ -339,21 +339,27 @@ impl Replica {
                 self.session_created(now, session, timeout_ms, proposal, fx)
             }
             Txn::CloseSession(_) => self.session_closed(now, session, proposal, fx),
-            Txn::Error { err } if err == ErrorCode::SessionMoved.code() => {
-                // Not answered: see `Replica::refuse_moved`.
-                let conn = proposal.origin.conn();
-                if let Some(conn) = conn.filter(|&conn| self.clients.get(conn).is_some()) {
-                    self.close(conn, CloseHow::AfterFlush, fx);
-                }
-                false
-            }
+            Txn::Error { err } if err == MOVED => self.close_moved(proposal, fx),
             Txn::Error { err } => self.answer_empty(now, err, proposal, fx),
+            Txn::Multi(multi) if multi.iter().next().is_some_and(|part| is_moved(&part)) => {
+                self.close_moved(proposal, fx)
+            }
             Txn::Multi(_) => {
                 put_multi_end(&mut self.result);
                 self.answer_result(now, proposal, fx)
             }
             _ => self.answer_result(now, proposal, fx),
         }
+    }
+
+    /// The session of a request has moved to another server. It is not answered, see
+    /// `Replica::refuse_moved`; its connection ends.
+    fn close_moved(&mut self, proposal: &Entry, fx: &mut Effects) -> bool {
+        let conn = proposal.origin.conn();
+        if let Some(conn) = conn.filter(|&conn| self.clients.get(conn).is_some()) {
+            self.close(conn, CloseHow::AfterFlush, fx);
+        }
+        false
     }
 
     /// A createSession is applied. Returns whether the connection waits for more.
@@ -449,6 +455,14 @@ impl Replica {
         count_answer(client, &mut self.stats, now, proposal, err);
         client.is_owed_more()
     }
+}
+
+/// The error of a request whose session has moved to another server.
+const MOVED: i32 = ErrorCode::SessionMoved.code();
+
+/// Whether the first part of a multi says that the session of the whole has moved.
+fn is_moved(part: &SubTxn<'_>) -> bool {
+    matches!(part.txn(), Ok(Txn::Error { err: MOVED }))
 }
 
 /// Counts an answered transaction; one that failed leaves no trace as the last operation.

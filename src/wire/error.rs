@@ -34,7 +34,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// The number on the wire.
-    pub fn code(self) -> i32 {
+    pub const fn code(self) -> i32 {
         self as i32
     }
 }

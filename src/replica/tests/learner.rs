@@ -41,23 +41,34 @@ impl Follower {
 
     /// The leader proposes a transaction and commits it.
     fn commit(&mut self, session: SessionId, cxid: i32, kind: TxnType) {
+        let number = self.next;
+        self.commit_body(session, cxid, kind, |out| match kind {
+            TxnType::CreateSession => put_i32(out, TIMEOUT_MS),
+            TxnType::Create => {
+                let path = format!("/n{number}");
+                let parent_cversion = number as i32;
+                let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
+                let txn = CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl };
+                put_create_txn(out, kind, &txn);
+            }
+            TxnType::Error => put_i32(out, -110),
+            other => panic!("{other:?}"),
+        });
+    }
+
+    fn commit_body(
+        &mut self,
+        session: SessionId,
+        cxid: i32,
+        kind: TxnType,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
         let zxid = Zxid(self.next);
         self.next += 1;
         let mut batch = Batch::new();
         let header = TxnHeader { session, cxid: Xid(cxid), zxid, time_ms: 1, kind };
         header.encode_into(batch.entry());
-        match kind {
-            TxnType::CreateSession => put_i32(batch.entry(), TIMEOUT_MS),
-            TxnType::Create => {
-                let path = format!("/n{}", zxid.0);
-                let parent_cversion = zxid.0 as i32;
-                let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
-                let txn = CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl };
-                put_create_txn(batch.entry(), kind, &txn);
-            }
-            TxnType::Error => put_i32(batch.entry(), -110),
-            other => panic!("{other:?}"),
-        }
+        body(batch.entry());
         batch.finish_entry(zxid);
         self.scene.replica.append(self.scene.now, Arc::new(batch), &mut self.scene.fx);
         self.scene.handle(Input::Committed { zxid });
@@ -110,6 +121,27 @@ fn a_request_that_the_leader_passes_over_costs_its_connection() {
     assert_eq!(follower.scene.xids(other), [1]);
     follower.commit(a, 1, TxnType::Create);
     follower.scene.replica.check();
+}
+
+#[test]
+fn a_request_of_a_session_that_has_moved_ends_its_connection() {
+    for kind in [TxnType::Error, TxnType::Multi] {
+        let mut follower = Follower::new();
+        let (conn, session) = follower.connect(0);
+        follower.scene.send(conn, &[create(1, "/x")]);
+        follower.forwarded();
+        follower.commit_body(session, 1, kind, |out| {
+            if kind == TxnType::Multi {
+                put_i32(out, 1);
+                put_i32(out, TxnType::Error as i32);
+                put_i32(out, 4);
+            }
+            put_i32(out, -118);
+        });
+        assert_eq!(follower.scene.replies(conn), [], "{kind:?}");
+        assert!(follower.scene.is_closed(conn, CloseHow::AfterFlush), "{kind:?}");
+        follower.scene.replica.check();
+    }
 }
 
 #[test]
