@@ -67,6 +67,10 @@ impl Turn<'_> {
                 let request = ForwardedRequest { session, cxid, op, body, ids: identities, owner };
                 self.judge(request);
             }
+            zab::Effect::SyncAsked(link) => {
+                let after = self.replica.last_known();
+                self.tell_leading(LeadInput::SyncPlaced(link, after));
+            }
             zab::Effect::Touch { session, timeout_ms } => {
                 if self.replica.is_leading() {
                     self.replica.touched_by_learner(now, session, timeout_ms);

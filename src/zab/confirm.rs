@@ -68,13 +68,13 @@ impl Confirm {
         self.confirmed = self.confirmed.max(round);
     }
 
-    /// The next `sync` that may be answered, and the transaction that it waited for.
-    pub fn pop(&mut self, committed: Zxid) -> Option<(Asker, Zxid)> {
+    /// The next `sync` that may be answered.
+    pub fn pop(&mut self, committed: Zxid) -> Option<Asker> {
         let first = self.waiting.front()?;
         if first.round > self.confirmed || first.zxid > committed {
             return None;
         }
-        self.waiting.pop_front().map(|waiting| (waiting.asker, waiting.zxid))
+        self.waiting.pop_front().map(|waiting| waiting.asker)
     }
 
     /// Number of `sync`s that are not answered.

@@ -148,6 +148,9 @@ pub enum Effect {
         /// End.
         end: usize,
     },
+    /// A client of this learner asks for a `sync`, which stands behind the requests that were
+    /// forwarded before; answer with `LeadInput::SyncPlaced`.
+    SyncAsked(LinkId),
     /// A client of a learner was there.
     Touch {
         /// Its session.

@@ -75,8 +75,17 @@ pub(super) struct Link {
     pub pings: VecDeque<u64>,
     /// The last round that it has answered.
     pub round: u64,
-    /// `sync`s that may be answered once it has been told that these transactions are committed.
-    pub syncs: VecDeque<Zxid>,
+    /// `sync`s of its clients that are not answered.
+    syncs: VecDeque<PendingSync>,
+}
+
+/// A `sync` that a learner has forwarded.
+#[derive(Clone, Copy, Debug)]
+struct PendingSync {
+    /// What was proposed last when it came; the answer stands behind the commit of this.
+    after: Zxid,
+    /// A quorum has confirmed the leader since.
+    is_confirmed: bool,
 }
 
 /// What a connection takes before it has said how much.
@@ -113,6 +122,31 @@ impl Link {
     pub fn begin_history(&mut self, from: Zxid, safe: Zxid, until: Zxid) {
         self.stage = Stage::History { until };
         (self.cursor, self.commits_sent) = (from, from.min(safe));
+    }
+
+    /// A client of this learner asked for a `sync` when `after` was the last proposed transaction.
+    pub fn note_sync(&mut self, after: Zxid) {
+        self.syncs.push_back(PendingSync { after, is_confirmed: false });
+    }
+
+    /// The first of its `sync`s that waits for a quorum has been confirmed by one.
+    pub fn confirm_sync(&mut self) {
+        if let Some(sync) = self.syncs.iter_mut().find(|sync| !sync.is_confirmed) {
+            sync.is_confirmed = true;
+        }
+    }
+
+    /// The last transaction that it may be told is committed.
+    ///
+    /// COMPAT(3.8, 3.9): a server of Apache's keeps the writes and `sync`s of its clients in one
+    /// queue, and compares a COMMIT or SYNC with the first of them only (`CommitProcessor`). One
+    /// that comes too early would leave its request there, and block all behind it for ever. So
+    /// the answer to a `sync` stands exactly between what was proposed before it and after it.
+    fn commits_max(&self) -> Zxid {
+        match self.syncs.front() {
+            Some(sync) if !self.features.has_groups() => sync.after,
+            Some(_) | None => Zxid(i64::MAX),
+        }
     }
 
     /// Its name in messages.
@@ -153,6 +187,22 @@ impl Link {
         if !self.is_streaming() {
             return false;
         }
+        loop {
+            if self.write_all(history, marks, effects) {
+                let asks = !self.is_reading;
+                self.is_reading = true;
+                return asks;
+            }
+            self.tell_commits(marks, effects);
+            // What an observer gets next may have waited for the answer.
+            if !self.answer_syncs(marks, effects) {
+                return false;
+            }
+        }
+    }
+
+    /// Writes transactions, as far as there is room. True if the log has to be read for more.
+    fn write_all(&mut self, history: &History, marks: Marks, effects: &mut Effects) -> bool {
         while self.room > 0 {
             let sent = match self.part.take() {
                 Some(part) => {
@@ -162,18 +212,13 @@ impl Link {
                     }
                     sent
                 }
-                None if !history.reaches(self.cursor) => {
-                    let asks = !self.is_reading;
-                    self.is_reading = true;
-                    return asks;
-                }
+                None if !history.reaches(self.cursor) => return true,
                 None => self.write(history.after(self.cursor), marks, effects),
             };
             if !sent {
                 break;
             }
         }
-        self.tell_commits(marks, effects);
         false
     }
 
@@ -184,7 +229,7 @@ impl Link {
         marks: Marks,
         effects: &mut Effects,
     ) -> bool {
-        let safe = marks.committed.max(marks.began_with);
+        let safe = marks.committed.max(marks.began_with).min(self.commits_max());
         let is_informed = self.is_observer && !matches!(self.stage, Stage::History { .. });
         // Observers get what is committed only.
         let until = if self.is_observer { safe } else { Zxid(i64::MAX) };
@@ -248,13 +293,13 @@ impl Link {
         true
     }
 
-    /// Tells it what is committed of what it has, and answers the `sync`s that waited for it.
+    /// Tells it what is committed of what it has.
     fn tell_commits(&mut self, marks: Marks, effects: &mut Effects) {
         let safe = match self.stage {
             Stage::UpToDate => marks.committed,
             _ => marks.committed.max(marks.began_with),
         };
-        let until = self.cursor.min(safe);
+        let until = self.cursor.min(safe).min(self.commits_max());
         if self.takes_commits() && until > self.commits_sent {
             if self.features.has_groups() {
                 self.send(Packet::bare(PacketKind::Commit, until), effects);
@@ -269,14 +314,17 @@ impl Link {
             }
             self.commits_sent = until;
         }
-        while self
-            .syncs
-            .front()
-            .is_some_and(|&zxid| zxid <= self.commits_sent.max(marks.began_with))
-            && self.stage == Stage::UpToDate
-        {
+    }
+
+    /// Answers the `sync`s that wait for nothing more. True if there was one.
+    fn answer_syncs(&mut self, marks: Marks, effects: &mut Effects) -> bool {
+        let told = self.commits_sent.max(marks.began_with);
+        let is_due = |sync: &PendingSync| sync.is_confirmed && sync.after <= told;
+        let before = self.syncs.len();
+        while self.stage == Stage::UpToDate && self.syncs.front().is_some_and(is_due) {
             self.syncs.pop_front();
             self.send(Packet::bare(PacketKind::Sync, Zxid::ZERO), effects);
         }
+        self.syncs.len() < before
     }
 }

@@ -92,7 +92,6 @@ impl Leading {
     }
 
     pub(super) fn requested(
-        &mut self,
         id: LinkId,
         packet: Packet<'_>,
         effects: &mut Effects,
@@ -102,7 +101,7 @@ impl Leading {
         let op = OpCode::from_code(request.op)
             .ok_or_else(|| format!("forwards a request of unknown type {}", request.op))?;
         if op == OpCode::Sync {
-            self.confirm.add(Asker::Learner(id), self.history.last());
+            effects.push(Effect::SyncAsked(id));
             return Ok(());
         }
         // COMPAT(3.8, 3.9): a learner forwards the beginning and the end of a session with null.
@@ -121,6 +120,13 @@ impl Leading {
             end: effects.bytes.len(),
         });
         Ok(())
+    }
+
+    pub(super) fn sync_placed(&mut self, id: LinkId, after: Zxid) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.note_sync(after);
+            self.confirm.add(Asker::Learner(id), after);
+        }
     }
 
     pub(super) fn pinged(
@@ -180,12 +186,12 @@ impl Leading {
     }
 
     pub(super) fn answer_syncs(&mut self, effects: &mut Effects) {
-        while let Some((asker, zxid)) = self.confirm.pop(self.committed) {
+        while let Some(asker) = self.confirm.pop(self.committed) {
             match asker {
                 Asker::Own(ticket) => effects.push(Effect::OwnSyncDone(ticket)),
                 Asker::Learner(id) => {
                     if let Some(link) = self.links.get_mut(&id) {
-                        link.syncs.push_back(zxid);
+                        link.confirm_sync();
                     }
                 }
             }

@@ -74,6 +74,9 @@ pub enum LeadInput<'a> {
     SnapshotSent(LinkId),
     /// A client of this server sent `sync`; answered by `OwnSyncDone` of the same number.
     OwnSync(u64),
+    /// Answers `Effect::SyncAsked`: the last transaction that was prepared when it was carried
+    /// out, be it proposed already or not.
+    SyncPlaced(LinkId, Zxid),
     /// Time passed.
     Tick,
 }
@@ -234,6 +237,7 @@ impl Leading {
             LeadInput::SnapshotBegun(id, zxid) => self.snapshot_begun(id, zxid, effects),
             LeadInput::SnapshotSent(id) => self.snapshot_sent(now, id),
             LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
+            LeadInput::SyncPlaced(id, after) => self.sync_placed(id, after),
             LeadInput::Tick => self.tick(now, effects),
         }
         self.note_time(now);
@@ -344,7 +348,7 @@ impl Leading {
             }
             (_, PacketKind::Ack) => self.acked(now, id, packet.zxid, effects),
             (Stage::UpToDate, PacketKind::Ping) => self.pinged(id, packet, effects),
-            (Stage::UpToDate, PacketKind::Request) => self.requested(id, packet, effects),
+            (Stage::UpToDate, PacketKind::Request) => Leading::requested(id, packet, effects),
             (Stage::UpToDate, PacketKind::Revalidate) => {
                 let data = packet.required_data().map_err(|error| error.to_string())?;
                 let asked = Revalidate::decode(data).map_err(|error| error.to_string())?;

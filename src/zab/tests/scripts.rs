@@ -606,12 +606,29 @@ mod leader {
         Forwarded { session, cxid, op: OpCode::Sync as i32, body: b"" }.encode_into(&mut data);
         let packet = Packet::with(PacketKind::Request, Zxid(-1), &data);
         let request = Packet { auth: Some(AuthIds::NONE), ..packet };
-        assert_eq!(script.input(LeadInput::Packet(A, request)), ["1: Ping 200000001"]);
+        assert_eq!(script.input(LeadInput::Packet(A, request)), ["SyncAsked(LinkId(1))"]);
+        assert_eq!(script.input(LeadInput::SyncPlaced(A, z(2, 1))), ["1: Ping 200000001"]);
         let answer = Packet::with(PacketKind::Ping, z(2, 1), b"");
         assert!(script.input(LeadInput::Packet(A, answer)).is_empty(), "2|1 is not committed");
         script.input(LeadInput::Logged(z(2, 1)));
         let told = script.packet(A, PacketKind::Ack, z(2, 1));
         assert_eq!(told, ["committed 200000001", "1: Commit 200000001", "1: Sync 0"]);
+    }
+
+    /// Else a server of Apache's answers its clients no more.
+    #[test]
+    fn a_sync_stands_between_the_commits_of_what_came_before_and_after_it() {
+        let mut script = Script::established();
+        // What was forwarded before it is prepared, and will be proposed at the end of the turn.
+        let told = script.input(LeadInput::SyncPlaced(A, z(2, 1)));
+        assert_eq!(told, ["1: Ping 100000005"]);
+        script.propose(&[z(2, 1), z(2, 2)]);
+        script.input(LeadInput::Logged(z(2, 2)));
+        let told = script.packet(A, PacketKind::Ack, z(2, 2));
+        assert_eq!(told, ["committed 200000002", "1: Commit 200000001"]);
+        let answer = Packet::with(PacketKind::Ping, z(2, 1), b"");
+        let told = script.input(LeadInput::Packet(A, answer));
+        assert_eq!(told, ["1: Sync 0", "1: Commit 200000002"]);
     }
 
     #[test]

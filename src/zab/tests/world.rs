@@ -442,6 +442,12 @@ impl World {
             Effect::ReadLog { link, after } => self.read_log(at, link, after)?,
             Effect::SendSnapshot(link) => self.send_snapshot(at, link)?,
             Effect::Request { .. } => self.propose(at)?,
+            Effect::SyncAsked(link) => {
+                let after = self.nodes[at].last();
+                self.lead(at, |machine, now, effects| {
+                    machine.handle(now, LeadInput::SyncPlaced(link, after), effects);
+                })?;
+            }
             Effect::Touch { .. } | Effect::Revalidate { .. } | Effect::Revalidated { .. } => {}
         }
         Ok(())

@@ -100,8 +100,15 @@ class Member:
     def runs(self):
         return self.server is not None and self.server.process.poll() is None
 
-    def signal(self, number):
-        self.server.process.send_signal(number)
+    def pause(self):
+        """Stops the process where it is. A thread of it may run on until the signal has arrived."""
+        self.server.process.send_signal(signal.SIGSTOP)
+        tasks = pathlib.Path(f"/proc/{self.server.process.pid}/task")
+        state = re.compile(r"^State:\s+T", re.MULTILINE)
+        until(
+            f"{self} stands still",
+            lambda: all(state.search(task.read_text()) for task in tasks.glob("*/status")),
+        )
 
     def kill(self):
         if self.runs():
@@ -173,7 +180,7 @@ class Load:
         client.add_listener(lambda state: self.listen(state, member))
         client.start_async()
         rng, number = random.Random(member.sid), 0
-        steps = self.create, self.create, self.set, self.delete, self.multi, self.ephemeral
+        steps = self.create, self.set, self.delete, self.multi, self.ephemeral, self.sync
         while not self.ending.wait(0.005):
             if not client.connected:
                 continue
@@ -222,6 +229,14 @@ class Load:
 
     def ephemeral(self, client, home, _):
         client.create(f"{home}/e-", ephemeral=True, sequence=True)
+
+    def sync(self, client, home, _):
+        """Behind a sync there is what was acknowledged before; writes of others go on meanwhile."""
+        behind = [client.create_async(f"{home}/s-", sequence=True) for _ in range(20)]
+        client.sync("/")
+        assert int(client.get(home)[0] or 0) >= self.value[home]
+        for one in behind:
+            one.get(PATIENCE_SECONDS)
 
     def goes_on(self, members):
         """Every one of these members acknowledges more than it has until now."""
@@ -387,7 +402,7 @@ class Ensemble:
         client.create(at)
         client.sync("/")
         for other in others:
-            other.signal(signal.SIGSTOP)
+            other.pause()
         tail = [client.create_async(f"{at}/{number}") for number in range(20)]
         # Whoever is not heard of when the log has these is killed before it hears of them.
         until("a longer log", lambda: leader_logged(leader, f"{at}/19"))
@@ -401,7 +416,8 @@ class Ensemble:
         leave(client)
         self.launch(leader)
         nodes = self.same()
-        assert [path for path in nodes if path.startswith(f"{at}/")] == [f"{at}/later"]
+        found = [path for path in nodes if path.startswith(f"{at}/")]
+        assert found == [f"{at}/later"], found
         return leader
 
     def __iter__(self):
@@ -467,7 +483,7 @@ class Ensemble:
         yield "a tail is taken back, by either"
 
         for member in self.members:
-            member.signal(signal.SIGTERM)
+            member.server.process.terminate()
         for member in self.members:
             member.server.stop()
         self.launch(*self.members)
