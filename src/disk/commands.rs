@@ -165,10 +165,10 @@ impl Leases {
             RangeCommand::Read { lease, bytes_max } => self.read(files, lease, bytes_max),
             RangeCommand::Release { lease } => {
                 let Leases { held, ended } = self;
-                let before = held.len() + ended.len();
+                // It may be one that was refused, or whose reading has failed, and nobody has heard
+                // of that yet.
                 held.retain(|(held, _)| *held != lease);
                 ended.retain(|ended| *ended != lease);
-                invariant!(held.len() + ended.len() < before, "a lease is released once");
                 LogDone::Released
             }
         }

@@ -12,7 +12,13 @@ use crate::wire::{
 use super::leadership::{Leader, Prepared};
 
 /// Bytes that one transaction may take; frames are far smaller.
-const TXN_BYTES_MAX: usize = 64 << 20;
+///
+/// Half of what a member takes in one packet: one that no other member took would stop them all.
+const TXN_BYTES_MAX: usize = 32 << 20;
+
+/// Bytes of paths that the end of a session may name. Members of Apache's take no transaction of
+/// more than a mebibyte, unless they are told to. Without its paths it ends the same nodes.
+const CLOSE_PATHS_BYTES_MAX: usize = (1 << 20) - (4 << 10);
 
 /// The committed state that a request is judged by, together with what is pending.
 #[derive(Clone, Copy)]
@@ -102,13 +108,14 @@ impl Leader {
             put_i32(entry, 0);
             let outcome = match failed {
                 Some(_) => Err(ErrorCode::RuntimeInconsistency),
-                // ACLs of `auth:` entries grow with the identities of the asker.
-                None if entry.len() - begun > TXN_BYTES_MAX => Err(ErrorCode::MarshallingError),
                 None => match asker.refused {
                     Some(code) => Err(code),
                     None => preparer.sub_operation(op, entry),
                 },
             };
+            // ACLs of `auth:` entries grow with the identities of the asker.
+            let is_too_long = entry.len() - begun > TXN_BYTES_MAX;
+            let outcome = if is_too_long { Err(ErrorCode::MarshallingError) } else { outcome };
             let kind = match outcome {
                 Ok(kind) => kind,
                 Err(code) => {
@@ -182,7 +189,8 @@ impl Leader {
         let mut paths = Vec::new();
         let asker = Asker { session, identities: &Identities::none(), xid, refused: None };
         self.preparer(view, asker, header.zxid).0.close_session(&mut paths);
-        if self.options.prepare.close_session_paths {
+        let bytes: usize = paths.iter().map(|path| 4 + path.len()).sum();
+        if self.options.prepare.close_session_paths && bytes <= CLOSE_PATHS_BYTES_MAX {
             put_close_session_txn(self.batch.entry(), &paths);
         }
         (self.end(header, start, Ok(TxnType::CloseSession)), paths.len())

@@ -128,10 +128,7 @@ impl Turn<'_> {
             let gone = Input::StreamGone { stream: StreamId(link.0) };
             self.replica.handle(self.now, gone, self.effects);
         }
-        if let Some(at) = self.party.ranges.iter().position(|(of, _)| *of == link) {
-            let (_, range) = self.party.ranges.remove(at);
-            self.release(link, range);
-        }
+        self.end_range(link);
     }
 
     pub(super) fn tell_room(&mut self, link: LinkId) {

@@ -95,8 +95,6 @@ pub(super) struct Range {
     pub reached: Zxid,
     /// Nothing was read yet.
     pub is_fresh: bool,
-    /// It has no more.
-    pub is_over: bool,
 }
 
 /// See the module's introduction.

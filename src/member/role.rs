@@ -246,10 +246,15 @@ impl Member {
         if matches!(turn.party.machine, Machine::Retired) {
             return;
         }
-        if has_answered {
+        // What is not part of the history yet must not become so with a part left out.
+        let is_synchronizing = matches!(
+            &turn.party.machine,
+            Machine::Learning(learning) if !learning.is_serving()
+        );
+        if has_answered && !is_synchronizing {
             turn.begin_leaving();
         }
-        if must || is_done {
+        if must || is_done || is_synchronizing {
             turn.retire();
         }
     }

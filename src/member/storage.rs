@@ -74,14 +74,10 @@ impl Turn<'_> {
     pub(super) fn read_log(&mut self, link: LinkId, after: Zxid) {
         if let Some(range) = self.party.range(link).copied()
             && range.reached == after
-            && !range.is_over
         {
             return self.read_range(link, range.lease);
         }
-        if let Some(at) = self.party.ranges.iter().position(|(of, _)| *of == link) {
-            let (_, range) = self.party.ranges.remove(at);
-            self.release(link, range);
-        }
+        self.end_range(link);
         let to = self.replica.last_logged();
         let command = RangeCommand::Lease { from: after, to };
         if after > to {
@@ -89,13 +85,21 @@ impl Turn<'_> {
         }
         self.ask(LogCommand::Range(command), Purpose::History(link, Step::Lease));
         let (lease, reached) = (*self.last_ticket, after);
-        let range = Range { lease, reached, is_fresh: true, is_over: false };
+        let range = Range { lease, reached, is_fresh: true };
         self.party.ranges.push((link, range));
     }
 
     fn read_range(&mut self, link: LinkId, lease: LogTicket) {
         let command = RangeCommand::Read { lease, bytes_max: RANGE_BYTES };
         self.ask(LogCommand::Range(command), Purpose::History(link, Step::Read));
+    }
+
+    /// Nothing more is read of the log for a learner.
+    pub(super) fn end_range(&mut self, link: LinkId) {
+        if let Some(at) = self.party.ranges.iter().position(|(of, _)| *of == link) {
+            let (_, range) = self.party.ranges.remove(at);
+            self.release(link, range);
+        }
     }
 
     pub(super) fn release(&mut self, link: LinkId, range: Range) {
@@ -115,11 +119,15 @@ impl Turn<'_> {
             },
             (Step::Read, LogDone::Read { batch, is_last }) => {
                 let Some(range) = self.party.range(link) else { return };
-                range.is_over = is_last;
                 let is_fresh = std::mem::take(&mut range.is_fresh);
                 let floor = range.reached;
                 range.reached = batch.last_zxid().unwrap_or(floor);
-                if is_fresh && batch.first_zxid() != Some(floor) {
+                let is_missing = is_fresh && batch.first_zxid() != Some(floor);
+                if is_last || is_missing {
+                    // A range that is leased is kept on the disk.
+                    self.end_range(link);
+                }
+                if is_missing {
                     return self.tell_leading(LeadInput::LogUnreadable(link));
                 }
                 let batch = if is_fresh { without_first(&batch) } else { batch };
@@ -142,6 +150,10 @@ impl Turn<'_> {
             return self.ask(LogCommand::Change(change), Purpose::Adopt(zxid));
         }
         let Some(link) = self.party.followed.and_then(|followed| followed.link) else { return };
+        if !self.replica.wants_received() {
+            // This server's disk is waited for, not the leader.
+            self.tell_learning(LearnInput::Heard);
+        }
         while self.replica.wants_received() {
             let Party { links, out, .. } = &mut *self.party;
             let bytes = links.take_bytes(link, RECEIVE_BYTES, out);
@@ -156,6 +168,9 @@ impl Turn<'_> {
                     return self.tell_learning(LearnInput::BadSnapshot(error.to_string()));
                 }
             }
+        }
+        if let Some((_, ReceptionStage::Writing)) = self.replica.reception() {
+            self.tell_learning(LearnInput::Received);
         }
         if self.replica.reception().is_none() {
             self.party.receives = None;

@@ -57,6 +57,9 @@ impl Turn<'_> {
             self.route(from);
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
+        if matches!(self.party.machine, Machine::Retired) {
+            return;
+        }
         let later = std::mem::take(&mut self.party.later);
         self.party.to_read.extend(later);
         if is_due(self.party.election.deadline()) {
@@ -202,7 +205,7 @@ impl Turn<'_> {
         } else {
             let learning = self.party.learning(self.now, standing);
             self.party.machine = Machine::Learning(Box::new(learning));
-            self.party.links.close_all(&mut self.party.out);
+            self.party.links.turn_learners_away(&mut self.party.out);
             self.party.followed =
                 Some(Followed { leader, link: None, failures: 0, retry_at: None });
             self.dial();

@@ -159,6 +159,7 @@ impl Replica {
             while let Some((at, entry)) = batch.get(place) {
                 if at > self.tail.committed() || !self.may_apply(now, stop_at, fx) {
                     self.fair.charge_apply(begun);
+                    self.answer_syncs(now, fx);
                     return self.make_room(now, fx);
                 }
                 if applied.is_multiple_of(AHEAD) {

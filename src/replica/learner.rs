@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::auth::Identities;
-use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid, invariant};
+use crate::base::{ConnId, FixedMap, Instant, Now, SessionId, Xid, Zxid, invariant};
 use crate::log::Batch;
 use crate::pipeline::{bytes_cost, decode_multi};
 use crate::wire::{
@@ -60,6 +60,8 @@ impl Forwarded {
 pub(super) struct Learner {
     /// In the order in which the leader has got them.
     forwarded: VecDeque<Forwarded>,
+    /// How many of them each session has: most transactions are of others.
+    of_session: FixedMap<SessionId, u32>,
     /// Sessions that clients have brought along, of which the leader has not said whether they
     /// live.
     revalidating: VecDeque<(SessionId, ConnId)>,
@@ -81,14 +83,30 @@ impl Learner {
     /// Whom a transaction that the leader has made is to be answered to. Requests before it that
     /// have not come back never will: their connections are given as lost.
     fn take(&mut self, header: &TxnHeader, lost: &mut Vec<ConnId>) -> Option<Forwarded> {
-        let first = self.forwarded.front()?;
-        if first.became(header) {
-            return self.forwarded.pop_front();
+        if !self.of_session.contains_key(&header.session) {
+            return None;
         }
-        // Whose session this server does not speak for has forwarded nothing here.
         let at = self.forwarded.iter().position(|request| request.became(header))?;
-        lost.extend(self.forwarded.drain(..at).map(|request| request.conn));
-        self.forwarded.pop_front()
+        for _ in 0..at {
+            lost.extend(self.pop().map(|request| request.conn));
+        }
+        self.pop()
+    }
+
+    fn push(&mut self, request: Forwarded) {
+        *self.of_session.entry(request.session).or_insert(0) += 1;
+        self.forwarded.push_back(request);
+    }
+
+    fn pop(&mut self) -> Option<Forwarded> {
+        let request = self.forwarded.pop_front()?;
+        if let Some(count) = self.of_session.get_mut(&request.session) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_session.remove(&request.session);
+            }
+        }
+        Some(request)
     }
 }
 
@@ -194,6 +212,9 @@ impl Replica {
         self.tail.push_batch(Arc::clone(&batch));
         fx.list.push(Effect::Append(batch));
         for conn in lost {
+            if self.clients.get(conn).is_none() {
+                continue;
+            }
             log::warn!("the leader passed over a request of {}", self.who(conn));
             self.close(conn, CloseHow::Now, fx);
         }
@@ -290,7 +311,7 @@ impl Replica {
             client.writes_prepared += 1;
             client.in_flight_bytes += request.len as usize;
         }
-        learner.forwarded.push_back(request);
+        learner.push(request);
     }
 
     /// Asks the leader whether a session lives that a client has brought along.

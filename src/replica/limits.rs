@@ -285,6 +285,7 @@ impl Replica {
     pub(super) fn has_room(&self) -> bool {
         self.is_serving()
             && !self.limits.line.is_empty()
+            && !self.is_first_blocked()
             && self.in_pipeline() < self.options.limits.requests_max
     }
 
@@ -307,9 +308,16 @@ impl Replica {
         self.relieve_pressure(fx);
     }
 
+    /// Whether the first in line waits for the leader's word on what its client asked before.
+    fn is_first_blocked(&self) -> bool {
+        let first = self.limits.line.front().and_then(|first| self.clients.get(first.conn));
+        first.is_some_and(|client| client.awaits.is_some())
+    }
+
     fn let_in(&mut self, now: Now, fx: &mut Effects) {
         let stop_at = self.fair.line_stop();
         while self.fair.spent < stop_at
+            && !self.is_first_blocked()
             && let Some(first) = self.limits.line.front()
         {
             self.fair.spent += FRAME_COST;

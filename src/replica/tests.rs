@@ -113,7 +113,7 @@ impl Scene {
 
     /// Until nothing is under way.
     fn settle(&mut self) {
-        while self.replica.outstanding() > 0 {
+        while self.replica.outstanding() > 0 || !self.replica.is_all_applied() {
             let before = self.replica.last_processed();
             self.sync();
             assert!(self.replica.last_processed() > before, "it does not go on");

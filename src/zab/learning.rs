@@ -9,7 +9,7 @@ use crate::wire::quorum::{
     AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, PROPOSALS, Packet, PacketKind,
     Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
 };
-use crate::wire::{Reader, Txn, TxnHeader};
+use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::effects::{Effect, Effects, LearnerEnd};
 use super::history::{EPOCH_MAX, follows};
@@ -66,6 +66,9 @@ pub enum LearnInput<'a> {
     Truncated(Zxid),
     /// The log cannot be cut there: it begins later, or a snapshot holds more.
     NotTruncated,
+    /// All of the snapshot of `ReceiveSnapshot` has arrived. Until then the leader counts as silent
+    /// when nothing comes, which `Heard` has to be told of.
+    Received,
     /// The snapshot of `ReceiveSnapshot` is the database now, durably.
     Installed,
     /// The stream of a snapshot is no snapshot.
@@ -132,6 +135,8 @@ pub struct Learning {
     heard_at: Instant,
     /// It takes no more transactions.
     is_leaving: bool,
+    /// A snapshot has not arrived as a whole.
+    is_receiving: bool,
 }
 
 impl Learning {
@@ -164,6 +169,7 @@ impl Learning {
             silent_at,
             heard_at: now.mono,
             is_leaving: false,
+            is_receiving: false,
         }
     }
 
@@ -174,7 +180,10 @@ impl Learning {
 
     /// This server is about to end: it takes no more transactions, but hears of the commits of
     /// those that it has.
+    ///
+    /// Only while it serves. Before, it would confirm a history of which it has left out a part.
     pub fn leave(&mut self) {
+        invariant!(self.is_serving(), "nothing is left out of the history of an epoch");
         self.is_leaving = true;
     }
 
@@ -184,6 +193,11 @@ impl Learning {
             self.phase,
             Phase::Connecting | Phase::Promising | Phase::Rebuilding(_) | Phase::Ended
         )
+    }
+
+    /// Whether it is the leader whom it waits for, and not its own disk.
+    fn awaits_leader(&self) -> bool {
+        self.wants_packets() || self.phase == Phase::Connecting || self.is_receiving
     }
 
     /// The epoch of the leader; 0 before it is known.
@@ -229,6 +243,10 @@ impl Learning {
                 (self.released, self.needs_snapshot) = (zxid, false);
                 Ok(())
             }
+            LearnInput::Received => {
+                self.is_receiving = false;
+                Ok(())
+            }
             LearnInput::NotTruncated => {
                 Err(LearnerEnd::Protocol("the log cannot be truncated as it asks".into()))
             }
@@ -246,8 +264,7 @@ impl Learning {
 
     /// When [`Learning::handle`] wants `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        let is_waiting = self.wants_packets() || self.phase == Phase::Connecting;
-        is_waiting.then_some(self.silent_at)
+        self.awaits_leader().then_some(self.silent_at)
     }
 
     /// Hands over what was received since the last call: to the log, then to those who apply it.
@@ -283,7 +300,7 @@ impl Learning {
 
     fn check_silence(&self, now: Now) -> Result<(), LearnerEnd> {
         // While this server's own disk is awaited, nothing is taken from the leader.
-        if now.mono < self.silent_at || !self.wants_packets() && self.phase != Phase::Connecting {
+        if now.mono < self.silent_at || !self.awaits_leader() {
             return Ok(());
         }
         let silent = now.mono.since(self.heard_at).as_millis();
@@ -421,6 +438,7 @@ impl Learning {
                 packet.zxid, self.released
             ))),
             PacketKind::Snap => {
+                self.is_receiving = true;
                 self.phase = Phase::Rebuilding(packet.zxid);
                 effects.push(Effect::ReceiveSnapshot(packet.zxid));
                 Ok(())
@@ -431,6 +449,7 @@ impl Learning {
 
     /// The log and what is known end with `zxid` now, which is history of the leader.
     fn rebuilt(&mut self, zxid: Zxid, expected: Phase) {
+        self.is_receiving = false;
         invariant!(self.phase == expected, "rebuilt to {zxid:?} in {:?}", self.phase);
         (self.last, self.logged, self.committed) = (zxid, zxid, zxid);
         self.phase = Phase::Synchronizing;
@@ -639,6 +658,7 @@ fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
         return Err(LearnerEnd::Protocol(format!("{zxid:?} holds transaction {:?}", header.zxid)));
     }
     Txn::decode_from(header.kind, &mut reader).map_err(malformed)?;
+    TxnDigest::decode_trailing(&mut reader).map_err(malformed)?;
     Ok(())
 }
 

@@ -25,6 +25,8 @@ impl Leading {
                 self.heard(now, id);
                 self.advance(effects);
                 self.bring_up_to_date(effects);
+                // From now on it answers PINGs.
+                self.heard(now, id);
             }
             // The second one, after UPTODATE.
             return Ok(());

@@ -296,7 +296,8 @@ impl Leading {
         let (tick, options) = (self.options.tick, &self.options);
         if let Some(link) = self.links.get_mut(&id) {
             let limit = match link.stage {
-                Stage::Current | Stage::UpToDate => options.sync_limit,
+                // Before it answers no PING.
+                Stage::UpToDate => options.sync_limit,
                 _ => options.init_limit,
             };
             link.heard_at = now.mono;
