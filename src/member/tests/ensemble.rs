@@ -252,6 +252,22 @@ impl World {
         }
     }
 
+    /// It is told to end, goes on for a while as it does then, and is started anew.
+    fn leave(&mut self, at: usize) {
+        for _ in 0..self.rng.below(60) {
+            self.step();
+        }
+        for _ in 0..self.rng.below(60) {
+            let node = &mut self.nodes[at];
+            let Some(member) = &mut node.member else { return };
+            member.retire(self.now, false, &mut node.effects);
+            self.carry_out(at);
+            self.step();
+        }
+        self.kill(at);
+        self.start(at);
+    }
+
     fn cut(&mut self, end: Option<(usize, LinkId)>, was_reset: bool) {
         let Some((at, link)) = end else { return };
         if self.nodes[at].links.remove(&link).is_some() {
@@ -746,6 +762,10 @@ fn whatever_is_killed_nothing_acknowledged_is_lost() {
                 for at in 0..members {
                     if world.nodes[at].member.is_none() {
                         world.start(at);
+                        // Now and then it is told to end again while it synchronizes.
+                        if world.rng.chance(1, 3) {
+                            world.leave(at);
+                        }
                     }
                 }
             }
