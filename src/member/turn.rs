@@ -188,7 +188,7 @@ impl Turn<'_> {
         let standing =
             self.party.standing(self.replica.last_logged(), self.replica.last_committed());
         log::info!(
-            "server {} leads by the vote of a quorum; this server has zxid 0x{} and is {}",
+            "server {} leads by the vote of a quorum; this server has zxid 0x{}{}",
             leader.0,
             standing.logged,
             describe(state)
@@ -272,9 +272,9 @@ impl Turn<'_> {
 
 fn describe(state: PeerState) -> &'static str {
     match state {
-        PeerState::Looking => "looking for a leader",
-        PeerState::Following => "about to follow",
-        PeerState::Leading => "about to lead",
-        PeerState::Observing => "about to observe",
+        PeerState::Looking => " and is looking for a leader",
+        PeerState::Following => " and is about to follow",
+        PeerState::Leading => " and is about to lead",
+        PeerState::Observing => " and is about to observe",
     }
 }
