@@ -3,6 +3,8 @@
 //! The bytes of an entry are exactly those of Apache's log and of a PROPOSAL: `TxnHeader`, body,
 //! optionally `TxnDigest`. Invariant: zxids ascend strictly.
 
+use std::ops::Range;
+
 use crate::base::Zxid;
 
 /// Concatenated log entries. Built by the pipeline, then shared read-only as `Arc<Batch>`.
@@ -94,6 +96,17 @@ impl Batch {
     /// The entries in order.
     pub fn iter(&self) -> impl Iterator<Item = (Zxid, &[u8])> {
         (0..self.len()).map_while(|index| self.get(index))
+    }
+
+    /// These entries of the batch, as a batch of their own.
+    pub fn part(&self, entries: Range<usize>) -> Batch {
+        let mut part = Batch::new();
+        for (zxid, bytes) in entries.map_while(|index| self.get(index)) {
+            part.entry().extend_from_slice(bytes);
+            part.finish_entry(zxid);
+        }
+        part.set_committed(self.committed);
+        part
     }
 
     /// Empties the batch and keeps its memory.

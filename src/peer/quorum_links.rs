@@ -346,7 +346,7 @@ impl QuorumLinks {
         &from.buffer[taken]
     }
 
-    /// The last bytes that were taken, so many, are not the owner's: they are packets again.
+    /// Of the bytes that were taken last, this many at the end belong to packets.
     pub fn give_back(&mut self, link: LinkId, bytes: usize) {
         if let Some(from) = self.links.get_mut(&link) {
             invariant!(bytes <= from.start, "{link:?} is given back more than was taken");

@@ -114,15 +114,7 @@ impl ReadContext<'_> {
             OpCode::CheckWatches => self.check_watches(&WatchPath::decode_from(r)?),
             OpCode::RemoveWatches => self.remove_watches(&WatchPath::decode_from(r)?),
             // Writes get here if they cannot be decoded; they take no zxid then.
-            OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Multi
-            | OpCode::Reconfig => Err(ErrorCode::MarshallingError),
+            op if op.is_write() => Err(ErrorCode::MarshallingError),
             _ => Err(ErrorCode::Unimplemented),
         }
     }

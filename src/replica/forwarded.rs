@@ -21,7 +21,7 @@ use super::effects::Effects;
 use super::fair::{FRAME_COST, WRITE_COST};
 use super::leading::leading;
 use super::tail::Origin;
-use super::write::{Writer, is_write};
+use super::write::Writer;
 
 /// A request that a learner forwards for one of its clients.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ impl Replica {
         let judged = match op {
             OpCode::CreateSession => self.forwarded_session(now, request),
             OpCode::CloseSession => self.forwarded_close(now, request),
-            op if is_write(op) => self.forwarded_write(now, &request, fx),
+            op if op.is_write() => self.forwarded_write(now, &request, fx),
             // Apache's learners also forward what any of its clients may ask for: a check on its
             // own, and deleteContainer, which ignores permissions.
             _ => Err(ErrorCode::Unimplemented),

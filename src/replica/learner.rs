@@ -7,8 +7,8 @@
 //! A forwarded write comes back as a transaction with the session and the number (cxid) that it was
 //! forwarded with. The leader keeps the order of what one learner forwards, so the first of
 //! `forwarded` comes back first. For instance, a client forwards cxid 7, another client cxid 1, and
-//! the leader's own client writes too: what comes is perhaps [leader's], 7, [leader's], 1. Each
-//! transaction is compared with the first that waits, and a match is answered by this server.
+//! the leader's own client writes too: what comes is perhaps [leader's], 7, [leader's], 1. This
+//! server answers 7 and 1. If 1 came without 7, the leader has lost 7, and its connection ends.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -224,12 +224,10 @@ impl Replica {
     /// to a leader of Apache's, and with it the service of this server.
     pub(super) fn forward_write(&mut self, request: &Request<'_>, fx: &mut Effects) {
         let r = &mut Reader::new(request.body());
-        let bytes =
-            |text: &Option<Cow<'_, str>>| text.as_ref().map(|text| text.as_bytes().to_vec());
         let path = match request.op {
-            OpCode::SetData => SetData::decode_from(r).map(|set| set.path.map(<[u8]>::to_vec)),
-            OpCode::Delete => PathVersion::decode_from(r).map(|delete| bytes(&delete.path)),
-            OpCode::SetAcl => SetAcl::decode_from(r).map(|set| bytes(&set.path)),
+            OpCode::SetData => SetData::decode_from(r).map(|set| set.path.map(Cow::Borrowed)),
+            OpCode::Delete => PathVersion::decode_from(r).map(|delete| delete.path.map(bytes)),
+            OpCode::SetAcl => SetAcl::decode_from(r).map(|set| set.path.map(bytes)),
             OpCode::Multi => match decode_multi(*r) {
                 Err(error) if error == MultiOps::NULL_ACL => Err(error),
                 Err(_) => return self.refuse_write(request, ErrorCode::MarshallingError, fx),
@@ -242,7 +240,7 @@ impl Replica {
                 };
                 return self.refuse_write(request, code, fx);
             }
-            op => Create::decode_from(r, op).map(|create| bytes(&create.path)),
+            op => Create::decode_from(r, op).map(|create| create.path.map(bytes)),
         };
         let Ok(path) = path else { return self.read_or_defer(request, fx) };
         // A connection that is gone asks for nothing more.
@@ -433,6 +431,14 @@ impl Replica {
         invariant!(!self.is_serving(), "the tail goes back while nobody is served");
         self.tail.truncate(keep);
         self.limits.forget_writes();
+    }
+}
+
+/// The bytes of a path.
+fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 

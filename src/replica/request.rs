@@ -22,7 +22,6 @@ use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST};
 use super::limits::InLine;
 use super::messages::Complaint;
 use super::tail::Origin;
-use super::write::is_write;
 
 /// Bytes of transactions after which a batch goes to the log at once.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -260,15 +259,7 @@ impl Replica {
     #[inline(always)]
     pub(super) fn dispatch(&mut self, request: &Request<'_>, fx: &mut Effects) {
         match request.op {
-            OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Multi
-            | OpCode::Reconfig => self.write(request, fx),
+            op if op.is_write() => self.write(request, fx),
             OpCode::CloseSession if self.learner.is_some() => self.forward(request, fx),
             OpCode::Sync if self.options.is_member => self.sync(request, fx),
             OpCode::CloseSession => {
@@ -296,7 +287,7 @@ impl Replica {
     ) {
         // A connection that is gone asks for nothing more.
         let Some(client) = self.clients.get_mut(conn) else { return };
-        if !is_write(op) {
+        if !op.is_write() {
             return self.close_in_order(conn, fx);
         }
         client.stage = Stage::Closing;

@@ -208,12 +208,7 @@ impl Tail {
         if self.applied_in_front > 0
             && let Some(front) = all.first_mut()
         {
-            let mut rest = Batch::new();
-            for (zxid, bytes) in front.iter().skip(self.applied_in_front) {
-                rest.entry().extend_from_slice(bytes);
-                rest.finish_entry(zxid);
-            }
-            *front = Arc::new(rest);
+            *front = Arc::new(front.part(self.applied_in_front..front.len()));
         }
         all
     }
@@ -231,13 +226,8 @@ impl Tail {
         if let Some(last) = self.batches.back_mut()
             && last.last_zxid() > Some(keep)
         {
-            let mut kept = Batch::new();
-            for (zxid, bytes) in last.iter().take_while(|(zxid, _)| *zxid <= keep) {
-                kept.entry().extend_from_slice(bytes);
-                kept.finish_entry(zxid);
-            }
-            kept.set_committed(last.committed());
-            *last = Arc::new(kept);
+            let kept = last.iter().take_while(|(zxid, _)| *zxid <= keep).count();
+            *last = Arc::new(last.part(0..kept));
         }
         self.pop_applied();
         self.logged = self.logged.min(keep);

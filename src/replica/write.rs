@@ -60,22 +60,6 @@ impl Writer for Request<'_> {
     }
 }
 
-/// Whether a client's request of this type is a write, other than the end of its session.
-pub(super) fn is_write(op: OpCode) -> bool {
-    matches!(
-        op,
-        OpCode::Create
-            | OpCode::Create2
-            | OpCode::CreateContainer
-            | OpCode::CreateTtl
-            | OpCode::Delete
-            | OpCode::SetData
-            | OpCode::SetAcl
-            | OpCode::Multi
-            | OpCode::Reconfig
-    )
-}
-
 impl Replica {
     /// Prepares a write. One that cannot be decoded makes no transaction: it is answered like a
     /// read.
@@ -93,7 +77,7 @@ impl Replica {
         }
     }
 
-    /// Decodes the record of a write, see [`is_write`], and has it prepared.
+    /// Decodes the record of a write, see [`OpCode::is_write`], and has it prepared.
     #[inline(always)]
     pub(super) fn write_as(
         &mut self,

@@ -112,6 +112,23 @@ impl OpCode {
         };
         index as usize
     }
+
+    /// Whether a client's request of this type is a write, other than the end of its session.
+    #[inline(always)]
+    pub fn is_write(self) -> bool {
+        matches!(
+            self,
+            OpCode::Create
+                | OpCode::Create2
+                | OpCode::CreateContainer
+                | OpCode::CreateTtl
+                | OpCode::Delete
+                | OpCode::SetData
+                | OpCode::SetAcl
+                | OpCode::Multi
+                | OpCode::Reconfig
+        )
+    }
 }
 
 #[cfg(test)]

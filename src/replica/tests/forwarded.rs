@@ -130,7 +130,7 @@ fn a_request_that_cannot_be_done_is_an_error_transaction() {
     assert_eq!(scene.forward(set(2)), error(2, ErrorCode::NoNode));
     let moved = ForwardedRequest { owner: SECOND, ..set(3) };
     assert_eq!(scene.forward(moved), error(3, ErrorCode::SessionMoved));
-    let writes = OpCode::ALL.into_iter().filter(|&op| super::super::write::is_write(op));
+    let writes = OpCode::ALL.into_iter().filter(|op| op.is_write());
     for (cxid, op) in (10..).zip(writes.chain([CreateSession])) {
         let made = scene.forward(forwarded(cxid, op, b"\0\0\0"));
         assert_eq!(made, error(cxid, ErrorCode::MarshallingError), "{op:?}");
