@@ -24,7 +24,7 @@ const ROOM_MAX: usize = 1 << 20;
 /// forwarded request takes about 2 µs.
 const PACKETS_MAX: usize = 256;
 
-/// Below so many bytes waiting, the next chunks of a database are made for a learner.
+/// While fewer bytes than this wait for a learner, the next chunks of its database are made.
 const STREAM_ROOM: usize = 512 << 10;
 
 impl Turn<'_> {
@@ -61,22 +61,16 @@ impl Turn<'_> {
     }
 
     fn quorum_link(&mut self, input: peer::Input<'_>) {
-        // Bytes that are no whole packet yet show that the other side lives.
-        let heard = match &input {
-            peer::Input::Bytes { link, .. } => Some(*link),
-            _ => None,
-        };
         let event = self.party.links.handle(self.now.mono, input, &mut self.party.out);
         let Some(event) = event else { return };
         match event {
             QuorumEvent::Accepted(link, _) => self.tell_leading(LeadInput::Opened(link)),
             QuorumEvent::Dialed(link, result) => self.dialed(link, &result),
             QuorumEvent::Received(link) => {
-                if heard == Some(link) {
-                    self.tell_leading(LeadInput::Heard(link));
-                    if self.is_leaders(link) {
-                        self.tell_learning(LearnInput::Heard);
-                    }
+                // Bytes that are no whole packet yet show that the other side lives.
+                self.tell_leading(LeadInput::Heard(link));
+                if self.is_leaders(link) {
+                    self.tell_learning(LearnInput::Heard);
                 }
                 self.party.to_read.push(link);
             }
@@ -125,8 +119,7 @@ impl Turn<'_> {
     pub(super) fn link_gone(&mut self, link: LinkId) {
         if let Some(at) = self.party.streams.iter().position(|(of, _)| *of == link) {
             self.party.streams.remove(at);
-            let gone = Input::StreamGone { stream: StreamId(link.0) };
-            self.replica.handle(self.now, gone, self.effects);
+            self.tell_replica(Input::StreamGone { stream: StreamId(link.0) });
         }
         self.end_range(link);
     }
@@ -145,8 +138,7 @@ impl Turn<'_> {
             return;
         };
         for _ in 0..std::mem::take(waiting) {
-            let ready = Input::StreamReady { stream: StreamId(link.0) };
-            self.replica.handle(self.now, ready, self.effects);
+            self.tell_replica(Input::StreamReady { stream: StreamId(link.0) });
         }
     }
 

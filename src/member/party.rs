@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, ServerId, Zxid};
+use crate::base::{Epoch, Instant, LinkId, Now, ServerId, Zxid, invariant};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
 use crate::peer::{
@@ -63,7 +63,7 @@ pub(super) struct Followed {
     pub retry_at: Option<Instant>,
 }
 
-/// What was asked of the log, and what it is for.
+/// The purpose of a command of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Purpose {
     /// Somebody outside of this module; the last transaction that was known then.
@@ -76,6 +76,35 @@ pub(super) enum Purpose {
     Adopt(Zxid),
     /// Transactions for a learner that is behind.
     History(LinkId, Step),
+}
+
+/// Commands of the log that have not ended.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    list: Vec<(LogTicket, Purpose)>,
+    last_ticket: LogTicket,
+}
+
+impl Asked {
+    /// The ticket of a command that is asked for now.
+    pub fn add(&mut self, purpose: Purpose) -> LogTicket {
+        self.last_ticket = LogTicket(self.last_ticket.0 + 1);
+        self.list.push((self.last_ticket, purpose));
+        self.last_ticket
+    }
+
+    /// What the command was for that has ended.
+    pub fn take(&mut self, ticket: LogTicket) -> Purpose {
+        let at = self.list.iter().position(|(asked, _)| *asked == ticket);
+        invariant!(at.is_some(), "a command of the log ends once, and was asked for");
+        let Some(at) = at else { unreachable!("just asserted") };
+        self.list.remove(at).1
+    }
+
+    /// What has not ended.
+    pub fn purposes(&self) -> impl Iterator<Item = Purpose> {
+        self.list.iter().map(|(_, purpose)| *purpose)
+    }
 }
 
 /// How far reading the log for a learner has come.
@@ -246,13 +275,11 @@ impl Party {
     /// When something is due though nothing arrives.
     pub fn deadline(&self) -> Option<Instant> {
         let machine = match &self.machine {
-            Machine::Settling | Machine::Looking | Machine::Retired => None,
+            Machine::Retired => return None,
+            Machine::Settling | Machine::Looking => None,
             Machine::Leading(leading) => leading.deadline(),
             Machine::Learning(learning) => learning.deadline(),
         };
-        if matches!(self.machine, Machine::Retired) {
-            return None;
-        }
         if !self.later.is_empty() {
             return Some(Instant(0));
         }

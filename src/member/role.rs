@@ -6,7 +6,7 @@ use crate::peer;
 use crate::replica::{Effect, Effects, Input, Replica};
 use crate::wire::vote::PeerState;
 
-use super::party::{EnsembleOptions, Machine, Party, Purpose};
+use super::party::{Asked, EnsembleOptions, Machine, Party, Purpose};
 use super::turn::Turn;
 
 /// What a server is to the others.
@@ -40,8 +40,7 @@ pub struct Member {
     /// one, so a member that votes must be able to start again.
     begins: Option<Box<EnsembleOptions>>,
     /// Commands of the log that have not ended.
-    asked: Vec<(LogTicket, Purpose)>,
-    last_ticket: LogTicket,
+    asked: Asked,
     /// Of a server alone, or not yet with the others.
     no_effects: peer::Effects,
 }
@@ -94,8 +93,7 @@ impl Member {
             role,
             party,
             begins: None,
-            asked: Vec::new(),
-            last_ticket: LogTicket(0),
+            asked: Asked::default(),
             no_effects: peer::Effects::default(),
         }
     }
@@ -152,8 +150,8 @@ impl Member {
     /// What one of several servers handles its inputs with.
     fn turn<'a>(&'a mut self, now: Now, effects: &'a mut Effects) -> Option<Turn<'a>> {
         let party = self.party.as_deref_mut()?;
-        let Member { replica, asked, last_ticket, .. } = self;
-        Some(Turn { now, party, replica, asked, last_ticket, effects })
+        let Member { replica, asked, .. } = self;
+        Some(Turn { now, party, replica, asked, effects })
     }
 
     /// Something happened to a connection of another member.
@@ -183,23 +181,18 @@ impl Member {
     pub fn ask_log(&mut self, command: LogCommand, effects: &mut Effects) -> LogTicket {
         // Behind what was prepared before.
         self.replica.hand_over(effects);
-        self.last_ticket = LogTicket(self.last_ticket.0 + 1);
-        let ticket = self.last_ticket;
-        self.asked.push((ticket, Purpose::Other { known: self.replica.last_known() }));
+        let ticket = self.asked.add(Purpose::Other { known: self.replica.last_known() });
         effects.list.push(Effect::Log { ticket, command });
         ticket
     }
 
     /// Whether something that was asked of the log has not ended.
     pub fn awaits_log(&self) -> bool {
-        !self.asked.is_empty()
+        self.asked.purposes().next().is_some()
     }
 
     fn log_done(&mut self, ticket: LogTicket, done: &LogDone, effects: &mut Effects) {
-        let at = self.asked.iter().position(|(asked, _)| *asked == ticket);
-        invariant!(at.is_some(), "a command of the log ends once, and was asked for");
-        let Some(at) = at else { unreachable!("just asserted") };
-        let (_, Purpose::Other { known }) = self.asked.remove(at) else { return };
+        let Purpose::Other { known } = self.asked.take(ticket) else { return };
         match done {
             // A tree cannot go back, and what is in the tail stays there.
             LogDone::Changed(LogChange::Truncate { keep }) if known > *keep => {

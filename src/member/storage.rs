@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use crate::base::{LinkId, Zxid, invariant};
-use crate::log::{Batch, EpochFile, LogChange, LogCommand, LogDone, LogTicket, RangeCommand};
+use crate::base::{LinkId, Zxid};
+use crate::log::{EpochFile, LogChange, LogCommand, LogDone, LogTicket, RangeCommand};
 use crate::replica::{Effect, ReceptionStage};
 use crate::zab::{LeadInput, LearnInput};
 
@@ -18,23 +18,18 @@ const RANGE_BYTES: usize = 256 << 10;
 const RECEIVE_BYTES: usize = 64 << 10;
 
 impl Turn<'_> {
-    pub(super) fn ask(&mut self, command: LogCommand, purpose: Purpose) {
+    pub(super) fn ask(&mut self, command: LogCommand, purpose: Purpose) -> LogTicket {
         // Behind what was prepared before.
         let from = self.effects.list.len();
         self.replica.hand_over(self.effects);
         self.route(from);
-        self.last_ticket.0 += 1;
-        let ticket = *self.last_ticket;
-        self.asked.push((ticket, purpose));
+        let ticket = self.asked.add(purpose);
         self.effects.list.push(Effect::Log { ticket, command });
+        ticket
     }
 
     pub(super) fn log_done(&mut self, ticket: LogTicket, done: LogDone) {
-        let at = self.asked.iter().position(|(asked, _)| *asked == ticket);
-        invariant!(at.is_some(), "a command of the log ends once, and was asked for");
-        let Some(at) = at else { unreachable!("just asserted") };
-        let (_, purpose) = self.asked.remove(at);
-        match (purpose, done) {
+        match (self.asked.take(ticket), done) {
             (Purpose::Epoch(file, epoch), _) => {
                 match file {
                     EpochFile::Accepted => self.party.epochs.accepted = epoch,
@@ -83,8 +78,8 @@ impl Turn<'_> {
         if after > to {
             return self.tell_leading(LeadInput::LogUnreadable(link));
         }
-        self.ask(LogCommand::Range(command), Purpose::History(link, Step::Lease));
-        let (lease, reached) = (*self.last_ticket, after);
+        let lease = self.ask(LogCommand::Range(command), Purpose::History(link, Step::Lease));
+        let reached = after;
         let range = Range { lease, reached, is_fresh: true };
         self.party.ranges.push((link, range));
     }
@@ -102,7 +97,7 @@ impl Turn<'_> {
         }
     }
 
-    pub(super) fn release(&mut self, link: LinkId, range: Range) {
+    fn release(&mut self, link: LinkId, range: Range) {
         let command = RangeCommand::Release { lease: range.lease };
         self.ask(LogCommand::Range(command), Purpose::History(link, Step::Release));
     }
@@ -130,7 +125,10 @@ impl Turn<'_> {
                 if is_missing {
                     return self.tell_leading(LeadInput::LogUnreadable(link));
                 }
-                let batch = if is_fresh { without_first(&batch) } else { batch };
+                let batch = match is_fresh {
+                    true => Arc::new(batch.part(1..batch.len())),
+                    false => batch,
+                };
                 self.tell_leading(LeadInput::LogRead { link, floor, batch });
             }
             (Step::Release, _) => {}
@@ -147,7 +145,8 @@ impl Turn<'_> {
         if let Some((_, ReceptionStage::Durable)) = self.replica.reception() {
             self.party.receives = None;
             let change = LogChange::Retire { snapshot: zxid };
-            return self.ask(LogCommand::Change(change), Purpose::Adopt(zxid));
+            self.ask(LogCommand::Change(change), Purpose::Adopt(zxid));
+            return;
         }
         let Some(link) = self.party.followed.and_then(|followed| followed.link) else { return };
         if !self.replica.wants_received() {
@@ -178,14 +177,4 @@ impl Turn<'_> {
             self.tell_learning(LearnInput::BadSnapshot(why.into()));
         }
     }
-}
-
-/// The transactions after the first.
-fn without_first(batch: &Batch) -> Arc<Batch> {
-    let mut rest = Batch::new();
-    for (zxid, bytes) in batch.iter().skip(1) {
-        rest.entry().extend_from_slice(bytes);
-        rest.finish_entry(zxid);
-    }
-    Arc::new(rest)
 }

@@ -7,20 +7,18 @@
 
 use crate::base::{Instant, Now, ServerId, Zxid, invariant};
 use crate::election::{self, History};
-use crate::log::LogTicket;
-use crate::replica::{Effects, Input, ReceptionStage, Replica, StreamId};
+use crate::replica::{Effects, Input, ReceptionStage, Replica};
 use crate::wire::vote::PeerState;
 use crate::zab::{LeadInput, LearnInput};
 
-use super::party::{Followed, Machine, Party, Purpose};
+use super::party::{Asked, Followed, Machine, Party, Purpose};
 
 /// What a member's input is handled with.
 pub(super) struct Turn<'a> {
     pub now: Now,
     pub party: &'a mut Party,
     pub replica: &'a mut Replica,
-    pub asked: &'a mut Vec<(LogTicket, Purpose)>,
-    pub last_ticket: &'a mut LogTicket,
+    pub asked: &'a mut Asked,
     pub effects: &'a mut Effects,
 }
 
@@ -29,18 +27,16 @@ impl Turn<'_> {
     pub fn handle(&mut self, input: Input<'_>) {
         match input {
             Input::Logged { zxid } => {
-                self.replica.handle(self.now, Input::Logged { zxid }, self.effects);
+                self.tell_replica(Input::Logged { zxid });
                 self.tell_leading(LeadInput::Logged(zxid));
                 self.tell_learning(LearnInput::Logged(zxid));
             }
             Input::LogDone { ticket, done } => self.log_done(ticket, done),
             Input::Tick => self.tick(),
             input => {
-                let from = self.effects.list.len();
                 let has_received =
                     matches!(input, Input::ReceptionReady { .. } | Input::ReceptionEnded { .. });
-                self.replica.handle(self.now, input, self.effects);
-                self.route(from);
+                self.tell_replica(input);
                 if has_received {
                     self.go_on_receiving();
                 }
@@ -51,10 +47,8 @@ impl Turn<'_> {
 
     fn tick(&mut self) {
         let now = self.now;
-        let from = self.effects.list.len();
         if self.replica.deadline().is_some_and(|at| at <= now.mono) {
-            self.replica.handle(now, Input::Tick, self.effects);
-            self.route(from);
+            self.tell_replica(Input::Tick);
         }
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now.mono);
         if matches!(self.party.machine, Machine::Retired) {
@@ -105,6 +99,13 @@ impl Turn<'_> {
         self.settle();
     }
 
+    /// Hands an input to the replica, and what it wants of other members to the machines.
+    pub(super) fn tell_replica(&mut self, input: Input<'_>) {
+        let from = self.effects.list.len();
+        self.replica.handle(self.now, input, self.effects);
+        self.route(from);
+    }
+
     pub(super) fn tell_leading(&mut self, input: LeadInput<'_>) {
         if let Machine::Leading(leading) = &mut self.party.machine {
             leading.handle(self.now, input, &mut self.party.zab);
@@ -139,7 +140,7 @@ impl Turn<'_> {
     /// Whether the disk has everything that this server knows, and does nothing else.
     fn is_at_rest(&self) -> bool {
         self.replica.last_logged() == self.replica.last_known()
-            && self.asked.iter().all(|(_, purpose)| matches!(purpose, Purpose::History(..)))
+            && self.asked.purposes().all(|purpose| matches!(purpose, Purpose::History(..)))
     }
 
     fn look(&mut self) {
@@ -256,12 +257,10 @@ impl Turn<'_> {
         }
         self.party.receives = None;
         self.route(from);
-        for (link, _) in std::mem::take(&mut self.party.streams) {
-            let gone = Input::StreamGone { stream: StreamId(link.0) };
-            self.replica.handle(self.now, gone, self.effects);
-        }
-        for (link, range) in std::mem::take(&mut self.party.ranges) {
-            self.release(link, range);
+        let streams = self.party.streams.iter().map(|(link, _)| *link);
+        let ranges = self.party.ranges.iter().map(|(link, _)| *link);
+        for link in streams.chain(ranges).collect::<Vec<_>>() {
+            self.link_gone(link);
         }
         self.party.links.close_all(&mut self.party.out);
         self.party.to_read.clear();

@@ -40,19 +40,16 @@ impl Turn<'_> {
             }
             zab::Effect::EndLearning(end) => self.end_learning(end),
             zab::Effect::Append(batch) => self.replica.append(now, batch, self.effects),
-            zab::Effect::Committed(zxid) => {
-                let from = self.effects.list.len();
-                self.replica.handle(now, Input::Committed { zxid }, self.effects);
-                self.route(from);
-            }
+            zab::Effect::Committed(zxid) => self.tell_replica(Input::Committed { zxid }),
             zab::Effect::Truncate(keep) => {
                 let change = LogChange::Truncate { keep };
                 self.ask(LogCommand::Change(change), Purpose::Truncate(keep));
             }
             zab::Effect::ReceiveSnapshot(zxid) => self.begin_receiving(zxid),
             zab::Effect::Serve(epoch) => self.serve(epoch),
-            zab::Effect::SyncDone => self.replica.sync_done(now, self.effects),
-            zab::Effect::OwnSyncDone(_) => self.replica.sync_done(now, self.effects),
+            zab::Effect::SyncDone | zab::Effect::OwnSyncDone(_) => {
+                self.replica.sync_done(now, self.effects);
+            }
             zab::Effect::PingAsked => self.answer_ping(),
             zab::Effect::Revalidated { session, is_valid } => {
                 self.replica.session_answered(now, session, is_valid, self.effects);
@@ -100,10 +97,7 @@ impl Turn<'_> {
 
     fn begin_sending(&mut self, link: LinkId) {
         self.party.streams.push((link, 0));
-        let from = self.effects.list.len();
-        let wanted = Input::StreamWanted { stream: StreamId(link.0) };
-        self.replica.handle(self.now, wanted, self.effects);
-        self.route(from);
+        self.tell_replica(Input::StreamWanted { stream: StreamId(link.0) });
     }
 
     /// A learner forwards a request of a client. Before this server judges requests, packets are
@@ -179,31 +173,28 @@ impl Turn<'_> {
         self.end_term();
     }
 
-    /// Takes what is for other members out of the wishes from `from` on.
+    /// Takes what is for other members out of the wishes from `from` on. The others keep their
+    /// order, and stand before what this leads to.
     pub(super) fn route(&mut self, from: usize) {
-        let mut at = from;
-        while at < self.effects.list.len() {
-            let is_taken = match &self.effects.list[at] {
-                Effect::Append(batch) => {
-                    let batch = Arc::clone(batch);
-                    if self.replica.is_leading() {
-                        self.tell_leading(LeadInput::Proposed(batch));
-                    }
-                    false
+        if !self.effects.list[from..].iter().any(concerns_members) {
+            return;
+        }
+        let wishes = self.effects.list.split_off(from);
+        let mut kept = Vec::with_capacity(wishes.len());
+        for wish in wishes {
+            if let Effect::Append(batch) = &wish {
+                if self.replica.is_leading() {
+                    self.tell_leading(LeadInput::Proposed(Arc::clone(batch)));
                 }
-                Effect::Forward { .. } | Effect::AskSession { .. } | Effect::AskSync => true,
-                Effect::StreamBegin { .. }
-                | Effect::StreamChunk { .. }
-                | Effect::StreamEnd { .. } => true,
-                _ => false,
-            };
-            if is_taken {
-                let wish = self.effects.list.remove(at);
+                kept.push(wish);
+            } else if concerns_members(&wish) {
                 self.take(wish);
             } else {
-                at += 1;
+                kept.push(wish);
             }
         }
+        kept.append(&mut self.effects.list.split_off(from));
+        self.effects.list.append(&mut kept);
     }
 
     fn take(&mut self, wish: Effect) {
@@ -257,4 +248,18 @@ impl Turn<'_> {
         self.party.syncs += 1;
         self.tell_leading(LeadInput::OwnSync(self.party.syncs));
     }
+}
+
+/// Whether other members have to hear of it.
+fn concerns_members(wish: &Effect) -> bool {
+    matches!(
+        wish,
+        Effect::Append(_)
+            | Effect::Forward { .. }
+            | Effect::AskSession { .. }
+            | Effect::AskSync
+            | Effect::StreamBegin { .. }
+            | Effect::StreamChunk { .. }
+            | Effect::StreamEnd { .. }
+    )
 }
