@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::base::{Instant, Rng, SessionId};
 use crate::wire::{ConnectRequest, ConnectResponse, Reader, put_str};
 
-use super::expect::{self, Event, Expected};
+use super::expect::{self, Event, Expected, LISTS, Restoring};
 use super::model::{Model, parent_of};
 use super::network::End;
 use super::ops::{Op, other_acl};
@@ -48,8 +48,8 @@ pub(super) struct Client {
     expected: Expected,
     /// Watches of the connection before.
     lists: Option<[Vec<String>; 5]>,
-    /// Catch-up events that arrived before the reply to setWatches.
-    caught_up: Vec<(i32, String)>,
+    /// Events that arrived before the reply to setWatches.
+    caught_up: Vec<Event>,
     made: u64,
     pub last_sent: Instant,
     pub last_heard: Instant,
@@ -254,11 +254,11 @@ impl Client {
     }
 
     fn event(&mut self, event: Event, model: &Model) -> Result<(), String> {
-        if event.0 == -1 {
-            self.caught_up.push((event.1, event.2));
+        self.last_zxid = self.last_zxid.max(event.0);
+        if let Some(Pending { op: Op::SetWatches { .. }, .. }) = self.pending.front() {
+            self.caught_up.push(event);
             return Ok(());
         }
-        self.last_zxid = self.last_zxid.max(event.0);
         self.expected.arrived(model, &event)
     }
 
@@ -294,13 +294,11 @@ impl Client {
                 if err == want { Ok(()) } else { Err(format!("expected {want}")) }
             }
             Op::SetWatches { relative, lists } => {
-                let missed = self.expected.restore(model, lists, *relative, zxid);
-                let found = std::mem::take(&mut self.caught_up);
-                if missed == found {
-                    Ok(())
-                } else {
-                    Err(format!("missed events {missed:?}, told of {found:?}"))
-                }
+                let arrived = &std::mem::take(&mut self.caught_up)[..];
+                let each = LISTS.into_iter().zip(lists);
+                let items = each.flat_map(|(flag, paths)| paths.iter().map(move |p| (flag, &**p)));
+                let (items, relative) = (items.collect(), *relative);
+                self.expected.restore(model, &Restoring { items, relative, zxid, arrived })
             }
             Op::Ping => Ok(()),
             _ => self.read(op, zxid, err, body, model),

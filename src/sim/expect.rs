@@ -1,6 +1,6 @@
 //! Which watch events a connection must have been told by when.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::model::{Change, Model, parent_of};
 
@@ -19,7 +19,7 @@ pub const EXIST: u8 = 16;
 pub type Event = (i64, i32, String);
 
 /// The watches of one connection, with the events that are due.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Expected {
     watches: BTreeMap<String, u8>,
     due: VecDeque<Event>,
@@ -103,7 +103,7 @@ impl Expected {
 
     /// The lists of setWatches2, for a new connection.
     pub fn lists(&self) -> [Vec<String>; 5] {
-        [DATA, EXIST, CHILD, PERSISTENT, RECURSIVE].map(|flag| {
+        LISTS.map(|flag| {
             let has = |flags: u8| flags & flag != 0;
             self.watches.iter().filter(|(_, f)| has(**f)).map(|(p, _)| p.clone()).collect()
         })
@@ -114,31 +114,182 @@ impl Expected {
         self.watches.is_empty()
     }
 
-    /// setWatches2 was answered at `zxid`: the events it must have sent before.
-    pub fn restore(
-        &mut self,
+    /// setWatches2 was answered: goes on with its watches, if what arrived since it was asked is
+    /// right.
+    pub fn restore(&mut self, model: &Model, asked: &Restoring<'_>) -> Result<(), String> {
+        let mut dead_ends = BTreeSet::new();
+        let begun = Expected { pos: asked.relative, ..Expected::default() };
+        let (relative, zxid) = (asked.relative, asked.zxid);
+        *self = asked.explain(model, 0, 0, begun, &mut dead_ends).ok_or_else(|| {
+            let found = asked.arrived;
+            format!("no order of work from 0x{relative:x} to 0x{zxid:x} sends {found:x?}")
+        })?;
+        Ok(())
+    }
+
+    /// Takes what is due from the front of what arrived; how much, unless something else arrived.
+    fn take_due(&mut self, arrived: &[Event]) -> Option<usize> {
+        let due = std::mem::take(&mut self.due);
+        let is_equal = due.len() <= arrived.len() && due.iter().zip(arrived).all(|(a, b)| a == b);
+        is_equal.then_some(due.len())
+    }
+}
+
+/// A setWatches2 with all that arrived from when it was asked until its reply.
+///
+/// A server restores the watches in their order, and others change the tree meanwhile. So each
+/// path is compared at a place of its own between what the client had seen and the reply. A watch
+/// that is restored fires at once, also before the reply: for the client it was there all the time.
+#[derive(Debug)]
+pub struct Restoring<'a> {
+    /// Data, exist, child, persistent, recursive: the flags and the path of each.
+    pub items: Vec<(u8, &'a str)>,
+    /// What the client had seen.
+    pub relative: i64,
+    /// The reply's.
+    pub zxid: i64,
+    /// Those of zxid -1 tell of a change before the watch was restored.
+    pub arrived: &'a [Event],
+}
+
+/// What each list of setWatches2 restores.
+pub const LISTS: [u8; 5] = [DATA, EXIST, CHILD, PERSISTENT, RECURSIVE];
+
+impl Restoring<'_> {
+    /// The watches after the reply, if the items from `item` on can have led to what arrived from
+    /// `used` on. Where that was tried in vain stands in `dead_ends`.
+    fn explain(
+        &self,
         model: &Model,
-        lists: &[Vec<String>; 5],
-        relative: i64,
-        zxid: i64,
-    ) -> Vec<(i32, String)> {
-        let mut missed = Vec::new();
-        for (list, paths) in lists.iter().enumerate() {
-            for path in paths {
-                let stat = model.at(path, zxid).map(|node| node.stat);
-                let event = match (list, stat) {
-                    (0 | 2, None) => Some(2),
-                    (0, Some(stat)) if stat.mzxid > relative => Some(3),
-                    (1, Some(_)) => Some(1),
-                    (2, Some(stat)) if stat.pzxid > relative => Some(4),
-                    _ => None,
-                };
-                match event {
-                    Some(event) => missed.push((event, path.clone())),
-                    None => self.add(path, [DATA, EXIST, CHILD, PERSISTENT, RECURSIVE][list]),
-                }
+        item: usize,
+        used: usize,
+        before: Expected,
+        dead_ends: &mut BTreeSet<(usize, usize, i64)>,
+    ) -> Option<Expected> {
+        let Some(&(flag, path)) = self.items.get(item) else {
+            let mut after = before;
+            after.advance(model, self.zxid);
+            let taken = after.take_due(&self.arrived[used..])?;
+            return (used + taken == self.arrived.len()).then_some(after);
+        };
+        let from = before.pos;
+        if dead_ends.contains(&(item, used, from)) {
+            return None;
+        }
+        for at in self.places(model, path, from) {
+            let mut now = before.clone();
+            now.advance(model, at);
+            // Later places have what is wrong here, too.
+            let Some(taken) = now.take_due(&self.arrived[used..]) else { break };
+            let mut used = used + taken;
+            match self.missed(model, flag, path, at) {
+                Some(event) if self.arrived.get(used) != Some(&event) => continue,
+                Some(_) => used += 1,
+                None => now.add(path, flag),
+            }
+            let found = self.explain(model, item + 1, used, now, dead_ends);
+            if found.is_some() {
+                return found;
             }
         }
-        missed
+        dead_ends.insert((item, used, from));
+        None
+    }
+
+    /// Where it makes a difference to restore a watch, from `from` on.
+    fn places(&self, model: &Model, path: &str, from: i64) -> BTreeSet<i64> {
+        let is_below = |change: &Change| {
+            let rest = change.path.strip_prefix(path);
+            rest.is_some_and(|rest| path == "/" || rest.is_empty() || rest.starts_with('/'))
+        };
+        let changes = model.changes(from, self.zxid).iter().filter(|change| is_below(change));
+        let within = |&zxid: &i64| from < zxid && zxid <= self.zxid;
+        let arrived = self.arrived.iter().map(|event| event.0).filter(within);
+        changes.map(|change| change.zxid).chain(arrived).chain([from]).collect()
+    }
+
+    /// The event of a watch that is not restored, as it would have fired before.
+    fn missed(&self, model: &Model, flag: u8, path: &str, at: i64) -> Option<Event> {
+        let stat = model.at(path, at).map(|node| node.stat);
+        let kind = match (flag, stat) {
+            (DATA | CHILD, None) => 2,
+            (DATA, Some(stat)) if stat.mzxid > self.relative => 3,
+            (EXIST, Some(_)) => 1,
+            (CHILD, Some(stat)) if stat.pzxid > self.relative => 4,
+            _ => return None,
+        };
+        Some((-1, kind, path.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::SessionId;
+    use crate::sim::model::Context;
+    use crate::sim::ops::Op;
+
+    /// `/a` comes with 1, changes with 2 and 4; `/b` comes with 3.
+    fn model() -> Model {
+        let mut model = Model::default();
+        model.adopt("/", crate::sim::model::Node::default());
+        let create = |path: &str| Op::Create {
+            path: path.into(),
+            data: Vec::new(),
+            flags: 0,
+            with_stat: false,
+        };
+        let set = || Op::SetData { path: "/a".into(), data: Vec::new(), version: -1 };
+        for (zxid, op) in (1..).zip([create("/a"), set(), create("/b"), set()]) {
+            let at = Context { session: SessionId(1), zxid, time_ms: 0 };
+            assert_eq!(model.write(at, zxid as i32, &op).err, 0);
+        }
+        model
+    }
+
+    fn event(zxid: i64, kind: i32, path: &str) -> Event {
+        (zxid, kind, path.to_owned())
+    }
+
+    /// Watches of a client that had seen 1, with a reply at `zxid`.
+    fn restored(zxid: i64, items: &[(u8, &str)], arrived: &[Event]) -> Result<Expected, String> {
+        let mut expected = Expected::default();
+        let asked = Restoring { items: items.to_vec(), relative: 1, zxid, arrived };
+        expected.restore(&model(), &asked).map(|()| expected)
+    }
+
+    #[test]
+    fn a_change_is_told_as_missed_or_as_an_event_of_its_own_and_not_twice() {
+        let items = [(DATA, "/a")];
+        let (missed, fired) = (event(-1, 3, "/a"), event(2, 3, "/a"));
+        assert!(restored(2, &items, std::slice::from_ref(&missed)).unwrap().is_empty());
+        // It was restored at 1 already.
+        assert!(restored(2, &items, std::slice::from_ref(&fired)).unwrap().is_empty());
+        restored(2, &items, &[]).unwrap_err();
+        restored(2, &items, &[missed, fired]).unwrap_err();
+        // Nothing had happened yet, or the reply comes too early for what it shows.
+        assert_eq!(restored(1, &items, &[]).unwrap().flags("/a"), DATA);
+        restored(1, &items, &[event(2, 3, "/a")]).unwrap_err();
+    }
+
+    #[test]
+    fn watches_are_restored_in_their_order_while_others_change_the_tree() {
+        let items = [(DATA, "/a"), (EXIST, "/b")];
+        let (missed_b, fired_b) = (event(-1, 1, "/b"), event(3, 1, "/b"));
+        // `/a` at 1, `/b` at 3: in between `/a` fires.
+        restored(4, &items, &[event(2, 3, "/a"), missed_b.clone()]).unwrap();
+        restored(4, &items, &[event(-1, 3, "/a"), fired_b.clone()]).unwrap();
+        restored(4, &items, &[missed_b, event(2, 3, "/a")]).unwrap_err();
+        restored(4, &items, &[fired_b, event(2, 3, "/a")]).unwrap_err();
+    }
+
+    #[test]
+    fn a_persistent_watch_fires_for_all_that_comes_behind_it() {
+        let items = [(PERSISTENT, "/a")];
+        let (second, fourth) = (event(2, 3, "/a"), event(4, 3, "/a"));
+        restored(4, &items, &[]).unwrap();
+        restored(4, &items, std::slice::from_ref(&fourth)).unwrap();
+        restored(4, &items, &[second.clone(), fourth]).unwrap();
+        restored(4, &items, &[second]).unwrap_err();
     }
 }

@@ -15,7 +15,7 @@ use crate::wire::{
 use super::ops::{Op, open_acl};
 
 /// A znode at one point of its history.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Node {
     /// `None` is null data.
     pub data: Option<Vec<u8>>,
