@@ -44,6 +44,7 @@ pub(super) fn read(
         membership,
         init_limit,
         sync_limit,
+        is_adaptive_timeout: reader.is_standard("ringkeeper.quorum.adaptiveTimeout"),
         cnx_timeout_ms,
         is_listen_on_all_ips,
         bind_attempts_max: Some(bind_attempts).filter(|attempts| *attempts > 0),

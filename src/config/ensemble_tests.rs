@@ -37,6 +37,7 @@ fn a_member_has_the_defaults_of_zookeeper() {
         membership: found.membership.clone(),
         init_limit: 10,
         sync_limit: 5,
+        is_adaptive_timeout: true,
         cnx_timeout_ms: 5000,
         is_listen_on_all_ips: false,
         bind_attempts_max: Some(3),

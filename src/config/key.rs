@@ -185,6 +185,8 @@ pub(super) const INT: Kind = Kind::Int { min: i32::MIN as i64, max: i32::MAX as 
 pub(super) const NATURAL: Kind = Kind::Int { min: 0, max: i32::MAX as i64, raise: false };
 /// From 1 up.
 pub(super) const POSITIVE: Kind = Kind::Int { min: 1, max: i32::MAX as i64, raise: false };
+/// A switch that is on unless it says `no`, as ZooKeeper reads some of them.
+pub(super) const ON_UNLESS_NO: Kind = Kind::Switch { flips: "no" };
 /// From -1 up; -1 turns something off.
 pub(super) const FROM_MINUS_1: Kind = Kind::Int { min: -1, max: i32::MAX as i64, raise: false };
 /// A TCP port.

@@ -4,7 +4,8 @@
 //! constants spread over `QuorumPeerConfig`, `ZooKeeperServer`, `FileTxnLog` and many more classes.
 
 use super::key::{
-    FROM_MINUS_1, Feature, INT, Key, Kind, NATURAL, PORT, POSITIVE, Standard, at_least, within,
+    FROM_MINUS_1, Feature, INT, Key, Kind, NATURAL, ON_UNLESS_NO, PORT, POSITIVE, Standard,
+    at_least, within,
 };
 
 /// 20 ticks, the default of maxSessionTimeout, have to fit into a Java int.
@@ -188,7 +189,7 @@ pub static KEYS: &[Key] = &[
     Key::property("snapshotSizeFactor", Kind::Decimal, Standard::Value("0.33"))
         .ignored("a leader keeps what it sent last by bytes, and reads the rest from its log")
         .doc("Share of the snapshot size up to which logs on disk serve a follower."),
-    Key::property("forceSync", Kind::Switch { flips: "no" }, Standard::Value("yes"))
+    Key::property("forceSync", ON_UNLESS_NO, Standard::Value("yes"))
         .doc("Writes reach the disk before they are acknowledged; no risks their loss."),
     Key::either("fsync.warningthresholdms", NATURAL, Standard::Value("1000")).unit("ms")
         .doc("A sync of the log that takes longer is warned about."),
@@ -433,7 +434,7 @@ pub static KEYS: &[Key] = &[
     Key::property("fastleader.maxNotificationInterval", POSITIVE, Standard::Value("60000"))
         .unit("ms").for_members()
         .doc("Largest delay before a vote is sent again."),
-    Key::property("leaderServes", Kind::Switch { flips: "no" }, Standard::Value("yes"))
+    Key::property("leaderServes", ON_UNLESS_NO, Standard::Value("yes"))
         .ignored("the leader takes clients always")
         .doc("The leader accepts clients."),
     Key::property("leader.maxConcurrentSnapSyncs", POSITIVE, Standard::Value("10"))
@@ -866,6 +867,9 @@ pub static KEYS: &[Key] = &[
     Key::own("ringkeeper.log.segmentSizeInKb", within(64, 4_194_304), Standard::Value("65536"))
         .unit("KiB")
         .doc("Size of a segment of the transaction log, a multiple of 4."),
+    Key::own("ringkeeper.quorum.adaptiveTimeout", ON_UNLESS_NO, Standard::Value("yes"))
+        .for_members()
+        .doc("Leave a silent leader after a fraction of a second, where it is Ringkeeper, too."),
     Key::own("ringkeeper.log.directIo", Kind::Auto, Standard::Value("auto"))
         .doc("The log bypasses the page cache; on refuses to start where that is impossible."),
     Key::own("ringkeeper.log.acceptTruncated", Kind::Text, Standard::Unset)

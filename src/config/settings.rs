@@ -86,6 +86,9 @@ pub struct EnsembleSettings {
     pub init_limit: u32,
     /// Time that a leader or a learner may be silent, ticks. `syncLimit`, no default.
     pub sync_limit: u32,
+    /// A leader of ours that is silent is left before that. `ringkeeper.quorum.adaptiveTimeout`,
+    /// default true.
+    pub is_adaptive_timeout: bool,
     /// Time limit of a connection to another member, milliseconds. `cnxTimeout`, default 5000.
     pub cnx_timeout_ms: u32,
     /// The two ports for members listen on all addresses. `quorumListenOnAllIPs`, default false.

@@ -37,6 +37,8 @@ pub struct EnsembleOptions {
     pub packet_bytes_max: usize,
     /// Speak Apache's protocol only, also with servers of ours.
     pub is_plain: bool,
+    /// Leave a silent leader of ours after `sync_limit` only, as one of Apache's.
+    pub is_patient: bool,
 }
 
 /// What this server does at the moment.
@@ -268,6 +270,7 @@ impl Party {
             sync_limit: self.options.sync_limit,
             config_version: self.ensemble.version().0,
             is_plain: self.options.is_plain,
+            is_patient: self.options.is_patient,
         };
         Learning::new(now, options, standing)
     }

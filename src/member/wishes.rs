@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, SessionId, Zxid};
+use crate::base::{Epoch, LinkId, ServerId, SessionId, Zxid};
 use crate::election;
 use crate::log::{LogChange, LogCommand};
 use crate::replica::{Effect, ForwardedRequest, Input, StreamId};
@@ -160,9 +160,16 @@ impl Turn<'_> {
     }
 
     fn end_learning(&mut self, end: LearnerEnd) {
-        let leader = self.party.followed.map_or(0, |followed| followed.leader.0);
-        log::warn!("looking for a leader again, as server {leader} is none any more: {end}");
+        let leader = self.party.followed.map_or(ServerId(0), |followed| followed.leader);
+        log::warn!("looking for a leader again, as server {} is none any more: {end}", leader.0);
         self.end_term();
+        if matches!(end, LearnerEnd::Silent(_)) {
+            // Its connection for votes may stand as silently as this one did: nobody should wait
+            // for its vote. If one comes all the same, it counts.
+            let party = &mut *self.party;
+            let input = election::Input::Unreachable(leader);
+            party.election.handle(self.now, input, &mut party.ballots);
+        }
     }
 
     fn end_leading(&mut self, end: LeadingEnd) {

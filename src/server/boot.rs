@@ -127,6 +127,7 @@ fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Memb
         history_bytes_max: HISTORY_MAX,
         packet_bytes_max: PACKET_MAX,
         is_plain: false,
+        is_patient: !ensemble.is_adaptive_timeout,
     };
     Member::in_ensemble(cpu::now(), replica, options)
 }

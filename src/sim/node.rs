@@ -257,6 +257,7 @@ fn member(
         history_bytes_max: swarm.history,
         packet_bytes_max: 1 << 20,
         is_plain: swarm.is_plain,
+        is_patient: false,
     };
     Ok(Member::in_ensemble(now, replica, options))
 }

@@ -13,6 +13,7 @@ use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::effects::{Effect, Effects, LearnerEnd};
 use super::history::{EPOCH_MAX, follows};
+use super::silence::Silence;
 
 /// Settings of a learner, as plain values.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub struct LearningOptions {
     pub config_version: i64,
     /// Speak Apache's protocol only, also with a leader of ours.
     pub is_plain: bool,
+    /// A leader counts as silent after `sync_limit` only, also where it sends at short intervals.
+    pub is_patient: bool,
 }
 
 /// What a server has on its disk when it begins to learn. Nothing is on its way there.
@@ -131,8 +134,7 @@ pub struct Learning {
     /// Received and not handed over yet.
     batch: Batch,
     /// When the leader counts as silent.
-    silent_at: Instant,
-    heard_at: Instant,
+    silence: Silence,
     /// It takes no more transactions.
     is_leaving: bool,
     /// A snapshot has not arrived as a whole.
@@ -150,7 +152,7 @@ impl Learning {
             standing.committed <= standing.logged,
             "what is committed is known: {standing:?}"
         );
-        let silent_at = now.mono + options.tick * options.init_limit;
+        let silence = Silence::new(now.mono, options.tick * options.init_limit);
         Learning {
             options,
             phase: Phase::Connecting,
@@ -166,8 +168,7 @@ impl Learning {
             released: standing.committed,
             acked: standing.logged,
             batch: Batch::new(),
-            silent_at,
-            heard_at: now.mono,
+            silence,
             is_leaving: false,
             is_receiving: false,
         }
@@ -264,7 +265,7 @@ impl Learning {
 
     /// When [`Learning::handle`] wants `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.awaits_leader().then_some(self.silent_at)
+        self.awaits_leader().then_some(self.silence.ends_at())
     }
 
     /// Hands over what was received since the last call: to the log, then to those who apply it.
@@ -290,21 +291,24 @@ impl Learning {
     }
 
     fn heard(&mut self, now: Now) {
-        self.heard_at = now.mono;
         let limit = match self.phase {
             Phase::AwaitingQuorum | Phase::Broadcast => self.options.sync_limit,
             _ => self.options.init_limit,
         };
-        self.silent_at = now.mono + self.options.tick * limit;
+        self.silence.heard(now.mono, self.options.tick * limit);
     }
 
-    fn check_silence(&self, now: Now) -> Result<(), LearnerEnd> {
+    fn check_silence(&mut self, now: Now) -> Result<(), LearnerEnd> {
         // While this server's own disk is awaited, nothing is taken from the leader.
-        if now.mono < self.silent_at || !self.awaits_leader() {
+        if !self.awaits_leader() {
             return Ok(());
         }
-        let silent = now.mono.since(self.heard_at).as_millis();
-        Err(LearnerEnd::Silent(u64::try_from(silent).unwrap_or(u64::MAX)))
+        match self.silence.check(now.mono) {
+            None => Ok(()),
+            Some(lasts) => {
+                Err(LearnerEnd::Silent(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)))
+            }
+        }
     }
 
     fn end(&mut self, end: LearnerEnd, effects: &mut Effects) {
@@ -480,6 +484,9 @@ impl Learning {
             }
             PacketKind::UpToDate if self.phase == Phase::AwaitingQuorum => {
                 self.phase = Phase::Broadcast;
+                if self.leader_features.has_beats() && !self.options.is_patient {
+                    self.silence.expect_beats();
+                }
                 self.heard(now);
                 // COMPAT(3.x): the second acknowledgement that Apache's leader waits for.
                 self.acknowledge_new_leader(effects);

@@ -68,6 +68,8 @@ pub(super) struct Link {
     pub is_reading: bool,
     /// Bytes that its connection takes now.
     pub room: usize,
+    /// Something was sent since the last look at this.
+    was_sent: bool,
     /// When it counts as gone, unless something comes.
     pub silent_at: Instant,
     pub heard_at: Instant,
@@ -109,6 +111,7 @@ impl Link {
             part: None,
             is_reading: false,
             room: ROOM_AT_FIRST,
+            was_sent: false,
             silent_at,
             heard_at: now,
             pings: VecDeque::new(),
@@ -180,6 +183,22 @@ impl Link {
         let before = effects.bytes.len();
         effects.send(self.id, |out| packet.encode_into(out));
         self.room = self.room.saturating_sub(effects.bytes.len() - before);
+        self.was_sent = true;
+    }
+
+    /// Whether a server of ours is at the other end, which counts a silent leader as gone.
+    pub fn wants_beats(&self) -> bool {
+        self.stage == Stage::UpToDate && self.features.has_beats()
+    }
+
+    /// Sends a learner that was sent nothing since the last call a COMMIT that says nothing new, so
+    /// that it knows that the leader lives. One that takes nothing has enough to read.
+    pub fn beat(&mut self, effects: &mut Effects) {
+        let was_sent = std::mem::take(&mut self.was_sent);
+        if !was_sent && self.room > 0 {
+            self.send(Packet::bare(PacketKind::Commit, self.commits_sent), effects);
+            self.was_sent = false;
+        }
     }
 
     /// Writes what comes next, as far as there is room. True if the log has to be read for more.
@@ -290,6 +309,7 @@ impl Link {
             group.finish(*cursor);
         });
         self.room = self.room.saturating_sub(effects.bytes.len() - before);
+        self.was_sent = true;
         true
     }
 

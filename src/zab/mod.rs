@@ -29,6 +29,7 @@ mod history;
 mod leading;
 mod learning;
 mod link;
+mod silence;
 mod sync;
 #[cfg(test)]
 mod tests;

@@ -4,7 +4,7 @@ use super::cluster::{Ensemble, Mode};
 use super::load::Load;
 use crate::util::{Jute, PATIENCE, op};
 use std::io::ErrorKind;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_leader_that_was_paused_acknowledges_nothing_of_its_old_epoch() {
@@ -70,5 +70,27 @@ fn a_leader_whose_followers_are_paused_acknowledges_nothing_and_stops_leading() 
         assert_eq!(client.get("/alone").1.czxid, reply.zxid);
     }
     assert!(ensemble.connect(leader).exists("/before", false).is_some());
+    ensemble.assert_equal("/");
+}
+
+/// `syncLimit` is ten seconds here, as in Apache's sample. Between servers of ours a silent leader
+/// is left long before that, and clients of the others keep their connections.
+#[test]
+fn a_silent_leader_is_left_long_before_sync_limit() {
+    let mut ensemble = Ensemble::start(&["tickTime=2000"]);
+    let old = ensemble.leader();
+    let others = Ensemble::others(old);
+    let mut clients = others.map(|at| ensemble.connect(at));
+    ensemble.member(old).signal("STOP");
+    let begin = Instant::now();
+    let next = ensemble.leader_among(&others);
+    for (client, at) in clients.iter_mut().zip(others) {
+        client.create(&format!("/of-{at}"), b"", 0).ok();
+    }
+    let waited = begin.elapsed();
+    assert!(waited < Duration::from_secs(5), "{waited:?}");
+    ensemble.member(old).signal("CONT");
+    ensemble.wait_for_mode(old, |mode| (mode == Some(Mode::Follower)).then_some(()));
+    assert_eq!(ensemble.mode(next), Some(Mode::Leader), "the one that comes back joins");
     ensemble.assert_equal("/");
 }

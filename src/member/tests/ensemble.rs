@@ -221,6 +221,7 @@ impl World {
             history_bytes_max: 4_000,
             packet_bytes_max: 1 << 20,
             is_plain: self.is_plain,
+            is_patient: false,
         };
         node.member = Some(Member::in_ensemble(self.now, replica, options));
         self.carry_out(at);

@@ -25,15 +25,23 @@ impl Features {
     const GROUPS: u32 = 1;
     /// As leader: a quorum has confirmed its epoch, so that its COMMITs are final.
     const ESTABLISHED: u32 = 2;
+    /// As leader: it is never silent for long. As learner: it counts on that.
+    const BEATS: u32 = 4;
 
     /// Those of this server.
     pub fn ours(is_established: bool) -> Features {
-        Features(Features::GROUPS | if is_established { Features::ESTABLISHED } else { 0 })
+        let established = if is_established { Features::ESTABLISHED } else { 0 };
+        Features(Features::GROUPS | Features::BEATS | established)
     }
 
     /// Whether proposals come in groups, and one ACK or COMMIT stands for all before it.
     pub fn has_groups(self) -> bool {
         self.0 & Features::GROUPS != 0
+    }
+
+    /// Whether the leader sends something at short intervals, be it news or not.
+    pub fn has_beats(self) -> bool {
+        self.0 & Features::BEATS != 0
     }
 
     /// Whether what the leader calls committed is committed, before UPTODATE, too.

@@ -14,6 +14,7 @@ use super::super::effects::{Effect, Effects, LeadingEnd};
 use super::super::history::History;
 use super::super::learning::Standing;
 use super::super::link::{Link, Marks, Stage};
+use super::super::silence::BEAT;
 use super::figures::Noted;
 
 /// Settings of a leader, as plain values.
@@ -125,6 +126,8 @@ pub struct Leading {
     /// When the phase has to be over.
     pub(super) phase_ends: Instant,
     pub(super) next_ping: Instant,
+    /// When learners of ours are looked at that were sent nothing for a while.
+    pub(super) next_beat: Instant,
     /// Every second round of PINGs is a tick.
     pub(super) rounds: u64,
     pub(super) noted: Noted,
@@ -165,6 +168,7 @@ impl Leading {
             confirm: Confirm::default(),
             phase_ends,
             next_ping,
+            next_beat: now.mono,
             rounds: 0,
             noted: Noted::default(),
         }
@@ -273,7 +277,10 @@ impl Leading {
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Ended => None,
-            Phase::Broadcast => Some(self.next_ping),
+            Phase::Broadcast => match self.links.values().any(Link::wants_beats) {
+                true => Some(self.next_ping.min(self.next_beat)),
+                false => Some(self.next_ping),
+            },
             _ => Some(self.next_ping.min(self.phase_ends)),
         }
     }
@@ -373,6 +380,7 @@ impl Leading {
             };
             return self.end(LeadingEnd::NotConfirmed(what), effects);
         }
+        self.beat(now, effects);
         if now.mono < self.next_ping {
             return;
         }
@@ -392,6 +400,17 @@ impl Leading {
             };
             if !self.ensemble.is_quorum(is_synced) {
                 self.end(LeadingEnd::QuorumLost, effects);
+            }
+        }
+    }
+
+    /// Keeps learners of ours from taking this leader for gone.
+    fn beat(&mut self, now: Now, effects: &mut Effects) {
+        if now.mono >= self.next_beat {
+            // Looked at twice as often: between two packets lies one interval at most.
+            self.next_beat = now.mono + BEAT / 2;
+            for link in self.links.values_mut().filter(|link| link.wants_beats()) {
+                link.beat(effects);
             }
         }
     }

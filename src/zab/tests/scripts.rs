@@ -90,19 +90,21 @@ mod learner {
 
     impl Script {
         fn new(standing: Standing) -> Script {
-            Script::with(standing, false)
+            Script::with(standing, |_| {})
         }
 
-        fn with(standing: Standing, is_observer: bool) -> Script {
-            let options = LearningOptions {
+        fn with(standing: Standing, change: impl FnOnce(&mut LearningOptions)) -> Script {
+            let mut options = LearningOptions {
                 sid: ServerId(3),
-                is_observer,
+                is_observer: false,
                 tick: TICK,
                 init_limit: 10,
                 sync_limit: 5,
                 config_version: 0,
                 is_plain: false,
+                is_patient: false,
             };
+            change(&mut options);
             let machine = Learning::new(Now::default(), options, standing);
             let mut script = Script { machine, effects: Effects::default() };
             script.input(LearnInput::Connected(LinkId(1)));
@@ -232,6 +234,7 @@ mod learner {
             sync_limit: 5,
             config_version: 0,
             is_plain: true,
+            is_patient: false,
         };
         let now = Now::default();
         let mut effects = Effects::default();
@@ -298,7 +301,8 @@ mod learner {
 
     #[test]
     fn an_observer_acknowledges_new_leader_only() {
-        let mut script = Script::with(standing(z(1, 5), z(1, 5)), true);
+        let mut script =
+            Script::with(standing(z(1, 5), z(1, 5)), |options| options.is_observer = true);
         script.leader_info(2, &leader_info());
         script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
         script.packet(PacketKind::Diff, z(1, 5));
@@ -324,6 +328,27 @@ mod learner {
         let expected = [format!("1: closed {end}"), format!("end: {end}")];
         assert_eq!(told(&mut script.effects), expected);
         assert_eq!(script.machine.deadline(), None);
+    }
+
+    /// Apache's leader says nothing for half a tick; one of ours never does for so long.
+    #[test]
+    fn a_leader_of_ours_is_left_earlier() {
+        let ends_after = |is_patient| {
+            let mut data = leader_info().to_vec();
+            Features::ours(false).encode_into(&mut data);
+            let mut script = Script::with(standing(z(1, 5), z(1, 5)), |options| {
+                (options.tick, options.is_patient) = (TICK * 20, is_patient);
+            });
+            script.leader_info(2, &data);
+            script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
+            script.packet(PacketKind::Diff, z(1, 5));
+            script.packet(PacketKind::NewLeader, z(2, 0));
+            script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
+            script.packet(PacketKind::UpToDate, Zxid(-1));
+            script.machine.deadline().unwrap().since(Now::default().mono)
+        };
+        assert_eq!(ends_after(true), TICK * 20 * 5);
+        assert_eq!(ends_after(false), TICK * 12);
     }
 
     #[test]
@@ -375,11 +400,15 @@ mod leader {
         }
 
         fn with_memory(voters: usize, history_bytes_max: usize) -> Script {
+            Script::with(voters, history_bytes_max, TICK)
+        }
+
+        fn with(voters: usize, history_bytes_max: usize, tick: Duration) -> Script {
             let lines = (1..=voters).map(|at| format!("server.{at}=h{at}:2888:3888\n"));
             let membership = Membership::parse(&lines.collect::<String>()).unwrap();
             let options = LeadingOptions {
                 sid: ServerId(1),
-                tick: TICK,
+                tick,
                 init_limit: 10,
                 sync_limit: 5,
                 config: b"version=0".to_vec(),
@@ -662,6 +691,36 @@ mod leader {
             }
         }
         panic!("it leads on without a quorum");
+    }
+
+    /// A learner of ours, on link B, is never sent nothing for a whole beat.
+    #[test]
+    fn a_learner_of_ours_hears_of_the_leader_again_and_again() {
+        let mut script = Script::with(3, 1 << 20, TICK * 20);
+        script.establish();
+        script.input(LeadInput::Opened(B));
+        let mut info = LearnerInfo::encode(ServerId(3), 0).to_vec();
+        Features::ours(false).encode_into(&mut info);
+        let packet = Packet::with(PacketKind::FollowerInfo, z(1, 0), &info);
+        script.input(LeadInput::Packet(B, packet));
+        script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+        script.packet(B, PacketKind::Ack, z(2, 0));
+        script.packet(B, PacketKind::Ack, z(2, 0));
+        // What was said until now counts, and in the first interval a proposal does.
+        let mut quiet = 0;
+        for half_beats in 1..=40 {
+            script.now.mono = script.now.mono + TICK / 2;
+            let deadline = script.machine.deadline().unwrap();
+            assert!(deadline <= script.now.mono, "it wants to be called in time");
+            if half_beats == 9 {
+                script.propose(&[z(2, 1)]);
+            }
+            let told = script.input(LeadInput::Tick);
+            assert!(!told.iter().any(|line| line == "1: Commit 100000005"), "Apache's hears none");
+            let is_told = told.iter().any(|line| line.starts_with("2: ")) || half_beats == 9;
+            quiet = if is_told { 0 } else { quiet + 1 };
+            assert!(quiet < 2, "nothing for a beat: {half_beats}");
+        }
     }
 
     #[test]

@@ -683,6 +683,7 @@ impl World {
             sync_limit: 5,
             config_version: 0,
             is_plain: self.nodes[at].is_plain,
+            is_patient: false,
         };
         let link = LinkId(self.next_link);
         self.next_link += 1;
