@@ -38,6 +38,7 @@ fn a_member_has_the_defaults_of_zookeeper() {
         init_limit: 10,
         sync_limit: 5,
         is_adaptive_timeout: true,
+        epoch_transactions: u32::MAX - (1 << 20),
         cnx_timeout_ms: 5000,
         is_listen_on_all_ips: false,
         bind_attempts_max: Some(3),

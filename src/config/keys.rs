@@ -13,6 +13,8 @@ pub(super) const TICK_TIME_MS_MAX: i64 = i32::MAX as i64 / 20;
 
 /// Sizes in KiB are kept in bytes; this many bytes fit into a signed 64-bit number.
 const KIB_MAX: i64 = i64::MAX >> 10;
+/// The counter of a zxid has 32 bits, and some numbers are left for the turn that notices.
+const EPOCH_TRANSACTIONS_MAX: i64 = u32::MAX as i64 - (1 << 20);
 
 const CNXN_FACTORIES: &[&str] = &[
     "org.apache.zookeeper.server.NIOServerCnxnFactory",
@@ -870,6 +872,10 @@ pub static KEYS: &[Key] = &[
     Key::own("ringkeeper.quorum.adaptiveTimeout", ON_UNLESS_NO, Standard::Value("yes"))
         .for_members()
         .doc("Leave a silent leader after a fraction of a second, where it is Ringkeeper, too."),
+    Key::own("ringkeeper.quorum.epochTransactions", within(1_000, EPOCH_TRANSACTIONS_MAX),
+        Standard::Value("4293918719"))
+        .for_members()
+        .doc("Transactions of an epoch before the leader begins the next one; small ones try it."),
     Key::own("ringkeeper.log.directIo", Kind::Auto, Standard::Value("auto"))
         .doc("The log bypasses the page cache; on refuses to start where that is impossible."),
     Key::own("ringkeeper.log.acceptTruncated", Kind::Text, Standard::Unset)

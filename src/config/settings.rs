@@ -89,6 +89,9 @@ pub struct EnsembleSettings {
     /// A leader of ours that is silent is left before that. `ringkeeper.quorum.adaptiveTimeout`,
     /// default true.
     pub is_adaptive_timeout: bool,
+    /// Transactions of an epoch after which its leader begins the next one.
+    /// `ringkeeper.quorum.epochTransactions`, default 4293918719.
+    pub epoch_transactions: u32,
     /// Time limit of a connection to another member, milliseconds. `cnxTimeout`, default 5000.
     pub cnx_timeout_ms: u32,
     /// The two ports for members listen on all addresses. `quorumListenOnAllIPs`, default false.

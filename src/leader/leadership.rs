@@ -27,6 +27,9 @@ pub struct LeaderOptions {
     pub container_per_minute: u64,
     /// `znode.container.maxNeverUsedIntervalMs`; 0 for never.
     pub container_never_used_ms: i64,
+    /// From this counter on an epoch counts as spent. What is left must be far more than one turn
+    /// of the loop can use.
+    pub spent_counter: u32,
 }
 
 impl Default for LeaderOptions {
@@ -38,6 +41,7 @@ impl Default for LeaderOptions {
             container_check_ms: 60_000,
             container_per_minute: 10_000,
             container_never_used_ms: 0,
+            spent_counter: SPENT_COUNTER,
         }
     }
 }
@@ -72,9 +76,8 @@ impl Numbering {
     }
 }
 
-/// From this counter on an epoch counts as spent. What is left is a million numbers, far more than
-/// one turn of the loop can use, so an election comes in time; at two million transactions a second
-/// an epoch lasts 36 minutes.
+/// What is left is a million numbers, so the next epoch begins in time; at two million transactions
+/// a second an epoch lasts 36 minutes.
 const SPENT_COUNTER: u32 = u32::MAX - (1 << 20);
 
 /// Larger batches give their memory back.
@@ -188,7 +191,19 @@ impl Leader {
     /// Whether the numbers of this leader's epoch come to their end, so that it has to hand over.
     /// A lone server goes on into the next epoch.
     pub fn is_epoch_spent(&self) -> bool {
-        matches!(self.numbering, Numbering::In(_)) && self.last.counter() >= SPENT_COUNTER
+        matches!(self.numbering, Numbering::In(_))
+            && self.last.counter() >= self.options.spent_counter
+    }
+
+    /// Goes on with counter 1 of a later epoch. Everything that it has numbered must be applied.
+    pub fn begin_epoch(&mut self, epoch: Epoch) {
+        invariant!(
+            self.outstanding.is_empty() && self.batch.is_empty(),
+            "an epoch ends with everything applied"
+        );
+        invariant!(self.last < Zxid::new(epoch, 0), "{epoch:?} comes after {:?}", self.last);
+        self.numbering = Numbering::In(epoch);
+        self.last = self.numbering.floor();
     }
 
     /// Bytes of transactions that wait for [`Leader::take_batch`].

@@ -4,13 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, ServerId, Zxid, invariant};
+use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Xid, Zxid, invariant};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
 use crate::peer::{
     self, ElectionLinkOptions, ElectionLinks, LinkNumbers, QuorumLinkOptions, QuorumLinks,
 };
 use crate::quorum::{Ensemble, Membership, Role};
+use crate::wire::OpCode;
 use crate::wire::vote::PeerState;
 use crate::zab::{self, History, Leading, LeadingOptions, Learning, LearningOptions, Standing};
 
@@ -109,6 +110,25 @@ impl Asked {
     }
 }
 
+/// What a learner asked for while requests waited for the next epoch of the same leader.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A client's request, see `zab::Effect::Request`.
+    Request {
+        link: LinkId,
+        session: SessionId,
+        cxid: Xid,
+        op: OpCode,
+        /// Its record.
+        body: Vec<u8>,
+        ids: Vec<u8>,
+    },
+    /// See `zab::Effect::SyncAsked`: it stands behind the requests before it.
+    Sync(LinkId),
+    /// See `zab::Effect::Revalidate`.
+    Revalidation { link: LinkId, session: SessionId, timeout_ms: i32 },
+}
+
 /// How far reading the log for a learner has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
@@ -159,6 +179,8 @@ pub(super) struct Party {
     pub later: Vec<LinkId>,
     /// Connections with packets that a leader has not looked at, as it does not judge requests yet.
     pub unread: Vec<LinkId>,
+    /// What waits for the next epoch of this leader. Each learner bounds what it forwards.
+    pub held: Vec<Held>,
     /// Numbers of `sync`s of own clients.
     pub syncs: u64,
     pub zab: zab::Effects,
@@ -215,6 +237,7 @@ impl Party {
             is_leaving: false,
             later: Vec::new(),
             unread: Vec::new(),
+            held: Vec::new(),
             syncs: 0,
             zab: zab::Effects::default(),
             ballots,

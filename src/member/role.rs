@@ -102,7 +102,7 @@ impl Member {
     pub fn role(&self) -> Role {
         let Some(party) = &self.party else { return self.role };
         match party.state() {
-            _ if !self.replica.is_serving() => Role::Looking,
+            _ if !self.replica.is_serving() && !self.replica.is_held() => Role::Looking,
             PeerState::Looking => Role::Looking,
             PeerState::Leading => Role::Leading,
             PeerState::Following => Role::Following,

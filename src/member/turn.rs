@@ -85,11 +85,8 @@ impl Turn<'_> {
         let from = self.effects.list.len();
         self.replica.hand_over(self.effects);
         self.route(from);
-        if self.replica.is_epoch_spent() {
-            log::info!(
-                "the numbers of this epoch come to their end, so that a new one has to begin"
-            );
-            self.end_term();
+        if self.replica.is_epoch_spent() && !self.replica.is_held() {
+            self.end_epoch();
         }
         match &mut self.party.machine {
             Machine::Leading(leading) => leading.flush(&mut self.party.zab),
@@ -97,6 +94,20 @@ impl Turn<'_> {
             Machine::Settling | Machine::Looking | Machine::Retired => {}
         }
         self.settle();
+    }
+
+    /// The epoch of this leader is spent: the next one begins in place, or by an election where a
+    /// learner of Apache's takes part.
+    fn end_epoch(&mut self) {
+        let Machine::Leading(leading) = &self.party.machine else { return };
+        let (epoch, in_place) = (leading.epoch(), leading.can_renew());
+        log::info!("the numbers of epoch {:x} come to their end, so the next one begins", epoch.0);
+        if in_place {
+            self.replica.hold_requests();
+            self.tell_leading(LeadInput::Renew);
+        } else {
+            self.end_term();
+        }
     }
 
     /// Hands an input to the replica, and what it wants of other members to the machines.
@@ -248,6 +259,7 @@ impl Turn<'_> {
     pub(super) fn end_term(&mut self) {
         self.party.machine = Machine::Settling;
         (self.party.to_lead, self.party.followed) = (None, None);
+        self.party.held.clear();
         let from = self.effects.list.len();
         self.replica.stop_serving(self.effects);
         let is_arriving =

@@ -10,7 +10,7 @@ use crate::session::Owner;
 use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
 use crate::zab::{self, LeadInput, LeadingEnd, LearnerEnd};
 
-use super::party::{Machine, Purpose};
+use super::party::{Held, Machine, Purpose};
 use super::turn::Turn;
 
 impl Turn<'_> {
@@ -47,6 +47,7 @@ impl Turn<'_> {
             }
             zab::Effect::ReceiveSnapshot(zxid) => self.begin_receiving(zxid),
             zab::Effect::Serve(epoch) => self.serve(epoch),
+            zab::Effect::Renewed(epoch) => self.established(epoch),
             zab::Effect::SyncDone | zab::Effect::OwnSyncDone(_) => {
                 self.replica.sync_done(now, self.effects);
             }
@@ -57,6 +58,15 @@ impl Turn<'_> {
             zab::Effect::EndLeading(end) => self.end_leading(end),
             zab::Effect::ReadLog { link, after } => self.read_log(link, after),
             zab::Effect::SendSnapshot(link) => self.begin_sending(link),
+            zab::Effect::Request { link, session, cxid, op, start, ids, end }
+                if self.replica.is_held() =>
+            {
+                let (body, ids) = (bytes[start..ids].to_vec(), bytes[ids..end].to_vec());
+                self.party.held.push(Held::Request { link, session, cxid, op, body, ids });
+            }
+            zab::Effect::SyncAsked(link) if self.replica.is_held() => {
+                self.party.held.push(Held::Sync(link));
+            }
             zab::Effect::Request { link, session, cxid, op, start, ids, end } => {
                 // The shape of the identities was checked when the packet was read.
                 let Ok(identities) = AuthIds::parse(&bytes[ids..end]) else { return };
@@ -64,10 +74,7 @@ impl Turn<'_> {
                 let request = ForwardedRequest { session, cxid, op, body, ids: identities, owner };
                 self.judge(request);
             }
-            zab::Effect::SyncAsked(link) => {
-                let after = self.replica.last_known();
-                self.tell_leading(LeadInput::SyncPlaced(link, after));
-            }
+            zab::Effect::SyncAsked(link) => self.place_sync(link),
             zab::Effect::Touch { session, timeout_ms } => {
                 if self.replica.is_leading() {
                     self.replica.touched_by_learner(now, session, timeout_ms);
@@ -110,6 +117,11 @@ impl Turn<'_> {
         }
     }
 
+    fn place_sync(&mut self, link: LinkId) {
+        let after = self.replica.last_known();
+        self.tell_leading(LeadInput::SyncPlaced(link, after));
+    }
+
     fn answer_ping(&mut self) {
         let touched = self.replica.take_touched();
         if let Machine::Learning(learning) = &self.party.machine {
@@ -119,6 +131,9 @@ impl Turn<'_> {
     }
 
     fn revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32) {
+        if self.replica.is_held() {
+            return self.party.held.push(Held::Revalidation { link, session, timeout_ms });
+        }
         let is_valid = self.replica.is_leading()
             && self.replica.revalidate_for_learner(
                 self.now,
@@ -145,10 +160,34 @@ impl Turn<'_> {
 
     pub(super) fn begin_leading(&mut self) {
         let Some(epoch) = self.party.to_lead.take() else { return };
-        self.replica.lead_epoch(self.now, epoch);
+        if self.replica.is_held() {
+            self.replica.lead_on(epoch);
+        } else {
+            self.replica.lead_epoch(self.now, epoch);
+        }
         self.established(epoch);
+        self.take_held();
         let unread = std::mem::take(&mut self.party.unread);
         self.party.to_read.extend(unread);
+    }
+
+    /// What learners asked for while requests waited for the next epoch, in its order.
+    fn take_held(&mut self) {
+        for held in std::mem::take(&mut self.party.held) {
+            match held {
+                Held::Request { link, session, cxid, op, body, ids } => {
+                    let Ok(ids) = AuthIds::parse(&ids) else {
+                        unreachable!("they were parsed when the request came")
+                    };
+                    let (body, owner) = (&body[..], Owner::Learner(link));
+                    self.judge(ForwardedRequest { session, cxid, op, body, ids, owner });
+                }
+                Held::Sync(link) => self.place_sync(link),
+                Held::Revalidation { link, session, timeout_ms } => {
+                    self.revalidate(link, session, timeout_ms);
+                }
+            }
+        }
     }
 
     fn established(&mut self, epoch: Epoch) {

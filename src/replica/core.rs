@@ -143,6 +143,8 @@ pub struct Replica {
     pub(super) clients: Clients,
     /// What only a leader has; without it, requests wait.
     pub(super) leader: Option<Leader>,
+    /// It leads, and numbers nothing before the next epoch begins.
+    pub(super) is_held: bool,
     /// What a server has that serves clients while another one leads.
     pub(super) learner: Option<Learner>,
     /// Counts the leader's questions which sessions are used, over all terms.
@@ -213,6 +215,7 @@ impl Replica {
             auth,
             clients: Clients::default(),
             leader: None,
+            is_held: false,
             learner: None,
             touch_round: 0,
             syncs: Syncs::default(),
@@ -305,7 +308,7 @@ impl Replica {
         if self.wants_walk_step() || self.has_work() {
             return Some(Instant(0));
         }
-        self.leader.as_ref().map(Leader::deadline)
+        self.leader.as_ref().filter(|_| !self.is_held).map(Leader::deadline)
     }
 
     /// Whether something waits for nothing but its turn.
@@ -327,7 +330,7 @@ impl Replica {
 
     /// Sessions, containers and TTL nodes whose time is up, if this server leads.
     fn end_what_is_due(&mut self, now: Now) {
-        let Some(leader) = &mut self.leader else { return };
+        let Some(leader) = self.leader.as_mut().filter(|_| !self.is_held) else { return };
         let due = leader.next_due(now, &self.tree);
         let mut expired = std::mem::take(&mut self.expired);
         expired.clear();

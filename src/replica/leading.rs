@@ -1,7 +1,7 @@
 //! Taking up leadership and losing it, as a whole. Clients stay connected meanwhile: their requests
 //! wait, and are served by the next term.
 
-use crate::base::{Epoch, Now, Xid, Zxid, invariant};
+use crate::base::{ConnId, Epoch, Now, Xid, Zxid, invariant};
 use crate::leader::{Leader, Numbering, Proposed, View};
 use crate::wire::OpCode;
 
@@ -39,8 +39,30 @@ impl Replica {
         self.take_up(now, Numbering::In(epoch));
     }
 
-    /// Whether the numbers of the epoch that it leads come to their end: leadership has to end, so
-    /// that the next leader begins a new one. Never so for a lone server.
+    /// From now on requests wait, and sessions do not expire: nothing more gets a number in this
+    /// epoch. It leads on, in the next one, by [`Replica::lead_on`].
+    pub fn hold_requests(&mut self) {
+        invariant!(self.is_leading(), "only a leader numbers transactions");
+        self.is_held = true;
+    }
+
+    /// Whether requests wait for the next epoch of the same leader.
+    pub fn is_held(&self) -> bool {
+        self.is_held
+    }
+
+    /// Leads on in `epoch`, with the sessions and their owners as they are. Everything that is
+    /// known must have been applied.
+    pub fn lead_on(&mut self, epoch: Epoch) {
+        invariant!(self.is_held && self.tail.is_empty(), "the epoch before is wholly applied");
+        leading(&mut self.leader).begin_epoch(epoch);
+        self.is_held = false;
+        let waiting: Vec<ConnId> = self.clients.iter().map(|client| client.conn).collect();
+        waiting.into_iter().for_each(|conn| self.queue_up(conn));
+    }
+
+    /// Whether the numbers of the epoch that it leads come to their end, so that the next one has
+    /// to begin. Never so for a lone server.
     pub fn is_epoch_spent(&self) -> bool {
         self.leader.as_ref().is_some_and(Leader::is_epoch_spent)
     }
@@ -69,7 +91,7 @@ impl Replica {
     /// Loses leadership. Transactions that were prepared still go to the log.
     pub fn resign(&mut self, fx: &mut Effects) {
         self.hand_over(fx);
-        self.leader = None;
+        (self.leader, self.is_held) = (None, false);
     }
 
     /// The committed state that requests are judged by, and the leader that judges.

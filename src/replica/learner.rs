@@ -113,7 +113,7 @@ impl Learner {
 impl Replica {
     /// Whether clients are served: this server leads, or knows who does and is up to date.
     pub fn is_serving(&self) -> bool {
-        self.leader.is_some() || self.learner.is_some()
+        (self.leader.is_some() && !self.is_held) || self.learner.is_some()
     }
 
     /// Begins to serve clients while another server leads. The leader is asked about the sessions

@@ -206,6 +206,10 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
             container_check_ms: u64::from(nodes.container_check_interval_ms),
             container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
             container_never_used_ms: i64::from(nodes.container_never_used_ms_max),
+            spent_counter: settings
+                .ensemble
+                .as_ref()
+                .map_or(u32::MAX, |ensemble| ensemble.epoch_transactions),
         },
         reconfig_enabled: settings.is_reconfig,
         membership: settings

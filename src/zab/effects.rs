@@ -104,8 +104,10 @@ pub enum Effect {
     ReceiveSnapshot(Zxid),
     /// The history of this epoch is complete here and confirmed by a quorum: serve clients. From
     /// a leader's own machine: number transactions from counter 1 of this epoch, once everything
-    /// committed is applied.
+    /// committed is applied; again so when an epoch was renewed.
     Serve(Epoch),
+    /// The leader goes on in this epoch, and so does this learner.
+    Renewed(Epoch),
     /// The oldest `sync` that was forwarded may be answered.
     SyncDone,
     /// The leader asks which sessions were used; answer with `Learning::answer_ping`.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
 use crate::log::{Batch, EpochFile};
 use crate::wire::quorum::{
-    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, PROPOSALS, Packet, PacketKind,
-    Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
+    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, PROPOSALS, Packet,
+    PacketKind, Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
 };
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
@@ -139,6 +139,17 @@ pub struct Learning {
     is_leaving: bool,
     /// A snapshot has not arrived as a whole.
     is_receiving: bool,
+    /// The leader goes on in the next epoch, and this server is about to.
+    renewal: Option<Renewal>,
+}
+
+/// The way into the next epoch of the same leader. Packets wait meanwhile, as nothing of the epoch
+/// may be acknowledged before it is entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Renewal {
+    epoch: Epoch,
+    /// Everything that is known is on disk, and the epoch on its way there.
+    is_written: bool,
 }
 
 impl Learning {
@@ -171,6 +182,7 @@ impl Learning {
             silence,
             is_leaving: false,
             is_receiving: false,
+            renewal: None,
         }
     }
 
@@ -190,10 +202,11 @@ impl Learning {
 
     /// Whether packets may be handed in. Otherwise they stay on the connection.
     pub fn wants_packets(&self) -> bool {
-        !matches!(
+        let is_busy = matches!(
             self.phase,
             Phase::Connecting | Phase::Promising | Phase::Rebuilding(_) | Phase::Ended
-        )
+        );
+        !is_busy && self.renewal.is_none()
     }
 
     /// Whether it is the leader whom it waits for, and not its own disk.
@@ -378,6 +391,9 @@ impl Learning {
     }
 
     fn epoch_stored(&mut self, file: EpochFile, epoch: Epoch, effects: &mut Effects) {
+        if let Some(renewal) = self.renewal {
+            return self.renewed(renewal, file, epoch, effects);
+        }
         invariant!(epoch == self.epoch, "{epoch:?} is stored in {:?}", self.epoch);
         match (self.phase, file) {
             (Phase::Promising, EpochFile::Accepted) => {
@@ -391,6 +407,44 @@ impl Learning {
             }
             (phase, file) => unreachable!("{file:?} is stored in {phase:?}"),
         }
+    }
+
+    /// The leader goes on in the next epoch. All that it has is committed, and comes before this.
+    fn next_epoch(&mut self, zxid: Zxid, effects: &mut Effects) -> Result<(), LearnerEnd> {
+        let offered = zxid.epoch();
+        if offered >= EPOCH_MAX {
+            return Err(LearnerEnd::Protocol(format!("it proposes epoch {:x}", offered.0)));
+        }
+        if offered <= self.accepted {
+            return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
+        }
+        self.flush(effects);
+        self.renewal = Some(Renewal { epoch: offered, is_written: false });
+        self.enter_next(effects);
+        Ok(())
+    }
+
+    /// Promises and enters the next epoch, once everything before it is on disk.
+    fn enter_next(&mut self, effects: &mut Effects) {
+        if let Some(renewal) = &mut self.renewal
+            && !renewal.is_written
+            && self.logged == self.last
+        {
+            renewal.is_written = true;
+            effects.push(Effect::StoreEpoch(EpochFile::Accepted, renewal.epoch));
+        }
+    }
+
+    fn renewed(&mut self, renewal: Renewal, file: EpochFile, epoch: Epoch, effects: &mut Effects) {
+        invariant!(epoch == renewal.epoch, "{epoch:?} is stored during {renewal:?}");
+        if file == EpochFile::Accepted {
+            self.accepted = epoch;
+            return effects.push(Effect::StoreEpoch(EpochFile::Current, epoch));
+        }
+        (self.current, self.epoch, self.renewal) = (epoch, epoch, None);
+        self.acked = Zxid::new(epoch, 0);
+        self.acknowledge_new_leader(effects);
+        effects.push(Effect::Renewed(epoch));
     }
 
     /// Answers LEADERINFO. `None` says: "I have promised this epoch before, do not count me".
@@ -496,6 +550,7 @@ impl Learning {
                 Ok(())
             }
             PacketKind::NewLeader | PacketKind::UpToDate => Err(unexpected(&packet, "now")),
+            NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(packet.zxid, effects),
             PacketKind::Ping if self.phase == Phase::Broadcast => {
                 effects.push(Effect::PingAsked);
                 Ok(())
@@ -583,6 +638,7 @@ impl Learning {
             effects.push(Effect::StoreEpoch(EpochFile::Current, self.epoch));
         }
         self.acknowledge(effects);
+        self.enter_next(effects);
     }
 
     /// Acknowledges what is durable and of this epoch.

@@ -8,6 +8,7 @@ mod cluster;
 mod load;
 
 mod absent;
+mod epochs;
 mod leaders;
 mod paused;
 mod restarts;

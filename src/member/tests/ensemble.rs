@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Epoch, Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid};
+use crate::leader::LeaderOptions;
 use crate::log::{
     Batch, EpochFile, Epochs, LogChange, LogCommand, LogDone, LogTicket, RangeCommand, RangeError,
     Recovered, RecoveryTarget,
@@ -20,6 +21,8 @@ use crate::wire::{
     ACL_OPEN_BYTES, OpCode, Reader, Txn, TxnDigest, TxnHeader, begin_frame, connect_frame,
     end_frame, put_buffer, put_i32, put_str,
 };
+
+mod epochs;
 
 const TREE: TreeOptions =
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
@@ -81,6 +84,8 @@ struct World {
     nodes: Vec<Node>,
     text: String,
     is_plain: bool,
+    /// An epoch is spent after this transaction.
+    spent_counter: u32,
 }
 
 fn request(xid: i32, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -175,6 +180,7 @@ impl World {
             nodes: Vec::new(),
             text: text + "version=0",
             is_plain,
+            spent_counter: LeaderOptions::default().spent_counter,
         };
         for _ in 0..members {
             world.nodes.push(Node {
@@ -206,6 +212,7 @@ impl World {
             snap_size_bytes: 0,
             snap_count: u64::MAX / 4,
             min_session_timeout_ms: 2_000,
+            leader: LeaderOptions { spent_counter: self.spent_counter, ..LeaderOptions::default() },
             ..ReplicaOptions::default()
         };
         let first = SessionId(((at as i64 + 1) << 56) + self.now.wall_ms);
@@ -730,6 +737,9 @@ fn whatever_is_killed_nothing_acknowledged_is_lost() {
         let mut world =
             World::new(seed, 3 + seed as usize % 2 * 2, seed as usize % 3, seed % 4 == 0);
         let members = world.nodes.len();
+        if seed % 3 == 1 {
+            world.spent_counter = 20;
+        }
         let mut acknowledged = BTreeSet::new();
         let mut next = 0;
         for round in 0..12 {

@@ -11,6 +11,10 @@ use super::PacketKind;
 /// one's.
 pub const PROPOSALS: PacketKind = PacketKind::Unknown(0x524b_0001);
 
+/// The leader goes on in the epoch of this packet's zxid, with the same history, which is
+/// committed. A learner answers with an ACK of the zxid when it has entered the epoch.
+pub const NEXT_EPOCH: PacketKind = PacketKind::Unknown(0x524b_0002);
+
 /// Marks our bytes behind LearnerInfo and behind the version in LEADERINFO.
 const MAGIC: [u8; 4] = *b"RkPr";
 
@@ -27,11 +31,13 @@ impl Features {
     const ESTABLISHED: u32 = 2;
     /// As leader: it is never silent for long. As learner: it counts on that.
     const BEATS: u32 = 4;
+    /// It takes part in [`NEXT_EPOCH`].
+    const RENEWALS: u32 = 8;
 
     /// Those of this server.
     pub fn ours(is_established: bool) -> Features {
         let established = if is_established { Features::ESTABLISHED } else { 0 };
-        Features(Features::GROUPS | Features::BEATS | established)
+        Features(Features::GROUPS | Features::BEATS | Features::RENEWALS | established)
     }
 
     /// Whether proposals come in groups, and one ACK or COMMIT stands for all before it.
@@ -42,6 +48,11 @@ impl Features {
     /// Whether the leader sends something at short intervals, be it news or not.
     pub fn has_beats(self) -> bool {
         self.0 & Features::BEATS != 0
+    }
+
+    /// Whether a leader can go on in the next epoch without an election.
+    pub fn has_renewals(self) -> bool {
+        self.0 & Features::RENEWALS != 0
     }
 
     /// Whether what the leader calls committed is committed, before UPTODATE, too.

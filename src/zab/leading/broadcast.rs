@@ -18,6 +18,7 @@ impl Leading {
         effects: &mut Effects,
     ) -> Result<(), String> {
         let new_leader = Zxid::new(self.epoch, 0);
+        let next_epoch = Zxid::new(self.next_epoch(), 0);
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         if zxid == new_leader {
             if link.stage == Stage::NewLeader {
@@ -29,6 +30,11 @@ impl Leading {
                 self.heard(now, id);
             }
             // The second one, after UPTODATE.
+            return Ok(());
+        }
+        if self.phase == Phase::Renewing && zxid == next_epoch {
+            let sid = link.sid.filter(|_| link.is_voter);
+            self.renewed_by(now, sid, effects);
             return Ok(());
         }
         if zxid > link.cursor {
@@ -60,7 +66,7 @@ impl Leading {
             self.bring_up_to_date(effects);
             return;
         }
-        if self.phase != Phase::Broadcast {
+        if !matches!(self.phase, Phase::Broadcast | Phase::Draining) {
             return;
         }
         let candidates = self.links.values().filter(|link| link.counts()).map(|link| link.acked);
@@ -72,6 +78,7 @@ impl Leading {
             self.committed = zxid;
             effects.push(Effect::Committed(zxid));
         }
+        self.end_draining(effects);
     }
 
     pub(super) fn is_on_quorum(&self, zxid: Zxid) -> bool {

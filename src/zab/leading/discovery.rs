@@ -107,6 +107,9 @@ impl Leading {
         epoch: Epoch,
         effects: &mut Effects,
     ) {
+        if self.phase == Phase::Renewing {
+            return self.next_epoch_stored(now, file, epoch, effects);
+        }
         invariant!(epoch == self.epoch, "{epoch:?} is stored, {:?} is led", self.epoch);
         self.phase_ends = now.mono + self.options.tick * self.options.init_limit;
         match (self.phase, file) {

@@ -78,6 +78,9 @@ pub enum LeadInput<'a> {
     /// Answers `Effect::SyncAsked`: the last transaction that was prepared when it was carried
     /// out, be it proposed already or not.
     SyncPlaced(LinkId, Zxid),
+    /// The numbers of the epoch come to their end: nothing more is proposed in it. Only if
+    /// [`Leading::can_renew`]; answered by `Effect::Serve`.
+    Renew,
     /// Time passed.
     Tick,
 }
@@ -95,6 +98,10 @@ pub(super) enum Phase {
     /// Voters take over the history.
     Synchronizing,
     Broadcast,
+    /// The last transactions of an epoch are on their way to a quorum's disks.
+    Draining,
+    /// The next epoch is on its way to a quorum's disks.
+    Renewing,
     Ended,
 }
 
@@ -123,6 +130,8 @@ pub struct Leading {
     pub(super) promised: Vec<ServerId>,
     /// Voters that have acknowledged the epoch.
     pub(super) epoch_answers: Vec<ServerId>,
+    /// Voters that have entered the next epoch, this server among them, while `Phase::Renewing`.
+    pub(super) renewed: Vec<ServerId>,
     /// When the phase has to be over.
     pub(super) phase_ends: Instant,
     pub(super) next_ping: Instant,
@@ -154,6 +163,7 @@ impl Leading {
         Leading {
             promised: vec![options.sid],
             epoch_answers: vec![options.sid],
+            renewed: Vec::new(),
             options,
             ensemble,
             phase: Phase::Collecting,
@@ -242,6 +252,7 @@ impl Leading {
             LeadInput::SnapshotSent(id) => self.snapshot_sent(now, id),
             LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
             LeadInput::SyncPlaced(id, after) => self.sync_placed(id, after),
+            LeadInput::Renew => self.renew(now, effects),
             LeadInput::Tick => self.tick(now, effects),
         }
         self.note_time(now);
@@ -376,6 +387,8 @@ impl Leading {
             let what = match self.phase {
                 Phase::Collecting | Phase::Promising => "said which epoch it has promised",
                 Phase::Offering | Phase::Entering => "acknowledged the new epoch",
+                Phase::Draining => "has written the last transactions of the epoch",
+                Phase::Renewing => "entered the next epoch",
                 _ => "took over the history of the new epoch",
             };
             return self.end(LeadingEnd::NotConfirmed(what), effects);
@@ -422,10 +435,11 @@ impl Leading {
     pub fn check(&self) {
         assert!(self.committed <= self.history.last(), "{:?}", self.committed);
         assert!(self.logged <= self.history.last(), "{:?}", self.logged);
+        let has_begun = matches!(self.phase, Phase::Broadcast | Phase::Draining | Phase::Renewing);
         for link in self.links.values() {
             assert!(link.acked <= link.cursor, "{link:?}");
             assert!(!link.is_streaming() || link.cursor <= self.history.last(), "{link:?}");
-            assert!(link.stage != Stage::UpToDate || self.is_established(), "{link:?}");
+            assert!(link.stage != Stage::UpToDate || has_begun, "{link:?}");
         }
     }
 }

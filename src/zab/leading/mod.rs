@@ -4,6 +4,7 @@ mod broadcast;
 mod discovery;
 mod figures;
 mod machine;
+mod renewal;
 mod synchronize;
 
 pub use figures::{LeadingFigures, ProposalSizes};

@@ -60,6 +60,15 @@ impl World {
         Ok(())
     }
 
+    /// The numbers of the epoch come to their end.
+    pub(super) fn renew(&mut self, at: usize) -> Result<(), String> {
+        let Role::Leading(machine) = &self.nodes[at].role else { return Ok(()) };
+        if !machine.can_renew() || self.nodes[at].next.take().is_none() {
+            return Ok(());
+        }
+        self.lead(at, |machine, now, effects| machine.handle(now, LeadInput::Renew, effects))
+    }
+
     /// A client sends `sync` to this server.
     pub(super) fn sync(&mut self, at: usize) -> Result<(), String> {
         if !self.nodes[at].serves {

@@ -59,6 +59,7 @@ fn the_runs_meet_each_way_of_synchronizing() {
     }
     let least = [
         ("epochs", seen.epochs, 100),
+        ("learners in the next epoch in place", seen.renewals, 20),
         ("commits", seen.commits, 1_000),
         ("diffs", seen.diffs, 50),
         ("truncations", seen.truncations, 4),

@@ -7,7 +7,8 @@ use crate::base::{Epoch, LinkId, Now, Rng, ServerId, SessionId, Xid, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::quorum::{
-    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, Packet, PacketKind, leader_info,
+    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, Packet, PacketKind,
+    leader_info,
 };
 use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
 
@@ -330,6 +331,27 @@ mod learner {
         assert_eq!(script.machine.deadline(), None);
     }
 
+    /// What the leader sends in the new epoch waits on the connection until it is entered.
+    #[test]
+    fn the_next_epoch_is_entered_with_everything_on_disk() {
+        let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+        script.proposal(z(2, 1));
+        assert!(script.packet(NEXT_EPOCH, z(3, 0)).is_empty(), "2|1 is not on disk");
+        assert!(!script.machine.wants_packets());
+        let logged = script.input(LearnInput::Logged(z(2, 1)));
+        assert_eq!(logged, ["1: Ack 200000001", "store Accepted 3"]);
+        let promised = script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(3)));
+        assert_eq!(promised, ["store Current 3"]);
+        let entered = script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(3)));
+        assert_eq!(entered, ["1: Ack 300000000", "Renewed(Epoch(3))"]);
+        script.proposal(z(3, 1));
+        assert_eq!(script.input(LearnInput::Logged(z(3, 1))), ["1: Ack 300000001"]);
+        // Two leaders cannot both have its promise.
+        let end = "the leader proposes epoch 3, but epoch 3 is promised already";
+        let again = script.packet(NEXT_EPOCH, z(3, 0));
+        assert_eq!(again.last(), Some(&format!("end: {end}")));
+    }
+
     /// Apache's leader says nothing for half a tick; one of ours never does for so long.
     #[test]
     fn a_leader_of_ours_is_left_earlier() {
@@ -383,6 +405,8 @@ mod learner {
 
 mod leader {
     use super::*;
+
+    mod renewal;
 
     struct Script {
         machine: Leading,
@@ -449,6 +473,15 @@ mod leader {
             self.input(LeadInput::Opened(link));
             let info = LearnerInfo::encode(ServerId(sid), 0);
             let packet = Packet::with(PacketKind::FollowerInfo, z(promised, 0), &info);
+            self.input(LeadInput::Packet(link, packet))
+        }
+
+        /// A learner of ours.
+        fn introduce(&mut self, link: LinkId, sid: i64) -> Vec<String> {
+            self.input(LeadInput::Opened(link));
+            let mut info = LearnerInfo::encode(ServerId(sid), 0).to_vec();
+            Features::ours(false).encode_into(&mut info);
+            let packet = Packet::with(PacketKind::FollowerInfo, z(1, 0), &info);
             self.input(LeadInput::Packet(link, packet))
         }
 
@@ -698,11 +731,7 @@ mod leader {
     fn a_learner_of_ours_hears_of_the_leader_again_and_again() {
         let mut script = Script::with(3, 1 << 20, TICK * 20);
         script.establish();
-        script.input(LeadInput::Opened(B));
-        let mut info = LearnerInfo::encode(ServerId(3), 0).to_vec();
-        Features::ours(false).encode_into(&mut info);
-        let packet = Packet::with(PacketKind::FollowerInfo, z(1, 0), &info);
-        script.input(LeadInput::Packet(B, packet));
+        script.introduce(B, 3);
         script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
         script.packet(B, PacketKind::Ack, z(2, 0));
         script.packet(B, PacketKind::Ack, z(2, 0));

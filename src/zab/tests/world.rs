@@ -62,6 +62,7 @@ pub struct Faults {
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Seen {
     pub epochs: u64,
+    pub renewals: u64,
     pub commits: u64,
     pub diffs: u64,
     pub truncations: u64,
@@ -74,6 +75,7 @@ pub struct Seen {
 impl Seen {
     pub fn add(&mut self, other: &Seen) {
         self.epochs += other.epochs;
+        self.renewals += other.renewals;
         self.commits += other.commits;
         self.diffs += other.diffs;
         self.truncations += other.truncations;
@@ -175,7 +177,8 @@ impl World {
             75..79 => self.propose(at)?,
             79..81 => self.sync(at)?,
             86..93 => self.elect()?,
-            93..95 => self.snapshot(at),
+            93 => self.snapshot(at),
+            94 => self.renew(at)?,
             95 if !self.is_healing => self.cut_or_join(at),
             96 if !self.is_healing && self.rng.chance(1, 3) => self.crash(at),
             97 => self.restart(at)?,
@@ -434,6 +437,7 @@ impl World {
             }
             Effect::ReceiveSnapshot(_) => self.seen.snapshots += 1,
             Effect::Serve(epoch) => self.serve(at, epoch)?,
+            Effect::Renewed(_) => self.seen.renewals += 1,
             Effect::SyncDone => self.synced(at, None)?,
             Effect::OwnSyncDone(ticket) => self.synced(at, Some(ticket))?,
             Effect::PingAsked => self.learn(at, |machine, _, effects| {

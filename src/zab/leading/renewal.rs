@@ -1,0 +1,104 @@
+//! The same leader goes on in the next epoch, without an election.
+//!
+//! A zxid has 32 bits for the counter, so at 400,000 writes a second an epoch is spent after three
+//! hours. Apache's leader then gives up, and every client of every server reconnects. Between
+//! servers of ours the leader stops to number, waits until all is committed, and has a quorum enter
+//! the next epoch, on the connections that are there:
+//!
+//! 1. The leader makes `acceptedEpoch` durable, so that it promises the epoch to nobody else, and
+//!    sends NEXT_EPOCH behind the last transaction.
+//! 2. Each server, the leader among them, makes its whole log durable, then `acceptedEpoch`, then
+//!    `currentEpoch`, and answers. One that has promised the epoch to somebody else leaves.
+//! 3. With the answers of a quorum, itself included, the leader numbers from 1 again.
+//!
+//! This is safe for the reason that an election is: of two servers that want the same epoch only
+//! one can get a quorum's promises. And a server that alone has entered the epoch may win the next
+//! election with it, as it has everything that was ever committed: nothing is proposed between the
+//! last commit and the quorum's answers.
+
+use crate::base::{Epoch, LinkId, Now, ServerId, Zxid, invariant};
+use crate::log::EpochFile;
+use crate::wire::quorum::{NEXT_EPOCH, Packet};
+
+use super::super::effects::{Effect, Effects};
+use super::super::history::EPOCH_MAX;
+use super::super::link::Stage;
+use super::machine::{Leading, Phase};
+
+impl Leading {
+    /// Whether every learner that is served understands `NEXT_EPOCH`.
+    pub fn can_renew(&self) -> bool {
+        let serves = |stage| stage == Stage::UpToDate;
+        let mut served = self.links.values().filter(|link| serves(link.stage));
+        let are_able = served.all(|link| link.features.has_renewals());
+        self.phase == Phase::Broadcast && are_able && self.next_epoch() < EPOCH_MAX
+    }
+
+    pub(super) fn next_epoch(&self) -> Epoch {
+        Epoch(self.epoch.0 + 1)
+    }
+
+    pub(super) fn renew(&mut self, now: Now, effects: &mut Effects) {
+        invariant!(self.can_renew(), "{:?} cannot be renewed", self.epoch);
+        self.phase = Phase::Draining;
+        self.renewed.clear();
+        self.phase_ends = now.mono + self.options.tick * self.options.init_limit;
+        self.end_draining(effects);
+    }
+
+    /// Everything that was proposed is committed: the next epoch may begin.
+    pub(super) fn end_draining(&mut self, effects: &mut Effects) {
+        if self.phase == Phase::Draining && self.committed == self.history.last() {
+            self.phase = Phase::Renewing;
+            effects.push(Effect::StoreEpoch(EpochFile::Accepted, self.next_epoch()));
+        }
+    }
+
+    pub(super) fn next_epoch_stored(
+        &mut self,
+        now: Now,
+        file: EpochFile,
+        epoch: Epoch,
+        effects: &mut Effects,
+    ) {
+        invariant!(epoch == self.next_epoch(), "{epoch:?} is stored after {:?}", self.epoch);
+        match file {
+            EpochFile::Accepted => {
+                self.accepted = epoch;
+                self.ask_for_next(epoch, effects);
+                effects.push(Effect::StoreEpoch(EpochFile::Current, epoch));
+            }
+            EpochFile::Current => self.renewed_by(now, Some(self.options.sid), effects),
+        }
+    }
+
+    fn ask_for_next(&mut self, epoch: Epoch, effects: &mut Effects) {
+        let mut unready: Vec<LinkId> = Vec::new();
+        for link in self.links.values_mut() {
+            match link.stage {
+                Stage::UpToDate => {
+                    link.send(Packet::bare(NEXT_EPOCH, Zxid::new(epoch, 0)), effects);
+                }
+                // These hear of the epoch when they are offered one.
+                Stage::Opened | Stage::Introduced => {}
+                _ => unready.push(link.id),
+            }
+        }
+        for id in unready {
+            self.refuse(id, "has to synchronize again, as a new epoch begins".into(), effects);
+        }
+    }
+
+    /// A voter has entered the next epoch.
+    pub(super) fn renewed_by(&mut self, now: Now, sid: Option<ServerId>, effects: &mut Effects) {
+        self.renewed.extend(sid.filter(|sid| !self.renewed.contains(sid)));
+        // What this server has in its log of the epoch counts, so it has to be one of them.
+        if !self.renewed.contains(&self.options.sid) || !self.has_quorum(&self.renewed) {
+            return;
+        }
+        (self.epoch, self.phase) = (self.next_epoch(), Phase::Broadcast);
+        effects.push(Effect::Serve(self.epoch));
+        let ids: Vec<LinkId> = self.links.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.offer(now, id, effects));
+    }
+}

@@ -1,0 +1,34 @@
+//! The next epoch in place, on the leader's side.
+
+use super::*;
+
+/// The numbers start again when a quorum has entered the epoch, and not before everything of
+/// the epoch before is committed.
+#[test]
+fn the_next_epoch_begins_in_place() {
+    let mut script = Script::new(3);
+    script.introduce(B, 3);
+    script.stored(EpochFile::Accepted, 2);
+    script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+    script.stored(EpochFile::Current, 2);
+    script.packet(B, PacketKind::Ack, z(2, 0));
+    assert!(script.machine.can_renew());
+    script.propose(&[z(2, 1)]);
+    assert!(script.input(LeadInput::Renew).is_empty(), "2|1 is not committed");
+    script.input(LeadInput::Logged(z(2, 1)));
+    let committed = script.packet(B, PacketKind::Ack, z(2, 1));
+    assert_eq!(committed, ["committed 200000001", "store Accepted 3", "2: Commit 200000001"]);
+    let promised = script.stored(EpochFile::Accepted, 3);
+    assert_eq!(promised, [format!("2: {NEXT_EPOCH:?} 300000000"), "store Current 3".into()]);
+    assert!(script.packet(B, PacketKind::Ack, z(3, 0)).is_empty(), "this server has not");
+    assert_eq!(script.stored(EpochFile::Current, 3), ["serve 3"]);
+    script.propose(&[z(3, 1)]);
+    script.input(LeadInput::Logged(z(3, 1)));
+    let committed = script.packet(B, PacketKind::Ack, z(3, 1));
+    assert_eq!(committed, ["committed 300000001", "2: Commit 300000001"]);
+}
+
+#[test]
+fn an_epoch_with_a_learner_of_apache_ends_by_an_election() {
+    assert!(!Script::established().machine.can_renew());
+}
