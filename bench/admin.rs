@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use ringkeeper::base::{SessionId, Xid, Zxid};
-use ringkeeper::wire::{ConnectResponse, OpCode};
+use ringkeeper::wire::{ConnectResponse, OpCode, put_str};
 
 use crate::codec::{self, ReplyHead};
 
@@ -22,12 +22,23 @@ const PROBE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// An open session on a blocking socket.
 pub struct Admin {
+    addr: SocketAddr,
     stream: BufReader<TcpStream>,
     xid: i32,
     session: SessionId,
     password: [u8; 16],
     /// Highest zxid seen in a reply.
     pub zxid: i64,
+}
+
+/// The answer to a four-letter word, within `patience`.
+pub fn word(addr: SocketAddr, word: &str, patience: Duration) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(word.as_bytes())?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// Connects and sends the connect request, without waiting for the answer.
@@ -68,12 +79,13 @@ impl Admin {
     pub fn connect(addr: SocketAddr) -> Result<Admin, String> {
         let mut stream = dial(addr, 120_000)?;
         let response = finish_handshake(addr, &mut stream)?;
-        Ok(Admin::new(stream, &response))
+        Ok(Admin::new(addr, stream, &response))
     }
 
-    fn new(stream: TcpStream, response: &ConnectResponse) -> Admin {
+    fn new(addr: SocketAddr, stream: TcpStream, response: &ConnectResponse) -> Admin {
+        let (session, password) = (response.session, response.password);
         let stream = BufReader::with_capacity(1 << 16, stream);
-        Admin { stream, xid: 1, session: response.session, password: response.password, zxid: 0 }
+        Admin { addr, stream, xid: 1, session, password, zxid: 0 }
     }
 
     /// Id and password, with which another connection can take the session over.
@@ -86,7 +98,7 @@ impl Admin {
         let mut stream = dial_within(addr, 120_000, PROBE_PATIENCE)?;
         let response = finish_handshake(addr, &mut stream)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(|e| e.to_string())?;
-        Ok(Admin::new(stream, &response))
+        Ok(Admin::new(addr, stream, &response))
     }
 
     /// The connection, past the handshake and with no reply on the way.
@@ -101,17 +113,21 @@ impl Admin {
     }
 
     fn send(&mut self, frames: &[u8]) -> Result<(), String> {
-        self.stream.get_mut().write_all(frames).map_err(|e| format!("sending: {e}"))
+        let addr = self.addr;
+        let say = |e| format!("sending to {addr}: {e}");
+        self.stream.get_mut().write_all(frames).map_err(say)
     }
 
     fn receive(&mut self) -> Result<(ReplyHead, Vec<u8>), String> {
+        let addr = self.addr;
+        let say = |e| format!("receiving from {addr}: {e}");
         loop {
             let mut frame = vec![0u8; 4];
-            self.stream.read_exact(&mut frame).map_err(|e| format!("receiving: {e}"))?;
+            self.stream.read_exact(&mut frame).map_err(say)?;
             let len = i32::from_be_bytes([frame[0], frame[1], frame[2], frame[3]]);
             let len = usize::try_from(len).map_err(|_| "negative frame length".to_owned())?;
             frame.resize(len + 4, 0);
-            self.stream.read_exact(&mut frame[4..]).map_err(|e| format!("receiving: {e}"))?;
+            self.stream.read_exact(&mut frame[4..]).map_err(say)?;
             let head = codec::reply_head(&frame)?.ok_or("short reply frame")?;
             if head.xid != ringkeeper::wire::XID_NOTIFICATION {
                 self.zxid = self.zxid.max(head.zxid);
@@ -126,6 +142,15 @@ impl Admin {
         self.send(&frame(xid))?;
         let (head, body) = self.receive()?;
         Ok((head.err, body))
+    }
+
+    /// Waits until this server has everything that was acknowledged anywhere before.
+    pub fn sync(&mut self) -> Result<(), String> {
+        let frame = |xid| codec::request(xid, OpCode::Sync, |out| put_str(out, "/"));
+        match self.call(frame)? {
+            (0, _) => Ok(()),
+            (err, _) => Err(format!("sync: {err}")),
+        }
     }
 
     /// Many requests, a few hundred in flight; error codes other than `expected` are failures.

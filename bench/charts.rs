@@ -174,8 +174,12 @@ fn overview(json: &Json, lines: &[Line]) -> Option<Drawing> {
     }
     let text = |v: &Json| v.as_str().unwrap_or("?").to_owned();
     let machine = &json["machine"];
+    let ensemble = match compare::members_of(json) {
+        1 => String::new(),
+        members => format!("ensembles of {members}; "),
+    };
     let about = format!(
-        "{} cores, {}, Linux {}; medians of {}",
+        "{ensemble}{} cores, {}, Linux {}; medians of {}",
         machine["cores"],
         text(&machine["cpu"]),
         text(&machine["kernel"]),

@@ -24,7 +24,7 @@ use crate::storm::{self, Storm};
 const HELP: &str = "\
 rk-bench: load generator for servers that speak ZooKeeper's client protocol
 
-rk-bench load [options] HOST:PORT     put a load on a server and measure it
+rk-bench load [options] HOST:PORT...  put a load on a server, or on members of an ensemble
 rk-bench storm [options] HOST:PORT    many sessions arrive, are cut off and return; watch fan-out
 rk-bench ceiling [options]            the least a server can do: canned replies, write + fdatasync
 rk-bench charts FILE.json -o DIR      drawings of what `compare` measured, for documents
@@ -49,7 +49,7 @@ load:
   --requests N        stop after N requests
   --root PATH         everything is created below it (/bench-<pid>)
   --keep              leave what was created; --no-fill: the keys are there already
-  --server-pid PID    show that process's CPU time and memory as well
+  --server-pid PID    show that process's CPU time and memory as well; may be repeated
   --cpus LIST         cores for the generator threads, e.g. 1 or 2,3
   --seed N            choice of keys and kinds (1)
   --json              figures as JSON on standard output
@@ -243,13 +243,11 @@ struct LoadArgs {
 }
 
 fn parse_load(parser: &mut lexopt::Parser) -> Result<Option<LoadArgs>, String> {
-    let nowhere = SocketAddr::from(([127, 0, 0, 1], 2181));
-    let mut load = Load::new(nowhere, Mix::only(Kind::Get));
+    let mut load = Load::new(Vec::new(), Mix::only(Kind::Get));
     load.shape.root = format!("/bench-{}", std::process::id());
     load.duration = Duration::from_secs(5);
     let mut args = LoadArgs { load, keep: false, fill: true, json: false };
     let load = &mut args.load;
-    let mut target = None;
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         match arg {
             Long("mix") => load.mix = Mix::parse(&value::<String>(parser, "mix")?)?,
@@ -267,18 +265,20 @@ fn parse_load(parser: &mut lexopt::Parser) -> Result<Option<LoadArgs>, String> {
             Long("warmup") => load.warmup = seconds(parser, "warmup")?,
             Long("requests") => load.requests = Some(value(parser, "requests")?),
             Long("root") => load.shape.root = value(parser, "root")?,
-            Long("server-pid") => load.server_pid = Some(value(parser, "server-pid")?),
+            Long("server-pid") => load.server_pids.push(value(parser, "server-pid")?),
             Long("cpus") => load.cpus = cpu_list(parser, "cpus")?,
             Long("seed") => load.seed = value(parser, "seed")?,
             Long("keep") => args.keep = true,
             Long("no-fill") => args.fill = false,
             Long("json") => args.json = true,
             Long("help") | Short('h') => return help().map(|()| None),
-            Value(text) if target.is_none() => target = Some(address(&text)?),
+            Value(text) => load.addrs.push(address(&text)?),
             other => return Err(format!("{}; see rk-bench --help", other.unexpected())),
         }
     }
-    load.addr = target.ok_or("which server? rk-bench load [options] HOST:PORT")?;
+    if load.addrs.is_empty() {
+        return Err("which server? rk-bench load [options] HOST:PORT...".into());
+    }
     Ok(Some(args))
 }
 
@@ -291,7 +291,7 @@ fn run_load(parser: &mut lexopt::Parser) -> Result<(), String> {
     }
     let outcome = load::run(load)?;
     if !args.keep {
-        let mut admin = Admin::connect(load.addr)?;
+        let mut admin = Admin::connect(load.addrs[0])?;
         admin.remove_tree(&load.shape.root)?;
         admin.close();
     }
@@ -319,7 +319,9 @@ fn show(load: &Load, outcome: &Outcome) {
         Pace::Closed { depth } => format!("closed loop, {} x {depth}", load.connections),
         Pace::Open { rate } => format!("open loop, {rate}/s over {}", load.connections),
     };
-    println!("{} on {}: {pace}, {} B, {} keys", load.mix, load.addr, load.shape.size, load.keys);
+    let addrs: Vec<String> = load.addrs.iter().map(ToString::to_string).collect();
+    let addrs = addrs.join(" ");
+    println!("{} on {addrs}: {pace}, {} B, {} keys", load.mix, load.shape.size, load.keys);
     println!("{:.0} requests/s over {:.1} s", outcome.rate(), outcome.seconds);
     println!(
         "{:<12} {:>10} {:>10} {:>10} {:>10} {:>10}",

@@ -11,11 +11,12 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::cli::{cpu_list, seconds, value};
 use crate::disk::Disk;
+use crate::ensemble::{Ensemble, Target};
 use crate::page;
 use crate::procfs;
 use crate::report;
 use crate::scenario::{self, Measured, Method, Scenario, Settings};
-use crate::servers::{self, Contestant, Programs, Server};
+use crate::servers::{self, Contestant, Programs};
 use crate::stats::{median, round3};
 
 const HELP: &str = "\
@@ -25,6 +26,9 @@ Each round starts all servers afresh, warms them up, and runs each scenario on o
 so that they are compared within seconds; the order of the servers changes from round to round.
 
   --rounds N               (3)
+  --ensemble N             ensembles of N processes each, with other scenarios: clients spread
+                           over the members, or all on the leader
+  --rate N                 requests per second of set-half (half of what was measured before it)
   --seconds S              measured time per load (3); --warmup S before each (1)
   --first-warmup S         once per server (5)
   --only LIST              scenarios whose names begin with one of LIST, e.g. set,get,storm
@@ -47,6 +51,8 @@ so that they are compared within seconds; the order of the servers changes from 
 struct Compare {
     programs: Programs,
     settings: Settings,
+    /// Processes of each contestant.
+    members: usize,
     rounds: usize,
     scenarios: Vec<(usize, Scenario)>,
     servers: Vec<Contestant>,
@@ -110,18 +116,28 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
             notes.fail(&e);
         }
     }
-    lines.sort_by_key(order);
+    lines.sort_by_key(|line| order(line, compare.members));
     let json = compare.json(&lines, &failures, begin.elapsed());
     print!("{}", report::text(&lines, &failures));
     compare.write(&json, &lines)
 }
 
+/// The scenarios of contestants that are `members` processes each.
+fn table(members: usize) -> &'static [Scenario] {
+    if members == 1 { &scenario::ALL } else { &scenario::ENSEMBLE }
+}
+
 /// The place of a line among the scenarios.
-fn order(line: &Line) -> Option<usize> {
-    scenario::ALL.iter().rposition(|s| {
+fn order(line: &Line, members: usize) -> Option<usize> {
+    table(members).iter().rposition(|s| {
         let rest = line.name.strip_prefix(s.name);
         rest.is_some_and(|r| r.is_empty() || matches!(s.method, Method::Storm(_)))
     })
+}
+
+/// Processes of each contestant in a `compare.json`.
+pub fn members_of(json: &Json) -> usize {
+    json["ensemble"].as_u64().and_then(|n| usize::try_from(n).ok()).unwrap_or(1)
 }
 
 /// The lines that a `compare.json` holds; `None` if it is something else.
@@ -136,7 +152,8 @@ pub fn lines_of(json: &Json) -> Option<Vec<Line>> {
             rounds: Contestant::ALL.iter().filter_map(rounds).collect(),
         });
     }
-    lines.sort_by_key(order);
+    let members = members_of(json);
+    lines.sort_by_key(|line| order(line, members));
     Some(lines)
 }
 
@@ -152,13 +169,20 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
         big_heap_mib: 4096,
         threads: 1,
         cpus: Vec::new(),
+        rate: None,
     };
     let mut programs = Programs::new();
     let (mut rounds, mut keep, mut out) = (3, false, PathBuf::from("target/bench"));
     let mut patience = Duration::from_secs(15);
     let (mut only, mut names, mut classpath) = (None, None, None::<PathBuf>);
+    let (mut members, mut list) = (1, false);
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         match arg {
+            Long("ensemble") => {
+                members = value(parser, "ensemble")?;
+                Ensemble::check(members)?;
+            }
+            Long("rate") => settings.rate = Some(value(parser, "rate")?),
             Long("rounds") => rounds = value(parser, "rounds")?,
             Long("seconds") => settings.duration = seconds(parser, "seconds")?,
             Long("warmup") => settings.warmup = seconds(parser, "warmup")?,
@@ -189,16 +213,17 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
             Long("config") => programs.config.push(value(parser, "config")?),
             Long("quiet-seconds") => patience = seconds(parser, "quiet-seconds")?,
             Long("keep") => keep = true,
-            Long("list") => {
-                scenario::ALL.iter().for_each(|s| println!("{:<20} {}", s.name, s.title));
-                return Ok(None);
-            }
+            Long("list") => list = true,
             Long("help") | Short('h') => {
                 println!("{HELP}");
                 return Ok(None);
             }
             other => return Err(format!("{}; see rk-bench compare --help", other.unexpected())),
         }
+    }
+    if list {
+        table(members).iter().for_each(|s| println!("{:<20} {}", s.name, s.title));
+        return Ok(None);
     }
     let absolute =
         |dir: &PathBuf| dir.canonicalize().map_err(|e| format!("--dir {}: {e}", dir.display()));
@@ -210,8 +235,10 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Compare>, String> {
     for who in &servers {
         programs.check(*who)?;
     }
-    let scenarios = choose_scenarios(only.as_deref())?;
-    Ok(Some(Compare { programs, settings, rounds, scenarios, servers, out, keep, patience }))
+    let scenarios = choose_scenarios(table(members), only.as_deref())?;
+    let compare =
+        Compare { programs, settings, members, rounds, scenarios, servers, out, keep, patience };
+    Ok(Some(compare))
 }
 
 fn choose_servers(names: Option<&str>) -> Result<Vec<Contestant>, String> {
@@ -223,14 +250,16 @@ fn choose_servers(names: Option<&str>) -> Result<Vec<Contestant>, String> {
     names.split(',').map(find).collect()
 }
 
-fn choose_scenarios(only: Option<&str>) -> Result<Vec<(usize, Scenario)>, String> {
+fn choose_scenarios(
+    table: &[Scenario],
+    only: Option<&str>,
+) -> Result<Vec<(usize, Scenario)>, String> {
     let wanted = |s: &Scenario| {
         only.is_none_or(|list| {
             list.split(',').any(|w| s.name == w || s.name.starts_with(&format!("{w}-")))
         })
     };
-    let chosen: Vec<_> =
-        scenario::ALL.iter().cloned().enumerate().filter(|(_, s)| wanted(s)).collect();
+    let chosen: Vec<_> = table.iter().cloned().enumerate().filter(|(_, s)| wanted(s)).collect();
     if chosen.is_empty() {
         return Err(format!("no scenario matches `{}`: see --list", only.unwrap_or("")));
     }
@@ -250,29 +279,18 @@ impl Compare {
         if !loads.is_empty() {
             let mut running = Vec::new();
             for &who in order {
-                let home = self.programs.home(who, "load")?;
-                let started = self
-                    .programs
-                    .start(who, &home)
-                    .and_then(|server| scenario::warm_up(&self.settings, &server).map(|()| server));
-                match started {
-                    Ok(server) => running.push((who, server, home)),
-                    Err(e) => {
-                        notes.fail(&format!("{}: {e}", who.name()));
-                        self.clear(&home);
-                    }
+                match self.start_warm(who) {
+                    Ok(ensemble) => running.push(ensemble),
+                    Err(e) => notes.fail(&format!("{}: {e}", who.name())),
                 }
             }
             for (index, one) in loads {
-                for (who, server, _) in &running {
-                    let found = self.measure(disk, server, one, *index);
-                    notes.keep(*who, one, found);
+                for ensemble in &mut running {
+                    let found = self.load(disk, ensemble, one, *index);
+                    notes.keep(ensemble.who(), one, found);
                 }
             }
-            for (_, server, home) in running {
-                server.stop();
-                self.clear(&home);
-            }
+            running.into_iter().for_each(|ensemble| ensemble.end(self.keep));
         }
         for (index, one) in alone {
             for &who in order {
@@ -291,6 +309,35 @@ impl Compare {
         Ok(())
     }
 
+    /// A contestant in fresh directories, warmed up.
+    fn start_warm(&self, who: Contestant) -> Result<Ensemble, String> {
+        let mut ensemble = Ensemble::start(&self.programs, who, "load", self.members)?;
+        let target = ensemble.target()?;
+        match scenario::warm_up(&self.settings, &target) {
+            Ok(()) => Ok(ensemble),
+            Err(e) => {
+                ensemble.end(self.keep);
+                Err(e)
+            }
+        }
+    }
+
+    /// A load. A leader that changes meanwhile makes it a failed one: it is where clients were.
+    fn load(
+        &self,
+        disk: &mut Disk,
+        ensemble: &mut Ensemble,
+        one: &Scenario,
+        index: usize,
+    ) -> Result<Vec<Measured>, String> {
+        let target = ensemble.target()?;
+        let mut found = self.measure(disk, &target, one, index)?;
+        if ensemble.target()?.leader() != target.leader() {
+            found.iter_mut().for_each(|measured| measured.figures["failed"] = json!(true));
+        }
+        Ok(found)
+    }
+
     /// A storm of sessions on a server of its own, with these lines in its configuration.
     fn storm(
         &self,
@@ -304,7 +351,7 @@ impl Compare {
         programs.config.extend(config.iter().map(|line| (*line).to_owned()));
         let home = programs.home(who, one.name)?;
         let server = programs.start(who, &home)?;
-        let found = self.measure(disk, &server, one, index);
+        let found = self.measure(disk, &Target::alone(&server), one, index);
         server.stop();
         self.clear(&home);
         found
@@ -327,12 +374,12 @@ impl Compare {
     fn measure(
         &self,
         disk: &mut Disk,
-        server: &Server,
+        target: &Target,
         scenario: &Scenario,
         index: usize,
     ) -> Result<Vec<Measured>, String> {
         let quiet = disk.settle(self.patience).map_err(|e| format!("disk: {e}"))?;
-        let mut found = scenario::run(&self.settings, server, scenario, index)?;
+        let mut found = scenario::run(&self.settings, target, scenario, index)?;
         for measured in &mut found {
             let others = measured.figures["others_cpu_cores"].as_f64();
             let disturbed = !quiet.is_quiet || others.is_some_and(|cores| cores > OTHERS_MAX);
@@ -360,6 +407,9 @@ impl Compare {
             results.insert(line.name.clone(), json!({"title": line.title, "rounds": servers}));
         }
         let mut json = procfs::about_run(&self.programs.dir, took);
+        if self.members > 1 {
+            json["ensemble"] = json!(self.members);
+        }
         json["rounds"] = json!(self.rounds);
         json["seconds"] = json!(self.settings.duration.as_secs_f64());
         json["failures"] = json!(failures);

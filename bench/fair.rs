@@ -215,7 +215,7 @@ impl Fair {
             return Ok(());
         }
         let mix = Mix::parse("get:4,set:2,create:1,delete:1,list:1,multi:1,sync:1")?;
-        let mut load = Load::new(server.addr, mix);
+        let mut load = Load::new(vec![server.addr], mix);
         (load.keys, load.warmup, load.duration) = (1000, Duration::ZERO, self.first_warmup);
         load::prepare(&load)?;
         load::fill(&load)?;

@@ -32,10 +32,10 @@ pub enum Pace {
 /// One run of the generator.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Address of the server.
-    pub addr: SocketAddr,
-    /// Process id of a server on this machine whose CPU time is wanted.
-    pub server_pid: Option<u32>,
+    /// Address of the server, or of members of an ensemble, over which the connections are spread.
+    pub addrs: Vec<SocketAddr>,
+    /// Process ids of the server, or of all members, on this machine: their CPU time is wanted.
+    pub server_pids: Vec<u32>,
     /// Number of sessions, each on a connection of its own.
     pub connections: usize,
     /// Generator threads.
@@ -70,10 +70,10 @@ pub struct Load {
 
 impl Load {
     /// 16 connections with 64 requests in flight each, 100-byte values, three seconds.
-    pub fn new(addr: SocketAddr, mix: Mix) -> Load {
+    pub fn new(addrs: Vec<SocketAddr>, mix: Mix) -> Load {
         Load {
-            addr,
-            server_pid: None,
+            addrs,
+            server_pids: Vec::new(),
             connections: 16,
             threads: 1,
             pace: Pace::Closed { depth: 64 },
@@ -95,6 +95,9 @@ impl Load {
     /// Refuses what cannot be run.
     pub fn check(&self) -> Result<(), String> {
         let limit = 10u64.pow(codec::KEY_DIGITS as u32);
+        if self.addrs.is_empty() {
+            return Err("which server?".into());
+        }
         if self.connections == 0 || self.threads == 0 || self.threads > self.connections {
             return Err("need at least one connection, and no more threads than connections".into());
         }
@@ -125,10 +128,19 @@ pub struct Outcome {
     pub server_threads: BTreeMap<String, f64>,
     /// CPU seconds that everything else on the machine used, time stolen included.
     pub others_cpu: Option<f64>,
-    /// Server's memory at the end.
-    pub server_memory: Option<Memory>,
+    /// What each process of the server used, in the order of [`Load::server_pids`].
+    pub members: Vec<Member>,
     /// Generator threads.
     pub threads: usize,
+}
+
+/// What one process of the server used.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Member {
+    /// CPU seconds within the measured window.
+    pub cpu: Option<Cpu>,
+    /// Memory at the end.
+    pub memory: Option<Memory>,
 }
 
 impl Outcome {
@@ -163,7 +175,15 @@ impl Outcome {
             .filter(|(_, cpu)| **cpu > 0.0)
             .map(|(name, cpu)| (name.clone(), (self.per_op_us(*cpu) * 1e3).round()))
             .collect();
-        json!({
+        let mib = |bytes: u64| bytes >> 20;
+        let member = |one: &Member| {
+            json!({
+                "cpu_us_per_op": per_op(one.cpu),
+                "rss_mib": one.memory.map(|memory| mib(memory.total)),
+            })
+        };
+        let memory: Option<u64> = self.members.iter().map(|m| Some(m.memory?.total)).sum();
+        let mut json = json!({
             "ops_per_s": self.rate().round(),
             "ops": self.tally.completed,
             "seconds": round3(self.seconds),
@@ -179,15 +199,19 @@ impl Outcome {
             "server_cpu_cores": self.server_cpu.map(|cpu| round3(cpu.total() / self.seconds)),
             "server_thread_ns_per_op": threads,
             "others_cpu_cores": self.others_cpu.map(|cpu| round3(cpu / self.seconds)),
-            "server_rss_mib": self.server_memory.map(|m| m.total >> 20),
-        })
+            "server_rss_mib": memory.filter(|_| !self.members.is_empty()).map(mib),
+        });
+        if self.members.len() > 1 {
+            json["members"] = self.members.iter().map(member).collect();
+        }
+        json
     }
 }
 
 /// Creates what `load` works on: directories, keys, list children.
 pub fn prepare(load: &Load) -> Result<(), String> {
     load.check()?;
-    let mut admin = Admin::connect(load.addr)?;
+    let mut admin = Admin::connect(load.addrs[0])?;
     let root = &load.shape.root;
     admin.create_all(std::iter::once(root.clone()))?;
     let dirs = load.keys.div_ceil(1000);
@@ -202,6 +226,18 @@ pub fn prepare(load: &Load) -> Result<(), String> {
         admin.create_all((0..count).map(|i| format!("{dir}/{i:0width$}")))?;
     }
     admin.close();
+    catch_up(load)
+}
+
+/// Waits until every member has what was written through another one.
+fn catch_up(load: &Load) -> Result<(), String> {
+    if load.addrs.len() > 1 {
+        for addr in &load.addrs {
+            let mut admin = Admin::connect(*addr)?;
+            admin.sync()?;
+            admin.close();
+        }
+    }
     Ok(())
 }
 
@@ -221,7 +257,7 @@ pub fn fill(load: &Load) -> Result<(), String> {
     match failed {
         Some((code, count)) => Err(format!("filling: {count} creates were answered {code}")),
         None if outcome.tally.unanswered > 0 => Err("filling did not finish".into()),
-        None => Ok(()),
+        None => catch_up(load),
     }
 }
 
@@ -229,12 +265,13 @@ pub fn fill(load: &Load) -> Result<(), String> {
 pub fn run(load: &Load) -> Result<Outcome, String> {
     load.check()?;
     let mut streams = Vec::with_capacity(load.connections);
-    for _ in 0..load.connections {
-        streams.push(admin::dial(load.addr, load.session_timeout_ms)?);
+    let addr = |number: usize| load.addrs[number % load.addrs.len()];
+    for number in 0..load.connections {
+        streams.push(admin::dial(addr(number), load.session_timeout_ms)?);
     }
     let mut shares: Vec<Vec<Conn>> = (0..load.threads).map(|_| Vec::new()).collect();
     for (number, mut stream) in streams.into_iter().enumerate() {
-        admin::finish_handshake(load.addr, &mut stream)?;
+        admin::finish_handshake(addr(number), &mut stream)?;
         let conn = Conn::new(stream, number, load.seq_start).map_err(|e| e.to_string())?;
         shares[number % load.threads].push(conn);
     }
@@ -251,7 +288,7 @@ pub fn run(load: &Load) -> Result<Outcome, String> {
             }));
         }
         let begin = window.origin + load.warmup;
-        let watch = Meter::between(load.server_pid, begin, begin + load.duration, || {
+        let watch = Meter::between(&load.server_pids, begin, begin + load.duration, || {
             handles.iter().all(std::thread::ScopedJoinHandle::is_finished)
         });
         let mut tally = Tally::new();
@@ -279,52 +316,67 @@ pub fn pin(cpus: &[usize], index: usize) {
 /// CPU times at both ends of the measured window.
 struct Meter {
     client: Option<Cpu>,
-    server: Option<Cpu>,
+    members: Vec<Member>,
     machine: Option<f64>,
     threads: BTreeMap<String, f64>,
-    memory: Option<Memory>,
     seconds: f64,
 }
 
+/// CPU seconds of the threads of all processes, by thread name.
+fn threads_of(pids: &[u32]) -> BTreeMap<String, f64> {
+    let mut all = BTreeMap::new();
+    for (name, cpu) in pids.iter().flat_map(|pid| procfs::threads(*pid)) {
+        *all.entry(name).or_insert(0.0) += cpu;
+    }
+    all
+}
+
 impl Meter {
-    fn between(pid: Option<u32>, begin: Instant, end: Instant, over: impl Fn() -> bool) -> Meter {
+    fn between(pids: &[u32], begin: Instant, end: Instant, over: impl Fn() -> bool) -> Meter {
         sleep_until(begin, &over);
         let start = Instant::now();
-        let read = || (Cpu::of(None), pid.and_then(|pid| Cpu::of(Some(pid))));
-        let (client, server) = read();
+        let read = || -> (Option<Cpu>, Vec<Option<Cpu>>) {
+            (Cpu::of(None), pids.iter().map(|pid| Cpu::of(Some(*pid))).collect())
+        };
+        let (client, servers) = read();
         let machine = procfs::machine_busy();
-        let before = pid.map(procfs::threads).unwrap_or_default();
+        let before = threads_of(pids);
         sleep_until(end, &over);
-        let (client_end, server_end) = read();
+        let (client_end, servers_end) = read();
         let machine_end = procfs::machine_busy();
-        let mut threads = pid.map(procfs::threads).unwrap_or_default();
+        let mut threads = threads_of(pids);
         for (name, cpu) in &mut threads {
             *cpu -= before.get(name).copied().unwrap_or(0.0);
         }
         let spent = |a: Option<Cpu>, b: Option<Cpu>| Some(b?.since(a?));
+        let member = |((pid, a), b): ((&u32, Option<Cpu>), Option<Cpu>)| Member {
+            cpu: spent(a, b),
+            memory: Memory::of(*pid),
+        };
         Meter {
             client: spent(client, client_end),
-            server: spent(server, server_end),
+            members: pids.iter().zip(servers).zip(servers_end).map(member).collect(),
             machine: machine_end.zip(machine).map(|(end, start)| end - start),
             threads,
-            memory: pid.and_then(Memory::of),
             seconds: start.elapsed().as_secs_f64(),
         }
     }
 
     fn outcome(self, tally: Tally, load: &Load) -> Outcome {
+        let server = self.members.iter().map(|member| member.cpu).reduce(|a, b| Some(a?.and(b?)));
+        let server = server.flatten();
         Outcome {
             tally,
             // Replies are counted inside the window; the meter read is a little later.
             seconds: self.seconds.clamp(1e-9, load.duration.as_secs_f64()),
             others_cpu: self.machine.map(|all| {
-                let ours = [self.client, self.server].into_iter().flatten().map(Cpu::total);
+                let ours = [self.client, server].into_iter().flatten().map(Cpu::total);
                 (all - ours.sum::<f64>()).max(0.0)
             }),
             client_cpu: self.client,
-            server_cpu: self.server,
+            server_cpu: server,
             server_threads: self.threads,
-            server_memory: self.memory,
+            members: self.members,
             threads: load.threads,
         }
     }

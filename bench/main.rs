@@ -9,6 +9,7 @@ mod cli;
 mod codec;
 mod compare;
 mod disk;
+mod ensemble;
 mod fair;
 mod flood;
 mod floodkinds;

@@ -7,8 +7,8 @@ use std::fmt::Write;
 use serde_json::Value as Json;
 
 use crate::charts::decade_label;
-use crate::compare::Line;
-use crate::report::{BIG, disturbed, failed, is_big, number};
+use crate::compare::{Line, members_of};
+use crate::report::{BIG, by_member, disturbed, failed, is_big, number};
 use crate::servers::Contestant;
 use crate::svg::escape;
 
@@ -26,7 +26,8 @@ pub fn html(json: &Json, lines: &[Line]) -> String {
     out.push_str("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n");
     let _ = writeln!(out, "<title>Ringkeeper benchmark</title>\n<style>\n{CSS}</style>");
     head(&mut out, json, lines);
-    tiles(&mut out, lines);
+    let goals: &[Goal] = if members_of(json) == 1 { &GOALS } else { &ENSEMBLE_GOALS };
+    tiles(&mut out, goals, lines);
     let title = "Requests per second";
     let note = "Longer is better. Bars are medians, dots the single rounds.";
     section(&mut out, title, note, &rates, |line| bars(line, "/ops_per_s", "/s", true));
@@ -49,6 +50,7 @@ pub fn html(json: &Json, lines: &[Line]) -> String {
         }
         out.push_str("</div>\n");
     }
+    members(&mut out, lines);
     table(&mut out, lines);
     about(&mut out, json);
     out.push_str("</html>\n");
@@ -65,12 +67,20 @@ fn is_timed(line: &Line) -> bool {
 fn head(out: &mut String, json: &Json, lines: &[Line]) {
     let machine = &json["machine"];
     let text = |v: &Json| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+    let members = members_of(json);
+    let ensemble = match members {
+        1 => String::new(),
+        _ => format!(
+            " Each contestant is an ensemble of {members} processes, which share cores and disk; \
+             the ceiling answers a write when a majority has it on disk."
+        ),
+    };
     let _ = writeln!(
         out,
         "<h1>Ringkeeper beside Apache ZooKeeper</h1>\n<p>Same machine, same run, same load: \
          {} cores of {}, Linux {}, {}. {} round(s) of {} s each; medians. The ceiling is a server \
          that keeps no state and answers canned replies, with one write and fdatasync per turn of \
-         its loop: what this machine allows.</p>",
+         its loop: what this machine allows.{ensemble}</p>",
         machine["cores"],
         escape(&text(&machine["cpu"])),
         escape(&text(&machine["kernel"])),
@@ -115,10 +125,11 @@ const fn goal(
 const CEILING: Option<Contestant> = Some(Contestant::Ceiling);
 const APACHE: Option<Contestant> = Some(Contestant::Apache);
 const RATE: &str = "/ops_per_s";
+const CPU: &str = "/server_cpu_us_per_op";
 const P50: &str = "/latency/p50_us";
 const P999: &str = "/latency/p999_us";
 
-/// The goals of the design, each with the figure that decides it.
+/// The goals of one server, each with the figure that decides it.
 const GOALS: [Goal; 12] = [
     goal("set", RATE, CEILING, "pipelined sets, of the ceiling", true, 0.6),
     goal("get", RATE, CEILING, "pipelined gets, of the ceiling", true, 0.6),
@@ -134,9 +145,19 @@ const GOALS: [Goal; 12] = [
     goal("storm-return", "/total_ms", None, "ms until all sessions returned", false, 1000.0),
 ];
 
-fn tiles(out: &mut String, lines: &[Line]) {
+/// The goals of an ensemble.
+const ENSEMBLE_GOALS: [Goal; 6] = [
+    goal("set", RATE, APACHE, "pipelined sets, of Apache", true, 20.0),
+    goal("set", RATE, CEILING, "pipelined sets, of the ceiling", true, 0.5),
+    goal("set", CPU, None, "µs of CPU per set, all members", false, 3.0),
+    goal("set-lone-leader", P50, CEILING, "lone set latency, of the ceiling", false, 1.25),
+    goal("set-64x1", RATE, CEILING, "64 lone clients, sets, of the ceiling", true, 0.6),
+    goal("set-half", P999, None, "µs, p99.9 of sets at half of full load", false, 5000.0),
+];
+
+fn tiles(out: &mut String, goals: &[Goal], lines: &[Line]) {
     let mut tiles = String::new();
-    for goal in &GOALS {
+    for goal in goals {
         let Some(line) = lines.iter().find(|line| line.name == goal.line) else { continue };
         let found = match goal.to {
             Some(to) => line.ratio(Contestant::Ringkeeper, to, goal.pointer),
@@ -285,6 +306,25 @@ fn latencies(line: &Line) -> String {
     }
     svg.push_str("</svg>");
     svg
+}
+
+/// What each member of an ensemble used.
+fn members(out: &mut String, lines: &[Line]) {
+    let mut rows = String::new();
+    for line in lines {
+        for who in line.rounds.keys() {
+            let Some(text) = by_member(line, *who) else { continue };
+            let title = escape(&line.title);
+            let _ = writeln!(rows, "<tr><td>{title}<td>{}<td>{text}</tr>", who.name());
+        }
+    }
+    if !rows.is_empty() {
+        let _ = write!(
+            out,
+            "<h2>CPU and resident memory of each member, the leader first</h2>\n\
+             <div class=\"card scroll\"><table>\n{rows}</table></div>\n"
+        );
+    }
 }
 
 fn table(out: &mut String, lines: &[Line]) {

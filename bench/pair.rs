@@ -12,6 +12,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::cli::{cpu_list, seconds, value};
 use crate::disk::Disk;
+use crate::ensemble::{Ensemble, Target};
 use crate::fair::unexpected;
 use crate::procfs;
 use crate::report::number;
@@ -27,9 +28,10 @@ A in the same round, and how far A was from itself.
 
   --server PATH            the binary before, then the one after
   --rounds N               (7)
+  --ensemble N             ensembles of N processes each, without storm and big
   --seconds S              measured time per load (1); --warmup S before each (0.3)
   --first-warmup S         once per server (1)
-  --only LIST              of get,set,create,get-lone,set-lone,storm,big (all)
+  --only LIST              of get,set,create,get-lone,set-lone,set-64x1,storm,big (all)
   --znodes N               of the big tree (1000000); --sessions N of the storm (10000)
   --client-cpus LIST       cores of the generator
   --quiet-seconds S        wait so long for a quiet machine before each measurement (2)
@@ -42,7 +44,7 @@ A in the same round, and how far A was from itself.
 const PLACES: [&str; 3] = ["a", "a-again", "b"];
 
 /// Figures in the report: measurement, JSON pointer, unit, and whether more is better.
-const FIGURES: [(&str, &str, &str, bool); 15] = [
+const FIGURES: [(&str, &str, &str, bool); 17] = [
     ("get", "/ops_per_s", "/s", true),
     ("get", "/server_cpu_us_per_op", "CPU µs/op", false),
     ("set", "/ops_per_s", "/s", true),
@@ -53,6 +55,8 @@ const FIGURES: [(&str, &str, &str, bool); 15] = [
     ("get-lone", "/latency/p99_us", "p99 µs", false),
     ("set-lone", "/latency/p50_us", "p50 µs", false),
     ("set-lone", "/latency/p99_us", "p99 µs", false),
+    ("set-64x1", "/ops_per_s", "/s", true),
+    ("set-64x1", "/latency/p99_us", "p99 µs", false),
     ("storm-arrive", "/total_ms", "ms", false),
     ("storm-return", "/total_ms", "ms", false),
     ("big", "/bytes_per_znode", "B/znode", false),
@@ -60,12 +64,15 @@ const FIGURES: [(&str, &str, &str, bool); 15] = [
     ("big", "/start_ms", "ms to start", false),
 ];
 
-const SCENARIOS: [&str; 7] = ["get", "set", "create", "get-lone", "set-lone", "storm", "big"];
+const SCENARIOS: [&str; 8] =
+    ["get", "set", "create", "get-lone", "set-lone", "set-64x1", "storm", "big"];
 
 struct Pair {
     programs: Programs,
     binaries: Vec<PathBuf>,
     settings: Settings,
+    /// Processes of each.
+    members: usize,
     scenarios: Vec<(usize, Scenario)>,
     rounds: usize,
     patience: Duration,
@@ -123,6 +130,9 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
         rounds.push(pair.round(round, &mut disk)?);
     }
     let mut json = procfs::about_run(&pair.programs.dir, begin.elapsed());
+    if pair.members > 1 {
+        json["ensemble"] = json!(pair.members);
+    }
     json["a"] = json!(pair.binaries[0]);
     json["b"] = json!(pair.binaries[1]);
     let series = collect(&rounds);
@@ -155,6 +165,7 @@ fn settings() -> Settings {
         big_heap_mib: 0,
         threads: 1,
         cpus: Vec::new(),
+        rate: None,
     }
 }
 
@@ -163,13 +174,15 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Pair>, String> {
         programs: Programs::new(),
         binaries: Vec::new(),
         settings: settings(),
-        scenarios: choose(&SCENARIOS.join(","))?,
+        members: 1,
+        scenarios: Vec::new(),
         rounds: 7,
         patience: Duration::from_secs(2),
         keep: false,
         json: false,
         out: None,
     };
+    let mut only = None;
     while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
         let name = match &arg {
             Long(name) => (*name).to_owned(),
@@ -182,7 +195,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Pair>, String> {
             "seconds" => pair.settings.duration = seconds(parser, "seconds")?,
             "warmup" => pair.settings.warmup = seconds(parser, "warmup")?,
             "first-warmup" => pair.settings.first_warmup = seconds(parser, "first-warmup")?,
-            "only" => pair.scenarios = choose(&value::<String>(parser, "only")?)?,
+            "only" => only = Some(value::<String>(parser, "only")?),
+            "ensemble" => {
+                pair.members = value(parser, "ensemble")?;
+                Ensemble::check(pair.members)?;
+            }
             "znodes" => pair.settings.znodes = value::<u64>(parser, "znodes")?.max(1),
             "sessions" => pair.settings.sessions = value(parser, "sessions")?,
             "client-cpus" => pair.settings.cpus = cpu_list(parser, "client-cpus")?,
@@ -198,6 +215,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Pair>, String> {
             other => return Err(format!("no option --{other}; see rk-bench pair --help")),
         }
     }
+    pair.scenarios = choose(pair.members, only.as_deref())?;
     if pair.binaries.len() != 2 {
         return Err("name two binaries: rk-bench pair --server BEFORE --server AFTER".into());
     }
@@ -208,15 +226,25 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Pair>, String> {
     Ok(Some(pair))
 }
 
-fn choose(list: &str) -> Result<Vec<(usize, Scenario)>, String> {
+/// The scenarios that `--only` lists; without it, all that `members` processes can run.
+fn choose(members: usize, only: Option<&str>) -> Result<Vec<(usize, Scenario)>, String> {
+    let table: &[Scenario] = if members == 1 { &scenario::ALL } else { &scenario::ENSEMBLE };
     let find = |name: &str| {
         let known = SCENARIOS.contains(&name);
-        let found = scenario::ALL.iter().cloned().enumerate().find(|(_, s)| s.name == name);
-        found
-            .filter(|_| known)
-            .ok_or_else(|| format!("--only: no scenario `{name}`: {}", SCENARIOS.join(",")))
+        table.iter().cloned().enumerate().find(|(_, s)| known && s.name == name)
     };
-    list.split(',').map(find).collect()
+    let Some(list) = only else {
+        return Ok(SCENARIOS.into_iter().filter_map(find).collect());
+    };
+    let must_find = |name: &str| {
+        let names = SCENARIOS.into_iter().filter(|name| find(name).is_some());
+        let refusal = || {
+            let names: Vec<&str> = names.collect();
+            format!("--only: no scenario `{name}`: {}", names.join(","))
+        };
+        find(name).ok_or_else(refusal)
+    };
+    list.split(',').map(must_find).collect()
 }
 
 impl Pair {
@@ -258,24 +286,20 @@ impl Pair {
         let mut running = Vec::new();
         for place in *order {
             let programs = self.programs(place);
-            let home = programs.home(Contestant::Ringkeeper, PLACES[place])?;
-            let server = programs.start(Contestant::Ringkeeper, &home)?;
-            scenario::warm_up(&self.settings, &server)?;
-            running.push((place, server, home));
+            let who = Contestant::Ringkeeper;
+            let mut ensemble = Ensemble::start(&programs, who, PLACES[place], self.members)?;
+            scenario::warm_up(&self.settings, &ensemble.target()?)?;
+            running.push((place, ensemble));
         }
         for (index, one) in loads {
-            for (place, server, _) in &running {
+            for (place, ensemble) in &mut running {
                 disk.settle(self.patience).map_err(|e| format!("disk: {e}"))?;
-                let measured = scenario::run(&self.settings, server, one, *index)?;
+                let target = ensemble.target()?;
+                let measured = scenario::run(&self.settings, &target, one, *index)?;
                 note(*place, measured, found);
             }
         }
-        for (_, server, home) in running {
-            server.stop();
-            if !self.keep {
-                remove(&home);
-            }
-        }
+        running.into_iter().for_each(|(_, ensemble)| ensemble.end(self.keep));
         Ok(())
     }
 
@@ -290,7 +314,7 @@ impl Pair {
         programs.config.extend(config.iter().map(|line| (*line).to_owned()));
         let home = programs.home(Contestant::Ringkeeper, one.name)?;
         let server = programs.start(Contestant::Ringkeeper, &home)?;
-        let measured = scenario::run(&self.settings, &server, one, index);
+        let measured = scenario::run(&self.settings, &Target::alone(&server), one, index);
         server.stop();
         if !self.keep {
             remove(&home);
@@ -396,8 +420,13 @@ mod tests {
 
     #[test]
     fn every_figure_belongs_to_a_scenario() {
-        assert_eq!(choose(&SCENARIOS.join(",")).unwrap().len(), SCENARIOS.len());
-        assert!(choose("list").is_err() && choose("").is_err());
+        assert_eq!(choose(1, None).unwrap().len(), SCENARIOS.len());
+        assert_eq!(choose(1, Some("storm,get")).unwrap().len(), 2);
+        assert!(choose(1, Some("list")).is_err() && choose(1, Some("")).is_err());
+        // An ensemble has neither storm nor big tree.
+        assert_eq!(choose(3, None).unwrap().len(), SCENARIOS.len() - 2);
+        let refusal = choose(3, Some("storm")).unwrap_err();
+        assert!(refusal.ends_with("get,set,create,get-lone,set-lone,set-64x1"), "{refusal}");
         for (name, ..) in FIGURES {
             assert!(SCENARIOS.iter().any(|s| name == *s || name.starts_with(&format!("{s}-"))));
         }

@@ -39,6 +39,11 @@ impl Cpu {
         self.user + self.system
     }
 
+    /// Of two processes together.
+    pub fn and(self, other: Cpu) -> Cpu {
+        Cpu { user: self.user + other.user, system: self.system + other.system }
+    }
+
     /// Spent since `earlier`.
     pub fn since(self, earlier: Cpu) -> Cpu {
         Cpu { user: self.user - earlier.user, system: self.system - earlier.system }
@@ -72,6 +77,26 @@ pub fn threads(pid: u32) -> BTreeMap<String, f64> {
         *by_name.entry(stage_name(&name)).or_insert(0.0) += ns.unwrap_or(0.0) / 1e9;
     }
     by_name
+}
+
+/// The processes that `pid` has started and that still run.
+pub fn children(pid: u32) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let child = |name: &str| {
+        let number: u32 = name.parse().ok()?;
+        let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok()?;
+        (parent(&stat)? == pid).then_some(number)
+    };
+    let mut found: Vec<u32> =
+        entries.flatten().filter_map(|entry| child(entry.file_name().to_str()?)).collect();
+    found.sort_unstable();
+    found
+}
+
+/// The parent in a `stat` line.
+fn parent(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn stage_name(thread: &str) -> String {
@@ -158,6 +183,9 @@ mod tests {
         let line = "7 (a b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 1 0 5 1 1";
         assert_eq!(Cpu::parse(line), Some(Cpu { user: 2.5, system: 0.5 }));
         assert_eq!(Cpu::parse("garbage"), None);
+        assert_eq!((parent(line), parent("garbage")), (Some(1), None));
+        let both = Cpu { user: 2.5, system: 0.5 }.and(Cpu { user: 1.0, system: 1.0 });
+        assert_eq!(both, Cpu { user: 3.5, system: 1.5 });
         assert!(Cpu::of(None).is_some());
     }
 

@@ -50,10 +50,37 @@ pub fn text(lines: &[Line], failures: &[String]) -> String {
     for line in lines.iter().filter(|line| is_big(line)) {
         big_rows(&mut out, line);
     }
+    member_rows(&mut out, lines);
     for failure in failures {
         let _ = writeln!(out, "FAILED {failure}");
     }
     out
+}
+
+/// What each member of an ensemble used, the leader first; nothing for servers that are alone.
+pub fn by_member(line: &Line, who: Contestant) -> Option<String> {
+    let all = |name: &str, scale: fn(f64) -> String| -> Option<String> {
+        let one = |nth: usize| line.median(who, &format!("/members/{nth}/{name}"));
+        let values: Vec<String> = (0..).map_while(one).map(scale).collect();
+        (!values.is_empty()).then(|| values.join(" + "))
+    };
+    let (cpu, memory) = all("cpu_us_per_op", number).zip(all("rss_mib", number))?;
+    Some(format!("{cpu} µs/op, {memory} MiB"))
+}
+
+fn member_rows(out: &mut String, lines: &[Line]) {
+    let rows: Vec<_> = lines
+        .iter()
+        .flat_map(|line| line.rounds.keys().map(move |who| (line, *who)))
+        .filter_map(|(line, who)| Some((line, who, by_member(line, who)?)))
+        .collect();
+    if rows.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "\nCPU and resident memory of each member, the leader first");
+    for (line, who, text) in rows {
+        let _ = writeln!(out, "{:<50} {:<11} {text}", line.title, who.name());
+    }
 }
 
 /// Whether the line is about memory and start time.
@@ -161,5 +188,24 @@ mod tests {
         assert_eq!(ratio(Contestant::Apache, Contestant::Apache), None);
         assert_eq!(ratio(Contestant::Apache, Contestant::Ceiling), None);
         assert!(text(&[line], &["x".into()]).contains("FAILED x"));
+    }
+
+    #[test]
+    fn members_are_shown_one_by_one() {
+        let members = json!([
+            {"cpu_us_per_op": 1.5, "rss_mib": 20},
+            {"cpu_us_per_op": 0.75, "rss_mib": 18},
+        ]);
+        let line = Line {
+            name: "set".into(),
+            title: "set".into(),
+            rounds: BTreeMap::from([
+                (Contestant::Ringkeeper, vec![json!({"round": 1, "members": members})]),
+                (Contestant::Apache, vec![json!({"round": 1})]),
+            ]),
+        };
+        let text = text(&[line], &[]);
+        assert!(text.contains("1.50 + 0.75 µs/op, 20.0 + 18.0 MiB"), "{text}");
+        assert_eq!(text.matches("µs/op,").count(), 1, "{text}");
     }
 }

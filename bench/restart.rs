@@ -7,8 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -19,7 +18,7 @@ use ringkeeper::base::Xid;
 use ringkeeper::wire::OpCode;
 use serde_json::{Value as Json, json};
 
-use crate::admin::Admin;
+use crate::admin::{self, Admin};
 use crate::cli::{seconds, value};
 use crate::codec;
 use crate::fair::{contestant, unexpected};
@@ -353,15 +352,7 @@ fn line(figures: &Json) -> String {
 
 /// Whether the four-letter word is answered; a server that does not listen yet says no.
 fn says_imok(addr: SocketAddr) -> bool {
-    let ask = || -> std::io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&addr, WORD_PATIENCE)?;
-        stream.set_read_timeout(Some(WORD_PATIENCE))?;
-        stream.write_all(b"ruok")?;
-        let mut answer = [0; 4];
-        stream.read_exact(&mut answer)?;
-        Ok(&answer == b"imok")
-    };
-    ask().unwrap_or(false)
+    admin::word(addr, "ruok", WORD_PATIENCE).is_ok_and(|answer| answer == "imok")
 }
 
 /// The zxid in the name of the newest snapshot below `home`.

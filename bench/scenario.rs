@@ -7,6 +7,7 @@ use ringkeeper::wire::OpCode;
 use serde_json::{Map, Value, json};
 
 use crate::codec;
+use crate::ensemble::Target;
 use crate::load::{self, Load, Pace};
 use crate::mix::Mix;
 use crate::procfs::Memory;
@@ -21,6 +22,9 @@ pub enum Method {
     Load(&'static str, usize, u32),
     /// An open loop: mix, connections, requests per second.
     Paced(&'static str, usize, u64),
+    /// An open loop at half of the rate of a closed one, which is measured just before unless
+    /// `--rate` says it: mix, connections, depth.
+    Half(&'static str, usize, u32),
     /// One write; the number of watchers that are told.
     FanOut(usize),
     /// `--sessions` sessions arrive, are cut, return, leave; on a server of its own with more
@@ -39,13 +43,48 @@ pub struct Scenario {
     pub title: &'static str,
     /// How it is carried out.
     pub method: Method,
+    /// Where its clients are.
+    pub reach: Reach,
+}
+
+/// Where the clients of a load are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Spread over the members; one that is alone is on a follower.
+    Members,
+    /// All on the leader.
+    Leader,
 }
 
 const fn scenario(name: &'static str, title: &'static str, method: Method) -> Scenario {
-    Scenario { name, title, method }
+    Scenario { name, title, method, reach: Reach::Members }
 }
 
-/// All scenarios, in the order in which they run.
+const fn on_leader(name: &'static str, title: &'static str, method: Method) -> Scenario {
+    Scenario { name, title, method, reach: Reach::Leader }
+}
+
+/// The scenarios of an ensemble, in the order in which they run.
+pub const ENSEMBLE: [Scenario; 16] = [
+    scenario("set", "pipelined set, 16 × 64", Method::Load("set", 16, 64)),
+    on_leader("set-leader", "pipelined set, 16 × 64, leader", Method::Load("set", 16, 64)),
+    scenario("get", "pipelined get, 16 × 64", Method::Load("get", 16, 64)),
+    on_leader("get-leader", "pipelined get, 16 × 64, leader", Method::Load("get", 16, 64)),
+    scenario("set-lone", "one set at a time, on a follower", Method::Load("set", 1, 1)),
+    on_leader("set-lone-leader", "one set at a time, on the leader", Method::Load("set", 1, 1)),
+    scenario("get-lone", "one get at a time, on a follower", Method::Load("get", 1, 1)),
+    on_leader("get-lone-leader", "one get at a time, on the leader", Method::Load("get", 1, 1)),
+    scenario("set-64x1", "64 clients, one set at a time each", Method::Load("set", 64, 1)),
+    on_leader("set-64x1-leader", "64 clients, one set each, leader", Method::Load("set", 64, 1)),
+    scenario("mixed", "90 % get, 10 % set, 16 × 64", Method::Load("mixed", 16, 64)),
+    on_leader("mixed-leader", "90 % get, 10 % set, 16 × 64, leader", Method::Load("mixed", 16, 64)),
+    scenario("create", "pipelined create, 16 × 64", Method::Load("create", 16, 64)),
+    on_leader("create-leader", "pipelined create, 16 × 64, leader", Method::Load("create", 16, 64)),
+    scenario("set-half", "sets at half of full load", Method::Half("set", 64, 16)),
+    on_leader("set-half-leader", "sets at half of full load, leader", Method::Half("set", 64, 16)),
+];
+
+/// The scenarios of one server, in the order in which they run.
 pub const ALL: [Scenario; 24] = [
     scenario("set", "pipelined set, 16 × 64", Method::Load("set", 16, 64)),
     scenario("get", "pipelined get, 16 × 64", Method::Load("get", 16, 64)),
@@ -105,6 +144,8 @@ pub struct Settings {
     pub threads: usize,
     /// Cores of the generator threads; empty leaves them to the scheduler.
     pub cpus: Vec<usize>,
+    /// Requests per second of [`Method::Half`]; `None` measures.
+    pub rate: Option<u64>,
 }
 
 /// One measurement: the line it belongs to, its title, its figures.
@@ -117,9 +158,9 @@ pub struct Measured {
     pub figures: Value,
 }
 
-fn load_for(settings: &Settings, server: &Server, mix: &str, index: usize) -> Result<Load, String> {
-    let mut load = Load::new(server.addr, Mix::parse(mix)?);
-    load.server_pid = Some(server.pid());
+fn load_for(settings: &Settings, target: &Target, mix: &str, index: usize) -> Result<Load, String> {
+    let mut load = Load::new(target.members(), Mix::parse(mix)?);
+    load.server_pids.clone_from(&target.pids);
     load.keys = settings.keys;
     load.shape.size = settings.size;
     load.warmup = settings.warmup;
@@ -132,9 +173,9 @@ fn load_for(settings: &Settings, server: &Server, mix: &str, index: usize) -> Re
 }
 
 /// Fills a fresh server and keeps it busy for a while.
-pub fn warm_up(settings: &Settings, server: &Server) -> Result<(), String> {
+pub fn warm_up(settings: &Settings, target: &Target) -> Result<(), String> {
     let mix = "get:4,set:2,create:1,delete:1,list:1,multi:1,exists:1";
-    let mut load = load_for(settings, server, mix, 99)?;
+    let mut load = load_for(settings, target, mix, 99)?;
     load.threads = 1;
     load::prepare(&load)?;
     load::fill(&load)?;
@@ -143,42 +184,65 @@ pub fn warm_up(settings: &Settings, server: &Server) -> Result<(), String> {
     load::run(&load).map(|_| ())
 }
 
-/// Runs scenario number `index` on a warm server.
+/// Runs scenario number `index` on a warm server or ensemble.
 pub fn run(
     settings: &Settings,
-    server: &Server,
+    target: &Target,
     scenario: &Scenario,
     index: usize,
 ) -> Result<Vec<Measured>, String> {
     let (mix, connections, pace) = match scenario.method {
-        Method::Load(mix, connections, depth) => (mix, connections, Pace::Closed { depth }),
+        Method::Load(mix, connections, depth) | Method::Half(mix, connections, depth) => {
+            (mix, connections, Pace::Closed { depth })
+        }
         Method::Paced(mix, connections, rate) => (mix, connections, Pace::Open { rate }),
-        Method::FanOut(watchers) => return fan_out(server, scenario, watchers),
-        Method::Storm(_) => return storm(settings, server, scenario),
+        Method::FanOut(watchers) => return fan_out(target, scenario, watchers),
+        Method::Storm(_) => return storm(settings, target, scenario),
         Method::Big => return Ok(Vec::new()),
     };
-    let mut load = load_for(settings, server, mix, index)?;
+    let mut load = load_for(settings, target, mix, index)?;
+    if scenario.reach == Reach::Leader {
+        load.addrs = vec![target.leader()];
+    }
     load.connections = connections;
     load.threads = settings.threads.min(connections);
     load.pace = pace;
     load::prepare(&load)?;
+    let mut full_per_s = None;
+    if matches!(scenario.method, Method::Half(..)) {
+        let rate = match settings.rate {
+            Some(rate) => rate,
+            None => {
+                let full = load::run(&load)?.rate();
+                full_per_s = Some(full.round());
+                (full / 2.0) as u64
+            }
+        };
+        load.pace = Pace::Open { rate };
+    }
     let outcome = load::run(&load)?;
     let mut figures = outcome.json();
+    if let Pace::Open { rate } = load.pace {
+        figures["due_per_s"] = json!(rate);
+    }
+    if let Some(full) = full_per_s {
+        figures["full_per_s"] = json!(full);
+    }
     if !outcome.tally.errors.is_empty() || outcome.tally.unanswered > 0 {
         figures["failed"] = json!(true);
     }
     Ok(vec![Measured { name: scenario.name.to_owned(), title: scenario.title.to_owned(), figures }])
 }
 
-fn fan_out(server: &Server, scenario: &Scenario, watchers: usize) -> Result<Vec<Measured>, String> {
-    if server.who == Contestant::Ceiling {
+fn fan_out(target: &Target, scenario: &Scenario, watchers: usize) -> Result<Vec<Measured>, String> {
+    if target.who == Contestant::Ceiling {
         return Ok(Vec::new());
     }
     let storm = Storm {
         sessions: watchers,
         ephemerals: false,
-        server_pid: Some(server.pid()),
-        ..Storm::new(server.addr)
+        server_pid: target.pids.first().copied(),
+        ..Storm::new(target.leader())
     };
     let mut crowd = Crowd::new(storm)?;
     crowd.arrive()?;
@@ -212,17 +276,17 @@ impl Scenario {
 
 fn storm(
     settings: &Settings,
-    server: &Server,
+    target: &Target,
     scenario: &Scenario,
 ) -> Result<Vec<Measured>, String> {
     let storm = Storm {
         sessions: settings.sessions,
-        server_pid: Some(server.pid()),
-        ..Storm::new(server.addr)
+        server_pid: target.pids.first().copied(),
+        ..Storm::new(target.leader())
     };
     let mut crowd = Crowd::new(storm)?;
     let mut phases = vec![("arrive", "sessions arrive at once", crowd.arrive()?)];
-    let watches = server.who != Contestant::Ceiling;
+    let watches = target.who != Contestant::Ceiling;
     if watches {
         phases.push(("notify", "sessions told by one write", crowd.notify()?));
     }
@@ -247,7 +311,7 @@ pub fn big(settings: &Settings, programs: &Programs, who: Contestant) -> Result<
     programs.heap_mib = settings.big_heap_mib;
     let home = programs.home(who, "big")?;
     let server = programs.start(who, &home)?;
-    let mut load = load_for(settings, &server, "get", 0)?;
+    let mut load = load_for(settings, &Target::alone(&server), "get", 0)?;
     load.keys = settings.znodes;
     let rss = |server: &Server| Memory::of(server.pid()).ok_or("no memory figures in /proc");
     load::prepare(&Load { keys: 1, ..load.clone() })?;

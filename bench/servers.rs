@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,6 +16,7 @@ use ringkeeper::sys::signal::{self, Meaning};
 
 use crate::admin::Admin;
 use crate::cli::{cpu_list, value};
+use crate::procfs;
 
 /// A kind of server that takes part in a comparison.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord)]
@@ -55,6 +57,29 @@ pub struct Programs {
     pub cpus: Vec<usize>,
     /// More lines for the configuration file.
     pub config: Vec<String>,
+}
+
+/// The place of a server: what stays when its process ends.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Kind of server.
+    pub who: Contestant,
+    /// Configuration, data and log are in it.
+    pub home: PathBuf,
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Lines of its configuration that it does not share with servers elsewhere.
+    pub lines: Vec<String>,
+    /// Servers that the ceiling consists of.
+    pub ceiling_servers: usize,
+}
+
+impl Seat {
+    /// Of a server that is alone, on a free port.
+    pub fn alone(who: Contestant, home: &Path) -> Result<Seat, String> {
+        let addr = free_address()?;
+        Ok(Seat { who, home: home.to_owned(), addr, lines: Vec::new(), ceiling_servers: 1 })
+    }
 }
 
 /// A running server; killed when dropped.
@@ -102,7 +127,8 @@ servers:
   --config LINE            one more line for zoo.cfg; may be repeated
 ";
 
-const START_PATIENCE: Duration = Duration::from_secs(120);
+/// How long a server may take to serve.
+pub const START_PATIENCE: Duration = Duration::from_secs(120);
 
 impl Programs {
     /// The defaults of all options.
@@ -172,8 +198,13 @@ impl Programs {
 
     /// Starts `who` on the data in `home`, without waiting for it to serve.
     pub fn spawn(&self, who: Contestant, home: &Path) -> Result<Server, String> {
-        let addr = free_address()?;
-        let mut command = self.command(who, home, addr)?;
+        self.spawn_at(&Seat::alone(who, home)?)
+    }
+
+    /// Starts the server of `seat` on its data, without waiting for it to serve.
+    pub fn spawn_at(&self, seat: &Seat) -> Result<Server, String> {
+        let (who, home) = (seat.who, &seat.home);
+        let mut command = self.command(seat)?;
         let say = |e| format!("{}: {e}", home.display());
         let out = File::options().create(true).append(true).open(home.join("log")).map_err(say)?;
         let err = out.try_clone().map_err(say)?;
@@ -193,7 +224,7 @@ impl Programs {
         if let Ok(mut running) = RUNNING.lock() {
             running.push(child.id());
         }
-        Ok(Server { who, addr, child, home: home.to_owned() })
+        Ok(Server { who, addr: seat.addr, child, home: home.clone() })
     }
 
     /// Starts `who` and waits until it serves.
@@ -203,27 +234,18 @@ impl Programs {
         Ok(server)
     }
 
-    fn command(&self, who: Contestant, home: &Path, addr: SocketAddr) -> Result<Command, String> {
+    fn command(&self, seat: &Seat) -> Result<Command, String> {
+        let (who, home) = (seat.who, &seat.home);
         if who == Contestant::Ceiling {
             let me = std::env::current_exe().map_err(|e| e.to_string())?;
             let mut command = Command::new(me);
-            command.arg("ceiling").arg("--port").arg(addr.port().to_string());
+            command.arg("ceiling").arg("--port").arg(seat.addr.port().to_string());
+            command.arg("--ensemble").arg(seat.ceiling_servers.to_string());
             command.arg("--dir").arg(home);
             return Ok(command);
         }
         let config = home.join("zoo.cfg");
-        let mut text = format!(
-            "tickTime=2000\ninitLimit=10\nsyncLimit=5\ndataDir={}\nclientPort={}\n\
-             clientPortAddress={}\nmaxClientCnxns=0\nmaxSessionTimeout=600000\n\
-             admin.enableServer=false\n",
-            home.join("data").display(),
-            addr.port(),
-            addr.ip(),
-        );
-        for line in &self.config {
-            text.push_str(line);
-            text.push('\n');
-        }
+        let text = self.config_text(seat);
         let say = |e| format!("{}: {e}", config.display());
         fs::write(&config, text).map_err(say)?;
         if who == Contestant::Ringkeeper {
@@ -246,6 +268,26 @@ impl Programs {
             .arg(&config);
         Ok(command)
     }
+
+    /// The lines of `zoo.cfg`. One that `--config` gives takes the place of ours.
+    fn config_text(&self, seat: &Seat) -> String {
+        let ours = [
+            "tickTime=2000".to_owned(),
+            "initLimit=10".to_owned(),
+            "syncLimit=5".to_owned(),
+            format!("dataDir={}", seat.home.join("data").display()),
+            format!("clientPort={}", seat.addr.port()),
+            format!("clientPortAddress={}", seat.addr.ip()),
+            "maxClientCnxns=0".to_owned(),
+            "maxSessionTimeout=600000".to_owned(),
+            "admin.enableServer=false".to_owned(),
+        ];
+        let key = |line: &str| line.split('=').next().unwrap_or_default().trim().to_owned();
+        let is_replaced = |line: &String| self.config.iter().any(|other| key(other) == key(line));
+        let ours = ours.into_iter().filter(|line| !is_replaced(line));
+        let lines = ours.chain(seat.lines.iter().cloned()).chain(self.config.iter().cloned());
+        lines.map(|line| line + "\n").collect()
+    }
 }
 
 /// Apache's stock logging: INFO to the console, which its script sends to a file.
@@ -262,6 +304,20 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Its process and those that it has started.
+    pub fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.pid()];
+        pids.extend(procfs::children(self.pid()));
+        pids
+    }
+
+    /// Sends it a signal; it fails for a process that has ended already, as it shall.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
     }
 
     /// Waits until a session can be opened.
@@ -301,7 +357,8 @@ impl Server {
         heap_used(&String::from_utf8_lossy(&jcmd("GC.heap_info")?.stdout))
     }
 
-    fn last_words(&self) -> String {
+    /// The last lines of its log.
+    pub fn last_words(&self) -> String {
         let log = fs::read_to_string(self.home.join("log")).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(5)..].join("\n")
@@ -332,10 +389,7 @@ impl Server {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
-        let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = kill_process(pid, Signal::TERM);
-        }
+        self.signal(Signal::TERM);
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(10) {
             if matches!(self.child.try_wait(), Ok(Some(_))) {
@@ -373,10 +427,14 @@ fn heap_used(info: &str) -> Option<u64> {
 }
 
 /// A port below the range that outgoing connections use, so that a storm cannot take it. Runs side
-/// by side have process ids close to each other: each looks in a place of its own first.
-fn free_address() -> Result<SocketAddr, String> {
+/// by side have process ids close to each other: each looks in a place of its own first. None is
+/// given out twice, as a member keeps its port while its process is away.
+pub fn free_address() -> Result<SocketAddr, String> {
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    const PORTS: u16 = 5_000;
     let first = 20_000 + (std::process::id() % 700) as u16 * 10;
-    for port in first..first + 5_000 {
+    for _ in 0..PORTS {
+        let port = first + GIVEN.fetch_add(1, Ordering::Relaxed) % PORTS;
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         if TcpListener::bind(addr).is_ok() {
             return Ok(addr);
@@ -451,6 +509,20 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_the_command_line_takes_the_place_of_ours() {
+        let mut programs = Programs::new();
+        programs.config = vec!["tickTime = 200".into(), "snapCount=7".into()];
+        let mut seat = Seat::alone(Contestant::Apache, Path::new("/x")).unwrap();
+        seat.lines.push("server.1=127.0.0.1:1:2".into());
+        let text = programs.config_text(&seat);
+        assert!(!text.contains("tickTime=2000") && text.contains("tickTime = 200\n"), "{text}");
+        assert!(text.contains("snapCount=7\n") && text.contains("syncLimit=5\n"), "{text}");
+        assert!(text.contains("server.1=127.0.0.1:1:2\n"), "{text}");
+        let other = Seat::alone(Contestant::Apache, Path::new("/x")).unwrap();
+        assert_ne!(seat.addr, other.addr, "a port is given out once");
+    }
 
     #[test]
     fn heap_in_use_of_any_collector() {

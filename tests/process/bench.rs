@@ -124,6 +124,51 @@ fn two_binaries_take_turns() {
 }
 
 #[test]
+fn ensembles_of_three_are_compared() {
+    let dir = tempfile::tempdir().expect("temporary dir");
+    let out = tempfile::tempdir().expect("temporary dir");
+    run(
+        dir.path(),
+        &[
+            "compare",
+            "--ensemble",
+            "3",
+            "--servers",
+            "ringkeeper,ceiling",
+            "--ringkeeper",
+            RINGKEEPER,
+            "--rounds",
+            "1",
+            "--only",
+            "set-lone,get,set-half",
+            "--keys",
+            "100",
+            "--seconds",
+            "0.1",
+            "--warmup",
+            "0",
+            "--first-warmup",
+            "0.1",
+            "--quiet-seconds",
+            "0",
+            "--out",
+            &out.path().display().to_string(),
+        ],
+    );
+    let json = fs::read_to_string(out.path().join("compare.json")).expect("compare.json");
+    assert!(json.contains("\"failures\": []"), "{json}");
+    assert!(!json.contains("\"failed\""), "{json}");
+    // Eight loads on two ensembles of three processes each.
+    let memory = values(&json, "rss_mib");
+    assert_eq!(memory.len(), 8 * 2 * 3, "{json}");
+    assert!(memory.iter().all(|mib| *mib != "0" && *mib != "null"), "{json}");
+    assert_eq!(values(&json, "full_per_s").len(), 2 * 2, "{json}");
+    assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 0, "directories are left");
+    let home = dir.path().display().to_string();
+    eventually("all processes end", || (!is_running(&home)).then_some(()));
+}
+
+#[test]
 fn the_ceiling_of_an_ensemble_has_three_logs_of_the_same_groups() {
     let dir = tempfile::tempdir().expect("temporary dir");
     let port = free_port();
