@@ -168,6 +168,7 @@ fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
                 enforce_quota: false,
                 close_session_paths: true,
             },
+            spent_counter: swarm.epoch_transactions,
             ..LeaderOptions::default()
         },
         outstanding_limit: swarm.outstanding,

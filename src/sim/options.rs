@@ -171,6 +171,8 @@ pub(super) struct Swarm {
     pub history: usize,
     /// Members speak Apache's protocol only.
     pub is_plain: bool,
+    /// Transactions of an epoch before the next one begins.
+    pub epoch_transactions: u32,
     pub partitions: bool,
     /// Streams are cut in the middle, or stall.
     pub breaks: bool,
@@ -222,6 +224,7 @@ impl Swarm {
             is_joined: false,
             history: 0,
             is_plain: false,
+            epoch_transactions: u32::MAX,
             partitions: pick(&[0, 0, 1]) == 1,
             breaks: pick(&[0, 0, 1]) == 1,
             isolates: false,
@@ -247,6 +250,7 @@ impl Swarm {
             is_joined: nodes > 1,
             history: [1 << 10, 64 << 10, 1 << 20][rng.below(3) as usize],
             is_plain: rng.chance(1, 2),
+            epoch_transactions: [1_000_000, 1_000_000, 200, 20][rng.below(4) as usize],
             crashes: crashing,
             stops: self.stops && crashing,
             cuts: self.cuts && crashing,
