@@ -8,9 +8,11 @@ use std::time::Duration;
 use lexopt::prelude::*;
 
 use crate::admin::Admin;
+use crate::catchup;
 use crate::ceiling::{Canned, Ceiling};
 use crate::charts;
 use crate::compare;
+use crate::failover;
 use crate::fair;
 use crate::load::{self, Load, Outcome, Pace};
 use crate::mix::{self, Kind, Mix};
@@ -33,6 +35,8 @@ rk-bench compare [options]            Ringkeeper, the ceiling and Apache ZooKeep
 rk-bench pair --server A --server B   two binaries of Ringkeeper in turn, before and after
 rk-bench fair [options]               what a flood by one connection costs everybody else
 rk-bench restart [options]            killed under full load: time until it serves again
+rk-bench failover [options]           an ensemble whose leaders are killed: how long writes wait
+rk-bench catchup [options]            a member that was away comes back under load
 
 load:
   --mix M             kind[:weight],... or a named mix (default get); see below
@@ -65,7 +69,7 @@ ceiling:
 stages:
   --keys N            znodes of the larger tree (1000000); --rounds N: bursts measured (200)
 
-compare, fair, pair, restart, storm: `rk-bench compare --help` and so on
+catchup, compare, failover, fair, pair, restart, storm: `rk-bench compare --help` and so on
 ";
 
 /// Runs the command that the arguments name.
@@ -75,7 +79,9 @@ pub fn run() -> Result<(), String> {
         Some(Value(command)) => match command.to_str() {
             Some("load") => run_load(&mut parser),
             Some("compare") => compare::run(&mut parser),
+            Some("catchup") => catchup::run(&mut parser),
             Some("charts") => charts::run(&mut parser),
+            Some("failover") => failover::run(&mut parser),
             Some("fair") => fair::run(&mut parser),
             Some("pair") => pair::run(&mut parser),
             Some("restart") => restart::run(&mut parser),

@@ -312,13 +312,10 @@ impl Compare {
     /// A contestant in fresh directories, warmed up.
     fn start_warm(&self, who: Contestant) -> Result<Ensemble, String> {
         let mut ensemble = Ensemble::start(&self.programs, who, "load", self.members)?;
-        let target = ensemble.target()?;
-        match scenario::warm_up(&self.settings, &target) {
+        let warm = ensemble.target().and_then(|t| scenario::warm_up(&self.settings, &t));
+        match warm {
             Ok(()) => Ok(ensemble),
-            Err(e) => {
-                ensemble.end(self.keep);
-                Err(e)
-            }
+            Err(e) => ensemble.conclude(Err(e), self.keep),
         }
     }
 

@@ -107,7 +107,7 @@ impl Ensemble {
         all.into_iter()
             .try_for_each(|place| ensemble.spawn(place))
             .and_then(|()| ensemble.wait_until_up())
-            .map_err(|e| format!("{e}\n(directories are left in {})", ensemble.home.display()))?;
+            .map_err(|e| ensemble.left(&e))?;
         Ok(ensemble)
     }
 
@@ -124,8 +124,34 @@ impl Ensemble {
         self.seats[0].who
     }
 
+    /// The addresses of all members, in the order of their numbers.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.seats.iter().map(|seat| seat.addr).collect()
+    }
+
+    /// The place of the member that listens there.
+    pub fn place(&self, addr: SocketAddr) -> Option<usize> {
+        self.seats.iter().position(|seat| seat.addr == addr)
+    }
+
+    /// The process of the member at `place`.
+    pub fn server(&self, place: usize) -> Option<&Server> {
+        self.running.get(place)?.as_ref()
+    }
+
+    /// Takes the process of the member at `place` out, to end it; its seat stays.
+    pub fn take(&mut self, place: usize) -> Option<Server> {
+        self.running.get_mut(place)?.take()
+    }
+
+    /// Removes the data of a member without a process.
+    pub fn remove_data(&self, place: usize) -> Result<(), String> {
+        let data = self.seats[place].home.join("data/version-2");
+        fs::remove_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))
+    }
+
     /// Starts the member at `place` on its data, without waiting for it.
-    fn spawn(&mut self, place: usize) -> Result<(), String> {
+    pub fn spawn(&mut self, place: usize) -> Result<(), String> {
         self.running[place] = Some(self.programs.spawn_at(&self.seats[place])?);
         Ok(())
     }
@@ -140,7 +166,7 @@ impl Ensemble {
     }
 
     /// Waits until one member leads and all others that run follow; the leader's place.
-    fn wait_until_led(&mut self) -> Result<usize, String> {
+    pub fn wait_until_led(&mut self) -> Result<usize, String> {
         let begin = Instant::now();
         loop {
             self.must_live()?;
@@ -152,21 +178,28 @@ impl Ensemble {
                 return Ok(leader);
             }
             if begin.elapsed() > START_PATIENCE {
-                let words: Vec<String> =
-                    self.running.iter().flatten().map(Server::last_words).collect();
                 return Err(format!(
                     "{}: no leader that all others follow in {} s ({roles:?})\n{}",
                     self.who().name(),
                     START_PATIENCE.as_secs(),
-                    words.join("\n--\n")
+                    self.last_words()
                 ));
             }
             std::thread::sleep(PAUSE);
         }
     }
 
+    /// The last lines of the logs of all members that run.
+    pub fn last_words(&self) -> String {
+        let number = |place: usize| format!("-- member {}\n", place + 1);
+        let members = self.running.iter().enumerate();
+        let words = members
+            .filter_map(|(place, server)| Some(number(place) + &server.as_ref()?.last_words()));
+        words.collect::<Vec<String>>().join("\n")
+    }
+
     /// Fails if a process has ended that nobody has taken out.
-    fn must_live(&mut self) -> Result<(), String> {
+    pub fn must_live(&mut self) -> Result<(), String> {
         self.running.iter_mut().flatten().try_for_each(Server::must_live)
     }
 
@@ -188,6 +221,18 @@ impl Ensemble {
             addrs: servers().map(|server| server.addr).collect(),
             pids: servers().flat_map(Server::pids).collect(),
         })
+    }
+
+    /// A failure, with the place of the directories that are left to look for its cause.
+    fn left(&self, failure: &str) -> String {
+        format!("{failure}\n(directories are left in {})", self.home.display())
+    }
+
+    /// Stops all after a measurement. Directories stay if it failed, or if they shall be kept.
+    pub fn conclude<T>(self, found: Result<T, String>, keep: bool) -> Result<T, String> {
+        let found = found.map_err(|e| self.left(&e));
+        self.end(keep || found.is_err());
+        found
     }
 
     /// Stops all; removes the directories unless they shall be kept.

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
@@ -66,6 +68,24 @@ pub struct Load {
     pub cpus: Vec<usize>,
     /// Session timeout to ask for in the handshake, milliseconds.
     pub session_timeout_ms: i32,
+    /// Ends the run before its time.
+    pub stop: Stop,
+}
+
+/// Ends a run before its time. Clones are the same switch.
+#[derive(Clone, Debug, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Nothing is sent from here on.
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the run shall end.
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Load {
@@ -89,6 +109,7 @@ impl Load {
             seed: 1,
             cpus: Vec::new(),
             session_timeout_ms: 120_000,
+            stop: Stop::default(),
         }
     }
 

@@ -3,13 +3,17 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod book;
+mod catchup;
 mod ceiling;
 mod charts;
 mod cli;
 mod codec;
 mod compare;
+mod crew;
 mod disk;
 mod ensemble;
+mod failover;
 mod fair;
 mod flood;
 mod floodkinds;
@@ -30,6 +34,7 @@ mod stages;
 mod stats;
 mod storm;
 mod svg;
+mod watch;
 mod worker;
 
 use std::process::ExitCode;

@@ -369,6 +369,12 @@ impl Server {
         self.end();
     }
 
+    /// Waits until it has ended as it was told to, and kills it if that takes ten seconds.
+    pub fn wait(mut self) {
+        self.wait_for_end();
+        self.end();
+    }
+
     /// Ends it at once (SIGKILL), as a crash would; its data stays.
     pub fn kill(mut self) {
         // It fails for a process that has ended already, as it shall.
@@ -390,6 +396,10 @@ impl Server {
             return;
         }
         self.signal(Signal::TERM);
+        self.wait_for_end();
+    }
+
+    fn wait_for_end(&mut self) {
         let start = Instant::now();
         while start.elapsed() < Duration::from_secs(10) {
             if matches!(self.child.try_wait(), Ok(Some(_))) {

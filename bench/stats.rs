@@ -131,6 +131,15 @@ pub fn median(values: &[f64]) -> Option<f64> {
     }
 }
 
+/// The smallest value that at least the share `quantile` of the values does not exceed; `None` of
+/// nothing.
+pub fn quantile(values: &[f64], quantile: f64) -> Option<f64> {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (quantile * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.max(1) - 1).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -140,6 +149,15 @@ mod tests {
         assert_eq!(median(&[]), None);
         assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn quantiles_are_values_that_occur() {
+        let values = [4.0, 1.0, 3.0, 2.0];
+        for (share, expect) in [(0.0, 1.0), (0.25, 1.0), (0.5, 2.0), (0.99, 4.0), (1.0, 4.0)] {
+            assert_eq!(quantile(&values, share), Some(expect), "{share}");
+        }
+        assert_eq!(quantile(&[], 0.5), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use ringkeeper::base::Rng;
 use crate::codec::{
     self, CONN_DIGITS, DIR_DIGITS, KEY_DIGITS, Patch, SEQ_DIGITS, Template, put_digits,
 };
-use crate::load::{Load, Pace};
+use crate::load::{Load, Pace, Stop};
 use crate::mix::Kind;
 use crate::net::{self, Poll};
 use crate::stats::Tally;
@@ -116,6 +116,7 @@ pub struct Worker {
     buf: Vec<u8>,
     tally: Tally,
     window: Window,
+    stop: Stop,
     in_flight: u64,
     dirty: Vec<usize>,
 }
@@ -223,6 +224,7 @@ impl Worker {
             buf: vec![0; READ_BUFFER],
             tally: Tally::new(),
             window,
+            stop: load.stop.clone(),
             in_flight: 0,
             dirty: Vec::with_capacity(conns.len()),
             conns,
@@ -231,6 +233,15 @@ impl Worker {
 
     fn now(&self) -> u64 {
         u64::try_from(self.window.origin.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The time; from the moment at which the run shall stop, that is its end.
+    fn now_or_end(&mut self) -> u64 {
+        let now = self.now();
+        if self.stop.is_set() {
+            self.window.to = self.window.to.min(now);
+        }
+        now
     }
 
     /// Runs to the end and returns what was measured, and the connections, still open.
@@ -253,7 +264,7 @@ impl Worker {
         }
         self.flush_dirty()?;
         loop {
-            let now = self.now();
+            let now = self.now_or_end();
             let ended = now >= self.window.to || self.maker.left == 0;
             let overdue = now >= self.window.to.saturating_add(DRAIN.as_nanos() as u64);
             if (ended && self.in_flight == 0) || overdue {
@@ -289,7 +300,7 @@ impl Worker {
         let schedule = Schedule::new(rate, self.threads, &self.window);
         let mut next = 0u64;
         loop {
-            let now = self.now();
+            let now = self.now_or_end();
             let mut blocked = false;
             while schedule.due(next) <= now && schedule.due(next) < self.window.to {
                 let Some(c) = self.roomy(next) else {

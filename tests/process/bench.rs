@@ -201,6 +201,74 @@ fn the_ceiling_of_an_ensemble_has_three_logs_of_the_same_groups() {
     eventually("the followers end with their leader", || (!is_running(&home)).then_some(()));
 }
 
+#[test]
+fn leaders_are_killed_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().expect("temporary dir");
+    let json = run(
+        dir.path(),
+        &[
+            "failover",
+            "--ringkeeper",
+            RINGKEEPER,
+            "--json",
+            "--kills",
+            "2",
+            "--calm",
+            "6",
+            "--lone",
+            "3",
+            "--pipelined",
+            "3",
+            "--depth",
+            "4",
+            "--pause",
+            "0.1",
+            "--timeout-ms",
+            "30000",
+        ],
+    );
+    for fault in ["writes_missing", "writes_doubled", "writes_overtaken", "sessions_lost"] {
+        assert_eq!(values(&json, fault), ["0"], "{json}");
+    }
+    assert_eq!(values(&json, "follows_again_ms").len(), 2, "{json}");
+    // Twelve clients. In each of two changes the eight of the survivors have written again, which
+    // stayed or were cut off, and the four of the leader.
+    let clients = values(&json, "clients");
+    let clients: u64 = clients.iter().filter_map(|value| value.parse::<u64>().ok()).sum();
+    assert_eq!(clients, 12 + 2 * (8 + 8 + 4), "{json}");
+    assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 0, "directories are left");
+}
+
+#[test]
+fn a_follower_that_was_away_comes_back_under_load() {
+    let dir = tempfile::tempdir().expect("temporary dir");
+    let json = run(
+        dir.path(),
+        &[
+            "catchup",
+            "--ringkeeper",
+            RINGKEEPER,
+            "--json",
+            "--transactions",
+            "3000",
+            "--znodes",
+            "200",
+            "--rate",
+            "200",
+            "--connections",
+            "4",
+            "--seconds",
+            "0.2",
+            "--empty",
+        ],
+    );
+    assert_eq!(values(&json, "transactions_missed"), ["3000"], "{json}");
+    let number = |name: &str| values(&json, name)[0].parse::<f64>().expect("number");
+    assert!(number("serves_ms") <= number("in_step_ms"), "{json}");
+    assert!(values(&json, "errors").iter().all(|errors| *errors == "{}"), "{json}");
+    assert_eq!(fs::read_dir(dir.path()).expect("dir").count(), 0, "directories are left");
+}
+
 /// Whether a process has a path below `home` among its arguments.
 fn is_running(home: &str) -> bool {
     fs::read_dir("/proc").expect("/proc").flatten().any(|entry| {
