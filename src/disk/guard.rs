@@ -82,7 +82,10 @@ pub fn hand_over<F: LogFiles>(files: &F, last: Zxid) -> Handover {
     let holds_all = |(kind, path): &(FileName, PathBuf)| {
         matches!(kind, FileName::Snapshot(zxid) if *zxid >= last) && is_snapshot(files, path)
     };
-    if !snapshots.iter().any(holds_all) {
+    let is_named = |(kind, _): &(FileName, PathBuf)| matches!(kind, FileName::Snapshot(_));
+    // A member that had no database, and got none, leaves what it has found.
+    let is_void = last == Zxid::ZERO && !snapshots.iter().any(is_named);
+    if !is_void && !snapshots.iter().any(holds_all) {
         return Handover::NoSnapshot;
     }
     if let Err(error) = epochs::keep_up(files, last) {

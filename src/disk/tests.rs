@@ -12,7 +12,7 @@ use crossbeam_channel::Receiver;
 
 use crate::base::{Rng, SessionId, Xid, Zxid};
 use crate::log::{
-    Batch, Compression, SnapshotDigest, SnapshotNode, SnapshotVisitor, SnapshotWriter,
+    Batch, Compression, Party, SnapshotDigest, SnapshotNode, SnapshotVisitor, SnapshotWriter,
     load_snapshot, looks_valid, put_apache_header, put_apache_record,
 };
 use crate::wire::{AclBytes, PersistedStat, Txn, TxnDigest, TxnHeader, TxnType, put_i32};
@@ -456,6 +456,27 @@ fn an_empty_directory_is_trusted_or_not() {
     fs::write(dirs.root.path().join("initialize"), "").unwrap();
     assert_eq!(attempt().empty, Some(EmptyStart::Trusted));
     assert!(!dirs.root.path().join("initialize").exists());
+}
+
+/// Its files of epochs are left: it may have forgotten what it had acknowledged.
+#[test]
+fn a_member_whose_database_was_taken_away_is_not_trusted() {
+    let dirs = Dirs::new();
+    let version_dir = dirs.open().snap_dir().to_owned();
+    let found = |party| {
+        let options = RecoverOptions { party, ..RecoverOptions::default() };
+        let recovered = recover(&dirs.open(), &options, &mut State::default()).unwrap();
+        (recovered.empty, recovered.epochs.map(|epochs| (epochs.accepted.0, epochs.current.0)))
+    };
+    // Written by a start that came to no leader.
+    fs::write(version_dir.join("acceptedEpoch"), "0").unwrap();
+    assert_eq!(found(Party::Member), (Some(EmptyStart::Trusted), Some((0, 0))));
+    fs::write(version_dir.join("acceptedEpoch"), "3").unwrap();
+    fs::write(version_dir.join("currentEpoch"), "2").unwrap();
+    assert_eq!(found(Party::Member), (Some(EmptyStart::Untrusted), Some((3, 2))));
+    assert_eq!(found(Party::Alone).0, Some(EmptyStart::Trusted));
+    fs::write(dirs.root.path().join("initialize"), "").unwrap();
+    assert_eq!(found(Party::Member).0, Some(EmptyStart::Trusted));
 }
 
 #[test]

@@ -180,10 +180,13 @@ fn advice() -> String {
 }
 
 /// The number in a file: its first line, as Java reads one. `None` if it is none.
+///
+/// COMPAT(3.5 to 3.9): a server of Apache's whose database is gone, with `db.autocreate=false`,
+/// writes -1. It has promised nothing since.
 fn parse(content: &[u8]) -> Option<Epoch> {
     let line = content.split(|byte| matches!(byte, b'\n' | b'\r')).next()?;
     let epoch: i32 = str::from_utf8(line).ok()?.parse().ok()?;
-    (epoch >= 0).then_some(Epoch(epoch))
+    (epoch >= -1).then_some(Epoch(epoch.max(0)))
 }
 
 fn judge(files: &Files, last: Zxid, party: Party) -> Result<EpochsFound, RecoverError> {
@@ -260,6 +263,7 @@ mod tests {
         use EpochFile::{Accepted, Current};
         let member = |files, last| found(files, last, Party::Member).unwrap();
         let none = Vec::new();
+        assert_eq!(member((Some("-1"), Some("-1"), None), -1), (Some((0, 0)), none.clone()));
         assert_eq!(member((Some("5"), Some("4"), None), OF_3), (Some((5, 4)), none.clone()));
         assert_eq!(member((Some("3\n"), Some("3\r\n"), None), OF_3), (Some((3, 3)), none));
         let both = |epoch| vec![(Accepted, epoch), (Current, epoch)];
@@ -287,7 +291,7 @@ mod tests {
             ((Some("3"), Some("4"), None), Party::Alone, "/d/acceptedEpoch: it says epoch 3"),
             ((Some("x"), Some("4"), None), Party::Alone, "/d/acceptedEpoch: it does not begin"),
             ((Some("4"), Some(""), None), Party::Alone, "/d/currentEpoch: it does not begin"),
-            ((Some("4"), Some("-1"), None), Party::Member, "/d/currentEpoch: it does not begin"),
+            ((Some("4"), Some("-2"), None), Party::Member, "/d/currentEpoch: it does not begin"),
             ((Some("4"), Some(" 4"), None), Party::Member, "/d/currentEpoch: it does not begin"),
         ] {
             let error = found(files, OF_3, party).unwrap_err();

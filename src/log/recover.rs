@@ -317,7 +317,21 @@ fn start_without_snapshot(
         if let Some(newest) = bad.iter().find(|(zxid, _, _)| *zxid != Zxid::ZERO) {
             return Err(bad_snapshots(newest));
         }
-        let trusted = take_initialize(dir)? || options.db_autocreate;
+        // The files of epochs are all that is left of a member: its database was taken away.
+        let was_member = options.party == Party::Member
+            && find_epochs(dir, Zxid(-1), options.party)?
+                .epochs
+                .is_some_and(|epochs| epochs.accepted > Epoch(0));
+        let trusted = take_initialize(dir)? || (options.db_autocreate && !was_member);
+        if !trusted && options.party == Party::Member {
+            notes.push(format!(
+                "{} holds no database: this server has no say in elections before it has got one \
+                 from a leader of the others. Only if the whole ensemble is new, end it, create an \
+                 empty file {} and start it again",
+                dir.snap_dir().display(),
+                dir.log_dir().with_file_name("initialize").display()
+            ));
+        }
         return Ok(Some(if trusted { EmptyStart::Trusted } else { EmptyStart::Untrusted }));
     }
     // Our own log from the very first transaction on needs no snapshot below it.

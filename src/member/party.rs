@@ -153,7 +153,8 @@ pub(super) struct Party {
     pub options: EnsembleOptions,
     pub ensemble: Ensemble,
     pub epochs: Epochs,
-    /// The history could not be truncated: only a snapshot of the leader helps.
+    /// This server has no history to go by, or could not truncate it: only a snapshot of the leader
+    /// helps.
     pub needs_snapshot: bool,
     /// The next epoch that this server begins is this one at least.
     pub epoch_least: Epoch,
@@ -191,8 +192,9 @@ pub(super) struct Party {
 }
 
 impl Party {
-    /// A server that looks for its first leader, with `zxid` as the last transaction in its log.
-    pub fn new(now: Now, options: EnsembleOptions, zxid: Zxid) -> Party {
+    /// A server that looks for its first leader, with `last` as the last transaction in its log;
+    /// `None` for one that has forgotten what it had.
+    pub fn new(now: Now, options: EnsembleOptions, last: Option<Zxid>) -> Party {
         let membership = Arc::new(options.membership.clone());
         let own = membership.member(options.sid);
         let role = own.map_or(Role::Observer, |own| own.role);
@@ -208,6 +210,7 @@ impl Party {
             repeat_max,
             ..election::Options::new(options.sid, role)
         };
+        let zxid = last.unwrap_or(Zxid(-1));
         let history = election::History { zxid, epoch: options.epochs.current };
         let mut ballots = Vec::new();
         let election =
@@ -222,7 +225,7 @@ impl Party {
             links: QuorumLinks::new(links),
             ensemble,
             epochs: options.epochs,
-            needs_snapshot: false,
+            needs_snapshot: last.is_none(),
             epoch_least: Epoch(0),
             machine: Machine::Looking,
             election,

@@ -66,10 +66,14 @@ impl Member {
 
     /// Takes part in the ensemble as soon as there is a snapshot.
     fn begin(&mut self, now: Now) {
-        if self.replica.has_snapshot()
+        if (self.replica.has_snapshot() || self.replica.is_void())
             && let Some(options) = self.begins.take()
         {
-            self.party = Some(Box::new(Party::new(now, *options, self.replica.last_logged())));
+            let history = match self.replica.is_void() {
+                true => None,
+                false => Some(self.replica.last_logged()),
+            };
+            self.party = Some(Box::new(Party::new(now, *options, history)));
         } else {
             self.replica.request_snapshot();
         }

@@ -1,6 +1,8 @@
 //! A member under load, whose log the test plays, while leadership comes and goes.
 
 mod ensemble;
+mod faults;
+mod world;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;

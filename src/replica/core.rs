@@ -117,6 +117,8 @@ pub struct Restored {
     pub wants_snapshot: bool,
     /// Position of the newest whole snapshot on disk.
     pub snapshot_zxid: Option<Zxid>,
+    /// The directory was empty, and nobody said that it should be: see [`Replica::is_void`].
+    pub is_void: bool,
 }
 
 impl Restored {
@@ -130,6 +132,7 @@ impl Restored {
             check: DigestCheck::default(),
             wants_snapshot: false,
             snapshot_zxid: Some(Zxid::ZERO),
+            is_void: false,
         }
     }
 }
@@ -206,7 +209,10 @@ impl Replica {
         let committed_sessions = restored.sessions.iter().copied().collect();
         let mut rng = Rng::new(options.seed);
         let (wanted, newest) = (restored.wants_snapshot, restored.snapshot_zxid);
-        let snapshot = SnapshotState::new(&options, &mut rng, wanted, newest);
+        let mut snapshot = SnapshotState::new(&options, &mut rng, wanted, newest);
+        if options.is_member && restored.is_void {
+            snapshot.bar();
+        }
         let mut tree = restored.tree;
         place_membership(&mut tree, &options, now);
         Replica {

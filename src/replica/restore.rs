@@ -1,7 +1,9 @@
 //! Builds the tree and the session table from what recovery reads.
 
 use crate::base::{FixedMap, SessionId, Zxid};
-use crate::log::{Recovered, RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
+use crate::log::{
+    EmptyStart, Recovered, RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor,
+};
 use crate::tree::{ApplyMode, NoSink, Tree, TreeLoader, TreeOptions};
 use crate::wire::{AclBytes, Txn, TxnDigest, TxnHeader};
 
@@ -60,6 +62,7 @@ impl Restore {
             check: self.check,
             wants_snapshot: recovered.snapshot_zxid.is_none(),
             snapshot_zxid: recovered.snapshot_zxid,
+            is_void: recovered.empty == Some(EmptyStart::Untrusted),
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct SnapshotState {
     begun: Zxid,
     /// Position of the newest whole one on disk.
     newest: Option<Zxid>,
+    /// What is here is not the database of this server, see [`Replica::is_void`].
+    is_barred: bool,
 }
 
 impl SnapshotState {
@@ -52,9 +54,15 @@ impl SnapshotState {
             wanted,
             begun: Zxid::ZERO,
             newest,
+            is_barred: false,
         };
         state.draw(options, rng);
         state
+    }
+
+    /// None may be written before the database is replaced.
+    pub fn bar(&mut self) {
+        (self.is_barred, self.wanted) = (true, false);
     }
 
     /// Half the limit plus a random half, so that the servers of an ensemble take turns.
@@ -76,7 +84,8 @@ impl SnapshotState {
     /// Whether the newest one on disk lacks transactions up to `applied`, whoever logged them: this
     /// process, or one before it that was killed.
     fn is_stale(&self, applied: Zxid) -> bool {
-        self.wanted || self.newest.is_none_or(|newest| newest < applied)
+        let is_older = self.newest.is_none_or(|newest| newest < applied);
+        !self.is_barred && (self.wanted || is_older)
     }
 
     /// Whether a snapshot is under way.
@@ -101,7 +110,7 @@ impl SnapshotState {
 
     /// Begin one at the next opportunity.
     pub fn want(&mut self) {
-        self.wanted = true;
+        self.wanted = !self.is_barred;
     }
 
     /// Whether one should begin: asked for, or enough has been logged. Under a fast load that is
@@ -132,6 +141,14 @@ impl Replica {
     /// Whether there is a whole snapshot on disk, be it of an empty tree.
     pub fn has_snapshot(&self) -> bool {
         self.snapshot.newest.is_some()
+    }
+
+    /// Whether this member has no database at all: its directory was empty, and nobody said that it
+    /// should be. It may have forgotten what it had acknowledged, so it has no say, and writes no
+    /// snapshot by which the next start would take it for new, before another member's database is
+    /// adopted.
+    pub fn is_void(&self) -> bool {
+        self.snapshot.is_barred
     }
 
     /// Whether the next one should begin now.

@@ -79,8 +79,9 @@ fn on(host: &str) -> Result<Plan, String> {
     Ok(Plan { name: host.to_owned(), line, client: format!("{shown}:{client}") })
 }
 
-/// Writes a directory for each member below `dir`: `zoo.cfg`, and `data` with `myid`. Returns what
-/// to do next.
+/// Writes a directory for each member below `dir`: `zoo.cfg`, and `data` with `myid` and the file
+/// `initialize`, without which a member with an empty directory has no say before it has synchronized
+/// with a leader. Returns what to do next.
 ///
 /// # Errors
 /// What is wrong with the request, or which file could not be written. What was written before that
@@ -106,9 +107,11 @@ pub fn init(dir: &Path, members: &Members) -> Result<String, String> {
         };
         let data_dir = data.to_str().ok_or_else(|| format!("{} is not UTF-8", data.display()))?;
         let (config, id) = (home.join("zoo.cfg"), home.join("data/myid"));
+        let is_new = home.join("data/initialize");
         write_new(&config, &zoo_cfg(index, data_dir, &plans)).map_err(failed(&config))?;
         fs::create_dir(home.join("data")).map_err(failed(&home.join("data")))?;
         write_new(&id, &format!("{}\n", index + 1)).map_err(failed(&id))?;
+        write_new(&is_new, "").map_err(failed(&is_new))?;
     }
     Ok(next_steps(&homes, members, &plans))
 }
@@ -128,6 +131,8 @@ fn zoo_cfg(index: usize, data_dir: &str, plans: &[Plan]) -> String {
          initLimit=10\n\
          syncLimit=5\n\
          autopurge.purgeInterval=24\n\
+         # Emptied later, it does not vote before it has everything from a leader again.\n\
+         db.autocreate=false\n\
          4lw.commands.whitelist=srvr,stat,mntr,ruok\n",
         index + 1,
         plans.len(),
@@ -195,6 +200,8 @@ mod tests {
                 (Some("127.0.0.1"), 2180 + number)
             });
             assert_eq!(found.storage.data_dir, dir.join(number.to_string()).join("data"));
+            assert!(!found.storage.is_db_autocreate);
+            assert!(found.storage.data_dir.join("initialize").exists());
         }
     }
 

@@ -70,6 +70,6 @@ fn what_a_server_alone_must_never_do_is_what_helps_a_member() {
     assert!(advice(Party::Alone).contains("Emptying them would lose everything"));
     let of_member = advice(Party::Member);
     assert!(
-        of_member.starts_with("If all other members run and one of them leads, move version-2")
+        of_member.starts_with("The other members have everything. Move what is in version-2 away")
     );
 }

@@ -40,6 +40,18 @@ fn it_stands_before_the_first_record_and_goes_with_a_snapshot_of_everything() {
     assert!(matches!(hand_over(&*dir, Zxid(9)), Handover::Ready));
 }
 
+/// It got no database of the others before it ended, and is to be as void at its next start.
+#[test]
+fn a_member_without_a_database_leaves_a_directory_without_one() {
+    let dirs = Dirs::new();
+    dirs.run(|_, _, _| assert_eq!(dirs.names("log."), [GUARD_NAME]));
+    assert!(matches!(hand_over(&*dirs.open(), Zxid(0)), Handover::Ready));
+    assert_eq!(dirs.names("log."), Vec::<String>::new());
+    let strict = RecoverOptions { db_autocreate: false, ..RecoverOptions::default() };
+    let recovered = recover(&dirs.open(), &strict, &mut State::default()).unwrap();
+    assert_eq!(recovered.empty, Some(EmptyStart::Untrusted));
+}
+
 #[test]
 fn a_purge_leaves_it_and_is_not_misled_by_it() {
     let dirs = Dirs::new();

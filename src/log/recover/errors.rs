@@ -24,10 +24,10 @@ pub(super) fn advise_member(error: RecoverError) -> RecoverError {
         | Kind::Truncated
         | Kind::Gap
         | Kind::Overlap => {
-            "If all other members run and one of them leads, move version-2 away, in dataDir and \
-             in dataLogDir, keep myid, and start this one again: it gets everything from its \
-             leader. Otherwise restore the directories from a backup, or wait for the others: an \
-             emptied member could help to elect a leader without the newest writes"
+            "The other members have everything. Move what is in version-2 away, in dataDir and in \
+             dataLogDir, but leave acceptedEpoch and currentEpoch where they are: by them the next \
+             start knows that this member had a database. It then has no say in elections before \
+             it has got the database of a leader that the others have elected"
                 .into()
         }
         Kind::Io | Kind::ZxidRange | Kind::Entry | Kind::Epochs => error.advice,

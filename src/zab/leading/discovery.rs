@@ -11,6 +11,10 @@ use super::super::history::EPOCH_MAX;
 use super::super::link::Stage;
 use super::machine::{Leading, Phase};
 
+/// COMPAT(3.5 to 3.9): what a server of Apache's has promised whose database is gone, with
+/// `db.autocreate=false`: nothing.
+const NO_EPOCH: Epoch = Epoch(-1);
+
 impl Leading {
     pub(super) fn introduced(
         &mut self,
@@ -32,8 +36,9 @@ impl Leading {
         if info.config_version.is_some_and(|version| version > self.options.config_version) {
             return Err("knows a later configuration than this server".into());
         }
-        if packet.zxid.epoch() >= EPOCH_MAX || packet.zxid < Zxid::ZERO {
-            return Err(format!("claims to have promised epoch {:x}", packet.zxid.epoch().0));
+        let claimed = packet.zxid.epoch();
+        if !(NO_EPOCH..EPOCH_MAX).contains(&claimed) {
+            return Err(format!("claims to have promised epoch {:x}", claimed.0));
         }
         if let Some(sid) = info.sid
             && let Some((&earlier, _)) = self.links.iter().find(|(_, link)| link.sid == Some(sid))
@@ -52,7 +57,7 @@ impl Leading {
         }
         link.stage = Stage::Introduced;
         let (sid, is_voter) = (link.sid, link.is_voter);
-        let promised = packet.zxid.epoch();
+        let promised = claimed.max(Epoch(0));
         if promised > self.epoch && is_voter && self.is_established() {
             // Apache's leader goes on, and the voter tries in vain until somebody else leads.
             self.end(LeadingEnd::LaterPromise(promised), effects);

@@ -515,6 +515,17 @@ mod leader {
         }
     }
 
+    /// COMPAT(3.5 to 3.9): with `db.autocreate=false` it claims epoch -1 and zxid -1.
+    #[test]
+    fn a_server_of_apaches_whose_database_is_gone_gets_a_snapshot() {
+        let mut script = Script::established();
+        assert_eq!(script.join(B, 3, -1), ["2: LeaderInfo 200000000"]);
+        let wanted = script.answer(B, EpochAnswer::AlreadyPromised, Zxid(-1));
+        assert_eq!(wanted, ["SendSnapshot(LinkId(2))"]);
+        let refused = script.join(LinkId(7), 3, -2);
+        assert!(refused[0].starts_with("7: closed a server"), "{refused:?}");
+    }
+
     #[test]
     fn the_way_to_the_broadcast() {
         let mut script = Script::new(3);
