@@ -39,7 +39,9 @@ impl Turn<'_> {
                 self.ask(LogCommand::Change(change), Purpose::Epoch(file, epoch));
             }
             zab::Effect::EndLearning(end) => self.end_learning(end),
-            zab::Effect::Append(batch) => self.replica.append(now, batch, self.effects),
+            zab::Effect::Append { batch, own } => {
+                self.replica.append(now, batch, own.as_deref(), self.effects);
+            }
             zab::Effect::Committed(zxid) => self.tell_replica(Input::Committed { zxid }),
             zab::Effect::Truncate(keep) => {
                 let change = LogChange::Truncate { keep };
@@ -72,7 +74,7 @@ impl Turn<'_> {
                 let Ok(identities) = AuthIds::parse(&bytes[ids..end]) else { return };
                 let (body, owner) = (&bytes[start..ids], Owner::Learner(link));
                 let request = ForwardedRequest { session, cxid, op, body, ids: identities, owner };
-                self.judge(request);
+                self.judge(link, request);
             }
             zab::Effect::SyncAsked(link) => self.place_sync(link),
             zab::Effect::Touch { session, timeout_ms } => {
@@ -109,10 +111,15 @@ impl Turn<'_> {
 
     /// A learner forwards a request of a client. Before this server judges requests, packets are
     /// not looked at, so one that comes when it does not belongs to a term that has just ended.
-    fn judge(&mut self, request: ForwardedRequest<'_>) {
+    fn judge(&mut self, link: LinkId, request: ForwardedRequest<'_>) {
         if self.replica.is_leading() && !self.party.is_leaving {
-            let from = self.effects.list.len();
+            let (from, before) = (self.effects.list.len(), self.replica.last_known());
             self.replica.forwarded(self.now, request, self.effects);
+            let made = self.replica.last_known();
+            if made > before {
+                // It is not written to any connection yet.
+                self.tell_leading(LeadInput::Judged(link, made));
+            }
             self.route(from);
         }
     }
@@ -141,8 +148,9 @@ impl Turn<'_> {
                 timeout_ms,
                 Owner::Learner(link),
             );
+        let after = self.replica.last_known();
         if let Machine::Leading(leading) = &mut self.party.machine {
-            leading.revalidated(link, session, is_valid, &mut self.party.zab);
+            leading.revalidated(link, session, is_valid, after);
         }
     }
 
@@ -180,7 +188,7 @@ impl Turn<'_> {
                         unreachable!("they were parsed when the request came")
                     };
                     let (body, owner) = (&body[..], Owner::Learner(link));
-                    self.judge(ForwardedRequest { session, cxid, op, body, ids, owner });
+                    self.judge(link, ForwardedRequest { session, cxid, op, body, ids, owner });
                 }
                 Held::Sync(link) => self.place_sync(link),
                 Held::Revalidation { link, session, timeout_ms } => {

@@ -9,6 +9,11 @@
 //! `forwarded` comes back first. For instance, a client forwards cxid 7, another client cxid 1, and
 //! the leader's own client writes too: what comes is perhaps [leader's], 7, [leader's], 1. This
 //! server answers 7 and 1. If 1 came without 7, the leader has lost 7, and its connection ends.
+//!
+//! A leader of ours says which transactions these are. Session and cxid alone may deceive: a client
+//! that went from one member to another may number its requests anew, as kazoo does, and what it
+//! had asked for before may become a transaction (or a refusal) with the number of a new request.
+//! COMPAT(3.x): a leader of Apache's does not say it, so they are what there is to go by.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -91,6 +96,14 @@ impl Learner {
             lost.extend(self.pop().map(|request| request.conn));
         }
         self.pop()
+    }
+
+    /// The same for what the leader says is this server's.
+    fn take_own(&mut self, header: &TxnHeader, lost: &mut Vec<ConnId>) -> Option<Forwarded> {
+        if self.forwarded.front().is_some_and(|request| request.became(header)) {
+            return self.pop();
+        }
+        self.take(header, lost)
     }
 
     fn push(&mut self, request: Forwarded) {
@@ -185,10 +198,12 @@ impl Replica {
     }
 
     /// Transactions that the leader proposes, or that this server was lacking. They go to the log,
-    /// and are applied when they are committed.
-    pub fn append(&mut self, now: Now, batch: Arc<Batch>, fx: &mut Effects) {
+    /// and are applied when they are committed. `own` names those, in order, that requests of this
+    /// server have become; `None` where the leader does not say.
+    pub fn append(&mut self, now: Now, batch: Arc<Batch>, own: Option<&[Zxid]>, fx: &mut Effects) {
         invariant!(self.leader.is_none(), "only its own transactions come to a server that leads");
         let mut lost = Vec::new();
+        let mut named = own.map(|own| own.iter().peekable());
         for (zxid, bytes) in batch.iter() {
             // A batch is smaller than 4 GiB.
             let mut entry = Entry {
@@ -199,9 +214,15 @@ impl Replica {
                 len: bytes.len() as u32,
                 received: now.mono,
             };
-            if let Some(learner) = &mut self.learner
+            let may_be_own =
+                named.as_mut().is_none_or(|named| named.next_if(|own| **own == zxid).is_some());
+            if may_be_own
+                && let Some(learner) = &mut self.learner
                 && let Ok(header) = TxnHeader::decode_from(&mut Reader::new(bytes))
-                && let Some(own) = learner.take(&header, &mut lost)
+                && let Some(own) = match &named {
+                    Some(_) => learner.take_own(&header, &mut lost),
+                    None => learner.take(&header, &mut lost),
+                }
             {
                 let Forwarded { conn, cxid, op, len, received, .. } = own;
                 let origin = Origin::Client(conn);

@@ -94,7 +94,13 @@ pub enum Effect {
     /// The leader has not answered, or must not be followed any more: look for another one.
     EndLearning(LearnerEnd),
     /// Append to the log and to what is known, and answer with `Logged`.
-    Append(Arc<Batch>),
+    Append {
+        /// The transactions.
+        batch: Arc<Batch>,
+        /// Which of them requests of this server have become, in the order in which they were
+        /// forwarded. `None` where the leader does not say.
+        own: Option<Vec<Zxid>>,
+    },
     /// Everything up to here is committed: apply it.
     Committed(Zxid),
     /// Forget all transactions after this one, on disk first; answer with `Truncated`.

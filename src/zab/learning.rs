@@ -7,7 +7,7 @@ use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invari
 use crate::log::{Batch, EpochFile};
 use crate::wire::quorum::{
     AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, PROPOSALS, Packet,
-    PacketKind, Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
+    PacketKind, Proposed, Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
 };
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
@@ -133,6 +133,8 @@ pub struct Learning {
     acked: Zxid,
     /// Received and not handed over yet.
     batch: Batch,
+    /// Those of `batch` that requests of this server have become, if the leader says so.
+    own: Vec<Zxid>,
     /// When the leader counts as silent.
     silence: Silence,
     /// It takes no more transactions.
@@ -179,6 +181,7 @@ impl Learning {
             released: standing.committed,
             acked: standing.logged,
             batch: Batch::new(),
+            own: Vec::new(),
             silence,
             is_leaving: false,
             is_receiving: false,
@@ -287,7 +290,9 @@ impl Learning {
             let mut batch = std::mem::take(&mut self.batch);
             // For the next start: what the log says of commits.
             batch.set_committed(self.released);
-            effects.push(Effect::Append(Arc::new(batch)));
+            let own = std::mem::take(&mut self.own);
+            let own = self.leader_features.has_groups().then_some(own);
+            effects.push(Effect::Append { batch: Arc::new(batch), own });
         }
         if self.may_release() && self.committed > self.released {
             self.released = self.committed;
@@ -522,9 +527,13 @@ impl Learning {
         match packet.kind {
             PacketKind::Proposal => self.proposal(packet.zxid, packet.data.unwrap_or_default()),
             PROPOSALS => {
-                for entry in proposals(packet.data.unwrap_or_default()) {
-                    let (zxid, entry) = entry.map_err(malformed)?;
+                for proposed in proposals(packet.data.unwrap_or_default()) {
+                    let Proposed { zxid, entry, is_own } = proposed.map_err(malformed)?;
+                    let before = self.last;
                     self.proposal(zxid, entry)?;
+                    if is_own && self.last > before {
+                        self.own.push(zxid);
+                    }
                 }
                 Ok(())
             }

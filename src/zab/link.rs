@@ -79,6 +79,10 @@ pub(super) struct Link {
     pub round: u64,
     /// `sync`s of its clients that are not answered.
     syncs: VecDeque<PendingSync>,
+    /// What its requests have become that it was not sent yet; of a server of ours.
+    own: VecDeque<Zxid>,
+    /// Packets for it, each with the transaction that it has to have got before.
+    later: VecDeque<(Zxid, Vec<u8>)>,
 }
 
 /// A `sync` that a learner has forwarded.
@@ -117,7 +121,23 @@ impl Link {
             pings: VecDeque::new(),
             round: 0,
             syncs: VecDeque::new(),
+            own: VecDeque::new(),
+            later: VecDeque::new(),
         }
+    }
+
+    /// One of its requests has become this transaction.
+    pub fn note_own(&mut self, zxid: Zxid) {
+        if self.features.has_groups() {
+            self.own.push_back(zxid);
+        }
+    }
+
+    /// Sends a packet as soon as it has got everything up to `after`.
+    pub fn send_after(&mut self, after: Zxid, packet: Packet<'_>) {
+        let mut bytes = Vec::new();
+        packet.encode_into(&mut bytes);
+        self.later.push_back((after, bytes));
     }
 
     /// History comes next: what follows `from`, and NEWLEADER after `until`. The learner takes for
@@ -213,6 +233,7 @@ impl Link {
                 return asks;
             }
             self.tell_commits(marks, effects);
+            self.send_later(marks, effects);
             // What an observer gets next may have waited for the answer.
             if !self.answer_syncs(marks, effects) {
                 return false;
@@ -296,11 +317,12 @@ impl Link {
             return false;
         }
         let before = effects.bytes.len();
-        let (cursor, room) = (&mut self.cursor, self.room.min(GROUP_BYTES));
+        let (cursor, own) = (&mut self.cursor, &mut self.own);
+        let room = self.room.min(GROUP_BYTES);
         effects.send(self.id, |out| {
             let mut group = ProposalGroup::begin(out);
             for (zxid, entry) in entries {
-                group.push(entry);
+                group.push(entry, own.pop_front_if(|own| *own == zxid).is_some());
                 *cursor = zxid;
                 if group.len() >= room {
                     break;
@@ -333,6 +355,20 @@ impl Link {
                 }
             }
             self.commits_sent = until;
+        }
+    }
+
+    /// Sends what had to wait for transactions.
+    ///
+    /// COMPAT(3.8, 3.9): a server of Apache's looks for its client when it is told of the commit.
+    fn send_later(&mut self, marks: Marks, effects: &mut Effects) {
+        let got = match self.features.has_groups() {
+            true => self.cursor,
+            false => self.commits_sent.max(marks.began_with),
+        };
+        while let Some((_, bytes)) = self.later.pop_front_if(|(after, _)| *after <= got) {
+            effects.send(self.id, |out| out.extend_from_slice(&bytes));
+            self.room = self.room.saturating_sub(bytes.len());
         }
     }
 

@@ -57,3 +57,34 @@ fn a_member_that_was_emptied_has_no_say_before_it_has_the_database_of_a_leader()
         world.create_at(emptied, "/and-more");
     }
 }
+
+/// It leaves requests behind at one member, and numbers those at the next one anew, as kazoo does.
+#[test]
+fn a_client_that_moves_gets_answers_to_what_it_asks_for_there() {
+    let mut early = 0;
+    for seed in 0..100 {
+        let mut world = World::new(seed, 3, seed as usize % 2, false);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let (from, to) = ((leader + 1) % 3, (leader + 2) % 3);
+        let left = world.connect(from, SessionId(0));
+        world.until("a session begins", |world| world.nodes[from].sessions.contains_key(&left));
+        let (session, _) = world.nodes[from].sessions[&left];
+        let made: Vec<u8> = (1..=20).flat_map(|xid| create(xid, &format!("/a{xid}"))).collect();
+        world.send(from, left, &made);
+        for _ in 0..world.rng.below(20) {
+            world.step();
+        }
+        let conn = world.connect(to, session);
+        world.until("it moves", |world| world.nodes[to].sessions.contains_key(&conn));
+        early += usize::from(!world.has_replies(from, left, 20));
+        let asked: Vec<u8> = (1..=20).flat_map(|xid| create(xid, "/none/b")).collect();
+        world.send(to, conn, &asked);
+        world.until("all are answered", |world| {
+            world.has_replies(to, conn, 20) || world.nodes[to].closed.contains(&conn)
+        });
+        let no_node: Vec<_> = (1..=20).map(|xid| (xid, -101)).collect();
+        assert_eq!(world.nodes[to].replies[&conn], no_node, "seed {seed}");
+    }
+    assert!(early > 20, "it left nothing behind");
+}

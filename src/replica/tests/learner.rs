@@ -13,6 +13,9 @@ struct Follower {
     scene: Scene,
     next: i64,
     forwarded: Vec<(SessionId, i32, OpCode)>,
+    /// The leader says that what it commits is this server's, or that it is not. `None`: it does
+    /// not say.
+    says_own: Option<bool>,
 }
 
 impl Follower {
@@ -24,7 +27,7 @@ impl Follower {
         let first = SessionId(2 << 56);
         scene.replica = Replica::new(scene.now, options, auth, Restored::fresh(tree), first);
         scene.replica.follow(&mut scene.fx);
-        Follower { scene, next: 1, forwarded: Vec::new() }
+        Follower { scene, next: 1, forwarded: Vec::new(), says_own: None }
     }
 
     /// What was forwarded since the last look.
@@ -70,7 +73,9 @@ impl Follower {
         header.encode_into(batch.entry());
         body(batch.entry());
         batch.finish_entry(zxid);
-        self.scene.replica.append(self.scene.now, Arc::new(batch), &mut self.scene.fx);
+        let own = self.says_own.map(|is_own| if is_own { vec![zxid] } else { Vec::new() });
+        let (now, batch) = (self.scene.now, Arc::new(batch));
+        self.scene.replica.append(now, batch, own.as_deref(), &mut self.scene.fx);
         self.scene.handle(Input::Committed { zxid });
     }
 
@@ -142,6 +147,25 @@ fn a_request_of_a_session_that_has_moved_ends_its_connection() {
         assert!(follower.scene.is_closed(conn, CloseHow::AfterFlush), "{kind:?}");
         follower.scene.replica.check();
     }
+}
+
+/// The client had sent a request with this number to another server before it came here.
+#[test]
+fn what_the_leader_gives_to_another_server_answers_nobody_here() {
+    let mut follower = Follower::new();
+    let (conn, session) = follower.connect(0);
+    follower.scene.send(conn, &[create(7, "/n3")]);
+    follower.forwarded();
+    follower.says_own = Some(false);
+    follower.commit(session, 7, TxnType::Create);
+    follower.commit(session, 7, TxnType::Error);
+    assert_eq!(follower.scene.replies(conn), []);
+    follower.says_own = Some(true);
+    follower.commit(session, 7, TxnType::Create);
+    assert_eq!(follower.scene.replies(conn), [(7, 4, 0)]);
+    // One that this server has never forwarded.
+    follower.commit(SessionId(99), 1, TxnType::Create);
+    follower.scene.replica.check();
 }
 
 #[test]
@@ -253,7 +277,7 @@ fn what_the_log_takes_back_goes_from_the_tail() {
         batch.finish_entry(Zxid(zxid));
     }
     let replica = &mut follower.scene.replica;
-    replica.append(follower.scene.now, Arc::new(batch), &mut follower.scene.fx);
+    replica.append(follower.scene.now, Arc::new(batch), None, &mut follower.scene.fx);
     replica.handle(follower.scene.now, Input::Logged { zxid: Zxid(5) }, &mut follower.scene.fx);
     replica.stop_serving(&mut follower.scene.fx);
     for keep in [5, 4, 2, 1] {

@@ -8,12 +8,18 @@ use crate::wire::{DecodeError, Reader, TxnHeader, put_i32, put_i64};
 use super::PacketKind;
 
 /// Several proposals in one packet: each is a length and an entry of the log. Its zxid is the last
-/// one's.
+/// one's. [`OWN`] is set in the length of what a request of the receiver has become.
 pub const PROPOSALS: PacketKind = PacketKind::Unknown(0x524b_0001);
 
 /// The leader goes on in the epoch of this packet's zxid, with the same history, which is
 /// committed. A learner answers with an ACK of the zxid when it has entered the epoch.
 pub const NEXT_EPOCH: PacketKind = PacketKind::Unknown(0x524b_0002);
+
+/// See [`PROPOSALS`]. A request comes back in the order in which its server has forwarded it, so that
+/// nothing else is needed to know it again. Its session and number are not enough: a client that
+/// went to another server may number its requests anew there, while some that it sent before are
+/// still with the leader.
+const OWN: i32 = 1 << 30;
 
 /// Marks our bytes behind LearnerInfo and behind the version in LEADERINFO.
 const MAGIC: [u8; 4] = *b"RkPr";
@@ -103,12 +109,14 @@ impl<'a> ProposalGroup<'a> {
         ProposalGroup { out, start }
     }
 
-    /// Adds an entry of the log.
+    /// Adds an entry of the log; `is_own` says that a request of the receiver has become it.
     ///
     /// # Panics
-    /// If it is 2 GiB long: such a transaction is never made.
-    pub fn push(&mut self, entry: &[u8]) {
-        put_i32(self.out, i32::try_from(entry.len()).expect("a transaction is below 2 GiB"));
+    /// If it is 1 GiB long: such a transaction is never made.
+    pub fn push(&mut self, entry: &[u8], is_own: bool) {
+        let length = i32::try_from(entry.len()).ok().filter(|length| *length < OWN);
+        let length = length.expect("a transaction is below 1 GiB");
+        put_i32(self.out, if is_own { length | OWN } else { length });
         self.out.extend_from_slice(entry);
     }
 
@@ -134,23 +142,41 @@ impl<'a> ProposalGroup<'a> {
     }
 }
 
-/// The entries of a packet of proposals, each with the zxid in its header.
-pub fn proposals(data: &[u8]) -> impl Iterator<Item = Result<(Zxid, &[u8]), DecodeError>> {
+/// One of a packet of proposals.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Proposed<'a> {
+    /// The number in its header.
+    pub zxid: Zxid,
+    /// As the log has it.
+    pub entry: &'a [u8],
+    /// A request of the receiver has become it.
+    pub is_own: bool,
+}
+
+/// The entries of a packet of proposals.
+pub fn proposals(data: &[u8]) -> impl Iterator<Item = Result<Proposed<'_>, DecodeError>> {
     let mut r = Reader::new(data);
     std::iter::from_fn(move || {
         if r.remaining() == 0 {
             return None;
         }
-        let next = r.buffer("proposal").and_then(|entry| {
-            let entry = entry.ok_or(DecodeError::Null("proposal"))?;
-            Ok((TxnHeader::decode_from(&mut Reader::new(entry))?.zxid, entry))
-        });
+        let next = proposed(&mut r);
         if next.is_err() {
             // Nothing more is known of where entries begin.
             r = Reader::new(&[]);
         }
         Some(next)
     })
+}
+
+fn proposed<'a>(r: &mut Reader<'a>) -> Result<Proposed<'a>, DecodeError> {
+    let length = r.i32("length of a proposal")?;
+    let is_own = length > 0 && length & OWN != 0;
+    let count = usize::try_from(if is_own { length & !OWN } else { length });
+    let count = count.map_err(|_| DecodeError::BadLength("proposal", length))?;
+    let entry = r.take(count, "proposal")?;
+    let zxid = TxnHeader::decode_from(&mut Reader::new(entry))?.zxid;
+    Ok(Proposed { zxid, entry, is_own })
 }
 
 #[cfg(test)]
@@ -173,14 +199,16 @@ mod tests {
         let mut out = Vec::new();
         let mut group = ProposalGroup::begin(&mut out);
         assert!(group.is_empty());
-        group.push(&entry(7));
-        group.push(&entry(8));
+        group.push(&entry(7), false);
+        group.push(&entry(8), true);
         group.finish(Zxid(8));
         assert_eq!(PacketScan::new(1000).advance(&out), Ok(Scan::Complete(out.len())));
         let packet = Packet::decode_from(&mut Reader::new(&out)).unwrap();
         assert_eq!((packet.kind, packet.zxid, packet.auth), (PROPOSALS, Zxid(8), None));
         let read: Vec<_> = proposals(packet.data.unwrap()).map(Result::unwrap).collect();
-        assert_eq!(read, [(Zxid(7), &entry(7)[..]), (Zxid(8), &entry(8)[..])]);
+        let (first, second) = (&entry(7)[..], &entry(8)[..]);
+        let expected = [(Zxid(7), first, false), (Zxid(8), second, true)];
+        assert_eq!(read, expected.map(|(zxid, entry, is_own)| Proposed { zxid, entry, is_own }));
     }
 
     #[test]

@@ -81,6 +81,8 @@ pub enum LeadInput<'a> {
     /// The numbers of the epoch come to their end: nothing more is proposed in it. Only if
     /// [`Leading::can_renew`]; answered by `Effect::Serve`.
     Renew,
+    /// Answers `Effect::Request`: the transaction that it has become. Be it proposed already or not.
+    Judged(LinkId, Zxid),
     /// Time passed.
     Tick,
 }
@@ -253,6 +255,11 @@ impl Leading {
             LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
             LeadInput::SyncPlaced(id, after) => self.sync_placed(id, after),
             LeadInput::Renew => self.renew(now, effects),
+            LeadInput::Judged(id, zxid) => {
+                if let Some(link) = self.links.get_mut(&id) {
+                    link.note_own(zxid);
+                }
+            }
             LeadInput::Tick => self.tick(now, effects),
         }
         self.note_time(now);
@@ -296,18 +303,15 @@ impl Leading {
         }
     }
 
-    /// The answer to `Effect::Revalidate`.
-    pub fn revalidated(
-        &mut self,
-        id: LinkId,
-        session: SessionId,
-        is_valid: bool,
-        effects: &mut Effects,
-    ) {
+    /// The answer to `Effect::Revalidate`, when `after` was the last prepared transaction. It leaves
+    /// behind that one: what the client has asked for elsewhere before is no answer to what it asks
+    /// for from now on, though it may number its requests anew.
+    pub fn revalidated(&mut self, id: LinkId, session: SessionId, is_valid: bool, after: Zxid) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut data = Vec::with_capacity(9);
         Revalidated { session, is_valid }.encode_into(&mut data);
-        link.send(Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data), effects);
+        let packet = Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data);
+        link.send_after(after, packet);
     }
 
     pub(super) fn heard(&mut self, now: Now, id: LinkId) {

@@ -8,7 +8,7 @@ use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::quorum::{
     AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, Packet, PacketKind,
-    leader_info,
+    leader_info, proposals,
 };
 use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
 
@@ -58,7 +58,7 @@ fn told(effects: &mut Effects) -> Vec<String> {
                 }
             }
             Effect::StoreEpoch(file, epoch) => lines.push(format!("store {file:?} {}", epoch.0)),
-            Effect::Append(batch) => {
+            Effect::Append { batch, .. } => {
                 let last = batch.last_zxid().unwrap();
                 lines.push(format!("append {} up to {last}", batch.len()));
             }
@@ -485,6 +485,13 @@ mod leader {
             self.input(LeadInput::Packet(link, packet))
         }
 
+        /// A server of ours comes into step.
+        fn join_ours(&mut self, link: LinkId, sid: i64) {
+            self.introduce(link, sid);
+            self.answer(link, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+            self.packet(link, PacketKind::Ack, z(2, 0));
+        }
+
         fn answer(&mut self, link: LinkId, answer: EpochAnswer, zxid: Zxid) -> Vec<String> {
             let data = answer.encode();
             self.input(LeadInput::Packet(link, Packet::with(PacketKind::AckEpoch, zxid, &data)))
@@ -702,6 +709,49 @@ mod leader {
         let answer = Packet::with(PacketKind::Ping, z(2, 1), b"");
         let told = script.input(LeadInput::Packet(A, answer));
         assert_eq!(told, ["1: Sync 0", "1: Commit 200000002"]);
+    }
+
+    /// A client that came to the learner may have left requests with another one.
+    #[test]
+    fn the_word_on_a_session_stands_behind_what_was_prepared_before_it() {
+        for is_ours in [false, true] {
+            let mut script = Script::established();
+            if is_ours {
+                script.join_ours(B, 3);
+            }
+            let link = if is_ours { B } else { A };
+            script.machine.revalidated(link, SessionId(7), true, z(2, 1));
+            assert_eq!(script.input(LeadInput::Tick), [""; 0]);
+            let told = script.propose(&[z(2, 1)]);
+            let word = format!("{}: Revalidate ffffffffffffffff", link.0);
+            assert_eq!(told.last() == Some(&word), is_ours, "{told:?}");
+            if !is_ours {
+                script.input(LeadInput::Logged(z(2, 1)));
+                let told = script.packet(A, PacketKind::Ack, z(2, 1));
+                assert_eq!(told[1..], ["1: Commit 200000001".to_owned(), word]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_learner_of_ours_is_told_what_its_requests_have_become() {
+        let mut script = Script::established();
+        script.join_ours(B, 3);
+        for zxid in [z(2, 2), z(2, 4)] {
+            script.input(LeadInput::Judged(B, zxid));
+        }
+        let all = [z(2, 1), z(2, 2), z(2, 3), z(2, 4)];
+        let batch = batch(&all);
+        script.machine.handle(script.now, LeadInput::Proposed(batch), &mut script.effects);
+        script.machine.flush(&mut script.effects);
+        let Effects { bytes, list } = std::mem::take(&mut script.effects);
+        let sent = list.iter().find_map(|effect| match *effect {
+            Effect::Send { link: B, start, end } => Some(&bytes[start..end]),
+            _ => None,
+        });
+        let packet = Packet::decode_from(&mut Reader::new(sent.unwrap())).unwrap();
+        let own = proposals(packet.data.unwrap()).map(Result::unwrap);
+        assert_eq!(own.map(|own| own.is_own).collect::<Vec<_>>(), [false, true, false, true]);
     }
 
     #[test]

@@ -429,7 +429,7 @@ impl World {
             }
             Effect::EndLearning(end) => self.leave(at, &end),
             Effect::EndLeading(end) => self.leave(at, &end),
-            Effect::Append(batch) => self.append(at, &batch)?,
+            Effect::Append { batch, .. } => self.append(at, &batch)?,
             Effect::Committed(zxid) => self.commit(at, zxid)?,
             Effect::Truncate(zxid) => {
                 self.seen.truncations += 1;
