@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::LinkId;
+use crate::base::{LinkId, Zxid};
 use crate::election;
 use crate::peer::{self, QuorumEvent};
 use crate::replica::{Input, StreamId};
 use crate::wire::DecodeError;
 use crate::zab::{LeadInput, LearnInput};
 
-use super::party::{Machine, Party};
+use super::party::{Full, Machine, Party};
 use super::turn::Turn;
 
 /// Attempts at a connection to the elected leader, and the pause between two, as in Apache.
@@ -23,6 +23,9 @@ const ROOM_MAX: usize = 1 << 20;
 /// Packets of one connection that are handled in a row, so that no other member can own a turn: a
 /// forwarded request takes about 2 µs.
 const PACKETS_MAX: usize = 256;
+
+/// Bytes of transactions that a learner gathers before it hands them on in the middle of a turn.
+const GATHERED_MAX: usize = 1 << 20;
 
 /// While fewer bytes than this wait for a learner, the next chunks of its database are made.
 const STREAM_ROOM: usize = 512 << 10;
@@ -149,6 +152,42 @@ impl Turn<'_> {
         }
     }
 
+    /// Whether so much waits for this learner's disk that it takes nothing more from its leader.
+    fn is_full(&mut self, link: LinkId) -> bool {
+        let Machine::Learning(learning) = &mut self.party.machine else { return false };
+        if self.party.followed.is_none_or(|followed| followed.link != Some(link)) {
+            return false;
+        }
+        if learning.gathered() > GATHERED_MAX {
+            learning.flush(&mut self.party.zab);
+            self.run_zab();
+        }
+        let is_full = self.replica.backlog() > self.party.options.backlog_bytes_max;
+        if is_full && self.party.full.is_none() {
+            self.party.full = Some(Full { marks: self.marks(), since: self.now.mono });
+        }
+        is_full
+    }
+
+    /// The last transactions on disk and in the tree.
+    fn marks(&self) -> (Zxid, Zxid) {
+        (self.replica.last_logged(), self.replica.last_processed())
+    }
+
+    /// Whether a learner that took nothing from its leader may go on.
+    pub(super) fn has_room_again(&mut self) -> bool {
+        let marks = self.marks();
+        let Some(full) = &mut self.party.full else { return false };
+        if full.marks != marks {
+            *full = Full { marks, since: self.now.mono };
+        }
+        let has_room = self.replica.backlog() <= self.party.options.backlog_bytes_max;
+        if has_room {
+            self.party.full = None;
+        }
+        has_room
+    }
+
     /// Hands over packets as long as the machine takes them.
     pub(super) fn read_packets(&mut self, link: LinkId) {
         let now = self.now;
@@ -158,6 +197,9 @@ impl Turn<'_> {
                 if self.party.receives.is_some() {
                     return;
                 }
+            }
+            if self.is_full(link) {
+                return;
             }
             let Party { machine, links, zab, out, to_lead, unread, .. } = &mut *self.party;
             let wants = match machine {

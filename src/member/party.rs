@@ -32,6 +32,9 @@ pub struct EnsembleOptions {
     pub sync_limit: u32,
     /// `fastleader.minNotificationInterval` and `maxNotificationInterval`.
     pub repeat_votes: (Duration, Duration),
+    /// Bytes of transactions that may wait for a learner's own disk, or to be applied. Beyond that
+    /// it takes nothing more from its leader.
+    pub backlog_bytes_max: usize,
     /// Bytes of transactions that a leader keeps in memory for learners that fall behind.
     pub history_bytes_max: usize,
     /// Largest packet of another member, in bytes.
@@ -52,6 +55,20 @@ pub(super) enum Machine {
     Learning(Box<Learning>),
     /// This server is about to end, and has no say any more.
     Retired,
+}
+
+/// A learner takes nothing from its leader, as too much waits for its own disk.
+///
+/// What it has not read stays in the socket, so the leader neither waits nor keeps anything for it.
+/// The leader's PINGs are held up, too, but as long as the disk goes on, ACKs show the leader that
+/// the learner lives. Once nothing has gone on for as long as the leader would bear silence, the
+/// learner gives up: its clients are better served elsewhere, and it begins again when its disk does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Full {
+    /// The last transactions on disk and in the tree.
+    pub marks: (Zxid, Zxid),
+    /// Since when they are the last ones.
+    pub since: Instant,
 }
 
 /// Whom a learner follows.
@@ -164,6 +181,7 @@ pub(super) struct Party {
     pub links: QuorumLinks,
     pub numbers: LinkNumbers,
     pub followed: Option<Followed>,
+    pub full: Option<Full>,
     /// The epoch that this server is to lead once everything committed is applied.
     pub to_lead: Option<Epoch>,
     /// A database is on its way in over the leader's connection, as of this zxid.
@@ -232,6 +250,7 @@ impl Party {
             votes,
             numbers: LinkNumbers::default(),
             followed: None,
+            full: None,
             to_lead: None,
             receives: None,
             streams: Vec::new(),
@@ -316,11 +335,17 @@ impl Party {
         let each = [
             machine,
             retry,
+            self.full_until(),
             self.election.deadline(),
             self.votes.deadline(),
             self.links.deadline(),
         ];
         each.into_iter().flatten().min()
+    }
+
+    /// When a learner gives up that takes nothing.
+    pub fn full_until(&self) -> Option<Instant> {
+        Some(self.full?.since + self.options.tick * self.options.sync_limit)
     }
 
     /// The range that is read for a learner.

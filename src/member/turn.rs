@@ -69,6 +69,16 @@ impl Turn<'_> {
         if is_due(self.party.followed.and_then(|followed| followed.retry_at)) {
             self.dial();
         }
+        if self.party.full.is_some() {
+            // It is not the leader who is silent.
+            self.tell_learning(LearnInput::Heard);
+            if let (true, Some(full)) = (is_due(self.party.full_until()), self.party.full) {
+                let ms = now.mono.since(full.since).as_millis();
+                let bytes = self.replica.backlog();
+                let ms = u64::try_from(ms).unwrap_or(u64::MAX);
+                self.tell_learning(LearnInput::Stalled { ms, bytes });
+            }
+        }
         match &self.party.machine {
             Machine::Leading(leading) if is_due(leading.deadline()) => {
                 self.tell_leading(LeadInput::Tick);
@@ -138,6 +148,8 @@ impl Turn<'_> {
                 self.run_ballots();
             } else if let Some(link) = self.party.to_read.pop() {
                 self.read_packets(link);
+            } else if self.has_room_again() {
+                self.read_on();
             } else if self.party.to_lead.is_some() && self.replica.is_all_applied() {
                 self.begin_leading();
             } else if matches!(self.party.machine, Machine::Settling) && self.is_at_rest() {
@@ -258,7 +270,7 @@ impl Turn<'_> {
     /// The term is over: this server looks for a leader again.
     pub(super) fn end_term(&mut self) {
         self.party.machine = Machine::Settling;
-        (self.party.to_lead, self.party.followed) = (None, None);
+        (self.party.to_lead, self.party.followed, self.party.full) = (None, None, None);
         self.party.held.clear();
         let from = self.effects.list.len();
         self.replica.stop_serving(self.effects);

@@ -208,7 +208,7 @@ impl Turn<'_> {
 
     fn end_learning(&mut self, end: LearnerEnd) {
         let leader = self.party.followed.map_or(ServerId(0), |followed| followed.leader);
-        log::warn!("looking for a leader again, as server {} is none any more: {end}", leader.0);
+        log::warn!("looking for a leader again, not following server {} any more: {end}", leader.0);
         self.end_term();
         if matches!(end, LearnerEnd::Silent(_)) {
             // Its connection for votes may stand as silently as this one did: nobody should wait

@@ -384,6 +384,11 @@ impl Replica {
         self.tail.last()
     }
 
+    /// Bytes of transactions that wait for this server's disk, or to be applied.
+    pub fn backlog(&self) -> usize {
+        self.tail.backlog()
+    }
+
     /// Whether everything that is known has been applied.
     pub fn is_all_applied(&self) -> bool {
         self.tail.is_empty()

@@ -68,6 +68,11 @@ pub(super) struct Tail {
     batches: VecDeque<Arc<Batch>>,
     /// Entries of the first batch that are applied already.
     applied_in_front: usize,
+    /// Bytes of `batches`.
+    bytes: usize,
+    /// Batches that are not durable: the last transaction and the bytes of each.
+    unlogged: VecDeque<(Zxid, usize)>,
+    unlogged_bytes: usize,
     logged: Zxid,
     committed: Zxid,
     applied: Zxid,
@@ -81,6 +86,9 @@ impl Tail {
             own: 0,
             batches: VecDeque::new(),
             applied_in_front: 0,
+            bytes: 0,
+            unlogged: VecDeque::new(),
+            unlogged_bytes: 0,
             logged: last,
             committed: last,
             applied: last,
@@ -99,7 +107,7 @@ impl Tail {
             }
             tail.push_batch(batch);
         }
-        tail.logged = tail.last();
+        tail.set_logged(tail.last());
         tail
     }
 
@@ -155,13 +163,26 @@ impl Tail {
     /// The batch that the last entries are in is complete.
     pub fn push_batch(&mut self, batch: Arc<Batch>) {
         invariant!(batch.last_zxid() == Some(self.last()), "a batch ends with what is known last");
+        let bytes = batch.bytes_len();
+        self.bytes += bytes;
+        self.unlogged_bytes += bytes;
+        self.unlogged.push_back((self.last(), bytes));
         self.batches.push_back(batch);
+    }
+
+    /// Bytes of transactions that wait for the disk, or for their turn to be applied: the larger of
+    /// the two. What is not committed waits for others.
+    pub fn backlog(&self) -> usize {
+        self.unlogged_bytes.max(if self.can_apply() { self.bytes } else { 0 })
     }
 
     /// Everything up to here is durable on this server.
     pub fn set_logged(&mut self, zxid: Zxid) {
         invariant!(zxid <= self.last(), "{zxid:?} is logged, the last known is {:?}", self.last());
         self.logged = self.logged.max(zxid);
+        while let Some((_, bytes)) = self.unlogged.pop_front_if(|(last, _)| *last <= zxid) {
+            self.unlogged_bytes -= bytes;
+        }
     }
 
     /// Everything up to here may be applied.
@@ -229,8 +250,12 @@ impl Tail {
             let kept = last.iter().take_while(|(zxid, _)| *zxid <= keep).count();
             *last = Arc::new(last.part(0..kept));
         }
+        self.bytes = self.batches.iter().map(|batch| batch.bytes_len()).sum();
         self.pop_applied();
         self.logged = self.logged.min(keep);
+        while let Some((_, bytes)) = self.unlogged.pop_back_if(|(last, _)| *last > keep) {
+            self.unlogged_bytes -= bytes;
+        }
     }
 
     /// Lets go of the first batch if all of it is applied.
@@ -239,7 +264,9 @@ impl Tail {
             return None;
         }
         self.applied_in_front = 0;
-        self.batches.pop_front()
+        let applied = self.batches.pop_front();
+        self.bytes -= applied.as_ref().map_or(0, |batch| batch.bytes_len());
+        applied
     }
 
     /// Checks what always holds of the marks, in constant time.
@@ -259,6 +286,10 @@ impl Tail {
         self.check_marks();
         assert!(self.entries.iter().map(|entry| entry.zxid).is_sorted());
         assert_eq!(self.own, self.entries.iter().filter(|entry| entry.origin.is_own()).count());
+        let bytes: usize = self.batches.iter().map(|batch| batch.bytes_len()).sum();
+        assert_eq!(self.bytes, bytes, "bytes of what is not applied");
+        let bytes: usize = self.unlogged.iter().map(|(_, bytes)| *bytes).sum();
+        assert_eq!(self.unlogged_bytes, bytes, "bytes of what is not logged");
         let in_batches: usize = self.batches.iter().map(|batch| batch.len()).sum();
         assert!(
             in_batches - self.applied_in_front <= self.entries.len(),
@@ -305,6 +336,29 @@ mod tests {
         assert!(!tail.can_apply());
         assert_eq!((tail.applied(), tail.committed(), tail.logged()), (Zxid(7), Zxid(7), Zxid(8)));
         assert_eq!((tail.last(), tail.len()), (Zxid(9), 2));
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_or_to_be_applied_is_counted() {
+        let mut tail = tail();
+        let [first, second] = [0, 1].map(|at| tail.batches[at].bytes_len());
+        assert_eq!(tail.backlog(), first + second, "nothing is logged");
+        tail.set_logged(Zxid(8));
+        assert_eq!(tail.backlog(), second);
+        tail.set_logged(Zxid(9));
+        assert_eq!(tail.backlog(), 0, "the rest waits for others");
+        tail.set_committed(Zxid(8));
+        assert_eq!(tail.backlog(), first + second);
+        for zxid in 5..=8 {
+            tail.begin_apply(Zxid(zxid));
+            tail.end_apply(Zxid(zxid));
+            tail.pop_applied();
+            tail.check();
+        }
+        assert_eq!(tail.backlog(), 0);
+        tail.truncate(Zxid(8));
+        tail.check();
+        assert_eq!(tail.bytes, 0);
     }
 
     #[test]

@@ -124,6 +124,7 @@ fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Memb
         init_limit: ensemble.init_limit,
         sync_limit: ensemble.sync_limit,
         repeat_votes: (ms(ensemble.vote_repeat_ms_min), ms(ensemble.vote_repeat_ms_max)),
+        backlog_bytes_max: BACKLOG_MAX,
         history_bytes_max: HISTORY_MAX,
         packet_bytes_max: PACKET_MAX,
         is_plain: false,
@@ -131,6 +132,9 @@ fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Memb
     };
     Member::in_ensemble(cpu::now(), replica, options)
 }
+
+/// Bytes of transactions that may wait for the disk of a learner before it takes no more.
+const BACKLOG_MAX: usize = 64 << 20;
 
 /// Bytes of transactions that a leader keeps in memory: a learner that is further behind gets them
 /// from the log.

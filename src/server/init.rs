@@ -80,8 +80,8 @@ fn on(host: &str) -> Result<Plan, String> {
 }
 
 /// Writes a directory for each member below `dir`: `zoo.cfg`, and `data` with `myid` and the file
-/// `initialize`, without which a member with an empty directory has no say before it has synchronized
-/// with a leader. Returns what to do next.
+/// `initialize`, without which a member with an empty directory has no say before it has got
+/// everything from a leader. Returns what to do next.
 ///
 /// # Errors
 /// What is wrong with the request, or which file could not be written. What was written before that

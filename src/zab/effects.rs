@@ -14,6 +14,13 @@ pub enum LearnerEnd {
     Lost,
     /// Nothing came for this many milliseconds.
     Silent(u64),
+    /// This server's own disk has taken nothing for a while.
+    Stalled {
+        /// Milliseconds.
+        ms: u64,
+        /// Transactions that wait for it.
+        bytes: usize,
+    },
     /// The leader proposes an epoch older than one that this member has promised.
     OldEpoch {
         /// The proposed epoch.
@@ -30,6 +37,11 @@ impl fmt::Display for LearnerEnd {
         match self {
             LearnerEnd::Lost => write!(f, "the connection to the leader ended"),
             LearnerEnd::Silent(ms) => write!(f, "nothing came from the leader for {ms} ms"),
+            LearnerEnd::Stalled { ms, bytes } => write!(
+                f,
+                "the disk of this server has taken nothing for {ms} ms, and {bytes} bytes of \
+                 transactions wait for it"
+            ),
             LearnerEnd::OldEpoch { offered, promised } => write!(
                 f,
                 "the leader proposes epoch {:x}, but epoch {:x} is promised already",

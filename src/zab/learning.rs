@@ -78,6 +78,13 @@ pub enum LearnInput<'a> {
     BadSnapshot(String),
     /// Everything up to here is durable.
     Logged(Zxid),
+    /// This server's own disk has taken nothing for so long that it is of no use to anybody.
+    Stalled {
+        /// Milliseconds.
+        ms: u64,
+        /// Transactions that wait for it.
+        bytes: usize,
+    },
     /// Time passed.
     Tick,
 }
@@ -212,6 +219,11 @@ impl Learning {
         !is_busy && self.renewal.is_none()
     }
 
+    /// Bytes of transactions that were received and not handed over yet.
+    pub fn gathered(&self) -> usize {
+        self.batch.bytes_len()
+    }
+
     /// Whether it is the leader whom it waits for, and not its own disk.
     fn awaits_leader(&self) -> bool {
         self.wants_packets() || self.phase == Phase::Connecting || self.is_receiving
@@ -272,6 +284,7 @@ impl Learning {
                 self.on_disk(zxid, effects);
                 Ok(())
             }
+            LearnInput::Stalled { ms, bytes } => Err(LearnerEnd::Stalled { ms, bytes }),
             LearnInput::Tick => self.check_silence(now),
         };
         if let Err(end) = result {

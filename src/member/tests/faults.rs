@@ -88,3 +88,38 @@ fn a_client_that_moves_gets_answers_to_what_it_asks_for_there() {
     }
     assert!(early > 20, "it left nothing behind");
 }
+
+/// Its leader, which others acknowledge, neither waits for it nor keeps anything for it.
+#[test]
+fn a_learner_whose_disk_stalls_takes_no_more_and_gives_up_if_that_lasts() {
+    for seed in 0..40 {
+        let mut world = World::new(seed, 3, seed as usize % 2, seed % 4 == 0);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let stalled = (0..world.nodes.len()).find(|at| *at != leader).unwrap();
+        let conn = world.connect(leader, SessionId(0));
+        world.nodes[stalled].is_stalled = true;
+        let began = world.now.mono;
+        for round in 0..10 {
+            let xids = 30 * round + 1..=30 * round + 30;
+            let made: Vec<u8> = xids.flat_map(|xid| create(xid, &format!("/n{xid}"))).collect();
+            world.send(leader, conn, &made);
+            world.until("answers", |world| world.has_replies(leader, conn, 30 * round as usize));
+        }
+        world.until("all are answered", |world| world.has_replies(leader, conn, 300));
+        let backlog =
+            |world: &World| world.nodes[stalled].member.as_ref().unwrap().replica().backlog();
+        // One packet more than allowed, which has up to all of this in a few.
+        assert!((1..15_000).contains(&backlog(&world)), "seed {seed}: {}", backlog(&world));
+        let lasts = seed % 3 == 0;
+        if lasts {
+            world.until("it gives up", |world| world.roles()[stalled] == Some(Role::Looking));
+            assert!(world.now.mono < began + TICK * 7);
+        }
+        world.nodes[stalled].is_stalled = false;
+        world.until("all serve", World::all_serve);
+        world.settle();
+        assert_eq!(world.leader(), Some(leader), "seed {seed}");
+        assert!(world.has(stalled, "/n300"));
+    }
+}

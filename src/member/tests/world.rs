@@ -25,6 +25,9 @@ use crate::wire::{
 const TREE: TreeOptions =
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
 
+/// Little, so that members are full now and then.
+pub(super) const BACKLOG_MAX: usize = 1_500;
+
 pub(super) const TICK: Duration = Duration::from_millis(1000);
 
 /// What survives a crash.
@@ -64,6 +67,8 @@ pub(super) struct Node {
     pub(super) member: Option<Member>,
     pub(super) disk: Disk,
     pub(super) work: VecDeque<Work>,
+    /// Its disk does nothing for now.
+    pub(super) is_stalled: bool,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) next_accepted: u64,
     pub(super) effects: Effects,
@@ -190,6 +195,7 @@ impl World {
                 member: None,
                 disk: Disk::new(),
                 work: VecDeque::new(),
+                is_stalled: false,
                 links: BTreeMap::new(),
                 next_accepted: 1,
                 effects: Effects::default(),
@@ -228,6 +234,7 @@ impl World {
             init_limit: 10,
             sync_limit: 5,
             repeat_votes: (Duration::from_millis(200), Duration::from_secs(60)),
+            backlog_bytes_max: BACKLOG_MAX,
             history_bytes_max: 4_000,
             packet_bytes_max: 1 << 20,
             is_plain: self.is_plain,
@@ -500,7 +507,7 @@ impl World {
             if node.member.is_none() {
                 continue;
             }
-            if !node.work.is_empty() {
+            if !node.work.is_empty() && !node.is_stalled {
                 choices.push((at, None));
             }
             for (id, link) in &node.links {

@@ -15,10 +15,10 @@ pub const PROPOSALS: PacketKind = PacketKind::Unknown(0x524b_0001);
 /// committed. A learner answers with an ACK of the zxid when it has entered the epoch.
 pub const NEXT_EPOCH: PacketKind = PacketKind::Unknown(0x524b_0002);
 
-/// See [`PROPOSALS`]. A request comes back in the order in which its server has forwarded it, so that
-/// nothing else is needed to know it again. Its session and number are not enough: a client that
-/// went to another server may number its requests anew there, while some that it sent before are
-/// still with the leader.
+/// See [`PROPOSALS`]. Requests come back in the order in which their server has forwarded them, so
+/// nothing else is needed to know them again. Session and number are not enough: a client that went
+/// to another server may number its requests anew there, while some that it sent before are still
+/// with the leader.
 const OWN: i32 = 1 << 30;
 
 /// Marks our bytes behind LearnerInfo and behind the version in LEADERINFO.

@@ -81,7 +81,7 @@ pub enum LeadInput<'a> {
     /// The numbers of the epoch come to their end: nothing more is proposed in it. Only if
     /// [`Leading::can_renew`]; answered by `Effect::Serve`.
     Renew,
-    /// Answers `Effect::Request`: the transaction that it has become. Be it proposed already or not.
+    /// Answers `Effect::Request`: the transaction that it has become, be it proposed or not.
     Judged(LinkId, Zxid),
     /// Time passed.
     Tick,
@@ -303,9 +303,9 @@ impl Leading {
         }
     }
 
-    /// The answer to `Effect::Revalidate`, when `after` was the last prepared transaction. It leaves
-    /// behind that one: what the client has asked for elsewhere before is no answer to what it asks
-    /// for from now on, though it may number its requests anew.
+    /// The answer to `Effect::Revalidate`, when `after` was the last prepared transaction. It
+    /// leaves behind that one: what the client has asked for elsewhere before is no answer to what
+    /// it asks for from now on, though it may number its requests anew.
     pub fn revalidated(&mut self, id: LinkId, session: SessionId, is_valid: bool, after: Zxid) {
         let Some(link) = self.links.get_mut(&id) else { return };
         let mut data = Vec::with_capacity(9);
