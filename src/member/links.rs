@@ -236,7 +236,11 @@ impl Turn<'_> {
     }
 
     fn bad_packet(&mut self, link: LinkId, why: &DecodeError) {
-        log::warn!("closing a connection of the quorum port, as what comes is no packet: {why}");
+        if let Some(more) = self.party.noises.take(self.now.mono) {
+            log::warn!(
+                "closing a connection of the quorum port, as what comes is no packet: {why}{more}"
+            );
+        }
         self.party.links.close(link, &mut self.party.out);
         self.link_ended(link);
     }

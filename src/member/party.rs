@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Xid, Zxid, invariant};
+use crate::base::{Epoch, Instant, LinkId, Now, Ration, ServerId, SessionId, Xid, Zxid, invariant};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
 use crate::peer::{
@@ -62,7 +62,7 @@ pub(super) enum Machine {
 /// What it has not read stays in the socket, so the leader neither waits nor keeps anything for it.
 /// The leader's PINGs are held up, too, but as long as the disk goes on, ACKs show the leader that
 /// the learner lives. Once nothing has gone on for as long as the leader would bear silence, the
-/// learner gives up: its clients are better served elsewhere, and it begins again when its disk does.
+/// learner gives up: its clients are better served elsewhere. It begins again when its disk does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Full {
     /// The last transactions on disk and in the tree.
@@ -180,6 +180,11 @@ pub(super) struct Party {
     pub votes: ElectionLinks,
     pub links: QuorumLinks,
     pub numbers: LinkNumbers,
+    /// Messages about learners that were refused: those that have not introduced themselves, and
+    /// those that have.
+    pub refusals: [Ration; 2],
+    /// Messages about connections on which no packets come.
+    pub noises: Ration,
     pub followed: Option<Followed>,
     pub full: Option<Full>,
     /// The epoch that this server is to lead once everything committed is applied.
@@ -249,6 +254,8 @@ impl Party {
             election,
             votes,
             numbers: LinkNumbers::default(),
+            refusals: [Ration::default(); 2],
+            noises: Ration::default(),
             followed: None,
             full: None,
             to_lead: None,

@@ -33,7 +33,18 @@ impl Turn<'_> {
                 self.party.links.send(link, &bytes[start..end], &mut self.party.out);
                 self.tell_room(link);
             }
-            zab::Effect::Close { link, reason } => self.close_link(link, reason),
+            zab::Effect::Close { link, reason } => {
+                if let Some(reason) = reason {
+                    log::warn!("closing the connection of another member: {reason}");
+                }
+                self.close_link(link);
+            }
+            zab::Effect::Refuse { link, reason, is_known } => {
+                if let Some(more) = self.party.refusals[usize::from(is_known)].take(now.mono) {
+                    log::warn!("closing the connection of another member: {reason}{more}");
+                }
+                self.close_link(link);
+            }
             zab::Effect::StoreEpoch(file, epoch) => {
                 let change = LogChange::WriteEpoch { file, epoch };
                 self.ask(LogCommand::Change(change), Purpose::Epoch(file, epoch));
@@ -88,10 +99,7 @@ impl Turn<'_> {
         }
     }
 
-    fn close_link(&mut self, link: LinkId, reason: Option<String>) {
-        if let Some(reason) = reason {
-            log::warn!("closing the connection of another member: {reason}");
-        }
+    fn close_link(&mut self, link: LinkId) {
         self.party.links.close(link, &mut self.party.out);
         self.link_gone(link);
     }

@@ -62,6 +62,8 @@ pub struct QuorumLinks {
 #[derive(Debug)]
 struct Link {
     stage: Stage,
+    /// It has connected by itself, and its first packet was not taken yet.
+    is_stranger: bool,
     /// What arrived; `buffer[..start]` is taken.
     buffer: Vec<u8>,
     start: usize,
@@ -100,6 +102,13 @@ const WAITING_MAX: usize = 64;
 /// Bytes of one connection that wait to be taken, beyond which it is held. The packet that comes
 /// next may be larger.
 const HOLD_BYTES: usize = 256 << 10;
+
+/// The most that a connection may begin with, in bytes of data: FOLLOWERINFO has 20, and a server
+/// of ours adds a few. Anybody can connect, and must not fill the memory.
+const HELLO_BYTES_MAX: usize = 1 << 10;
+
+/// As `HOLD_BYTES`, before the first packet is taken. Nothing follows it unasked.
+const STRANGER_BYTES: usize = 4 * HELLO_BYTES_MAX;
 
 /// A buffer that was larger, for one packet, is given back once it is empty.
 const KEPT_BYTES: usize = 2 * HOLD_BYTES;
@@ -151,7 +160,11 @@ impl QuorumLinks {
                 let arrived = self.links.get_mut(&link)?;
                 arrived.append(bytes);
                 arrived.regulate(link, effects);
-                (arrived.stage == Stage::Open).then_some(QuorumEvent::Received(link))
+                if arrived.stage == Stage::Open {
+                    return Some(QuorumEvent::Received(link));
+                }
+                self.turn_away_noise(now, link, effects);
+                None
             }
             Input::Unsent { link, bytes } => {
                 let sent = self.links.get_mut(&link)?;
@@ -184,8 +197,25 @@ impl QuorumLinks {
                 Stage::Waiting { from, until: now + self.options.wait }
             }
         };
-        self.links.insert(id, Link::new(stage, self.options.packet_bytes_max));
+        self.links.insert(id, Link { is_stranger: true, ..Link::new(stage, HELLO_BYTES_MAX) });
         (stage == Stage::Open).then_some(QuorumEvent::Accepted(id, from))
+    }
+
+    /// Closes a connection that waits if it is no learner's.
+    fn turn_away_noise(&mut self, now: Instant, id: LinkId, effects: &mut Effects) {
+        let Some(link) = self.links.get(&id) else { return };
+        let (Content::Bad(error), Stage::Waiting { from, .. }) = (link.content, link.stage) else {
+            return;
+        };
+        self.complaints.say(
+            now,
+            Complaint::NoHello,
+            format_args!(
+                "closing a connection to the quorum port from {from}, as what comes is no \
+                 packet: {error}"
+            ),
+        );
+        self.close(id, effects);
     }
 
     /// Closes the learner that has waited longest if there are too many.
@@ -319,6 +349,7 @@ impl QuorumLinks {
         from.scan();
         let taken = match from.content {
             Content::Whole(length) => {
+                from.is_stranger = false;
                 from.content = Content::Packet(PacketScan::new(self.options.packet_bytes_max));
                 Ok(from.start..from.start + length)
             }
@@ -358,7 +389,8 @@ impl QuorumLinks {
 impl Link {
     fn new(stage: Stage, packet_bytes_max: usize) -> Link {
         let content = Content::Packet(PacketScan::new(packet_bytes_max));
-        Link { stage, buffer: Vec::new(), start: 0, content, is_held: false, unsent: 0 }
+        let (buffer, start, is_stranger) = (Vec::new(), 0, false);
+        Link { stage, is_stranger, buffer, start, content, is_held: false, unsent: 0 }
     }
 
     fn buffered(&self) -> usize {
@@ -400,10 +432,11 @@ impl Link {
     fn regulate(&mut self, id: LinkId, effects: &mut Effects) {
         let needs_more = matches!(self.content, Content::Packet(_)) && self.stage == Stage::Open;
         let bytes = self.buffered();
-        if !self.is_held && bytes > HOLD_BYTES && !needs_more {
+        let most = if self.is_stranger { STRANGER_BYTES } else { HOLD_BYTES };
+        if !self.is_held && bytes > most && !needs_more {
             self.is_held = true;
             effects.list.push(Effect::Hold { link: id });
-        } else if self.is_held && (bytes < HOLD_BYTES / 2 || needs_more) {
+        } else if self.is_held && (bytes < most / 2 || needs_more) {
             self.is_held = false;
             effects.list.push(Effect::Resume { link: id });
         }

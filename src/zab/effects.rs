@@ -101,6 +101,15 @@ pub enum Effect {
         /// Why, for a message; `None` where it is no news.
         reason: Option<String>,
     },
+    /// Close the link of a learner that broke the rules.
+    Refuse {
+        /// The link.
+        link: LinkId,
+        /// What it has done, and which learner it is, for a message.
+        reason: String,
+        /// It has introduced itself. Others may be anybody, and come as often as they like.
+        is_known: bool,
+    },
     /// Make an epoch durable, and answer with `EpochStored`.
     StoreEpoch(EpochFile, Epoch),
     /// The leader has not answered, or must not be followed any more: look for another one.

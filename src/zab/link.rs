@@ -172,6 +172,11 @@ impl Link {
         }
     }
 
+    /// Whether it has got through the handshake, each step of which is one packet.
+    pub fn has_answered(&self) -> bool {
+        !matches!(self.stage, Stage::Opened | Stage::Introduced | Stage::Offered)
+    }
+
     /// Its name in messages.
     pub fn name(&self) -> String {
         match self.sid {

@@ -29,6 +29,9 @@ fn leading() -> (QuorumLinks, Effects) {
     assert_eq!(links.take_waiting(&mut effects), []);
     let event = accept(&mut links, 1, &mut effects);
     assert_eq!(event, Some(QuorumEvent::Accepted(LINK, from())));
+    bytes(&mut links, &packet(0, 20), &mut effects);
+    assert_eq!(take_all(&mut links, &mut effects), [0]);
+    assert_eq!(effects.list, []);
     (links, effects)
 }
 
@@ -210,14 +213,31 @@ fn a_packet_larger_than_what_is_kept_comes_through() {
 fn a_learner_that_waits_may_not_send_without_end() {
     let (mut links, mut effects) = (quorum(), Effects::default());
     accept(&mut links, 1, &mut effects);
-    let stream = packet(1, PACKET_BYTES_MAX);
-    let (first, rest) = stream.split_at(HOLD_BYTES + 1);
+    let stream = [packet(1, 20), packet(2, PACKET_BYTES_MAX)].concat();
+    let (first, rest) = stream.split_at(4097);
     bytes(&mut links, first, &mut effects);
     assert_eq!(effects.list, [HOLD]);
     links.take_waiting(&mut effects);
+    assert_eq!(take_all(&mut links, &mut effects), [1]);
     assert_eq!(effects.list, [HOLD, RESUME]);
     bytes(&mut links, rest, &mut effects);
-    assert_eq!(take_all(&mut links, &mut effects), [1]);
+    assert_eq!(take_all(&mut links, &mut effects), [2]);
+}
+
+/// Before it has introduced itself it may be anybody, also where this server leads.
+#[test]
+fn the_first_packet_of_a_connection_is_a_small_one() {
+    let large = packet(1, 1025);
+    let (mut links, mut effects) = (quorum(), Effects::default());
+    accept(&mut links, 1, &mut effects);
+    assert_eq!(bytes(&mut links, &large[..16], &mut effects), None);
+    assert_eq!(effects.list, [Effect::Close { link: LINK }]);
+    links.take_waiting(&mut effects);
+    accept(&mut links, 1, &mut effects);
+    bytes(&mut links, &large[..15], &mut effects);
+    assert_eq!(links.next_packet(LINK, &mut effects), Ok(None));
+    bytes(&mut links, &large[15..16], &mut effects);
+    assert!(links.next_packet(LINK, &mut effects).is_err());
 }
 
 #[test]

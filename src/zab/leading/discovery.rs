@@ -56,6 +56,8 @@ impl Leading {
             link.features = Features::of_learner(packet.data.unwrap_or_default());
         }
         link.stage = Stage::Introduced;
+        self.heard(now, id);
+        let Some(link) = self.links.get(&id) else { return Ok(()) };
         let (sid, is_voter) = (link.sid, link.is_voter);
         let promised = claimed.max(Epoch(0));
         if promised > self.epoch && is_voter && self.is_established() {

@@ -107,6 +107,9 @@ pub(super) enum Phase {
     Ended,
 }
 
+/// Connections whose servers have not introduced themselves. A member does so at once.
+const STRANGERS_MAX: usize = 64;
+
 /// See [`crate::zab`].
 ///
 /// Invariants: `committed <= last`; a transaction of this epoch is committed only after the history
@@ -208,14 +211,22 @@ impl Leading {
         }
         match input {
             LeadInput::Opened(id) => {
+                self.make_room(effects);
                 let silent_at = now.mono + self.options.tick * self.options.init_limit;
                 let before = self.links.insert(id, Link::new(id, now.mono, silent_at));
                 invariant!(before.is_none(), "{id:?} is opened twice");
             }
             LeadInput::Closed(id) => self.forget(id),
-            LeadInput::Heard(id) => self.heard(now, id),
+            LeadInput::Heard(id) => {
+                // Somebody who never gets to the end of a packet must not stay for that.
+                if self.links.get(&id).is_some_and(Link::has_answered) {
+                    self.heard(now, id);
+                }
+            }
             LeadInput::Packet(id, packet) => {
-                self.heard(now, id);
+                if self.links.get(&id).is_some_and(Link::has_answered) {
+                    self.heard(now, id);
+                }
                 if let Err(reason) = self.packet(now, id, packet, effects) {
                     self.refuse(id, reason, effects);
                 }
@@ -327,12 +338,26 @@ impl Leading {
         }
     }
 
+    /// Closes the oldest of too many connections whose servers have not introduced themselves.
+    fn make_room(&mut self, effects: &mut Effects) {
+        // The numbers ascend, so the first is the oldest.
+        let mut strangers = self.links.values().filter(|link| link.stage == Stage::Opened);
+        let oldest = strangers.next().map(|link| link.id);
+        if strangers.count() + 1 < STRANGERS_MAX {
+            return;
+        }
+        if let Some(oldest) = oldest {
+            let reason = format!("{STRANGERS_MAX} others wait, too, and one more has come");
+            self.refuse(oldest, reason, effects);
+        }
+    }
+
     /// Closes a link on which came what must not come.
     pub(super) fn refuse(&mut self, id: LinkId, reason: String, effects: &mut Effects) {
         let Some(link) = self.links.get(&id) else { return };
-        let reason = format!("{}: {reason}", link.name());
+        let (reason, is_known) = (format!("{}: {reason}", link.name()), link.sid.is_some());
         self.forget(id);
-        effects.push(Effect::Close { link: id, reason: Some(reason) });
+        effects.push(Effect::Refuse { link: id, reason, is_known });
     }
 
     pub(super) fn forget(&mut self, id: LinkId) {
@@ -404,10 +429,16 @@ impl Leading {
         self.next_ping = now.mono + self.options.tick / 2;
         self.rounds += 1;
         let silent = self.links.values().filter(|link| link.silent_at <= now.mono);
-        let silent: Vec<(LinkId, u128)> =
-            silent.map(|link| (link.id, now.mono.since(link.heard_at).as_millis())).collect();
-        for (id, ms) in silent {
-            self.refuse(id, format!("was silent for {ms} ms"), effects);
+        let silent: Vec<(LinkId, String)> = silent
+            .map(|link| {
+                let ms = now.mono.since(link.heard_at).as_millis();
+                // Something may have come all the time.
+                let what = if link.has_answered() { "silent" } else { "in the handshake" };
+                (link.id, format!("was {what} for {ms} ms"))
+            })
+            .collect();
+        for (id, reason) in silent {
+            self.refuse(id, reason, effects);
         }
         self.ping(effects);
         if self.phase == Phase::Broadcast && self.rounds.is_multiple_of(2) {

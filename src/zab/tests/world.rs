@@ -421,6 +421,10 @@ impl World {
                 }
                 self.close(link, at);
             }
+            Effect::Refuse { link, reason, .. } => {
+                self.tell(format!("{at} closes a connection: {reason}"));
+                self.close(link, at);
+            }
             Effect::StoreEpoch(file, epoch) => {
                 if self.is_mutated(Mutation::EpochEarly) {
                     return self.tell_epoch(at, file, epoch);

@@ -1,0 +1,485 @@
+//! Rules of a leader.
+
+use super::*;
+
+mod renewal;
+
+struct Script {
+    machine: Leading,
+    effects: Effects,
+    now: Now,
+}
+
+const A: LinkId = LinkId(1);
+const B: LinkId = LinkId(2);
+
+impl Script {
+    /// Server 1 of as many voters, elected with 1|5 in epoch 1.
+    fn new(voters: usize) -> Script {
+        Script::with_memory(voters, 1 << 20)
+    }
+
+    fn with_memory(voters: usize, history_bytes_max: usize) -> Script {
+        Script::with(voters, history_bytes_max, TICK)
+    }
+
+    fn with(voters: usize, history_bytes_max: usize, tick: Duration) -> Script {
+        let lines = (1..=voters).map(|at| format!("server.{at}=h{at}:2888:3888\n"));
+        let membership = Membership::parse(&lines.collect::<String>()).unwrap();
+        let options = LeadingOptions {
+            sid: ServerId(1),
+            tick,
+            init_limit: 10,
+            sync_limit: 5,
+            config: b"version=0".to_vec(),
+            config_version: 0,
+            epoch_least: Epoch(0),
+            is_plain: false,
+        };
+        let standing = Standing {
+            accepted: Epoch(1),
+            current: Epoch(1),
+            logged: z(1, 5),
+            committed: z(1, 4),
+            needs_snapshot: false,
+        };
+        let now = Now::default();
+        let ensemble = Ensemble::new(Arc::new(membership));
+        let machine = {
+            let history = History::new(standing.logged, history_bytes_max);
+            Leading::new(now, options, ensemble, standing, history)
+        };
+        let mut script = Script { machine, effects: Effects::default(), now };
+        script.input(LeadInput::Tick);
+        script
+    }
+
+    fn input(&mut self, input: LeadInput<'_>) -> Vec<String> {
+        self.machine.handle(self.now, input, &mut self.effects);
+        self.machine.flush(&mut self.effects);
+        self.machine.check();
+        told(&mut self.effects)
+    }
+
+    fn packet(&mut self, link: LinkId, kind: PacketKind, zxid: Zxid) -> Vec<String> {
+        self.input(LeadInput::Packet(link, Packet::bare(kind, zxid)))
+    }
+
+    fn join(&mut self, link: LinkId, sid: i64, promised: i32) -> Vec<String> {
+        self.input(LeadInput::Opened(link));
+        let info = LearnerInfo::encode(ServerId(sid), 0);
+        let packet = Packet::with(PacketKind::FollowerInfo, z(promised, 0), &info);
+        self.input(LeadInput::Packet(link, packet))
+    }
+
+    /// A learner of ours.
+    fn introduce(&mut self, link: LinkId, sid: i64) -> Vec<String> {
+        self.input(LeadInput::Opened(link));
+        let mut info = LearnerInfo::encode(ServerId(sid), 0).to_vec();
+        Features::ours(false).encode_into(&mut info);
+        let packet = Packet::with(PacketKind::FollowerInfo, z(1, 0), &info);
+        self.input(LeadInput::Packet(link, packet))
+    }
+
+    /// A server of ours comes into step.
+    fn join_ours(&mut self, link: LinkId, sid: i64) {
+        self.introduce(link, sid);
+        self.answer(link, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+        self.packet(link, PacketKind::Ack, z(2, 0));
+    }
+
+    fn answer(&mut self, link: LinkId, answer: EpochAnswer, zxid: Zxid) -> Vec<String> {
+        let data = answer.encode();
+        self.input(LeadInput::Packet(link, Packet::with(PacketKind::AckEpoch, zxid, &data)))
+    }
+
+    fn stored(&mut self, file: EpochFile, epoch: i32) -> Vec<String> {
+        self.input(LeadInput::EpochStored(file, Epoch(epoch)))
+    }
+
+    /// In the broadcast of epoch 2 with server 2, of three, on link A.
+    fn established() -> Script {
+        let mut script = Script::new(3);
+        script.establish();
+        script
+    }
+
+    fn establish(&mut self) {
+        self.join(A, 2, 1);
+        self.stored(EpochFile::Accepted, 2);
+        self.answer(A, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+        self.stored(EpochFile::Current, 2);
+        self.packet(A, PacketKind::Ack, z(2, 0));
+        assert!(self.machine.is_established());
+    }
+
+    fn propose(&mut self, zxids: &[Zxid]) -> Vec<String> {
+        self.input(LeadInput::Proposed(batch(zxids)))
+    }
+}
+
+/// COMPAT(3.5 to 3.9): with `db.autocreate=false` it claims epoch -1 and zxid -1.
+#[test]
+fn a_server_of_apaches_whose_database_is_gone_gets_a_snapshot() {
+    let mut script = Script::established();
+    assert_eq!(script.join(B, 3, -1), ["2: LeaderInfo 200000000"]);
+    let wanted = script.answer(B, EpochAnswer::AlreadyPromised, Zxid(-1));
+    assert_eq!(wanted, ["SendSnapshot(LinkId(2))"]);
+    let refused = script.join(LinkId(7), 3, -2);
+    assert!(refused[0].starts_with("7: closed a server"), "{refused:?}");
+}
+
+#[test]
+fn the_way_to_the_broadcast() {
+    let mut script = Script::new(3);
+    assert_eq!(script.join(A, 2, 3), ["store Accepted 4"], "one more than anybody promised");
+    assert_eq!(script.stored(EpochFile::Accepted, 4), ["1: LeaderInfo 400000000"]);
+    let answered = script.answer(A, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+    assert_eq!(answered, ["store Current 4"]);
+    let synchronized = script.stored(EpochFile::Current, 4);
+    assert_eq!(synchronized, ["1: Diff 100000005", "1: NewLeader 400000000"]);
+    let acknowledged = script.packet(A, PacketKind::Ack, z(4, 0));
+    let up_to_date = "1: UpToDate ffffffffffffffff";
+    assert_eq!(acknowledged, ["committed 100000005", "serve 4", up_to_date]);
+    assert!(script.packet(A, PacketKind::Ack, z(4, 0)).is_empty(), "the second one");
+}
+
+#[test]
+fn only_voters_count() {
+    let mut script = Script::new(3);
+    assert!(script.join(A, 9, 7).is_empty(), "a server that is not listed");
+    script.input(LeadInput::Opened(B));
+    let info = LearnerInfo::encode(ServerId(3), 0);
+    let observer = Packet::with(PacketKind::ObserverInfo, z(1, 0), &info);
+    assert!(script.input(LeadInput::Packet(B, observer)).is_empty(), "it does not vote");
+    // The number that the first one has promised is passed over all the same, as by Apache.
+    assert_eq!(script.join(LinkId(3), 2, 1), ["store Accepted 8"]);
+}
+
+#[test]
+fn an_epoch_that_was_promised_to_somebody_else_does_not_count() {
+    let mut script = Script::new(3);
+    script.join(A, 2, 1);
+    script.stored(EpochFile::Accepted, 2);
+    let answered = script.answer(A, EpochAnswer::AlreadyPromised, z(1, 5));
+    assert!(answered.is_empty(), "server 2 has promised epoch 2 to another leader");
+    script.join(B, 3, 1);
+    let answered = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 2));
+    assert_eq!(answered, ["store Current 2"]);
+}
+
+#[test]
+fn who_knows_more_is_not_led() {
+    for (epoch, zxid) in [(1, z(1, 6)), (2, z(1, 1))] {
+        let mut script = Script::new(3);
+        script.join(A, 2, 1);
+        script.stored(EpochFile::Accepted, 2);
+        let told = script.answer(A, EpochAnswer::Accepted(Epoch(epoch)), zxid);
+        assert!(told[0].contains("has a later history"), "{told:?}");
+    }
+}
+
+#[test]
+fn a_quorum_of_disks_commits() {
+    let mut script = Script::established();
+    assert_eq!(
+        script.propose(&[z(2, 1), z(2, 2)]),
+        ["1: Proposal 200000001", "1: Proposal 200000002"]
+    );
+    let told = script.packet(A, PacketKind::Ack, z(2, 1));
+    assert!(told.is_empty(), "only one disk has it");
+    let told = script.input(LeadInput::Logged(z(2, 2)));
+    assert_eq!(told, ["committed 200000001", "1: Commit 200000001"]);
+    let told = script.packet(A, PacketKind::Ack, z(2, 2));
+    assert_eq!(told, ["committed 200000002", "1: Commit 200000002"]);
+    let told = script.packet(A, PacketKind::Ack, z(2, 3));
+    assert!(told[0].contains("but was sent"), "{told:?}");
+}
+
+/// Two others may commit what the leader's own disk does not have yet.
+#[test]
+fn the_leader_is_one_of_a_quorum_and_not_more() {
+    let mut script = Script::established();
+    script.join(B, 3, 1);
+    script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+    script.packet(B, PacketKind::Ack, z(2, 0));
+    script.propose(&[z(2, 1)]);
+    assert!(script.packet(A, PacketKind::Ack, z(2, 1)).is_empty());
+    let told = script.packet(B, PacketKind::Ack, z(2, 1));
+    assert_eq!(told[0], "committed 200000001");
+}
+
+/// Learners of 3.8.0 to 3.8.4 acknowledge proposals before NEWLEADER, and end at a COMMIT
+/// between NEWLEADER and UPTODATE.
+#[test]
+fn early_acknowledgements_and_late_commits() {
+    let mut script = Script::established();
+    script.propose(&[z(2, 1)]);
+    script.join(B, 3, 1);
+    let told = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 4));
+    assert_eq!(told, ["ReadLog { link: LinkId(2), after: zxid 0x100000004 }"]);
+    let input = LeadInput::LogRead { link: B, floor: z(1, 4), batch: batch(&[z(1, 5), z(2, 1)]) };
+    let told = script.input(input);
+    let history = [
+        "2: Diff 100000005",
+        "2: Proposal 100000005",
+        "2: Commit 100000005",
+        "2: Proposal 200000001",
+        "2: NewLeader 200000000",
+    ];
+    assert_eq!(told, history);
+    script.input(LeadInput::Logged(z(2, 1)));
+    assert!(script.packet(B, PacketKind::Ack, z(2, 1)).is_empty(), "it does not count yet");
+    let told = script.packet(A, PacketKind::Ack, z(2, 1));
+    assert_eq!(told, ["committed 200000001", "1: Commit 200000001"], "none for link 2");
+    let told = script.packet(B, PacketKind::Ack, z(2, 0));
+    assert_eq!(told, ["2: UpToDate ffffffffffffffff", "2: Commit 200000001"]);
+}
+
+/// A follower of Apache's comes back with what is not committed, and what it has to forget is
+/// not in memory any more: it gets all of it from the log, and no gap.
+#[test]
+fn what_is_forgotten_is_read_from_the_log() {
+    let mut script = Script::with_memory(3, 100);
+    script.establish();
+    for counter in 1..=4 {
+        script.propose(&[z(2, counter)]);
+    }
+    script.join(B, 3, 1);
+    let told = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(2, 1));
+    assert_eq!(told, ["ReadLog { link: LinkId(2), after: zxid 0x200000001 }"]);
+    let batch_after = batch(&[z(2, 2), z(2, 3), z(2, 4)]);
+    let told = script.input(LeadInput::LogRead { link: B, floor: z(2, 1), batch: batch_after });
+    let asked = "ReadLog { link: LinkId(2), after: zxid 0x100000005 }";
+    assert_eq!(told, ["2: Trunc 100000005", asked]);
+    let whole = batch(&[z(2, 1), z(2, 2), z(2, 3), z(2, 4)]);
+    let told = script.input(LeadInput::LogRead { link: B, floor: z(1, 5), batch: whole });
+    assert_eq!(told[0], "2: Proposal 200000001");
+    assert_eq!(told.last(), Some(&"2: NewLeader 200000000".to_owned()));
+}
+
+#[test]
+fn a_sync_waits_for_a_quorum() {
+    let mut script = Script::established();
+    let told = script.input(LeadInput::OwnSync(7));
+    assert_eq!(told, ["1: Ping 100000005"]);
+    let told = script.input(LeadInput::OwnSync(8));
+    assert_eq!(told, ["1: Ping 100000005"], "the round under way does not count for it");
+    let answer = Packet::with(PacketKind::Ping, z(1, 5), b"");
+    assert_eq!(script.input(LeadInput::Packet(A, answer)), ["OwnSyncDone(7)"]);
+    assert_eq!(script.input(LeadInput::Packet(A, answer)), ["OwnSyncDone(8)"]);
+    let told = script.input(LeadInput::Packet(A, answer));
+    assert!(told[0].contains("answers a PING that was not sent"), "{told:?}");
+}
+
+#[test]
+fn a_sync_of_a_learner_comes_after_the_commits() {
+    let mut script = Script::established();
+    script.propose(&[z(2, 1)]);
+    let (session, cxid) = (SessionId(1), Xid(1));
+    let mut data = Vec::new();
+    Forwarded { session, cxid, op: OpCode::Sync as i32, body: b"" }.encode_into(&mut data);
+    let packet = Packet::with(PacketKind::Request, Zxid(-1), &data);
+    let request = Packet { auth: Some(AuthIds::NONE), ..packet };
+    assert_eq!(script.input(LeadInput::Packet(A, request)), ["SyncAsked(LinkId(1))"]);
+    assert_eq!(script.input(LeadInput::SyncPlaced(A, z(2, 1))), ["1: Ping 200000001"]);
+    let answer = Packet::with(PacketKind::Ping, z(2, 1), b"");
+    assert!(script.input(LeadInput::Packet(A, answer)).is_empty(), "2|1 is not committed");
+    script.input(LeadInput::Logged(z(2, 1)));
+    let told = script.packet(A, PacketKind::Ack, z(2, 1));
+    assert_eq!(told, ["committed 200000001", "1: Commit 200000001", "1: Sync 0"]);
+}
+
+/// Else a server of Apache's answers its clients no more.
+#[test]
+fn a_sync_stands_between_the_commits_of_what_came_before_and_after_it() {
+    let mut script = Script::established();
+    // What was forwarded before it is prepared, and will be proposed at the end of the turn.
+    let told = script.input(LeadInput::SyncPlaced(A, z(2, 1)));
+    assert_eq!(told, ["1: Ping 100000005"]);
+    script.propose(&[z(2, 1), z(2, 2)]);
+    script.input(LeadInput::Logged(z(2, 2)));
+    let told = script.packet(A, PacketKind::Ack, z(2, 2));
+    assert_eq!(told, ["committed 200000002", "1: Commit 200000001"]);
+    let answer = Packet::with(PacketKind::Ping, z(2, 1), b"");
+    let told = script.input(LeadInput::Packet(A, answer));
+    assert_eq!(told, ["1: Sync 0", "1: Commit 200000002"]);
+}
+
+/// A client that came to the learner may have left requests with another one.
+#[test]
+fn the_word_on_a_session_stands_behind_what_was_prepared_before_it() {
+    for is_ours in [false, true] {
+        let mut script = Script::established();
+        if is_ours {
+            script.join_ours(B, 3);
+        }
+        let link = if is_ours { B } else { A };
+        script.machine.revalidated(link, SessionId(7), true, z(2, 1));
+        assert_eq!(script.input(LeadInput::Tick), [""; 0]);
+        let told = script.propose(&[z(2, 1)]);
+        let word = format!("{}: Revalidate ffffffffffffffff", link.0);
+        assert_eq!(told.last() == Some(&word), is_ours, "{told:?}");
+        if !is_ours {
+            script.input(LeadInput::Logged(z(2, 1)));
+            let told = script.packet(A, PacketKind::Ack, z(2, 1));
+            assert_eq!(told[1..], ["1: Commit 200000001".to_owned(), word]);
+        }
+    }
+}
+
+#[test]
+fn a_learner_of_ours_is_told_what_its_requests_have_become() {
+    let mut script = Script::established();
+    script.join_ours(B, 3);
+    for zxid in [z(2, 2), z(2, 4)] {
+        script.input(LeadInput::Judged(B, zxid));
+    }
+    let all = [z(2, 1), z(2, 2), z(2, 3), z(2, 4)];
+    let batch = batch(&all);
+    script.machine.handle(script.now, LeadInput::Proposed(batch), &mut script.effects);
+    script.machine.flush(&mut script.effects);
+    let Effects { bytes, list } = std::mem::take(&mut script.effects);
+    let sent = list.iter().find_map(|effect| match *effect {
+        Effect::Send { link: B, start, end } => Some(&bytes[start..end]),
+        _ => None,
+    });
+    let packet = Packet::decode_from(&mut Reader::new(sent.unwrap())).unwrap();
+    let own = proposals(packet.data.unwrap()).map(Result::unwrap);
+    assert_eq!(own.map(|own| own.is_own).collect::<Vec<_>>(), [false, true, false, true]);
+}
+
+#[test]
+fn a_learner_of_apache_begins_a_session_without_identities() {
+    let mut script = Script::established();
+    let (session, cxid, op) = (SessionId(1), Xid(0), OpCode::CreateSession as i32);
+    let mut data = Vec::new();
+    Forwarded { session, cxid, op, body: &[0, 0, 0, 9] }.encode_into(&mut data);
+    let request = Packet::with(PacketKind::Request, Zxid(-1), &data);
+    script.machine.handle(script.now, LeadInput::Packet(A, request), &mut script.effects);
+    let Effects { bytes, list } = &script.effects;
+    let [Effect::Request { ids, end, .. }] = list[..] else { panic!("{list:?}") };
+    assert_eq!(bytes[ids..end], [0; 4], "an empty list is handed on");
+}
+
+#[test]
+fn nobody_answers() {
+    let mut script = Script::new(3);
+    script.now = after(10);
+    let told = script.input(LeadInput::Tick);
+    let end = LeadingEnd::NotConfirmed("said which epoch it has promised");
+    assert_eq!(told, [format!("end: {end}")]);
+    let mut script = Script::established();
+    for ticks in 1..=8 {
+        script.now = after(ticks);
+        let told = script.input(LeadInput::Tick);
+        if told.last().is_some_and(|line| line.starts_with("end:")) {
+            assert_eq!(told.last(), Some(&format!("end: {}", LeadingEnd::QuorumLost)));
+            assert!(ticks >= 5, "too early: {ticks} ticks");
+            return;
+        }
+    }
+    panic!("it leads on without a quorum");
+}
+
+/// A learner of ours, on link B, is never sent nothing for a whole beat.
+#[test]
+fn a_learner_of_ours_hears_of_the_leader_again_and_again() {
+    let mut script = Script::with(3, 1 << 20, TICK * 20);
+    script.establish();
+    script.introduce(B, 3);
+    script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+    script.packet(B, PacketKind::Ack, z(2, 0));
+    script.packet(B, PacketKind::Ack, z(2, 0));
+    // What was said until now counts, and in the first interval a proposal does.
+    let mut quiet = 0;
+    for half_beats in 1..=40 {
+        script.now.mono = script.now.mono + TICK / 2;
+        let deadline = script.machine.deadline().unwrap();
+        assert!(deadline <= script.now.mono, "it wants to be called in time");
+        if half_beats == 9 {
+            script.propose(&[z(2, 1)]);
+        }
+        let told = script.input(LeadInput::Tick);
+        assert!(!told.iter().any(|line| line == "1: Commit 100000005"), "Apache's hears none");
+        let is_told = told.iter().any(|line| line.starts_with("2: ")) || half_beats == 9;
+        quiet = if is_told { 0 } else { quiet + 1 };
+        assert!(quiet < 2, "nothing for a beat: {half_beats}");
+    }
+}
+
+#[test]
+fn a_voter_that_has_promised_more_makes_for_a_new_election() {
+    let mut script = Script::established();
+    let told = script.join(B, 3, 2);
+    assert_eq!(told, ["2: LeaderInfo 200000000"], "the same epoch is no reason");
+    let told = script.join(LinkId(3), 3, 3);
+    let end = LeadingEnd::LaterPromise(Epoch(3));
+    assert_eq!(told.last(), Some(&format!("end: {end}")));
+    let mut script = Script::established();
+    let told = script.join(B, 3, i32::MAX);
+    assert!(told[0].contains("claims to have promised"), "{told:?}");
+    assert!(script.machine.is_established());
+}
+
+/// However often something comes, and whatever it is.
+#[test]
+fn who_does_not_introduce_itself_is_refused_in_time() {
+    let mut script = Script::established();
+    script.input(LeadInput::Opened(B));
+    for ticks in 0..10 {
+        script.now = after(ticks);
+        script.input(LeadInput::Heard(A));
+        script.input(LeadInput::Heard(B));
+        let told = script.input(LeadInput::Tick);
+        assert!(!told.iter().any(|line| line.contains("closed")), "{told:?}");
+    }
+    script.now = after(10);
+    script.input(LeadInput::Heard(B));
+    let told = script.input(LeadInput::Tick);
+    let why = "2: closed a server that has not introduced itself: was in the handshake for";
+    assert!(told[0].starts_with(why), "{told:?}");
+}
+
+#[test]
+fn of_many_strangers_the_oldest_goes() {
+    let mut script = Script::established();
+    let links = (3..).map(LinkId);
+    for link in links.clone().take(64) {
+        assert_eq!(script.input(LeadInput::Opened(link)), [""; 0]);
+    }
+    let told = script.input(LeadInput::Opened(LinkId(100)));
+    assert!(told[0].starts_with("3: closed a server that has not introduced"), "{told:?}");
+    assert_eq!(told.len(), 1);
+}
+
+#[test]
+fn strangers_are_refused_by_name() {
+    let mut script = Script::established();
+    script.input(LeadInput::Opened(B));
+    let told = script.packet(B, PacketKind::Request, Zxid(-1));
+    assert!(told[0].contains("is it a member of this ensemble?"), "{told:?}");
+    let told = script.join(B, 1, 1);
+    assert!(told[0].contains("is its myid right?"), "{told:?}");
+}
+
+#[test]
+fn no_packet_of_a_learner_ends_the_process() {
+    let mut rng = Rng::new(8);
+    for _ in 0..3_000 {
+        let mut script = Script::established();
+        script.propose(&[z(2, 1), z(2, 2)]);
+        script.join(B, 3, 1);
+        for _ in 0..20 {
+            let link = if rng.chance(1, 2) { A } else { B };
+            let zxid = z(1 + rng.below(3) as i32, rng.below(4) as u32);
+            let mut data = vec![0; rng.below(40) as usize];
+            rng.fill(&mut data);
+            let kind = PacketKind::from_code(rng.below(22) as i32);
+            let data = rng.chance(3, 4).then_some(&data[..]);
+            let auth = rng.chance(1, 2).then_some(AuthIds::NONE);
+            let packet = Packet { data, auth, ..Packet::bare(kind, zxid) };
+            script.input(LeadInput::Packet(link, packet));
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! Rules of a learner.
+
+use super::*;
+
+struct Script {
+    machine: Learning,
+    effects: Effects,
+}
+
+fn standing(logged: Zxid, committed: Zxid) -> Standing {
+    let (accepted, current) = (Epoch(1), Epoch(1));
+    Standing { accepted, current, logged, committed, needs_snapshot: false }
+}
+
+impl Script {
+    fn new(standing: Standing) -> Script {
+        Script::with(standing, |_| {})
+    }
+
+    fn with(standing: Standing, change: impl FnOnce(&mut LearningOptions)) -> Script {
+        let mut options = LearningOptions {
+            sid: ServerId(3),
+            is_observer: false,
+            tick: TICK,
+            init_limit: 10,
+            sync_limit: 5,
+            config_version: 0,
+            is_plain: false,
+            is_patient: false,
+        };
+        change(&mut options);
+        let machine = Learning::new(Now::default(), options, standing);
+        let mut script = Script { machine, effects: Effects::default() };
+        script.input(LearnInput::Connected(LinkId(1)));
+        script
+    }
+
+    fn input(&mut self, input: LearnInput<'_>) -> Vec<String> {
+        self.machine.handle(Now::default(), input, &mut self.effects);
+        self.machine.flush(&mut self.effects);
+        self.machine.check();
+        told(&mut self.effects)
+    }
+
+    fn packet(&mut self, kind: PacketKind, zxid: Zxid) -> Vec<String> {
+        self.input(LearnInput::Packet(Packet::bare(kind, zxid)))
+    }
+
+    fn proposal(&mut self, zxid: Zxid) -> Vec<String> {
+        let entry = entry(zxid);
+        self.input(LearnInput::Packet(Packet::with(PacketKind::Proposal, zxid, &entry)))
+    }
+
+    /// Through discovery into epoch 2 of a leader of Apache's.
+    fn discovered(standing: Standing) -> Script {
+        let mut script = Script::new(standing);
+        script.leader_info(2, &leader_info());
+        script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
+        script
+    }
+
+    fn leader_info(&mut self, epoch: i32, data: &[u8]) -> Vec<String> {
+        let packet = Packet::with(PacketKind::LeaderInfo, z(epoch, 0), data);
+        self.input(LearnInput::Packet(packet))
+    }
+
+    /// And into the broadcast, with `logged` as history.
+    fn following(standing: Standing) -> Script {
+        let mut script = Script::discovered(standing);
+        script.packet(PacketKind::Diff, standing.logged);
+        script.packet(PacketKind::NewLeader, z(2, 0));
+        script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
+        script.packet(PacketKind::UpToDate, Zxid(-1));
+        script
+    }
+}
+
+/// The sequence that was observed with a server of Apache's: two committed transactions, and
+/// one that is outstanding.
+#[test]
+fn history_then_epoch_then_acknowledgement() {
+    let mut script = Script::new(standing(z(1, 5), z(1, 4)));
+    assert_eq!(script.leader_info(2, &leader_info()), ["store Accepted 2"]);
+    assert!(!script.machine.wants_packets(), "the promise is not durable yet");
+    let stored = LearnInput::EpochStored(EpochFile::Accepted, Epoch(2));
+    assert_eq!(script.input(stored), ["1: AckEpoch 100000005"]);
+    assert!(script.packet(PacketKind::Diff, z(1, 7)).is_empty());
+    assert_eq!(script.proposal(z(1, 6)), ["append 1 up to 100000006"]);
+    assert!(script.packet(PacketKind::Commit, z(1, 6)).is_empty(), "no quorum has said so");
+    script.proposal(z(1, 7));
+    script.packet(PacketKind::Commit, z(1, 7));
+    script.proposal(z(2, 1));
+    assert!(script.packet(PacketKind::NewLeader, z(2, 0)).is_empty(), "it is not durable");
+    assert!(script.input(LearnInput::Logged(z(1, 7))).is_empty());
+    assert_eq!(script.input(LearnInput::Logged(z(2, 1))), ["store Current 2"]);
+    assert!(script.packet(PacketKind::Ping, z(2, 1)).is_empty(), "nobody answers it now");
+    let stored = LearnInput::EpochStored(EpochFile::Current, Epoch(2));
+    assert_eq!(script.input(stored), ["1: Ack 200000000"]);
+    assert!(script.packet(PacketKind::Commit, z(2, 1)).is_empty());
+    let up_to_date = script.packet(PacketKind::UpToDate, Zxid(-1));
+    let expected = ["1: Ack 200000000", "committed 200000001", "serve 2", "1: Ack 200000001"];
+    assert_eq!(up_to_date, expected);
+    assert!(script.machine.is_serving());
+}
+
+#[test]
+fn what_is_not_committed_at_new_leader_is_acknowledged_after_up_to_date() {
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 5)));
+    script.packet(PacketKind::Diff, z(1, 5));
+    script.proposal(z(2, 1));
+    script.proposal(z(2, 2));
+    script.packet(PacketKind::NewLeader, z(2, 0));
+    script.input(LearnInput::Logged(z(2, 2)));
+    script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
+    script.proposal(z(2, 3));
+    let up_to_date = script.packet(PacketKind::UpToDate, Zxid(-1));
+    let expected = ["1: Ack 200000000", "serve 2", "1: Ack 200000001", "1: Ack 200000002"];
+    assert_eq!(up_to_date, expected);
+    assert_eq!(script.input(LearnInput::Logged(z(2, 3))), ["1: Ack 200000003"]);
+}
+
+#[test]
+fn a_leader_of_ours_is_acknowledged_once_for_many() {
+    let mut data = leader_info().to_vec();
+    Features::ours(true).encode_into(&mut data);
+    let mut script = Script::new(standing(z(1, 5), z(1, 4)));
+    script.leader_info(2, &data);
+    script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
+    let early = script.packet(PacketKind::Diff, z(1, 5));
+    assert_eq!(early, ["committed 100000005"], "a quorum has confirmed this leader");
+    script.packet(PacketKind::NewLeader, z(2, 0));
+    script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
+    script.packet(PacketKind::UpToDate, Zxid(-1));
+    for counter in 1..=3 {
+        script.proposal(z(2, counter));
+    }
+    assert_eq!(script.input(LearnInput::Logged(z(2, 3))), ["1: Ack 200000003"]);
+}
+
+#[test]
+fn epochs_that_are_promised() {
+    let mut script = Script::new(standing(z(1, 5), z(1, 5)));
+    assert_eq!(script.leader_info(1, &leader_info()), ["1: AckEpoch 100000005"]);
+    let mut script = Script::new(standing(z(1, 5), z(1, 5)));
+    let end = LearnerEnd::OldEpoch { offered: Epoch(0), promised: Epoch(1) };
+    let told = script.leader_info(0, &leader_info());
+    assert_eq!(told, [format!("1: closed {end}"), format!("end: {end}")]);
+}
+
+/// A server that promised an epoch to one leader does not help another one into the same.
+#[test]
+fn an_epoch_that_is_promised_twice_counts_once() {
+    let options = LearningOptions {
+        sid: ServerId(3),
+        is_observer: false,
+        tick: TICK,
+        init_limit: 10,
+        sync_limit: 5,
+        config_version: 0,
+        is_plain: true,
+        is_patient: false,
+    };
+    let now = Now::default();
+    let mut effects = Effects::default();
+    let mut machine = Learning::new(now, options, standing(z(1, 5), z(1, 5)));
+    machine.handle(now, LearnInput::Connected(LinkId(1)), &mut effects);
+    effects.clear();
+    let data = leader_info();
+    let info = Packet::with(PacketKind::LeaderInfo, z(1, 0), &data);
+    machine.handle(now, LearnInput::Packet(info), &mut effects);
+    let packet = Packet::decode_from(&mut Reader::new(&effects.bytes)).unwrap();
+    let answer = EpochAnswer::decode(packet.data.unwrap());
+    assert_eq!(answer, Ok(EpochAnswer::AlreadyPromised));
+}
+
+#[test]
+fn what_is_committed_is_never_given_up() {
+    for (kind, zxid) in [(PacketKind::Trunc, z(1, 3)), (PacketKind::Snap, z(1, 3))] {
+        let mut script = Script::discovered(standing(z(1, 5), z(1, 4)));
+        let told = script.packet(kind, zxid);
+        assert!(told[1].contains("is committed"), "{told:?}");
+    }
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 4)));
+    assert_eq!(script.packet(PacketKind::Trunc, z(1, 4)), ["truncate 100000004"]);
+    assert!(!script.machine.wants_packets());
+    script.input(LearnInput::Truncated(z(1, 4)));
+    assert_eq!(script.proposal(z(2, 1)), ["append 1 up to 200000001"]);
+}
+
+#[test]
+fn a_leader_that_breaks_the_protocol_is_left() {
+    let ends = |script: &mut Script, told: Vec<String>| {
+        let is_over = told.last().is_some_and(|line| line.starts_with("end: the leader breaks"));
+        assert!(is_over, "{told:?}");
+        assert!(script.input(LearnInput::Logged(z(2, 0))).is_empty(), "it has ended");
+    };
+    let following = || Script::following(standing(z(1, 5), z(1, 5)));
+    let mut script = following();
+    let told = script.proposal(z(2, 2));
+    ends(&mut script, told);
+    let mut script = following();
+    let told = script.packet(PacketKind::Commit, z(2, 1));
+    ends(&mut script, told);
+    let mut script = following();
+    let told = script.proposal(z(3, 1));
+    ends(&mut script, told);
+    let mut script = following();
+    let wrong = entry(z(2, 7));
+    let packet = Packet::with(PacketKind::Proposal, z(2, 1), &wrong);
+    let told = script.input(LearnInput::Packet(packet));
+    ends(&mut script, told);
+    let mut script = following();
+    let short = &entry(z(2, 1))[..20];
+    let packet = Packet::with(PacketKind::Proposal, z(2, 1), short);
+    let told = script.input(LearnInput::Packet(packet));
+    ends(&mut script, told);
+    let mut script = following();
+    let told = script.packet(PacketKind::NewLeader, z(2, 0));
+    ends(&mut script, told);
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 5)));
+    let told = script.packet(PacketKind::UpToDate, Zxid(-1));
+    ends(&mut script, told);
+}
+
+#[test]
+fn an_observer_acknowledges_new_leader_only() {
+    let mut script = Script::with(standing(z(1, 5), z(1, 5)), |options| options.is_observer = true);
+    script.leader_info(2, &leader_info());
+    script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
+    script.packet(PacketKind::Diff, z(1, 5));
+    script.packet(PacketKind::NewLeader, z(2, 0));
+    let stored = LearnInput::EpochStored(EpochFile::Current, Epoch(2));
+    assert_eq!(script.input(stored), ["1: Ack 200000000"]);
+    script.packet(PacketKind::UpToDate, Zxid(-1));
+    let entry = entry(z(2, 1));
+    let inform = Packet::with(PacketKind::Inform, z(2, 1), &entry);
+    let told = script.input(LearnInput::Packet(inform));
+    assert_eq!(told, ["append 1 up to 200000001", "committed 200000001"]);
+    assert!(script.input(LearnInput::Logged(z(2, 1))).is_empty());
+}
+
+#[test]
+fn silence_ends_it() {
+    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    assert_eq!(script.machine.deadline(), Some(after(5).mono));
+    script.machine.handle(after(4), LearnInput::Tick, &mut script.effects);
+    assert!(told(&mut script.effects).is_empty());
+    script.machine.handle(after(5), LearnInput::Tick, &mut script.effects);
+    let end = "nothing came from the leader for 500 ms";
+    let expected = [format!("1: closed {end}"), format!("end: {end}")];
+    assert_eq!(told(&mut script.effects), expected);
+    assert_eq!(script.machine.deadline(), None);
+}
+
+/// What the leader sends in the new epoch waits on the connection until it is entered.
+#[test]
+fn the_next_epoch_is_entered_with_everything_on_disk() {
+    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    script.proposal(z(2, 1));
+    assert!(script.packet(NEXT_EPOCH, z(3, 0)).is_empty(), "2|1 is not on disk");
+    assert!(!script.machine.wants_packets());
+    let logged = script.input(LearnInput::Logged(z(2, 1)));
+    assert_eq!(logged, ["1: Ack 200000001", "store Accepted 3"]);
+    let promised = script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(3)));
+    assert_eq!(promised, ["store Current 3"]);
+    let entered = script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(3)));
+    assert_eq!(entered, ["1: Ack 300000000", "Renewed(Epoch(3))"]);
+    script.proposal(z(3, 1));
+    assert_eq!(script.input(LearnInput::Logged(z(3, 1))), ["1: Ack 300000001"]);
+    // Two leaders cannot both have its promise.
+    let end = "the leader proposes epoch 3, but epoch 3 is promised already";
+    let again = script.packet(NEXT_EPOCH, z(3, 0));
+    assert_eq!(again.last(), Some(&format!("end: {end}")));
+}
+
+/// Apache's leader says nothing for half a tick; one of ours never does for so long.
+#[test]
+fn a_leader_of_ours_is_left_earlier() {
+    let ends_after = |is_patient| {
+        let mut data = leader_info().to_vec();
+        Features::ours(false).encode_into(&mut data);
+        let mut script = Script::with(standing(z(1, 5), z(1, 5)), |options| {
+            (options.tick, options.is_patient) = (TICK * 20, is_patient);
+        });
+        script.leader_info(2, &data);
+        script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
+        script.packet(PacketKind::Diff, z(1, 5));
+        script.packet(PacketKind::NewLeader, z(2, 0));
+        script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
+        script.packet(PacketKind::UpToDate, Zxid(-1));
+        script.machine.deadline().unwrap().since(Now::default().mono)
+    };
+    assert_eq!(ends_after(true), TICK * 20 * 5);
+    assert_eq!(ends_after(false), TICK * 12);
+}
+
+#[test]
+fn no_packet_of_a_leader_ends_the_process() {
+    let mut rng = Rng::new(7);
+    for _ in 0..3_000 {
+        let mut script = match rng.below(3) {
+            0 => Script::new(standing(z(1, 5), z(1, 4))),
+            1 => Script::discovered(standing(z(1, 5), z(1, 4))),
+            _ => Script::following(standing(z(1, 5), z(1, 5))),
+        };
+        for _ in 0..20 {
+            if !script.machine.wants_packets() {
+                break;
+            }
+            let zxid = z(1 + rng.below(3) as i32, rng.below(4) as u32);
+            let mut data = match rng.chance(1, 2) {
+                true => entry(zxid),
+                false => vec![0; rng.below(40) as usize],
+            };
+            if rng.chance(1, 3) && !data.is_empty() {
+                let at = rng.below(data.len() as u64) as usize;
+                data[at] ^= rng.next_u64() as u8;
+            }
+            let kind = PacketKind::from_code(rng.below(22) as i32);
+            let data = rng.chance(3, 4).then_some(&data[..]);
+            script.input(LearnInput::Packet(Packet { data, ..Packet::bare(kind, zxid) }));
+        }
+    }
+}
