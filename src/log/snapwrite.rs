@@ -9,7 +9,7 @@ use std::fmt;
 use simd_adler32::Adler32;
 
 use crate::base::{SessionId, Zxid};
-use crate::wire::{AclBytes, PersistedStat, put_buffer, put_i32, put_i64, put_str};
+use crate::wire::{AclBytes, PersistedStat, TxnDigest, put_buffer, put_i32, put_i64, put_str};
 
 /// The optional digest section.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,12 @@ pub struct SnapshotDigest {
     pub version: i32,
     /// Digest of the whole tree right after that transaction.
     pub digest: u64,
+}
+
+impl SnapshotDigest {
+    /// What Apache writes where nothing was replayed: no digest is known.
+    pub const BLANK: SnapshotDigest =
+        SnapshotDigest { zxid: Zxid::ZERO, version: TxnDigest::VERSION, digest: 0 };
 }
 
 /// Writer of one snapshot. Order: begin, every node (parents before children), finish.

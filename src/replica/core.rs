@@ -117,6 +117,9 @@ pub struct Restored {
     pub wants_snapshot: bool,
     /// Position of the newest whole snapshot on disk.
     pub snapshot_zxid: Option<Zxid>,
+    /// Nothing says how far the snapshot shows effects of later transactions, see
+    /// [`Replica::fuzzy`].
+    pub is_fuzzy: bool,
     /// The directory was empty, and nobody said that it should be: see [`Replica::is_void`].
     pub is_void: bool,
 }
@@ -132,6 +135,7 @@ impl Restored {
             check: DigestCheck::default(),
             wants_snapshot: false,
             snapshot_zxid: Some(Zxid::ZERO),
+            is_fuzzy: false,
             is_void: false,
         }
     }
@@ -154,8 +158,9 @@ pub struct Replica {
     pub(super) touch_round: u64,
     /// Clients that wait for a quorum to confirm that this server is up to date.
     pub(super) syncs: Syncs,
-    /// The tree was received while its sender's went on: it may show effects of transactions up to
-    /// here, which are applied as a replay applies them.
+    /// The tree was received while its sender's went on, before this start perhaps: it may show
+    /// effects of transactions up to here, which are applied as a replay applies them. It is the
+    /// highest number until this server is in step with a leader, who has them all.
     pub(super) fuzzy: Option<Zxid>,
     /// Transactions that are known and not applied.
     pub(super) tail: Tail,
@@ -213,6 +218,7 @@ impl Replica {
         if options.is_member && restored.is_void {
             snapshot.bar();
         }
+        let is_member = options.is_member;
         let mut tree = restored.tree;
         place_membership(&mut tree, &options, now);
         Replica {
@@ -225,7 +231,7 @@ impl Replica {
             learner: None,
             touch_round: 0,
             syncs: Syncs::default(),
-            fuzzy: None,
+            fuzzy: (is_member && restored.is_fuzzy).then_some(Zxid(i64::MAX)),
             tail: Tail::recovered(restored.committed, restored.tail, now.mono),
             session_ids: SessionIds::new(session_id_start),
             committed_sessions,

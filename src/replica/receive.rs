@@ -24,7 +24,6 @@ use crate::log::{
 };
 use crate::tree::Tree;
 use crate::watch::Watches;
-use crate::wire::TxnDigest;
 
 use super::core::{Replica, Restored, place_membership};
 use super::effects::{CloseHow, Effect, Effects, StreamId};
@@ -165,10 +164,8 @@ impl Replica {
         if is_done {
             reception.rest = Vec::new();
             reception.stage = ReceptionStage::Writing;
-            // The blank section that Apache writes where nothing was replayed: no digest is known.
-            let blank = SnapshotDigest { zxid: Zxid(0), version: TxnDigest::VERSION, digest: 0 };
             let last = self.options.snapshot_zxid.then_some(reception.zxid);
-            reception.file.clone().finish_relayed(Some(blank), last, &mut chunk);
+            reception.file.clone().finish_relayed(Some(SnapshotDigest::BLANK), last, &mut chunk);
         }
         if !chunk.is_empty() {
             reception.in_flight += 1;

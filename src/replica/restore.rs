@@ -23,6 +23,7 @@ pub struct Restore {
     phase: Phase,
     sessions: FixedMap<SessionId, i32>,
     check: DigestCheck,
+    is_fuzzy: bool,
 }
 
 impl Restore {
@@ -33,6 +34,7 @@ impl Restore {
             phase: Phase::Empty,
             sessions: FixedMap::default(),
             check: DigestCheck::new(options.digest),
+            is_fuzzy: false,
         }
     }
 
@@ -62,6 +64,7 @@ impl Restore {
             check: self.check,
             wants_snapshot: recovered.snapshot_zxid.is_none(),
             snapshot_zxid: recovered.snapshot_zxid,
+            is_fuzzy: self.is_fuzzy,
             is_void: recovered.empty == Some(EmptyStart::Untrusted),
         }
     }
@@ -103,6 +106,9 @@ impl RecoveryTarget for Restore {
             let tree = loader.finish().map_err(|e| e.to_string())?;
             self.phase = Phase::Replaying(Box::new(tree));
         }
+        // It was received from another member, or written by a server that keeps no digest.
+        let is_blank = |section: SnapshotDigest| section.zxid < zxid || section.digest == 0;
+        self.is_fuzzy = digest.is_none_or(is_blank);
         self.tree();
         if let Phase::Replaying(tree) = &self.phase {
             self.check.loaded(zxid, digest, tree);

@@ -196,10 +196,15 @@ impl Replica {
     /// The walk is at its end: `out` gets what follows the nodes. `size` is the number of bytes
     /// before that.
     pub(super) fn end_snapshot(&mut self, writer: SnapshotWriter, size: u64, out: &mut Vec<u8>) {
-        let digest = self.options.digest.then(|| SnapshotDigest {
-            zxid: self.tail.applied(),
-            version: TxnDigest::VERSION,
-            digest: self.tree.digest(),
+        let is_fuzzy = self.fuzzy.is_some_and(|until| until > self.tail.applied());
+        let digest = self.options.digest.then(|| match is_fuzzy {
+            // What the tree shows is not that of any transaction yet.
+            true => SnapshotDigest::BLANK,
+            false => SnapshotDigest {
+                zxid: self.tail.applied(),
+                version: TxnDigest::VERSION,
+                digest: self.tree.digest(),
+            },
         });
         let last = self.options.snapshot_zxid.then_some(self.tail.applied());
         writer.finish(digest, last, out);

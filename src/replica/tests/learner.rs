@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::base::Xid;
 use crate::log::Batch;
-use crate::wire::{AclBytes, CreateTxn, TxnHeader, TxnType, put_create_txn, session_password};
+use crate::wire::{AclBytes, CreateTxn, Txn, TxnHeader, TxnType, put_create_txn, session_password};
 
 /// A server that follows, and what it has said to its leader.
 struct Follower {
@@ -286,4 +286,55 @@ fn what_the_log_takes_back_goes_from_the_tail() {
         assert_eq!((replica.last_known(), replica.last_logged()), (Zxid(keep), Zxid(keep)));
     }
     assert!(replica.is_all_applied());
+}
+
+/// It crashed behind a database that was received while its sender's tree went on.
+#[test]
+fn a_fuzzy_tree_stays_so_over_a_start_until_its_server_is_in_step() {
+    let mut follower = Follower::new();
+    let mut digests = Vec::new();
+    for ahead in [0, 100] {
+        let mut tree = Tree::new(super::walks::TREE);
+        for number in 1..=100 + ahead {
+            tree_creates(&mut tree, number);
+        }
+        let restored = Restored {
+            committed: Zxid(100),
+            snapshot_zxid: Some(Zxid(100)),
+            is_fuzzy: true,
+            ..Restored::fresh(tree)
+        };
+        let auth = Auth::new(AuthOptions::default()).unwrap();
+        let options = follower.scene.replica.options().clone();
+        let first = SessionId(2 << 56);
+        let replica = Replica::new(follower.scene.now, options, auth, restored, first);
+        follower.scene.replica = replica;
+        follower.next = 101;
+        for _ in 101..=200 {
+            follower.commit(SessionId(99), 1, TxnType::Create);
+        }
+        let digest_log = |follower: &Follower| -> Vec<_> {
+            follower.scene.replica.tree().digest_log().collect()
+        };
+        assert_eq!(digest_log(&follower), [], "{ahead} ahead");
+        follower.scene.replica.follow(&mut follower.scene.fx);
+        for _ in 201..=300 {
+            follower.commit(SessionId(99), 1, TxnType::Create);
+        }
+        digests.push(digest_log(&follower));
+    }
+    assert_eq!(digests[0].len(), 1);
+    assert_eq!(digests[0], digests[1]);
+}
+
+/// What transaction `number` does in [`Follower::commit`].
+fn tree_creates(tree: &mut Tree, number: i64) {
+    let path = format!("/n{number}");
+    let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
+    let parent_cversion = number as i32;
+    let txn = CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl };
+    let (session, cxid, zxid) = (SessionId(99), Xid(1), Zxid(number));
+    let header = TxnHeader { session, cxid, zxid, time_ms: 1, kind: TxnType::Create };
+    let mode = crate::tree::ApplyMode::Replay;
+    tree.apply(&header, &Txn::Create(txn), mode, &mut crate::tree::NoSink);
 }
