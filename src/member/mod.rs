@@ -5,6 +5,7 @@
 //! has is committed, by the same inputs that a quorum of several gives.
 #![forbid(unsafe_code)]
 
+mod distrust;
 mod figures;
 mod links;
 mod party;

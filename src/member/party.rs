@@ -187,6 +187,10 @@ pub(super) struct Party {
     pub noises: Ration,
     pub followed: Option<Followed>,
     pub full: Option<Full>,
+    /// A digest of the leader's tree that is not compared yet, and the transaction before it.
+    pub stated: Option<(Zxid, u64)>,
+    /// The last transaction after which the leader's tree was found to be the same as here.
+    pub agreed: Option<Zxid>,
     /// The epoch that this server is to lead once everything committed is applied.
     pub to_lead: Option<Epoch>,
     /// A database is on its way in over the leader's connection, as of this zxid.
@@ -258,6 +262,8 @@ impl Party {
             noises: Ration::default(),
             followed: None,
             full: None,
+            stated: None,
+            agreed: None,
             to_lead: None,
             receives: None,
             streams: Vec::new(),

@@ -82,6 +82,7 @@ impl Turn<'_> {
         match &self.party.machine {
             Machine::Leading(leading) if is_due(leading.deadline()) => {
                 self.tell_leading(LeadInput::Tick);
+                self.tell_digest();
             }
             Machine::Learning(learning) if is_due(learning.deadline()) => {
                 self.tell_learning(LearnInput::Tick);
@@ -104,6 +105,7 @@ impl Turn<'_> {
             Machine::Settling | Machine::Looking | Machine::Retired => {}
         }
         self.settle();
+        self.compare_digests();
     }
 
     /// The epoch of this leader is spent: the next one begins in place, or by an election where a
@@ -272,6 +274,7 @@ impl Turn<'_> {
         self.party.machine = Machine::Settling;
         (self.party.to_lead, self.party.followed, self.party.full) = (None, None, None);
         self.party.held.clear();
+        (self.party.stated, self.party.agreed) = (None, None);
         let from = self.effects.list.len();
         self.replica.stop_serving(self.effects);
         let is_arriving =

@@ -10,6 +10,7 @@ use crate::session::Owner;
 use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
 use crate::zab::{self, LeadInput, LeadingEnd, LearnerEnd};
 
+use super::distrust;
 use super::party::{Held, Machine, Purpose};
 use super::turn::Turn;
 
@@ -65,6 +66,10 @@ impl Turn<'_> {
                 self.replica.sync_done(now, self.effects);
             }
             zab::Effect::PingAsked => self.answer_ping(),
+            zab::Effect::DigestTold(zxid, digest) => {
+                // One that waits to be compared is not replaced, or none ever might be.
+                self.party.stated.get_or_insert((zxid, digest));
+            }
             zab::Effect::Revalidated { session, is_valid } => {
                 self.replica.session_answered(now, session, is_valid, self.effects);
             }
@@ -218,6 +223,9 @@ impl Turn<'_> {
         let leader = self.party.followed.map_or(ServerId(0), |followed| followed.leader);
         log::warn!("looking for a leader again, not following server {} any more: {end}", leader.0);
         self.end_term();
+        if matches!(end, LearnerEnd::Forgotten { .. }) {
+            self.effects.list.push(Effect::Fatal(distrust::forgotten(leader, &end)));
+        }
         if matches!(end, LearnerEnd::Silent(_)) {
             // Its connection for votes may stand as silently as this one did: nobody should wait
             // for its vote. If one comes all the same, it counts.

@@ -180,7 +180,10 @@ impl Tail {
     pub fn set_logged(&mut self, zxid: Zxid) {
         invariant!(zxid <= self.last(), "{zxid:?} is logged, the last known is {:?}", self.last());
         self.logged = self.logged.max(zxid);
-        while let Some((_, bytes)) = self.unlogged.pop_front_if(|(last, _)| *last <= zxid) {
+        while let Some(&(last, bytes)) = self.unlogged.front()
+            && last <= zxid
+        {
+            self.unlogged.pop_front();
             self.unlogged_bytes -= bytes;
         }
     }
@@ -253,7 +256,10 @@ impl Tail {
         self.bytes = self.batches.iter().map(|batch| batch.bytes_len()).sum();
         self.pop_applied();
         self.logged = self.logged.min(keep);
-        while let Some((_, bytes)) = self.unlogged.pop_back_if(|(last, _)| *last > keep) {
+        while let Some(&(last, bytes)) = self.unlogged.back()
+            && last > keep
+        {
+            self.unlogged.pop_back();
             self.unlogged_bytes -= bytes;
         }
     }

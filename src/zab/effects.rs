@@ -28,8 +28,35 @@ pub enum LearnerEnd {
         /// The promised one.
         promised: Epoch,
     },
+    /// The leader does not have what this server knows to be committed.
+    Forgotten {
+        /// What it asks for.
+        asks: Rebuild,
+        /// The last transaction that would be left.
+        zxid: Zxid,
+        /// The last one that is committed.
+        committed: Zxid,
+    },
     /// The leader sent something that it must not send.
     Protocol(String),
+}
+
+/// How a learner's history is replaced.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Rebuild {
+    /// TRUNC.
+    Truncation,
+    /// SNAP.
+    Snapshot,
+}
+
+impl fmt::Display for Rebuild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Rebuild::Truncation => "asks to forget what comes after transaction",
+            Rebuild::Snapshot => "sends its database as of transaction",
+        })
+    }
 }
 
 impl fmt::Display for LearnerEnd {
@@ -46,6 +73,11 @@ impl fmt::Display for LearnerEnd {
                 f,
                 "the leader proposes epoch {:x}, but epoch {:x} is promised already",
                 offered.0, promised.0
+            ),
+            LearnerEnd::Forgotten { asks, zxid, committed } => write!(
+                f,
+                "the leader {asks} 0x{zxid}, but this server knows that a quorum has acknowledged \
+                 transactions up to 0x{committed}"
             ),
             LearnerEnd::Protocol(what) => write!(f, "the leader breaks the protocol: {what}"),
         }
@@ -139,6 +171,8 @@ pub enum Effect {
     SyncDone,
     /// The leader asks which sessions were used; answer with `Learning::answer_ping`.
     PingAsked,
+    /// The digest of the leader's tree after this transaction.
+    DigestTold(Zxid, u64),
     /// The leader's word on a session that a client brought along.
     Revalidated {
         /// The session.

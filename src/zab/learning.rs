@@ -6,12 +6,12 @@ use std::time::Duration;
 use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
 use crate::log::{Batch, EpochFile};
 use crate::wire::quorum::{
-    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, PROPOSALS, Packet,
+    AuthIds, DIGEST, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, PROPOSALS, Packet,
     PacketKind, Proposed, Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
 };
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
-use super::effects::{Effect, Effects, LearnerEnd};
+use super::effects::{Effect, Effects, LearnerEnd, Rebuild};
 use super::history::{EPOCH_MAX, follows};
 use super::silence::Silence;
 
@@ -493,10 +493,7 @@ impl Learning {
             }
             PacketKind::Trunc if packet.zxid < self.released => {
                 // Whoever asks for this has lost what a quorum had.
-                Err(LearnerEnd::Protocol(format!(
-                    "it asks to truncate to {:?}, but {:?} is committed",
-                    packet.zxid, self.released
-                )))
+                Err(self.forgotten(Rebuild::Truncation, packet.zxid))
             }
             PacketKind::Trunc if self.needs_snapshot || packet.zxid > self.last => {
                 Err(LearnerEnd::Protocol(format!(
@@ -509,10 +506,9 @@ impl Learning {
                 effects.push(Effect::Truncate(packet.zxid));
                 Ok(())
             }
-            PacketKind::Snap if packet.zxid < self.released => Err(LearnerEnd::Protocol(format!(
-                "it sends a snapshot of {:?}, but {:?} is committed",
-                packet.zxid, self.released
-            ))),
+            PacketKind::Snap if packet.zxid < self.released => {
+                Err(self.forgotten(Rebuild::Snapshot, packet.zxid))
+            }
             PacketKind::Snap => {
                 self.is_receiving = true;
                 self.phase = Phase::Rebuilding(packet.zxid);
@@ -521,6 +517,10 @@ impl Learning {
             }
             _ => Err(unexpected(&packet, "instead of DIFF, TRUNC or SNAP")),
         }
+    }
+
+    fn forgotten(&self, asks: Rebuild, zxid: Zxid) -> LearnerEnd {
+        LearnerEnd::Forgotten { asks, zxid, committed: self.released }
     }
 
     /// The log and what is known end with `zxid` now, which is history of the leader.
@@ -575,6 +575,12 @@ impl Learning {
             NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(packet.zxid, effects),
             PacketKind::Ping if self.phase == Phase::Broadcast => {
                 effects.push(Effect::PingAsked);
+                Ok(())
+            }
+            DIGEST if self.phase == Phase::Broadcast => {
+                let data = packet.required_data().map_err(malformed)?;
+                let digest = Reader::new(data).i64("digest").map_err(malformed)?;
+                effects.push(Effect::DigestTold(packet.zxid, digest.cast_unsigned()));
                 Ok(())
             }
             PacketKind::Sync if self.phase == Phase::Broadcast => {

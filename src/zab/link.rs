@@ -81,6 +81,8 @@ pub(super) struct Link {
     syncs: VecDeque<PendingSync>,
     /// What its requests have become that it was not sent yet; of a server of ours.
     own: VecDeque<Zxid>,
+    /// The last transaction after which it was told the digest of the tree.
+    pub digest_of: Zxid,
     /// Packets for it, each with the transaction that it has to have got before.
     later: VecDeque<(Zxid, Vec<u8>)>,
 }
@@ -122,6 +124,7 @@ impl Link {
             round: 0,
             syncs: VecDeque::new(),
             own: VecDeque::new(),
+            digest_of: Zxid::ZERO,
             later: VecDeque::new(),
         }
     }
@@ -327,7 +330,11 @@ impl Link {
         effects.send(self.id, |out| {
             let mut group = ProposalGroup::begin(out);
             for (zxid, entry) in entries {
-                group.push(entry, own.pop_front_if(|own| *own == zxid).is_some());
+                let is_own = own.front() == Some(&zxid);
+                if is_own {
+                    own.pop_front();
+                }
+                group.push(entry, is_own);
                 *cursor = zxid;
                 if group.len() >= room {
                     break;
@@ -371,7 +378,9 @@ impl Link {
             true => self.cursor,
             false => self.commits_sent.max(marks.began_with),
         };
-        while let Some((_, bytes)) = self.later.pop_front_if(|(after, _)| *after <= got) {
+        while self.later.front().is_some_and(|(after, _)| *after <= got)
+            && let Some((_, bytes)) = self.later.pop_front()
+        {
             effects.send(self.id, |out| out.extend_from_slice(&bytes));
             self.room = self.room.saturating_sub(bytes.len());
         }

@@ -34,7 +34,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use effects::{Effect, Effects, LeadingEnd, LearnerEnd};
+pub use effects::{Effect, Effects, LeadingEnd, LearnerEnd, Rebuild};
 pub use history::{EPOCH_MAX, History, follows};
 pub use leading::{LeadInput, Leading, LeadingFigures, LeadingOptions, ProposalSizes};
 pub use learning::{LearnInput, Learning, LearningOptions, Standing};

@@ -1,6 +1,8 @@
 //! What goes wrong between members, one fault at a time.
 
-use crate::base::SessionId;
+use std::ops::RangeInclusive;
+
+use crate::base::{ConnId, SessionId};
 use crate::member::Role;
 
 use super::world::{Disk, TICK, World, create};
@@ -121,5 +123,76 @@ fn a_learner_whose_disk_stalls_takes_no_more_and_gives_up_if_that_lasts() {
         world.settle();
         assert_eq!(world.leader(), Some(leader), "seed {seed}");
         assert!(world.has(stalled, "/n300"));
+    }
+}
+
+fn creates(world: &mut World, at: usize, conn: ConnId, xids: RangeInclusive<i32>) {
+    let last = *xids.end() as usize;
+    let made: Vec<u8> = xids.flat_map(|xid| create(xid, &format!("/m{xid}"))).collect();
+    world.send(at, conn, &made);
+    world.until("answers", |world| world.has_replies(at, conn, last));
+}
+
+#[test]
+fn a_follower_whose_tree_is_not_the_leaders_ends_and_says_what_to_do() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, 0, false);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let damaged = (leader + 1) % 3;
+        let conn = world.connect(leader, SessionId(0));
+        creates(&mut world, leader, conn, 1..=140);
+        world.settle();
+        let began = world.now.mono;
+        world.until("digests agree", |world| world.now.mono > began + TICK * 2);
+        world.kill(damaged);
+        let (_, entry) = &mut world.nodes[damaged].disk.log[20];
+        let at = entry.windows(4).position(|bytes| bytes == b"data").unwrap();
+        entry[at] = b'D';
+        world.nodes[damaged].may_end = true;
+        world.start(damaged);
+        world.until("all serve", World::all_serve);
+        creates(&mut world, leader, conn, 141..=280);
+        world.until("it ends", |world| world.nodes[damaged].ended.is_some());
+        let why = world.nodes[damaged].ended.as_ref().unwrap();
+        let wanted = format!("is not its leader's (server {})", leader + 1);
+        assert!(why.contains(&wanted) && why.contains("after transaction 0x100000100 "), "{why}");
+        creates(&mut world, leader, conn, 281..=290);
+    }
+}
+
+/// Both others were emptied, and trusted to be new.
+#[test]
+fn a_member_that_is_asked_to_forget_what_is_committed_ends_and_keeps_it() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let conn = world.connect(0, SessionId(0));
+        creates(&mut world, 0, conn, 1..=20);
+        world.settle();
+        // With these the log says that those are committed.
+        creates(&mut world, 0, conn, 21..=22);
+        world.settle();
+        world.kill(0);
+        for at in [1, 2] {
+            world.kill(at);
+            world.nodes[at].disk = Disk::new();
+            world.nodes[at].sessions.clear();
+        }
+        // Into an epoch after the one of what is lost.
+        for path in ["/another", "/history"] {
+            (1..3).for_each(|at| world.kill(at));
+            (1..3).for_each(|at| world.start(at));
+            world.until("they serve", |world| world.leader().is_some() && world.all_serve());
+            world.create_at(1, path);
+        }
+        let had = world.nodes[0].disk.log.len();
+        world.nodes[0].may_end = true;
+        world.start(0);
+        world.until("it ends", |world| world.nodes[0].ended.is_some());
+        let why = world.nodes[0].ended.as_ref().unwrap();
+        assert!(why.contains("has lost what this server has"), "{why}");
+        assert_eq!(world.nodes[0].disk.log.len(), had, "seed {seed}");
+        world.create_at(2, "/goes-on");
     }
 }

@@ -67,6 +67,9 @@ pub(super) struct Node {
     pub(super) member: Option<Member>,
     pub(super) disk: Disk,
     pub(super) work: VecDeque<Work>,
+    /// Why it has ended by itself, which fails the test unless `may_end`.
+    pub(super) ended: Option<String>,
+    pub(super) may_end: bool,
     /// Its disk does nothing for now.
     pub(super) is_stalled: bool,
     pub(super) links: BTreeMap<LinkId, Link>,
@@ -195,6 +198,8 @@ impl World {
                 member: None,
                 disk: Disk::new(),
                 work: VecDeque::new(),
+                ended: None,
+                may_end: false,
                 is_stalled: false,
                 links: BTreeMap::new(),
                 next_accepted: 1,
@@ -328,6 +333,9 @@ impl World {
             for effect in effects.list {
                 self.effect(at, effect, &effects.bytes);
             }
+            if self.nodes[at].ended.is_some() && self.nodes[at].member.is_some() {
+                return self.kill(at);
+            }
         }
     }
 
@@ -415,6 +423,7 @@ impl World {
             }
             Effect::SnapshotFinish => node.work.push_back(Work::Snapshot),
             Effect::ReceptionAbandon => node.reception = None,
+            Effect::Fatal(why) if node.may_end => node.ended = Some(why),
             Effect::Fatal(why) => panic!("server {} ends: {why}", at + 1),
             _ => {}
         }

@@ -15,6 +15,9 @@ pub const PROPOSALS: PacketKind = PacketKind::Unknown(0x524b_0001);
 /// committed. A learner answers with an ACK of the zxid when it has entered the epoch.
 pub const NEXT_EPOCH: PacketKind = PacketKind::Unknown(0x524b_0002);
 
+/// The digest of the leader's tree after the transaction of its zxid, as 8 bytes.
+pub const DIGEST: PacketKind = PacketKind::Unknown(0x524b_0003);
+
 /// See [`PROPOSALS`]. Requests come back in the order in which their server has forwarded them, so
 /// nothing else is needed to know them again. Session and number are not enough: a client that went
 /// to another server may number its requests anew there, while some that it sent before are still

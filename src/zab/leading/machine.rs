@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
 use crate::log::{Batch, EpochFile};
 use crate::quorum::Ensemble;
-use crate::wire::quorum::{Packet, PacketKind, Revalidate, Revalidated};
+use crate::wire::quorum::{DIGEST, Packet, PacketKind, Revalidate, Revalidated};
 
 use super::super::confirm::{Asker, Confirm};
 use super::super::effects::{Effect, Effects, LeadingEnd};
@@ -323,6 +323,17 @@ impl Leading {
         Revalidated { session, is_valid }.encode_into(&mut data);
         let packet = Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data);
         link.send_after(after, packet);
+    }
+
+    /// The tree has this digest after transaction `zxid`: followers of ours compare it with theirs.
+    pub fn tell_digest(&mut self, zxid: Zxid, digest: u64, effects: &mut Effects) {
+        for link in self.links.values_mut() {
+            let is_due = link.digest_of < zxid && link.cursor >= zxid;
+            if is_due && link.stage == Stage::UpToDate && link.features.has_groups() {
+                link.digest_of = zxid;
+                link.send(Packet::with(DIGEST, zxid, &digest.to_be_bytes()), effects);
+            }
+        }
     }
 
     pub(super) fn heard(&mut self, now: Now, id: LinkId) {

@@ -456,7 +456,10 @@ impl World {
                     machine.handle(now, LeadInput::SyncPlaced(link, after), effects);
                 })?;
             }
-            Effect::Touch { .. } | Effect::Revalidate { .. } | Effect::Revalidated { .. } => {}
+            Effect::Touch { .. }
+            | Effect::Revalidate { .. }
+            | Effect::Revalidated { .. }
+            | Effect::DigestTold(..) => {}
         }
         Ok(())
     }
