@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::FOUR_LETTER_WORDS;
 use crate::config::Settings;
-use crate::metrics::Measures;
+use crate::metrics::{Measures, TermFigures};
 
 use super::state::MemberState;
 
@@ -51,6 +51,8 @@ pub struct Live {
     pub memory_used: u64,
     /// What this server is to its ensemble.
     pub state: MemberState,
+    /// Its elections so far.
+    pub terms: TermFigures,
 }
 
 /// See the module's introduction.

@@ -283,7 +283,11 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
         MemberState::Leading(leader) => leader,
         _ => LeaderFigures::default(),
     };
+    let terms = &context.live.terms;
     match key {
+        "looking_count" => terms.searches,
+        "diff_count" => terms.syncs.diffs,
+        "snap_count" => terms.syncs.snapshots,
         "commit_count" => leader.commits,
         "proposal_count" => leader.proposals,
         "bytes_received_count" => stats.bytes_received,
@@ -312,7 +316,15 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
 /// Figures and the unit in which they are shown.
 fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u64) {
     let (fired, measures) = (&replica.stats().fired, &context.measures);
+    let terms = &context.live.terms;
     match key {
+        "election_time" => (terms.election, 1),
+        "follower_sync_time" => (terms.follower_sync, 1),
+        "observer_sync_time" => (terms.observer_sync, 1),
+        "unavailable_time" => (terms.unavailable, 1),
+        "leader_unavailable_time" => (terms.leader_unavailable, 1),
+        "inflight_diff_count" => (terms.syncs.diffs_in_flight, 1),
+        "inflight_snap_count" => (terms.syncs.snapshots_in_flight, 1),
         "connection_token_deficit" => (replica.limit_figures().token_deficit, 1),
         "dbinittime" => (measures.db_init.get(), MS),
         "fsynctime" | "sync_process_time" => (measures.log_write.get(), MS),

@@ -74,6 +74,7 @@ impl<I: Io> Brain<I> {
         for Word { conn, word, argument } in std::mem::take(&mut self.words) {
             self.admin.live.dir_sizes = self.house.dir_sizes;
             self.admin.live.state = state(&self.member, now);
+            self.admin.live.terms = self.member.term_figures();
             io.look_up(word, &mut self.admin.live);
             let replica = self.member.replica_mut();
             let text = admin::four_letter(&mut self.admin, replica, now, conn, word, &argument);

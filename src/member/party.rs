@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::{Epoch, Instant, LinkId, Now, Ration, ServerId, SessionId, Xid, Zxid, invariant};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
+use crate::metrics::TermFigures;
 use crate::peer::{
     self, ElectionLinkOptions, ElectionLinks, LinkNumbers, QuorumLinkOptions, QuorumLinks,
 };
@@ -154,6 +155,26 @@ pub(super) enum Step {
     Release,
 }
 
+/// When the steps into a term were taken, and what came of those before it.
+#[derive(Debug)]
+pub(super) struct Noted {
+    /// When the last term ended; `None` while there is one.
+    pub lost_at: Option<Instant>,
+    /// When the search began.
+    pub looks_since: Instant,
+    /// When a leader was elected.
+    pub elected_at: Instant,
+    pub figures: TermFigures,
+}
+
+impl Noted {
+    /// The first search begins now.
+    fn new(now: Instant) -> Noted {
+        let figures = TermFigures { searches: 1, ..TermFigures::default() };
+        Noted { lost_at: Some(now), looks_since: now, elected_at: now, figures }
+    }
+}
+
 /// A range of the log that is read for a learner.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Range {
@@ -211,6 +232,7 @@ pub(super) struct Party {
     pub held: Vec<Held>,
     /// Numbers of `sync`s of own clients.
     pub syncs: u64,
+    pub noted: Noted,
     pub zab: zab::Effects,
     pub ballots: Vec<election::Effect>,
     pub out: peer::Effects,
@@ -274,6 +296,7 @@ impl Party {
             unread: Vec::new(),
             held: Vec::new(),
             syncs: 0,
+            noted: Noted::new(now.mono),
             zab: zab::Effects::default(),
             ballots,
             out: peer::Effects::default(),

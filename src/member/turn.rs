@@ -170,6 +170,7 @@ impl Turn<'_> {
 
     fn look(&mut self) {
         self.party.machine = Machine::Looking;
+        self.note_search();
         let zxid = match self.party.needs_snapshot {
             true => Zxid(-1),
             false => self.replica.last_logged(),
@@ -211,6 +212,7 @@ impl Turn<'_> {
             matches!(self.party.machine, Machine::Looking),
             "a leader is elected while one is looked for"
         );
+        self.note_election();
         let standing =
             self.party.standing(self.replica.last_logged(), self.replica.last_committed());
         log::info!(
@@ -271,6 +273,7 @@ impl Turn<'_> {
 
     /// The term is over: this server looks for a leader again.
     pub(super) fn end_term(&mut self) {
+        self.note_loss();
         self.party.machine = Machine::Settling;
         (self.party.to_lead, self.party.followed, self.party.full) = (None, None, None);
         self.party.held.clear();

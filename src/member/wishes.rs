@@ -76,6 +76,16 @@ impl Turn<'_> {
             zab::Effect::EndLeading(end) => self.end_leading(end),
             zab::Effect::ReadLog { link, after } => self.read_log(link, after),
             zab::Effect::SendSnapshot(link) => self.begin_sending(link),
+            wish @ (zab::Effect::Request { .. }
+            | zab::Effect::SyncAsked(_)
+            | zab::Effect::Touch { .. }
+            | zab::Effect::Revalidate { .. }) => self.learner_asks(wish, bytes),
+        }
+    }
+
+    /// What a learner wants for its clients. While requests wait for the next epoch, so does this.
+    fn learner_asks(&mut self, wish: zab::Effect, bytes: &[u8]) {
+        match wish {
             zab::Effect::Request { link, session, cxid, op, start, ids, end }
                 if self.replica.is_held() =>
             {
@@ -95,12 +105,13 @@ impl Turn<'_> {
             zab::Effect::SyncAsked(link) => self.place_sync(link),
             zab::Effect::Touch { session, timeout_ms } => {
                 if self.replica.is_leading() {
-                    self.replica.touched_by_learner(now, session, timeout_ms);
+                    self.replica.touched_by_learner(self.now, session, timeout_ms);
                 }
             }
             zab::Effect::Revalidate { link, session, timeout_ms } => {
                 self.revalidate(link, session, timeout_ms);
             }
+            other => unreachable!("{other:?} is nothing that a learner asks for"),
         }
     }
 
@@ -213,6 +224,7 @@ impl Turn<'_> {
 
     fn established(&mut self, epoch: Epoch) {
         log::info!("serving clients in epoch {:x}", epoch.0);
+        self.note_service();
         self.party.epoch_least = Epoch(0);
         let party = &mut *self.party;
         let established = election::Input::EpochEstablished(epoch);

@@ -8,7 +8,9 @@
 mod namespaces;
 mod shared;
 mod summary;
+mod terms;
 
 pub use namespaces::Namespaces;
 pub use shared::{Measures, SharedCounter, SharedSummary};
 pub use summary::{Histogram, Summary};
+pub use terms::{SyncFigures, TermFigures};

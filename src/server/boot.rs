@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use crate::admin::AdminContext;
 use crate::auth::{Auth, AuthOptions, DigestAlg, JaasSection};
-use crate::base::{Epoch, ServerId, Zxid};
+use crate::base::{ServerId, Zxid};
 use crate::config::Settings;
 use crate::disk::{
     self, DataDir, DirOptions, Handover, Housekeeper, HousekeeperOptions, LogWriter,
@@ -24,8 +24,8 @@ use crate::driver::{
 };
 use crate::front::{FrontOptions, MIN_RATE};
 use crate::leader::LeaderOptions;
-use crate::log::{Compression, Epochs, Party};
-use crate::member::{EnsembleOptions, Member};
+use crate::log::{Compression, Party};
+use crate::member::Member;
 use crate::metrics::Measures;
 use crate::pipeline::PrepareOptions;
 use crate::replica::{
@@ -40,6 +40,7 @@ use crate::tree::TreeOptions;
 
 use super::census::Census;
 use super::dials::MemberPorts;
+use super::ensemble::member;
 use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
@@ -110,39 +111,6 @@ pub struct Server {
 fn server_id(settings: &Settings) -> ServerId {
     settings.ensemble.as_ref().map_or(ServerId(1), |ensemble| ensemble.sid)
 }
-
-/// The brain in its role at the start: alone, or in search of a leader.
-fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Member {
-    let Some(ensemble) = &settings.ensemble else { return Member::alone(cpu::now(), replica) };
-    let ms = |ms: u32| Duration::from_millis(u64::from(ms));
-    let options = EnsembleOptions {
-        sid: ensemble.sid,
-        membership: ensemble.membership.clone(),
-        // A recovery for a member always has some.
-        epochs: epochs.unwrap_or(Epochs { accepted: Epoch(0), current: Epoch(0) }),
-        tick: ms(settings.tick_ms),
-        init_limit: ensemble.init_limit,
-        sync_limit: ensemble.sync_limit,
-        repeat_votes: (ms(ensemble.vote_repeat_ms_min), ms(ensemble.vote_repeat_ms_max)),
-        backlog_bytes_max: BACKLOG_MAX,
-        history_bytes_max: HISTORY_MAX,
-        packet_bytes_max: PACKET_MAX,
-        is_plain: false,
-        is_patient: !ensemble.is_adaptive_timeout,
-    };
-    Member::in_ensemble(cpu::now(), replica, options)
-}
-
-/// Bytes of transactions that may wait for the disk of a learner before it takes no more.
-const BACKLOG_MAX: usize = 64 << 20;
-
-/// Bytes of transactions that a leader keeps in memory: a learner that is further behind gets them
-/// from the log.
-const HISTORY_MAX: usize = 64 << 20;
-
-/// The largest packet of another member. Most are as large as a client's request at most; the end
-/// of a session names all its ephemerals, and a learner names all its sessions in one packet.
-const PACKET_MAX: usize = 64 << 20;
 
 fn tree_options(settings: &Settings, seed: u64) -> TreeOptions {
     TreeOptions {

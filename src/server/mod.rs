@@ -5,6 +5,7 @@
 mod boot;
 mod census;
 mod dials;
+mod ensemble;
 mod host;
 mod init;
 mod links;

@@ -1,6 +1,9 @@
 //! The tree digest, version 2 (`DigestCalculator`): the sum of the nodes' CRC-32s.
 
+use crate::base::Zxid;
 use crate::wire::PersistedStat;
+
+use super::store::Tree;
 
 /// A digest is remembered for each zxid divisible by this.
 pub const DIGEST_LOG_INTERVAL: i64 = 128;
@@ -16,6 +19,24 @@ const STEP: usize = 16;
 const STEPS_LEAST: usize = 128;
 /// Takes a register that is zero to the all ones that a CRC-32 starts with.
 const ALL_ONES: [u8; 4] = 0x9226_f562_u32.to_le_bytes();
+
+impl Tree {
+    /// Digests after the last transactions whose zxid is divisible by 128, oldest first.
+    pub fn digest_log(&self) -> impl ExactSizeIterator<Item = (Zxid, u64)> {
+        self.digest_log.iter().copied()
+    }
+
+    /// The newest of [`Tree::digest_log`].
+    pub fn last_digest(&self) -> Option<(Zxid, u64)> {
+        self.digest_log.back().copied()
+    }
+
+    /// The digest after this transaction, if [`Tree::digest_log`] has it.
+    pub fn digest_after(&self, zxid: Zxid) -> Option<u64> {
+        let at = self.digest_log.binary_search_by_key(&zxid, |(of, _)| *of).ok()?;
+        self.digest_log.get(at).map(|(_, digest)| *digest)
+    }
+}
 
 /// Whether the node at `path` counts, as all nodes do that are not below `/zookeeper`.
 pub fn is_digested(path: &str) -> bool {

@@ -449,22 +449,6 @@ impl Tree {
         }
     }
 
-    /// Digests after the last transactions whose zxid is divisible by 128, oldest first.
-    pub fn digest_log(&self) -> impl ExactSizeIterator<Item = (Zxid, u64)> {
-        self.digest_log.iter().copied()
-    }
-
-    /// The newest of [`Tree::digest_log`].
-    pub fn last_digest(&self) -> Option<(Zxid, u64)> {
-        self.digest_log.back().copied()
-    }
-
-    /// The digest after this transaction, if [`Tree::digest_log`] has it.
-    pub fn digest_after(&self, zxid: Zxid) -> Option<u64> {
-        let at = self.digest_log.binary_search_by_key(&zxid, |(of, _)| *of).ok()?;
-        self.digest_log.get(at).map(|(_, digest)| *digest)
-    }
-
     /// Heap use.
     pub fn memory(&self) -> MemoryUse {
         MemoryUse {

@@ -577,12 +577,7 @@ impl Learning {
                 effects.push(Effect::PingAsked);
                 Ok(())
             }
-            DIGEST if self.phase == Phase::Broadcast => {
-                let data = packet.required_data().map_err(malformed)?;
-                let digest = Reader::new(data).i64("digest").map_err(malformed)?;
-                effects.push(Effect::DigestTold(packet.zxid, digest.cast_unsigned()));
-                Ok(())
-            }
+            DIGEST if self.phase == Phase::Broadcast => digest_told(&packet, effects),
             PacketKind::Sync if self.phase == Phase::Broadcast => {
                 // It stands behind the commits that it waited for.
                 self.flush(effects);
@@ -738,6 +733,13 @@ impl Learning {
         assert!(self.current <= self.accepted, "{self:?}");
         assert!(self.phase != Phase::Broadcast || self.current == self.epoch, "{self:?}");
     }
+}
+
+fn digest_told(packet: &Packet<'_>, effects: &mut Effects) -> Result<(), LearnerEnd> {
+    let data = packet.required_data().map_err(malformed)?;
+    let digest = Reader::new(data).i64("digest").map_err(malformed)?;
+    effects.push(Effect::DigestTold(packet.zxid, digest.cast_unsigned()));
+    Ok(())
 }
 
 /// What was proposed must be a transaction of that number: it goes to the log, and whoever applies

@@ -114,7 +114,7 @@ pub const ROWS: &[Row] = &[
         module: "zab",
         layer: 3,
         is_pure: true,
-        uses: &["wire", "quorum", "log"],
+        uses: &["wire", "metrics", "quorum", "log"],
         about: "Leader and learner: epochs, synchronization, proposals, the quorum of acks.",
     },
     Row {
@@ -142,7 +142,9 @@ pub const ROWS: &[Row] = &[
         module: "member",
         layer: 6,
         is_pure: true,
-        uses: &["wire", "quorum", "session", "log", "election", "zab", "replica", "peer"],
+        uses: &[
+            "wire", "metrics", "quorum", "session", "log", "election", "zab", "replica", "peer",
+        ],
         about: "One server of an ensemble: its role, and what goes where below it.",
     },
     Row {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::admin::LeaderFigures;
+use crate::metrics::{Summary, SyncFigures, TermFigures};
 
 const ENSEMBLE: &str = "initLimit=10\nsyncLimit=5\nserver.1=a:2888:3888\n\
                         server.2=b:2889:3889:observer\nserver.3=c:2888:3888\n\
@@ -70,6 +71,44 @@ fn a_leader_shows_its_followers_and_proposals() {
     scene.context.live.state = MemberState::Following;
     assert!(!scene.word(b"srvr", b"").contains("Proposal sizes"));
     assert_eq!(scene.metric("synced_followers"), "missing");
+}
+
+#[test]
+fn elections_and_synchronizations_are_shown() {
+    let mut scene = member(MemberState::Following);
+    let summary = |value| {
+        let mut summary = Summary::default();
+        summary.record(value);
+        summary
+    };
+    scene.context.live.terms = TermFigures {
+        searches: 4,
+        election: summary(11),
+        follower_sync: summary(12),
+        observer_sync: summary(13),
+        unavailable: summary(14),
+        leader_unavailable: summary(15),
+        syncs: SyncFigures {
+            diffs: 5,
+            snapshots: 6,
+            diffs_in_flight: summary(16),
+            snapshots_in_flight: summary(17),
+        },
+    };
+    for (key, value) in [
+        ("looking_count", "4"),
+        ("diff_count", "5"),
+        ("snap_count", "6"),
+        ("max_election_time", "11"),
+        ("max_follower_sync_time", "12"),
+        ("max_observer_sync_time", "13"),
+        ("max_unavailable_time", "14"),
+        ("max_leader_unavailable_time", "15"),
+        ("max_inflight_diff_count", "16"),
+        ("max_inflight_snap_count", "17"),
+    ] {
+        assert_eq!(scene.metric(key), value, "{key}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::leader::LeaderOptions;
-use crate::metrics::Measures;
+use crate::metrics::{Measures, TermFigures};
 use crate::pipeline::PrepareOptions;
 use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
 use crate::tree::{Tree, TreeOptions};
@@ -98,6 +98,7 @@ impl Scene {
             memory_max: 7 << 20,
             memory_used: 6 << 20,
             state: MemberState::Alone,
+            terms: TermFigures::default(),
         };
         Scene { replica: replica(now), context, now, xid: 0, words: 0 }
     }

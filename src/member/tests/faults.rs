@@ -196,3 +196,41 @@ fn a_member_that_is_asked_to_forget_what_is_committed_ends_and_keeps_it() {
         world.create_at(2, "/goes-on");
     }
 }
+
+#[test]
+fn elections_and_synchronizations_are_counted() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, 1, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let figures =
+            |world: &World, at: usize| world.nodes[at].member.as_ref().unwrap().term_figures();
+        let old = world.leader().unwrap();
+        let others: Vec<usize> = (0..3).filter(|at| *at != old).collect();
+        for at in 0..4 {
+            let seen = figures(&world, at);
+            assert!(seen.searches >= 1 && seen.election.count <= seen.searches);
+            let roles = [&seen.leader_unavailable, &seen.follower_sync, &seen.observer_sync];
+            let counts = roles.map(|summary| summary.count);
+            let expected =
+                if at == old { [1, 0, 0] } else { [0, u64::from(at < 3), u64::from(at == 3)] };
+            assert_eq!((seen.unavailable.count, counts), (1, expected), "seed {seed}, {at}");
+        }
+        let syncs = figures(&world, old).syncs;
+        assert!(syncs.diffs >= 3 && syncs.diffs_in_flight.count == syncs.diffs, "{syncs:?}");
+        assert_eq!(syncs.snapshots, 0);
+        world.create_at(old, "/a");
+        world.empty(others[0]);
+        world.until("all serve", World::all_serve);
+        assert_eq!(figures(&world, old).syncs.snapshots, 1);
+        world.kill(old);
+        world.until("all serve", |world| world.leader().is_some() && world.all_serve());
+        let new = world.leader().unwrap();
+        assert_eq!(figures(&world, new).leader_unavailable.count, 1);
+        world.kill(new);
+        let last = others.iter().copied().find(|at| *at != new).unwrap();
+        world.until("no leader", |world| world.roles()[last] == Some(Role::Looking));
+        world.start(old);
+        world.until("all serve", |world| world.leader().is_some() && world.all_serve());
+        assert_eq!(figures(&world, last).unavailable.count, 3);
+    }
+}

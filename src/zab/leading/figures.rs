@@ -2,6 +2,7 @@
 
 use crate::base::{Instant, Now};
 use crate::log::Batch;
+use crate::metrics::SyncFigures;
 
 use super::super::link::Stage;
 use super::machine::{Leading, Phase};
@@ -27,6 +28,8 @@ pub struct LeadingFigures {
     pub commits: u64,
     /// Sizes of proposals; `None` before the first.
     pub sizes: Option<ProposalSizes>,
+    /// How learners were synchronized.
+    pub syncs: SyncFigures,
 }
 
 /// Bytes of proposed transactions.
@@ -46,6 +49,7 @@ pub(super) struct Noted {
     since: Option<Instant>,
     proposals: u64,
     sizes: Option<ProposalSizes>,
+    syncs: SyncFigures,
 }
 
 impl Noted {
@@ -65,6 +69,24 @@ impl Noted {
 }
 
 impl Leading {
+    /// Notes that a learner begins to get the whole database, or else what it lacks.
+    pub(super) fn note_sync(&mut self, is_snapshot: bool) {
+        let is_such = |stage| match stage {
+            Stage::Snapshot { .. } => is_snapshot,
+            Stage::History { .. } | Stage::NewLeader => !is_snapshot,
+            _ => false,
+        };
+        let in_flight = self.links.values().filter(|link| is_such(link.stage)).count() as u64;
+        let syncs = &mut self.noted.syncs;
+        if is_snapshot {
+            syncs.snapshots += 1;
+            syncs.snapshots_in_flight.record(in_flight);
+        } else {
+            syncs.diffs += 1;
+            syncs.diffs_in_flight.record(in_flight);
+        }
+    }
+
     /// Notes when the term's history has been committed.
     pub(super) fn note_time(&mut self, now: Now) {
         if self.phase == Phase::Broadcast && self.noted.since.is_none() {
@@ -74,7 +96,7 @@ impl Leading {
 
     /// What there is to show now.
     pub fn figures(&self) -> LeadingFigures {
-        let Noted { since, proposals, sizes } = self.noted;
+        let Noted { since, proposals, sizes, syncs } = self.noted;
         let is_of_term = self.committed.epoch() == self.epoch;
         let mut figures = LeadingFigures {
             since,
@@ -83,6 +105,7 @@ impl Leading {
             // Numbers of a term begin with 1.
             commits: if is_of_term { u64::from(self.committed.counter()) } else { 0 },
             sizes,
+            syncs,
             ..LeadingFigures::default()
         };
         for link in self.links.values() {

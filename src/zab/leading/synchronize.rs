@@ -49,6 +49,11 @@ impl Leading {
                 effects.push(Effect::SendSnapshot(id));
             }
         }
+        match decision {
+            Decision::FromLog(_) => {}
+            Decision::Diff(_) | Decision::Trunc(_) => self.note_sync(false),
+            Decision::Snap => self.note_sync(true),
+        }
     }
 
     pub(super) fn log_read(

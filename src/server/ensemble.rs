@@ -1,0 +1,43 @@
+//! The options of a member of an ensemble, from its settings.
+
+use std::time::Duration;
+
+use crate::base::Epoch;
+use crate::config::Settings;
+use crate::log::Epochs;
+use crate::member::{EnsembleOptions, Member};
+use crate::replica::Replica;
+use crate::sys::cpu;
+
+/// The brain in its role at the start: alone, or in search of a leader.
+pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Member {
+    let Some(ensemble) = &settings.ensemble else { return Member::alone(cpu::now(), replica) };
+    let ms = |ms: u32| Duration::from_millis(u64::from(ms));
+    let options = EnsembleOptions {
+        sid: ensemble.sid,
+        membership: ensemble.membership.clone(),
+        // A recovery for a member always has some.
+        epochs: epochs.unwrap_or(Epochs { accepted: Epoch(0), current: Epoch(0) }),
+        tick: ms(settings.tick_ms),
+        init_limit: ensemble.init_limit,
+        sync_limit: ensemble.sync_limit,
+        repeat_votes: (ms(ensemble.vote_repeat_ms_min), ms(ensemble.vote_repeat_ms_max)),
+        backlog_bytes_max: BACKLOG_MAX,
+        history_bytes_max: HISTORY_MAX,
+        packet_bytes_max: PACKET_MAX,
+        is_plain: false,
+        is_patient: !ensemble.is_adaptive_timeout,
+    };
+    Member::in_ensemble(cpu::now(), replica, options)
+}
+
+/// Bytes of transactions that may wait for the disk of a learner before it takes no more.
+const BACKLOG_MAX: usize = 64 << 20;
+
+/// Bytes of transactions that a leader keeps in memory: a learner that is further behind gets them
+/// from the log.
+const HISTORY_MAX: usize = 64 << 20;
+
+/// The largest packet of another member. Most are as large as a client's request at most; the end
+/// of a session names all its ephemerals, and a learner names all its sessions in one packet.
+const PACKET_MAX: usize = 64 << 20;
