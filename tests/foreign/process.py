@@ -1,21 +1,10 @@
-#!/usr/bin/env python3
-"""Server processes for the foreign suites; and, as a program, a server around a command:
-
-    process.py [-Dname=value | name=value]... -- command...
-
-starts the server (see ./server) with these properties and further lines of zoo.cfg, runs the
-command with FOREIGN_CONNECT (address) and FOREIGN_PID (a file with the server's process id) in
-its environment, stops the server and exits as the command did. A server that the command kills is
-started again on the same directory; the file has its process id before it serves.
-"""
+"""Server processes for the foreign suites."""
 
 import os
 import pathlib
+import re
 import socket
 import subprocess
-import sys
-import tempfile
-import threading
 import time
 
 LAUNCHER = pathlib.Path(__file__).resolve().parent / "server"
@@ -23,11 +12,12 @@ LAUNCHER = pathlib.Path(__file__).resolve().parent / "server"
 START_SECONDS = 240
 STOP_SECONDS = 120
 ANSWER_SECONDS = 120
+FIRST_PORT = 24000
 
 
 def free_ports(count):
     """The first of `count` free ports, below the range that the kernel gives to clients."""
-    base = 20000 + os.getpid() % 500 * 20
+    base = FIRST_PORT + os.getpid() % 120 * 50
     while True:
         try:
             for port in range(base, base + count):
@@ -36,7 +26,7 @@ def free_ports(count):
                     probe.bind(("127.0.0.1", port))
             return base
         except OSError:
-            base = 20000 + (base - 20000 + 20) % 10000
+            base = FIRST_PORT + (base - FIRST_PORT + 50) % 6000
 
 
 def four_letter_word(port, word, patience=ANSWER_SECONDS):
@@ -45,15 +35,25 @@ def four_letter_word(port, word, patience=ANSWER_SECONDS):
         return b"".join(iter(lambda: link.recv(4096), b""))
 
 
+def mode(port):
+    """What the server says that it is, as in `follower`; empty if it does not serve."""
+    try:
+        found = re.search(b"Mode: (.*)", four_letter_word(port, b"srvr", 2))
+        return found[1].decode().strip() if found else ""
+    except OSError:
+        return ""
+
+
 class NotServing(Exception):
     pass
 
 
 class Server:
-    """One server process on the configuration file `config`, its output appended to `log`."""
+    """One server process on the configuration file `config`, its output appended to `log`; `first`
+    is run in the process before the server."""
 
-    def __init__(self, port, config, log, properties=(), environment=None):
-        self.port, self.log = port, pathlib.Path(log)
+    def __init__(self, port, config, log, properties=(), environment=None, first=None):
+        self.port, self.log, self.first = port, pathlib.Path(log), first
         self.command, self.environment = [LAUNCHER, *properties, config], environment
         self.process = None
 
@@ -61,12 +61,16 @@ class Server:
         """Starts the process."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.command, stdout=log, stderr=log, env=self.environment
+                self.command, stdout=log, stderr=log, env=self.environment, preexec_fn=self.first
             )
 
     def start(self):
         """Starts the process and waits until it serves."""
         self.launch()
+        self.await_service()
+
+    def await_service(self):
+        """Waits until the process serves. If it does not, it is stopped."""
         deadline, patience = time.monotonic() + START_SECONDS, 1
         while True:
             try:
@@ -83,6 +87,12 @@ class Server:
                 raise NotServing(self.log.read_text(errors="replace"))
             time.sleep(0.02)
 
+    def kill(self):
+        """Ends the process at once, if there is one."""
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
     def stop(self):
         self.process.terminate()
         try:
@@ -90,66 +100,3 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-
-def main(arguments):
-    split = arguments.index("--")
-    options, command = arguments[:split], arguments[split + 1 :]
-    properties = [option for option in options if option.startswith("-D")]
-    lines = [option for option in options if not option.startswith("-D")]
-    with tempfile.TemporaryDirectory(prefix="foreign-") as home:
-        home, port = pathlib.Path(home), free_ports(1)
-        data = [f"dataDir={home / 'data'}"] * (not any(o.startswith("dataDir=") for o in lines))
-        config = home / "zoo.cfg"
-        config.write_text(
-            "\n".join(
-                [
-                    "tickTime=500",
-                    # Sessions that are not meant to expire ask for so much that none does because
-                    # the machine was busy.
-                    "maxSessionTimeout=600000",
-                    f"clientPort={port}",
-                    "clientPortAddress=127.0.0.1",
-                    "maxClientCnxns=0",
-                    "admin.enableServer=false",
-                    "4lw.commands.whitelist=*",
-                    *data,
-                    *lines,
-                    "",
-                ]
-            )
-        )
-        environment = dict(
-            os.environ, FOREIGN_CONNECT=f"127.0.0.1:{port}", FOREIGN_PID=str(home / "pid")
-        )
-        server = Server(port, config, home / "log", properties, environment)
-        ending, starting = threading.Event(), threading.Lock()
-
-        def start():
-            with starting:
-                if not ending.is_set():
-                    server.start()
-
-        def keep():
-            while not ending.is_set():
-                server.process.wait()
-                start()
-
-        start()
-        threading.Thread(target=keep, daemon=True).start()
-        try:
-            status = subprocess.run(command, env=environment).returncode
-        finally:
-            ending.set()
-            with starting:
-                server.stop()
-        if status:
-            print(f"--- the server's output ---\n{server.log.read_text(errors='replace')}")
-        return status
-
-
-if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except NotServing as error:
-        sys.exit(f"the server does not start:\n{error}")

@@ -19,6 +19,7 @@ rk-diff: compare two ZooKeeper servers by random histories of client operations
   --all          also generate what differs on purpose
   --no-words     leave four-letter words out
   --expiry       also let sessions expire (slow: more than a second each)
+  --members N    ensembles of N servers each; clients are on different members and move
   --config LINE  a further line for both servers' zoo.cfg (repeatable)
   --dir PATH     for the servers' files (default: below the system's temporary directory)
   --max N        stop after N differences (default: 1)
@@ -28,6 +29,9 @@ rk-diff: compare two ZooKeeper servers by random histories of client operations
   --print        print the history of --seed and exit
 
 Exit code: 0 no difference, 1 difference, 2 could not compare.";
+
+/// Not more than histories have use for.
+const MEMBERS_MAX: usize = 7;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Arguments {
     pub keep: Option<Vec<usize>>,
     /// Restart the servers before each history.
     pub is_fresh: bool,
+    /// Servers on each side.
+    pub members: usize,
     /// Further lines of zoo.cfg.
     pub config: Vec<String>,
     /// Directory of the servers' files.
@@ -72,6 +78,7 @@ impl Default for Arguments {
             limits: Limits { ops: 60, is_everything: false, is_expiring: false },
             keep: None,
             is_fresh: false,
+            members: 1,
             config: Vec::new(),
             dir: std::env::temp_dir().join(format!("rk-diff-{}", std::process::id())),
             max: 1,
@@ -102,6 +109,7 @@ impl Arguments {
                 Long("fresh") => out.is_fresh = true,
                 Long("all") => out.limits.is_everything = true,
                 Long("expiry") => out.limits.is_expiring = true,
+                Long("members") => out.members = number(&mut parser)? as usize,
                 Long("config") => out.config.push(value(&mut parser)?),
                 Long("dir") => out.dir = value(&mut parser)?.into(),
                 Long("no-words") => out.is_wordless = true,
@@ -112,12 +120,19 @@ impl Arguments {
                 other => return Err(text(other.unexpected())),
             }
         }
+        if out.members == 0 || out.members == 2 || out.members > MEMBERS_MAX {
+            return Err(format!("--members takes 1, or 3 to {MEMBERS_MAX}"));
+        }
         Ok(Some(out))
     }
 
     /// The servers to compare.
     pub fn sources(&self) -> Result<(Source, Source), String> {
-        Ok((Source::parse(&self.a)?, Source::parse(&self.b)?))
+        let (a, b) = (Source::parse(&self.a)?, Source::parse(&self.b)?);
+        if self.members > 1 && [&a, &b].into_iter().any(|s| matches!(s, Source::Running(_))) {
+            return Err("--members starts its servers: not with HOST:PORT".to_owned());
+        }
+        Ok((a, b))
     }
 
     /// The command that runs these operations of one seed again.
@@ -130,6 +145,9 @@ impl Arguments {
             (self.is_wordless, " --no-words"),
         ] {
             out.push_str(if is_given { flag } else { "" });
+        }
+        if self.members > 1 {
+            out.push_str(&format!(" --members {}", self.members));
         }
         self.config.iter().for_each(|line| out.push_str(&format!(" --config '{line}'")));
         let keep: Vec<_> = keep.iter().map(usize::to_string).collect();

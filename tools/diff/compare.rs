@@ -57,11 +57,11 @@ impl Pair {
         let options =
             |canary| Options { root: root.to_owned(), is_zxid_absolute: self.is_fresh, canary };
         let (for_a, for_b) = (options(Canary::default()), options(self.canary));
-        let (at_a, at_b) = (self.a.address(), self.b.address());
+        let (at_a, at_b) = (self.a.addresses(), self.b.addresses());
         let (mut a, mut b) = (Vec::new(), Vec::new());
         let (end_a, end_b) = std::thread::scope(|scope| {
-            let on_b = scope.spawn(|| run::run(at_b, ops, &for_b, &mut b));
-            let end_a = run::run(at_a, ops, &for_a, &mut a);
+            let on_b = scope.spawn(|| run::run(&at_b, ops, &for_b, &mut b));
+            let end_a = run::run(&at_a, ops, &for_a, &mut a);
             let panicked = |_| Err(io::Error::other("the tester's thread panicked"));
             (end_a, on_b.join().unwrap_or_else(panicked))
         });

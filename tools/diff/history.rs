@@ -3,6 +3,7 @@
 //! Everything in it follows from the seed alone and never from an answer, so that operations can
 //! be left out (shrinking) and both servers get the very same bytes.
 
+use ringkeeper::base::Rng;
 use std::fmt;
 
 /// How many client connections a history uses.
@@ -126,6 +127,13 @@ impl Op {
             _ => &[],
         }
     }
+}
+
+/// The member of an ensemble where a client connects that does so in this operation: mostly one
+/// for each client, so that clients are on different members, and now and then another.
+pub fn place(op: &Op, members: usize) -> usize {
+    let any = Rng::new(op.index as u64).below(3 * members as u64) as usize;
+    if any < members { any } else { op.slot % members }
 }
 
 impl Request {

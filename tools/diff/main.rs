@@ -65,7 +65,8 @@ fn compare_all(arguments: &Arguments) -> Result<bool, String> {
         config.extend(["tickTime=200".to_owned(), format!("minSessionTimeout={}", run::EXPIRY_MS)]);
     }
     let start = |source: &Source, side| {
-        Server::start(source.clone(), arguments.dir.join(side), config.clone())
+        let home = arguments.dir.join(side);
+        Server::start(source.clone(), home, config.clone(), arguments.members)
             .map_err(|e| e.to_string())
     };
     let (a, b) = arguments.sources()?;
@@ -92,7 +93,8 @@ fn compare_all(arguments: &Arguments) -> Result<bool, String> {
 fn selected<'a>(history: &'a [Op], arguments: &Arguments) -> Vec<&'a Op> {
     let is_kept = |op: &&Op| {
         let is_wanted = !arguments.is_wordless || !matches!(op.action, Action::Word(_));
-        is_wanted && arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index))
+        let is_safe = arguments.members == 1 || !op.requests().iter().any(requests::ends_ensemble);
+        is_wanted && is_safe && arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index))
     };
     history.iter().filter(is_kept).collect()
 }

@@ -247,6 +247,15 @@ pub fn is_torn_multi(request: &Request) -> bool {
     request.op == 14 && [" null", ":null"].iter().any(|n| request.text.contains(n))
 }
 
+/// Whether an ensemble of Apache's may commit nothing any more after this request: one that its
+/// leader cannot read becomes no transaction, and is waited for.
+pub fn ends_ensemble(request: &Request) -> bool {
+    let is_damaged = request.text.contains("MUTATED") && !request.text.contains("appended");
+    let is_unreadable_multi = is_torn_multi(request) || request.text.contains("acl=null");
+    (request.is_write() || request.op == 13) && is_damaged
+        || request.op == 14 && is_unreadable_multi
+}
+
 /// Whether it creates a container with the flag of an ephemeral.
 pub fn makes_odd_container(request: &Request) -> bool {
     let mut parts = request.text.split("; ");

@@ -1,11 +1,13 @@
-//! Runs a history on one server and writes down everything that its clients saw.
+//! Runs a history on one server, or on the members of an ensemble, and writes down everything that
+//! its clients saw.
 //!
-//! Invariant: a step ends with a `sync` on every open connection, so that notifications of the
-//! step belong to the step. That makes the record a function of history and server state only.
+//! Invariant: a step ends with a `sync` at every member and on every open connection, so that
+//! notifications of the step belong to the step, and the next one sees its effects everywhere. That
+//! makes the record a function of history and server state only.
 
 use crate::codec::{Input, Writer};
 use crate::decode::{Normalizer, password_of};
-use crate::history::{Action, Connect, Identity, Op, Request, SLOTS, Seen, Since};
+use crate::history::{self, Action, Connect, Identity, Op, Request, SLOTS, Seen, Since};
 use crate::link::{Canary, Incoming, Link, PATIENCE};
 use crate::requests;
 use crate::words;
@@ -55,24 +57,29 @@ pub struct Options {
 struct Slot {
     link: Option<Link>,
     session: Option<i64>,
+    // Where the connection leads, or led.
+    member: usize,
     // The last zxid in an answer to this client.
     seen: i64,
 }
 
-/// Runs `ops` and cleans up after them. Fails only if the server cannot be reached or used at
-/// all; what happened until then is in `steps`.
+/// Runs `ops` at the servers with these addresses, of which the first leads, and cleans up after
+/// them. Fails only if a server cannot be reached or used at all; what happened until then is in
+/// `steps`.
 pub fn run(
-    address: SocketAddr,
+    addresses: &[SocketAddr],
     ops: &[&Op],
     options: &Options,
     steps: &mut Vec<Step>,
 ) -> io::Result<()> {
-    let mut control = Control::open(address)?;
-    let base = control.create(&options.root)?;
+    let mut controls: Vec<Control> =
+        addresses.iter().copied().map(Control::open).collect::<io::Result<_>>()?;
+    let base = leader(&mut controls)?.create(&options.root)?;
     let base = if options.is_zxid_absolute { 0 } else { base };
     let mut runner = Runner {
-        address,
-        control,
+        addresses,
+        controls,
+        place: 0,
         slots: Default::default(),
         normalizer: Normalizer::new(base, now_ms()),
         last_zxid: base,
@@ -89,21 +96,33 @@ pub fn run(
     }
     let began = Instant::now();
     let mut lines = Vec::new();
-    let Runner { mut control, mut normalizer, slots, sessions, .. } = runner;
-    for top in [options.root.as_str(), "/zookeeper"] {
-        control.state(top, &mut normalizer, &mut lines)?;
+    let Runner { mut controls, mut normalizer, slots, sessions, .. } = runner;
+    for control in &mut controls {
+        control.sync()?;
+        for top in [options.root.as_str(), "/zookeeper"] {
+            control.state(top, &mut normalizer, &mut lines)?;
+        }
     }
     steps.push(Step { index: AT_THE_END, lines, took: began.elapsed() });
     drop(slots);
     for session in sessions {
-        close_session(address, session)?;
+        close_session(addresses[0], session)?;
     }
-    control.clean_up()
+    leader(&mut controls)?.clean_up()?;
+    controls.iter_mut().try_for_each(Control::close)
 }
 
-struct Runner {
-    address: SocketAddr,
-    control: Control,
+/// The connection to the leader, or to the only server.
+fn leader(controls: &mut [Control]) -> io::Result<&mut Control> {
+    controls.first_mut().ok_or_else(|| io::Error::other("no server"))
+}
+
+struct Runner<'a> {
+    addresses: &'a [SocketAddr],
+    // One for each server.
+    controls: Vec<Control>,
+    // The server that the current step connects to.
+    place: usize,
     slots: [Slot; SLOTS],
     normalizer: Normalizer,
     last_zxid: i64,
@@ -112,8 +131,9 @@ struct Runner {
     lines: Vec<String>,
 }
 
-impl Runner {
+impl Runner<'_> {
     fn step(&mut self, op: &Op) -> io::Result<()> {
+        self.place = history::place(op, self.addresses.len());
         match &op.action {
             Action::Connect(connect) => self.connect(op.slot, connect, &[])?,
             Action::Eager(connect, requests) => self.connect(op.slot, connect, requests)?,
@@ -127,14 +147,17 @@ impl Runner {
             }
             Action::Hello(bytes, _) => self.hello(bytes)?,
             Action::Word(word) => {
-                self.control.sync()?;
-                let answer = words::ask(self.address, word)?;
+                self.controls[self.place].sync()?;
+                let answer = words::ask(self.address(), word)?;
                 let answer = words::shape(word, &answer, &mut self.normalizer);
                 self.lines.extend(answer.into_iter().map(|line| format!("word {line}")));
             }
         }
-        self.barrier(op);
-        Ok(())
+        self.barrier(op)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.addresses[self.place]
     }
 
     fn note(&mut self, slot: usize, text: &str) {
@@ -171,7 +194,7 @@ impl Runner {
         if let Some(byte) = connect.read_only {
             record = record.byte(byte);
         }
-        let mut link = Link::open(self.address, self.canary.patience())?;
+        let mut link = Link::open(self.address(), self.canary.patience())?;
         let seen = self.slots[slot].seen;
         let behind = requests.iter().flat_map(|request| self.encoded(request, seen));
         link.send(&record.frame().into_iter().chain(behind).collect::<Vec<_>>());
@@ -189,7 +212,8 @@ impl Runner {
                     self.sessions.push(id);
                 }
                 self.take_over(slot, id);
-                self.slots[slot] = Slot { link: Some(link), session: Some(id), seen };
+                let (link, session) = (Some(link), Some(id));
+                self.slots[slot] = Slot { link, session, member: self.place, seen };
                 self.answers(slot, requests)?;
             }
             other => self.note(slot, &format!("{other:?}")),
@@ -198,10 +222,12 @@ impl Runner {
     }
 
     /// The server closes another connection of the same session; wait for it here, because the
-    /// closing may come a moment after the handshake.
+    /// closing may come a moment after the handshake. Another member closes it only when the client
+    /// asks for something there.
     fn take_over(&mut self, slot: usize, id: i64) {
         for other in (0..SLOTS).filter(|other| *other != slot) {
-            if self.slots[other].session == Some(id) && self.slots[other].link.is_some() {
+            let of = &self.slots[other];
+            if of.session == Some(id) && of.link.is_some() && of.member == self.place {
                 self.drain_until_closed(other);
             }
         }
@@ -240,6 +266,7 @@ impl Runner {
     /// Drops the connection and waits until the server has noticed. The reference forgets the
     /// connection first and its watches a moment later.
     fn disconnect(&mut self, slot: usize) -> io::Result<()> {
+        let address = self.addresses[self.slots[slot].member];
         let link = self.slots[slot].link.take();
         let (Some(id), Some(_)) = (self.slots[slot].session, &link) else { return Ok(()) };
         drop(link);
@@ -247,7 +274,7 @@ impl Runner {
         for (word, needle) in [("cons", format!("sid=0x{id:x},")), ("wchc", format!("0x{id:x}\n"))]
         {
             loop {
-                let answer = words::ask(self.address, word)?;
+                let answer = words::ask(address, word)?;
                 if !String::from_utf8_lossy(&answer).contains(&needle) {
                     break;
                 }
@@ -343,7 +370,7 @@ impl Runner {
         };
         let behind = requests.iter().skip_while(|request| !is_end(request));
         if behind.skip(1).any(|r| r.is_write() || r.op == CLOSE_SESSION) {
-            let zxid = self.control.settled_zxid()?;
+            let zxid = leader(&mut self.controls)?.settled_zxid()?;
             self.normalizer.mark(zxid);
         }
         Ok(())
@@ -363,10 +390,10 @@ impl Runner {
         for request in requests {
             self.call(slot, std::slice::from_ref(request))?;
         }
-        let before = server_zxid(self.address)?;
+        let before = server_zxid(self.address())?;
         let start = Instant::now();
         self.slots[slot].link = None;
-        while server_zxid(self.address)? == before {
+        while server_zxid(self.address())? == before {
             if start.elapsed() > PATIENCE {
                 self.note(slot, "does not expire");
                 return Ok(());
@@ -393,7 +420,7 @@ impl Runner {
     }
 
     fn hello(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let mut link = Link::open(self.address, self.canary.patience())?;
+        let mut link = Link::open(self.address(), self.canary.patience())?;
         link.send(bytes);
         let text = match link.receive(&mut self.canary) {
             Incoming::Frame(frame) => {
@@ -409,7 +436,12 @@ impl Runner {
         Ok(())
     }
 
-    fn barrier(&mut self, op: &Op) {
+    fn barrier(&mut self, op: &Op) -> io::Result<()> {
+        if self.addresses.len() > 1 {
+            for control in &mut self.controls {
+                control.sync()?;
+            }
+        }
         let sync = Writer::new().int(SYNC_XID).int(SYNC).text("/").frame();
         for slot in &mut self.slots {
             if let Some(link) = slot.link.as_mut() {
@@ -449,6 +481,7 @@ impl Runner {
             sort_events(&mut self.lines[..from]);
             sort_events(&mut self.lines[from..]);
         }
+        Ok(())
     }
 }
 
@@ -601,9 +634,11 @@ impl Control {
         self.call(7, config.text("world").text("anyone").int(-1))?;
         self.delete_below("/zookeeper/quota", &[])?;
         self.delete_below("/zookeeper", &["quota", "config"])?;
-        self.delete_below("/", &["zookeeper"])?;
-        self.call(CLOSE_SESSION, Writer::new())?;
-        Ok(())
+        self.delete_below("/", &["zookeeper"])
+    }
+
+    fn close(&mut self) -> io::Result<()> {
+        self.call(CLOSE_SESSION, Writer::new()).map(drop)
     }
 
     fn delete_below(&mut self, parent: &str, keep: &[&str]) -> io::Result<()> {

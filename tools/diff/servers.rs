@@ -1,4 +1,5 @@
-//! The two servers: processes of our own in fresh directories, or running ones by address.
+//! The two servers, or ensembles: processes of our own in fresh directories, or running ones by
+//! address.
 
 use std::fs::{self, File};
 use std::io;
@@ -81,31 +82,45 @@ const START_TIME: Duration = Duration::from_secs(120);
 /// Lines of a server's log in a report.
 const LOG_LINES: usize = 20;
 
-/// A server under test.
+/// A server under test, or an ensemble of several.
 pub struct Server {
     source: Source,
     home: PathBuf,
     extra_lines: Vec<String>,
+    count: usize,
     starts: u32,
-    process: Option<Child>,
+    members: Vec<Member>,
+}
+
+/// One process.
+struct Member {
+    directory: PathBuf,
     address: SocketAddr,
+    // `None` if it is not ours.
+    process: Option<Child>,
 }
 
 impl Server {
-    /// Starts the server in a directory below `home`, or finds the running one.
-    pub fn start(source: Source, home: PathBuf, extra_lines: Vec<String>) -> io::Result<Server> {
-        let address = match &source {
-            Source::Running(address) => *address,
-            Source::Apache(_) | Source::Ringkeeper(_) => SocketAddr::from(([127, 0, 0, 1], 0)),
-        };
-        let mut server = Server { source, home, extra_lines, starts: 0, process: None, address };
+    /// Starts the server, or `count` members of an ensemble, in directories below `home`, or finds
+    /// the running one.
+    pub fn start(
+        source: Source,
+        home: PathBuf,
+        extra_lines: Vec<String>,
+        count: usize,
+    ) -> io::Result<Server> {
+        let mut members = Vec::new();
+        if let Source::Running(address) = source {
+            members.push(Member { directory: home.clone(), address, process: None });
+        }
+        let mut server = Server { source, home, extra_lines, count, starts: 0, members };
         server.restart()?;
         Ok(server)
     }
 
-    /// Where clients connect.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where clients connect; of an ensemble the leader comes first.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.members.iter().map(|member| member.address).collect()
     }
 
     /// For reports.
@@ -135,30 +150,36 @@ impl Server {
         // Hundreds of them would fill the disk. If one cannot be removed, the run's end tells.
         let _ = fs::remove_dir_all(self.directory());
         self.starts += 1;
-        let directory = self.directory();
-        let port = free_port()?;
-        self.address = SocketAddr::from(([127, 0, 0, 1], port));
-        fs::create_dir_all(directory.join("data"))?;
-        fs::write(directory.join("zoo.cfg"), self.config(&directory, port))?;
-        let log = File::create(directory.join("log"))?;
-        let mut command = self.command(&directory)?;
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
-        self.process = Some(command.spawn()?);
-        self.wait_until_serving(&directory)
+        let listed: Vec<(u16, String)> =
+            (1..=self.count).map(listed_member).collect::<io::Result<_>>()?;
+        for (sid, (port, _)) in (1..).zip(&listed) {
+            let directory = self.directory().join(sid.to_string());
+            fs::create_dir_all(directory.join("data"))?;
+            let mut config = self.config(&directory, *port);
+            if self.count > 1 {
+                fs::write(directory.join("data/myid"), format!("{sid}\n"))?;
+                config.push_str("initLimit=60\nsyncLimit=30\n");
+                listed.iter().for_each(|(_, line)| config.push_str(line));
+            }
+            fs::write(directory.join("zoo.cfg"), config)?;
+            let log = File::create(directory.join("log"))?;
+            let mut command = self.command(&directory)?;
+            command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+            let (address, process) = (SocketAddr::from(([127, 0, 0, 1], *port)), command.spawn()?);
+            self.members.push(Member { directory, address, process: Some(process) });
+        }
+        self.members.iter_mut().try_for_each(Member::wait_until_serving)?;
+        self.members.sort_by_key(|member| !member.says("srvr", "Mode: leader", START_TIME));
+        Ok(())
     }
 
     fn directory(&self) -> PathBuf {
         self.home.join(format!("{}-{}", self.name(), self.starts))
     }
 
-    /// The end of what the process has logged.
+    /// The end of what the processes have logged.
     pub fn log_tail(&self) -> Vec<String> {
-        // A server that is not ours has none to show.
-        let log = fs::read(self.directory().join("log")).unwrap_or_default();
-        let log = String::from_utf8_lossy(&log);
-        let mut tail: Vec<String> = log.lines().rev().take(LOG_LINES).map(str::to_owned).collect();
-        tail.reverse();
-        tail
+        self.members.iter().flat_map(Member::log_tail).collect()
     }
 
     fn config(&self, directory: &Path, port: u16) -> String {
@@ -201,20 +222,42 @@ impl Server {
         })
     }
 
-    fn wait_until_serving(&mut self, directory: &Path) -> io::Result<()> {
+    fn stop(&mut self) {
+        for process in self.members.iter_mut().filter_map(|member| member.process.as_mut()) {
+            // Already ended is as good as killed; the directory is thrown away either way.
+            let _ = process.kill();
+            let _ = process.wait();
+        }
+        self.members.clear();
+    }
+}
+
+impl Member {
+    /// The end of what the process has logged.
+    fn log_tail(&self) -> Vec<String> {
+        // A server that is not ours has none to show.
+        let log = fs::read(self.directory.join("log")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        let mut tail: Vec<String> = log.lines().rev().take(LOG_LINES).map(str::to_owned).collect();
+        tail.reverse();
+        tail
+    }
+
+    fn says(&self, word: &str, what: &str, patience: Duration) -> bool {
+        words::ask_within(patience, self.address, word)
+            .is_ok_and(|answer| String::from_utf8_lossy(&answer).contains(what))
+    }
+
+    fn wait_until_serving(&mut self) -> io::Result<()> {
         let deadline = Instant::now() + START_TIME;
         // Another server that got the port would answer as well.
-        let own = fs::canonicalize(directory.join("data"))?;
+        let own = fs::canonicalize(self.directory.join("data"))?;
         let own = format!("dataDir={}/", own.display());
-        let says = |patience, word: &str, what: &str| {
-            words::ask_within(patience, self.address, word)
-                .is_ok_and(|answer| String::from_utf8_lossy(&answer).contains(what))
-        };
         // The reference may leave a word that comes while it starts without any answer.
         let mut patience = Duration::from_millis(100);
         loop {
             let asked = Instant::now();
-            if says(patience, "srvr", "Mode: ") && says(patience, "conf", &own) {
+            if self.says("srvr", "Mode: ", patience) && self.says("conf", &own, patience) {
                 return Ok(());
             }
             if asked.elapsed() >= patience {
@@ -224,20 +267,12 @@ impl Server {
             if ended.is_some() || Instant::now() > deadline {
                 return Err(io::Error::other(format!(
                     "{} does not serve on {} ({ended:?}); the end of its log:\n  {}",
-                    self.name(),
+                    self.directory.display(),
                     self.address,
                     self.log_tail().join("\n  ")
                 )));
             }
             std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-
-    fn stop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            // Already ended is as good as killed; the directory is thrown away either way.
-            let _ = process.kill();
-            let _ = process.wait();
         }
     }
 }
@@ -259,6 +294,12 @@ fn absolute_class_path(file: &Path) -> io::Result<String> {
     });
     let entries: Vec<_> = entries.map(|path| path.to_string_lossy().into_owned()).collect();
     Ok(entries.join(":"))
+}
+
+/// A client port, and the line for an ensemble with two more ports.
+fn listed_member(sid: usize) -> io::Result<(u16, String)> {
+    let (client, learners, votes) = (free_port()?, free_port()?, free_port()?);
+    Ok((client, format!("server.{sid}=127.0.0.1:{learners}:{votes}\n")))
 }
 
 fn free_port() -> io::Result<u16> {

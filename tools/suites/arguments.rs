@@ -19,6 +19,8 @@ Runs every test, or the suites named: tools/test [option...] [suite...]
                an ensemble, too
   mixed        ensembles of two servers of ours and an Apache, 3.9 and 3.8, whose members are
                killed while clients write
+  ensemble     a part of kazoo, java, c, rust, kafka and diff on three members, which are killed
+               where the suites kill a server
   stages       a part of kazoo's tests and of the comparison with Apache, with every stage of the
                server on a thread of its own
   curator      Curator's own tests; only when named: a quarter of an hour, and some of them fail
@@ -26,6 +28,9 @@ Runs every test, or the suites named: tools/test [option...] [suite...]
   diff         the comparison with Apache (rk-diff) on ten times the seeds of cargo; only when named
 
   --server apache    run the foreign suites against Apache ZooKeeper, to prove the suites
+  --members N        run these suites on an ensemble of N: kazoo, java, c, rust, kafka, whose
+                     clients get all addresses, and zookeeper and curator, with that of a follower
+  --follower         with --members: clients of all suites get the address of a follower
   --separate-stages  run with every stage of the server on a thread of its own; without a suite
                      named: kazoo, java and diff
   --no-tls           leave out what needs a TLS port; always so for Ringkeeper, which has none yet
@@ -63,6 +68,10 @@ pub struct Arguments {
     pub is_without_tls: bool,
     /// Every stage of the server on a thread of its own.
     pub is_separate: bool,
+    /// Servers under test: 1, or the members of an ensemble.
+    pub members: u8,
+    /// Clients get the address of one member, which follows.
+    pub is_at_follower: bool,
     /// In the order in which they run.
     pub suites: Vec<Suite>,
     /// Left out, though they may be among `suites`.
@@ -70,11 +79,14 @@ pub struct Arguments {
 }
 
 const OURS: &str = "ringkeeper";
+/// As many as have ports in `tests/foreign/process.py`.
+const MEMBERS_MAX: u8 = 9;
 
 /// Reads the command line; the error is a message for the user.
 pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, String> {
     use lexopt::prelude::{Long, Short, Value, ValueExt};
     let (mut server, mut is_without_tls, mut is_separate) = (OURS.to_owned(), false, false);
+    let (mut members, mut is_at_follower) = (1, false);
     let (mut named, mut skipped) = (Vec::new(), Vec::new());
     let mut parser = lexopt::Parser::from_args(words);
     let text = |e: lexopt::Error| e.to_string();
@@ -83,6 +95,8 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, Strin
             Long("server") => server = parser.value().and_then(ValueExt::string).map_err(text)?,
             Long("no-tls") => is_without_tls = true,
             Long("separate-stages") => is_separate = true,
+            Long("members") => members = parser.value().and_then(|v| v.parse()).map_err(text)?,
+            Long("follower") => is_at_follower = true,
             Long("skip") => {
                 skipped.push(suite(parser.value().and_then(ValueExt::string).map_err(text)?)?);
             }
@@ -98,10 +112,33 @@ pub fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Request, Strin
     if server != OURS && server != "apache" && !is_older {
         return Err(format!("no server {server}"));
     }
+    check_members(members, is_at_follower, &named)?;
     let suites = select(&named, server == OURS, is_separate)?;
     // TLS is not built yet: with it goes the first condition, and kazoo's TLS test must pass.
     let is_without_tls = server == OURS || is_without_tls;
-    Ok(Request::Run(Arguments { server, is_without_tls, is_separate, suites, skipped }))
+    Ok(Request::Run(Arguments {
+        server,
+        is_without_tls,
+        is_separate,
+        members,
+        is_at_follower,
+        suites,
+        skipped,
+    }))
+}
+
+fn check_members(members: u8, is_at_follower: bool, named: &[Suite]) -> Result<(), String> {
+    if members == 1 {
+        return if is_at_follower { Err("--follower is for --members".to_owned()) } else { Ok(()) };
+    }
+    if !(3..=MEMBERS_MAX).contains(&members) {
+        return Err(format!("--members takes 3 to {MEMBERS_MAX}"));
+    }
+    match named.iter().find(|suite| !suite.is_for_members()) {
+        Some(suite) => Err(format!("{suite} chooses its servers itself: not with --members")),
+        None if named.is_empty() => Err("--members needs the names of suites".to_owned()),
+        None => Ok(()),
+    }
 }
 
 fn suite(name: String) -> Result<Suite, String> {
@@ -115,7 +152,7 @@ fn select(named: &[Suite], is_ours: bool, is_separate: bool) -> Result<Vec<Suite
     }
     let is_wrong = |suite: &&Suite| {
         is_separate && !suite.is_for_any_configuration()
-            || !is_ours && matches!(suite, Suite::Stages | Suite::Diff)
+            || !is_ours && matches!(suite, Suite::Stages | Suite::Ensemble | Suite::Diff)
     };
     if let Some(suite) = named.iter().find(is_wrong) {
         let option = if is_separate { "--separate-stages" } else { "--server" };
@@ -153,7 +190,7 @@ mod tests {
 
     #[test]
     fn suites_are_those_named_or_those_that_make_sense() {
-        check("", "cargo kazoo java zookeeper c rust kafka apache-data mixed stages");
+        check("", "cargo kazoo java zookeeper c rust kafka apache-data mixed ensemble stages");
         check("--server apache", "kazoo java zookeeper c rust kafka apache-data mixed");
         check("--separate-stages", "kazoo java diff");
         check("rust kazoo", "rust kazoo");
@@ -177,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn an_ensemble_has_members_and_maybe_a_follower_for_clients() {
+        let one = run("kazoo");
+        assert_eq!((one.members, one.is_at_follower), (1, false));
+        let three = run("--members 3 kazoo c");
+        assert_eq!((three.members, three.is_at_follower), (3, false));
+        assert!(run("zookeeper --members 3 --follower --server apache").is_at_follower);
+    }
+
+    #[test]
     fn what_is_no_run() {
         assert_eq!(parse_line("-h"), Ok(Request::Help));
         assert_eq!(parse_line("--setup-apache"), Ok(Request::SetupApache));
@@ -192,6 +238,10 @@ mod tests {
             ("--skip all", "no suite all"),
             ("--server nginx", "no server nginx"),
             ("--server apache-3.4.0", "no server apache-3.4.0"),
+            ("--members 2 kazoo", "--members takes 3 to 9"),
+            ("--members 3", "--members needs the names of suites"),
+            ("--members 3 mixed", "mixed chooses its servers itself: not with --members"),
+            ("--follower kazoo", "--follower is for --members"),
             ("--server apache --separate-stages", "--separate-stages is for Ringkeeper"),
             ("--server apache diff", "diff chooses its servers itself: not with --server"),
             (

@@ -53,7 +53,23 @@ impl Context {
         if context.arguments.is_without_tls {
             context.variables.push(("FOREIGN_NO_TLS", "1".to_owned()));
         }
+        let (members, is_at_follower) =
+            (context.arguments.members, context.arguments.is_at_follower);
+        if members > 1 {
+            context = context.ensemble(members, is_at_follower);
+        }
         if context.arguments.is_separate { context.separate() } else { Ok(context) }
+    }
+
+    /// The same, with an ensemble in the place of one server.
+    pub fn ensemble(mut self, members: u8, is_at_follower: bool) -> Context {
+        self.variables.push(("FOREIGN_MEMBERS", members.to_string()));
+        if is_at_follower {
+            self.variables.push(("FOREIGN_FOLLOWER", "1".to_owned()));
+        }
+        self.arguments.members = members;
+        self.arguments.is_at_follower = is_at_follower;
+        self
     }
 
     /// The same, with every stage of the server on a thread of its own.

@@ -30,7 +30,9 @@ pub fn kazoo(context: &Context, log: &Log, name: &str, parts: &[&str]) -> Outcom
     python.current_dir(context.cache.join("kazoo")).env("PYTHONPATH", joined(&path)?);
     python.args(["-m", "pytest", "-q", "-o", "log_cli=false", "-p", "no:cacheprovider"]);
     python.args(["-p", "foreign_server", "--color=no", "-rfER", "--timeout", "300"]);
-    python.args(["--reruns", "2", "--foreign-exclude"]).arg(foreign.join("kazoo/exclude.txt"));
+    let is_one_address = context.arguments.members == 1 || context.arguments.is_at_follower;
+    let exclude = if is_one_address { "exclude.txt" } else { "exclude-ensemble.txt" };
+    python.args(["--reruns", "2", "--foreign-exclude"]).arg(foreign.join("kazoo").join(exclude));
     let has_ended_well = log.run(python.arg("--junit-xml").arg(&report).args(parts))?;
     let counts = Counts::of_pytest(&read(&report)?);
     let counts = counts.ok_or(format!("{} has no counts", report.display()))?;
@@ -44,12 +46,18 @@ pub fn java(context: &Context, log: &Log) -> Outcome {
     setup::server(context)?;
     let class_path = setup::java_class_path(context)?;
     setup::compile_java(context, "checks", &class_path)?;
+    // Members do not change their list at run time yet.
+    let reconfig = if context.arguments.members == 1 {
+        "reconfigEnabled=true"
+    } else {
+        "reconfigEnabled=false"
+    };
     let mut checks = around(
         context,
         &[
             "extendedTypesEnabled=true",
             "enforceQuota=true",
-            "reconfigEnabled=true",
+            reconfig,
             "-Dznode.container.checkIntervalMs=200",
             SUPER,
         ],
@@ -100,11 +108,13 @@ pub fn rust(context: &Context, log: &Log) -> Outcome {
     Ok((Counts::of_checks(&log.text()?), has_ended_well))
 }
 
-/// Kafka brokers that keep their state in the server.
-pub fn kafka(context: &Context, log: &Log) -> Outcome {
+/// Kafka brokers that keep their state in the servers; all checks, or those
+/// up to the one whose name begins so.
+pub fn kafka(context: &Context, log: &Log, until: Option<&str>) -> Outcome {
     setup::kafka(context)?;
     setup::server(context)?;
-    let arguments = [context.cache.join("kafka/classpath").into_os_string()];
+    let mut arguments = vec![context.cache.join("kafka/classpath").into_os_string()];
+    arguments.extend(until.map(OsString::from));
     checks_in_python(context, log, "kafka/checks.py", &arguments)
 }
 
@@ -139,10 +149,10 @@ fn checks_in_python(context: &Context, log: &Log, file: &str, arguments: &[OsStr
     Ok((Counts::of_checks(&log.text()?), has_ended_well))
 }
 
-/// A server around a command that the caller adds; `options` are lines of its configuration or
+/// Servers around a command that the caller adds; `options` are lines of its configuration or
 /// properties.
 fn around(context: &Context, options: &[&str]) -> Command {
-    let mut command = context.command(context.foreign.join("process.py"));
+    let mut command = context.command(context.foreign.join("around.py"));
     command.args(options).arg("--");
     command
 }

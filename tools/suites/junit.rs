@@ -61,7 +61,11 @@ pub fn junit(context: &Context, log: &Log, name: &str) -> Outcome {
     setup::server(context)?;
     let class_path = setup::java_class_path(context)?;
     setup::compile_java(context, "external", &class_path)?;
-    let list = List::parse(&read(&context.foreign.join(format!("java/{name}.txt")))?);
+    let listed = |name: &str| read(&context.foreign.join(format!("java/{name}.txt")));
+    let mut list = List::parse(&listed(name)?);
+    if context.arguments.members > 1 {
+        list.excluded.extend(List::parse(&listed("ensemble")?).excluded);
+    }
     let reports = context.logs().join(name);
     clear(&reports)?;
     let run = Run { context, list, class_path, reports, seconds: Mutex::default() };

@@ -94,7 +94,12 @@ fn run(arguments: Arguments) -> Result<bool, Failure> {
 /// Of the server under test.
 fn description(arguments: &Arguments) -> String {
     let stages = if arguments.is_separate { ", stages on separate threads" } else { "" };
-    format!("{}{stages}", arguments.server)
+    let members = match arguments.members {
+        1 => String::new(),
+        members => format!(", {members} members"),
+    };
+    let place = if arguments.is_at_follower { ", clients at a follower" } else { "" };
+    format!("{}{members}{place}{stages}", arguments.server)
 }
 
 /// A line of the summary.
@@ -117,9 +122,10 @@ fn attempt(suite: Suite, context: &Context, log: &Log) -> Outcome {
         Suite::Zookeeper | Suite::Curator => junit::junit(context, log, suite.name()),
         Suite::C => foreign::c(context, log),
         Suite::Rust => foreign::rust(context, log),
-        Suite::Kafka => foreign::kafka(context, log),
+        Suite::Kafka => foreign::kafka(context, log, None),
         Suite::ApacheData => foreign::apache_data(context, log),
         Suite::Mixed => foreign::mixed(context, log),
+        Suite::Ensemble => own::ensemble(context, log),
         Suite::Stages => own::stages(context, log),
         Suite::Diff => own::diff(context, log),
     }

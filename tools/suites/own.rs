@@ -29,6 +29,27 @@ const SHORT: [Batch; 3] = [
 const PART_OF_KAZOO: [&str; 3] =
     ["kazoo/tests/test_client.py", "kazoo/tests/test_watchers.py", "kazoo/tests/test_lock.py"];
 
+/// The short form of what `--members` runs.
+pub fn ensemble(context: &Context, log: &Log) -> Outcome {
+    let (all, follower) = (context.clone().ensemble(3, false), context.clone().ensemble(3, true));
+    let mut have_ended_well = true;
+    for (name, context) in [("ensemble", &all), ("ensemble-follower", &follower)] {
+        say(format!("kazoo ({name})"));
+        have_ended_well &= foreign::kazoo(context, log, name, &PART_OF_KAZOO)?.1;
+    }
+    for (name, suite) in [
+        ("java", foreign::java as fn(&Context, &Log) -> Outcome),
+        ("c", foreign::c),
+        ("rust", foreign::rust),
+        ("kafka", |context, log| foreign::kafka(context, log, Some("each server is killed"))),
+    ] {
+        say(format!("{name} (ensemble)"));
+        have_ended_well &= suite(&all, log)?.1;
+    }
+    // Each of them wrote what it counted.
+    Ok((Counts::of_checks(&log.text()?), have_ended_well))
+}
+
 /// Formatting, clippy, cargo test.
 pub fn cargo(context: &Context, log: &Log) -> Outcome {
     let class_path = setup::apache(context)?;

@@ -23,6 +23,8 @@ pub enum Suite {
     ApacheData,
     /// Ensembles of the server and Apache ZooKeeper.
     Mixed,
+    /// Parts of the other suites on three members.
+    Ensemble,
     /// Some of kazoo and of rk-diff with the stages on separate threads.
     Stages,
     /// Curator's own tests.
@@ -33,7 +35,7 @@ pub enum Suite {
 
 impl Suite {
     /// All of them, in the order in which they run.
-    pub const ALL: [Suite; 12] = [
+    pub const ALL: [Suite; 13] = [
         Suite::Cargo,
         Suite::Kazoo,
         Suite::Java,
@@ -43,6 +45,7 @@ impl Suite {
         Suite::Kafka,
         Suite::ApacheData,
         Suite::Mixed,
+        Suite::Ensemble,
         Suite::Stages,
         Suite::Curator,
         Suite::Diff,
@@ -63,6 +66,7 @@ impl Suite {
             Suite::Kafka => "kafka",
             Suite::ApacheData => "apache-data",
             Suite::Mixed => "mixed",
+            Suite::Ensemble => "ensemble",
             Suite::Stages => "stages",
             Suite::Curator => "curator",
             Suite::Diff => "diff",
@@ -81,13 +85,19 @@ impl Suite {
 
     /// Says something about a server that is not Ringkeeper.
     pub const fn is_for_any_server(self) -> bool {
-        !matches!(self, Suite::Cargo | Suite::Stages | Suite::Diff)
+        !matches!(self, Suite::Cargo | Suite::Ensemble | Suite::Stages | Suite::Diff)
     }
 
     /// Starts servers with the configuration that the whole run asks for. Our own tests choose
     /// theirs, and `stages` has its own.
     pub const fn is_for_any_configuration(self) -> bool {
         !matches!(self, Suite::Cargo | Suite::Stages)
+    }
+
+    /// Runs on an ensemble, too, when `--members` says so.
+    pub const fn is_for_members(self) -> bool {
+        use Suite::{C, Curator, Java, Kafka, Kazoo, Rust, Zookeeper};
+        matches!(self, Kazoo | Java | Zookeeper | C | Rust | Kafka | Curator)
     }
 }
 

@@ -95,6 +95,17 @@ static int make(zhandle_t *zh, const char *path, const char *value, int mode)
     return zoo_create(zh, path, value, (int)strlen(value), &ZOO_OPEN_ACL_UNSAFE, mode, NULL, 0);
 }
 
+static void nothing(int rc, const char *value, const void *data)
+{
+    (void)rc, (void)value, (void)data;
+}
+
+/* Requests that follow see what was acknowledged to others, whatever server they are connected to. */
+static void sync_client(zhandle_t *zh)
+{
+    EQUAL(ZOK, zoo_async(zh, "/", nothing, NULL));
+}
+
 static void nodes(zhandle_t *zh)
 {
     char name[256], data[64];
@@ -222,6 +233,7 @@ static void acl(zhandle_t *zh)
     zhandle_t *bob = open_session(&events, NULL);
     authenticate(bob, "bob:secret");
     EQUAL(ZOK, zoo_create(bob, "/c4", "", 0, &ZOO_CREATOR_ALL_ACL, 0, NULL, 0));
+    sync_client(zh);
     EQUAL(ZNOAUTH, zoo_get(zh, "/c4", 0, buffer, &length, &stat));
     EQUAL(ZNOAUTH, zoo_set(zh, "/c4", "", 0, -1));
     EQUAL(ZOK, zoo_get_acl(bob, "/c4", &list, &stat));
@@ -232,6 +244,7 @@ static void acl(zhandle_t *zh)
     deallocate_ACL_vector(&list);
     EQUAL(ZINVALIDACL, zoo_create(zh, "/c5", "", 0, &ZOO_CREATOR_ALL_ACL, 0, NULL, 0));
     EQUAL(ZOK, zoo_set_acl(bob, "/c4", 0, &ZOO_READ_ACL_UNSAFE));
+    sync_client(zh);
     EQUAL(ZOK, zoo_get(zh, "/c4", 0, buffer, &length, &stat));
     EQUAL(1, stat.aversion);
     EQUAL(ZNOAUTH, zoo_set_acl(zh, "/c4", -1, &ZOO_OPEN_ACL_UNSAFE));
@@ -277,9 +290,11 @@ static void take_over(zhandle_t *zh)
     EQUAL(0, kill(old, SIGSTOP));
     zhandle_t *young = open_session(&events, &id);
     EQUAL(id.client_id, zoo_client_id(young)->client_id);
+    sync_client(young);
     EQUAL(ZOK, zoo_exists(young, "/c6", 0, &stat));
     EQUAL(id.client_id, stat.ephemeralOwner);
     /* The close does not wait for its answer. */
+    sync_client(zh);
     EQUAL(ZOK, zoo_wexists(zh, "/c6", watcher, &gone, &stat));
     EQUAL(ZOK, zookeeper_close(young));
     HOLDS(await_events(&gone, 1, 0, 0));
@@ -290,34 +305,56 @@ static void take_over(zhandle_t *zh)
     EQUAL(0, ended);
 }
 
-/* The session, its ephemeral nodes and its watches survive the end of the server's process. */
-static void crash(zhandle_t *zh)
+/* The process that may be killed; after a crash it is another one once the server is back. */
+static int victim(void)
 {
-    struct events session = NO_EVENTS, data = NO_EVENTS;
-    struct Stat stat;
-    char buffer[8];
-    int length = sizeof buffer, pid = 0;
-    zhandle_t *client = open_session(&session, NULL);
-    EQUAL(ZOK, make(client, "/c7", "kept", ZOO_EPHEMERAL));
-    EQUAL(ZOK, zoo_wget(client, "/c7", watcher, &data, buffer, &length, &stat));
+    int pid = 0;
     FILE *file = fopen(getenv("FOREIGN_PID"), "r");
-    HOLDS(file && fscanf(file, "%d", &pid) == 1 && pid > 1);
-    if (file)
-        fclose(file);
-    if (pid <= 1)
-        return;
-    EQUAL(0, kill(pid, SIGKILL));
-    HOLDS(await_events(&session, -1, ZOO_CONNECTED_STATE, 1));
-    EQUAL(ZOK, zoo_exists(client, "/c7", 0, &stat));
-    EQUAL(ZOK, zoo_set(client, "/c7", "new", 3, 0));
-    pthread_mutex_lock(&data.lock);
-    while (data.type != ZOO_CHANGED_EVENT)
-        pthread_cond_wait(&data.changed, &data.lock);
-    pthread_mutex_unlock(&data.lock);
-    EQUAL(ZOK, zookeeper_close(client));
-    /* The other one has noticed, too, or its close would fail. */
+    if (!file || fscanf(file, "%d", &pid) != 1 || pid <= 1) {
+        printf("nothing to kill\n");
+        exit(1);
+    }
+    fclose(file);
+    return pid;
+}
+
+/* The connection has not been lost, or there is another one. */
+static void reconnected(zhandle_t *zh)
+{
+    struct Stat stat;
     while (zoo_exists(zh, "/", 0, &stat) != ZOK)
         poll(NULL, 0, 5);
+}
+
+/* The session, its ephemeral nodes and its watches survive the end of a server's process, and that
+ * of every member of an ensemble. */
+static void crash(zhandle_t *zh)
+{
+    struct events session = NO_EVENTS;
+    struct Stat stat;
+    const char *count = getenv("FOREIGN_MEMBERS");
+    int members = count ? atoi(count) : 1;
+    zhandle_t *client = open_session(&session, NULL);
+    EQUAL(ZOK, make(client, "/c7", "kept", ZOO_EPHEMERAL));
+    for (int i = 0; i < members; i++) {
+        struct events data = NO_EVENTS;
+        char buffer[8];
+        int length = sizeof buffer, pid = victim();
+        EQUAL(ZOK, zoo_wget(client, "/c7", watcher, &data, buffer, &length, &stat));
+        EQUAL(zoo_client_id(client)->client_id, stat.ephemeralOwner);
+        EQUAL(0, kill(pid, SIGKILL));
+        while (victim() == pid)
+            poll(NULL, 0, 5);
+        if (members == 1)
+            HOLDS(await_events(&session, -1, ZOO_CONNECTED_STATE, 1));
+        reconnected(client);
+        EQUAL(ZOK, zoo_set(client, "/c7", "new", 3, i));
+        HOLDS(await_events(&data, 1, 0, 0));
+        EQUAL(ZOO_CHANGED_EVENT, data.type);
+    }
+    EQUAL(ZOK, zookeeper_close(client));
+    /* The other one has noticed, too, or its close would fail. */
+    reconnected(zh);
 }
 
 static int answered;

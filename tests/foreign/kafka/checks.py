@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Two Kafka brokers that keep their state in the server under test.
+"""Two Kafka brokers that keep their state in the servers under test (see ../ensemble.py).
 
-    checks.py CLASSPATH     CLASSPATH: a file with the class path of Kafka
+    checks.py CLASSPATH [LAST]
 
-Records are produced and consumed, and topics made and changed, while the server and the brokers end
-and come back. Last line: "N passed, N failed".
+CLASSPATH is a file with the class path of Kafka, LAST how the name of the last check begins.
+
+Records are produced and consumed, and topics made and changed, while servers and brokers end and
+come back. Last line: "N passed, N failed".
 """
 
 import pathlib
@@ -17,6 +19,7 @@ import traceback
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import process
+from ensemble import HAS_ONE_ADDRESS, Ensemble
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import (
@@ -47,13 +50,13 @@ def until(what, condition):
 
 
 class Broker:
-    def __init__(self, home, number, port, server_port, class_path):
+    def __init__(self, home, number, port, servers, class_path):
         self.number, self.port, self.log = number, port, home / f"broker{number}.log"
         self.config = home / f"broker{number}.properties"
         self.config.write_text(
             f"broker.id={number}\nlisteners=PLAINTEXT://127.0.0.1:{port}\n"
             f"log.dirs={home / f'broker{number}'}\n"
-            f"zookeeper.connect=127.0.0.1:{server_port}/kafka\nzookeeper.session.timeout.ms=18000\n"
+            f"zookeeper.connect={servers}/kafka\nzookeeper.session.timeout.ms=18000\n"
             "zookeeper.connection.timeout.ms=60000\noffsets.topic.replication.factor=2\n"
             "offsets.topic.num.partitions=2\ngroup.initial.rebalance.delay.ms=0\n"
         )
@@ -79,23 +82,15 @@ class Broker:
 
 class Cluster:
     def __init__(self, home, class_path):
-        base = process.free_ports(3)
-        config = home / "zoo.cfg"
-        config.write_text(
-            f"tickTime=2000\ndataDir={home / 'data'}\nclientPort={base}\n"
-            "clientPortAddress=127.0.0.1\nadmin.enableServer=false\n4lw.commands.whitelist=*\n"
-        )
-        self.server = process.Server(base, config, home / "server.log")
-        self.brokers = [Broker(home, i, base + i, base, class_path) for i in (1, 2)]
-        self.address = f"127.0.0.1:{base}"
-        self.records = 0
+        options = "tickTime=2000", "admin.enableServer=false", "4lw.commands.whitelist=*"
+        self.ensemble = Ensemble(home, options)
+        self.home, self.class_path = home, class_path
+        self.brokers, self.records = [], 0
 
     def kill(self):
         for broker in self.brokers:
             broker.kill()
-        if self.server.process and self.server.process.poll() is None:
-            self.server.process.kill()
-            self.server.process.wait()
+        self.ensemble.kill()
 
     # What Kafka's clients see.
 
@@ -182,8 +177,12 @@ class Cluster:
 
     def __iter__(self):
         """Yields after each check what it was."""
-        self.server.start()
-        self.kept = KazooClient(self.address, timeout=60)
+        self.ensemble.start()
+        servers, base = self.ensemble.connect_string(), process.free_ports(2)
+        self.brokers = [
+            Broker(self.home, i + 1, base + i, servers, self.class_path) for i in range(2)
+        ]
+        self.kept = KazooClient(servers, timeout=60)
         self.kept.start()
         for broker in self.brokers:
             broker.start()
@@ -197,14 +196,19 @@ class Cluster:
 
         owners = [self.node(f"/brokers/ids/{number}")[1].ephemeralOwner for number in (1, 2)]
         epoch = self.node("/controller_epoch")[0]
-        self.server.process.kill()
-        self.server.process.wait()
-        self.server.start()
-        self.produce_and_consume("first")
-        self.make("second", 3)
-        assert [self.node(f"/brokers/ids/{i}")[1].ephemeralOwner for i in (1, 2)] == owners
-        assert self.node("/controller_epoch")[0] == epoch
-        yield "the server is killed and started: sessions, controller and topics are still there"
+        servers = [*self.ensemble.in_mode("leader"), *self.ensemble.members]
+        for number, server in enumerate(dict.fromkeys(servers), 1):
+            server.kill()
+            if HAS_ONE_ADDRESS:
+                server.start()
+            self.produce_and_consume("first")
+            self.make(f"after{number}", 3)
+            if not HAS_ONE_ADDRESS:
+                server.start()
+            self.kept.retry(self.kept.sync, "/")
+            assert [self.node(f"/brokers/ids/{i}")[1].ephemeralOwner for i in (1, 2)] == owners
+            assert self.node("/controller_epoch")[0] == epoch
+        yield "each server is killed and started: sessions, controller and topics are still there"
 
         change = ConfigResource(ConfigResourceType.TOPIC, "first", {"retention.ms": "600000"})
         self.admin(lambda admin: admin.alter_configs([change]) or True)
@@ -237,15 +241,15 @@ class Cluster:
         yield "the controller is killed: its session expires, the other broker takes its place"
 
         killed.start()
-        until("all in sync", lambda: self.in_sync("second") == [2] * 3)
-        self.change(lambda admin: admin.delete_topics(["second"]), UnknownTopicOrPartitionError)
-        until("the topic is gone", lambda: not self.has("/brokers/topics/second"))
+        until("all in sync", lambda: self.in_sync("after1") == [2] * 3)
+        self.change(lambda admin: admin.delete_topics(["after1"]), UnknownTopicOrPartitionError)
+        until("the topic is gone", lambda: not self.has("/brokers/topics/after1"))
         yield "a topic is deleted"
         self.kept.stop()
         self.kept.close()
 
 
-def main(class_path):
+def main(class_path, last=None):
     passed = failed = 0
     started, done = time.monotonic(), "the start"
     with tempfile.TemporaryDirectory(prefix="foreign-") as home:
@@ -254,8 +258,11 @@ def main(class_path):
             for done in cluster:
                 passed += 1
                 print(f"{done} ({time.monotonic() - started:.1f} s)", flush=True)
+                if last and done.startswith(last):
+                    break
         except Exception:
             failed += 1
+            print(cluster.ensemble.output())
             for log in pathlib.Path(home).glob("*.log"):
                 tail = log.read_text(errors="replace")[-20_000:]
                 print(f"--- {log} ---\n{tail}")
@@ -268,4 +275,4 @@ def main(class_path):
     return failed != 0
 
 
-sys.exit(main(sys.argv[1]))
+sys.exit(main(*sys.argv[1:]))

@@ -1,4 +1,4 @@
-"""pytest plugin: kazoo's own tests against one standalone server of ours.
+"""pytest plugin: kazoo's own tests against the servers under test (see ../ensemble.py).
 
 kazoo.testing starts a cluster of Apache servers. This replaces how a server is started, and
 nothing else: the configuration is the one that kazoo writes (TLS, SASL, four-letter words, super
@@ -11,6 +11,7 @@ Options: --foreign-exclude FILE, lines `test id  # reason`.
 import os
 import pathlib
 
+import ensemble
 import process
 import pytest
 from kazoo.testing import common, harness
@@ -30,6 +31,10 @@ def configuration(server):
         "authProvider.1=org.apache.zookeeper.server.auth.SASLAuthenticationProvider",
         *server.configuration_entries,
     ]
+    if server.peers:
+        peers = sorted([info, *server.peers], key=lambda peer: peer.server_id)
+        lines.remove("reconfigEnabled=true")
+        lines += ensemble.lines([peer.client_port for peer in peers])
     if not os.environ.get("FOREIGN_NO_TLS"):
         lines += [
             "serverCnxnFactory=org.apache.zookeeper.server.NettyServerCnxnFactory",
@@ -44,11 +49,15 @@ def configuration(server):
 
 def run(server):
     """ManagedZooKeeper.run: start the server and wait until it serves."""
-    if server.running:
-        return
-    assert not server.peers, "the server under test runs standalone"
+    if not server.running:
+        launch(server)
+    await_service(server)
+
+
+def launch(server):
+    info = server.server_info
     home = pathlib.Path(server.working_path)
-    (home / "data").mkdir(parents=True, exist_ok=True)
+    ensemble.register(home / "data", info.server_id)
     (home / "zoo.cfg").write_text(configuration(server))
     (home / "jaas.conf").write_text(server.jaas_config or "")
     properties = [
@@ -56,12 +65,17 @@ def run(server):
         *server.java_system_properties,
     ]
     config, log = home / "zoo.cfg", home / "zookeeper.log"
-    server.process = process.Server(server.client_port, config, log, properties)
+    environment = ensemble.ALONE if server.peers else None
+    server.process = process.Server(server.client_port, config, log, properties, environment)
+    server.process.launch()
+    server._running = True
+
+
+def await_service(server):
     try:
-        server.process.start()
+        server.process.await_service()
     except process.NotServing as error:
         pytest.exit(f"the server does not start:\n{error}", 3)
-    server._running = True
 
 
 def stop(server):
@@ -72,18 +86,24 @@ def stop(server):
 
 
 def start(cluster):
+    """ZookeeperCluster.start: members of an ensemble serve when there are others."""
     for server in cluster:
-        server.run()
+        if not server.running:
+            launch(server)
+    for server in cluster:
+        await_service(server)
 
 
+SIZE = 1 if ensemble.HAS_ONE_ADDRESS else ensemble.COUNT
 common.ManagedZooKeeper.run = run
 common.ManagedZooKeeper.stop = stop
 common.ZookeeperCluster.start = start
 harness.CLUSTER_DEFAULTS.update(
-    ZOOKEEPER_CLUSTER_SIZE=1,
+    ZOOKEEPER_CLUSTER_SIZE=SIZE,
     ZOOKEEPER_CLASSPATH="unused",
     ZOOKEEPER_VERSION="3.9",
-    ZOOKEEPER_PORT_OFFSET=process.free_ports(5),
+    # kazoo takes ten for each server, of which the last has five.
+    ZOOKEEPER_PORT_OFFSET=process.free_ports(10 * SIZE - 5),
 )
 
 

@@ -15,11 +15,13 @@ import org.apache.zookeeper.Watcher;
 import org.apache.zookeeper.ZooKeeper;
 
 /**
- * Runs checks against the server at FOREIGN_CONNECT, one after the other, each with a directory of
+ * Runs checks against the servers at FOREIGN_CONNECT, one after the other, each with a directory of
  * its own. Arguments select checks by a part of their names. Last line: "N passed, N failed".
  */
 public final class Checks {
     static final String CONNECT = System.getenv("FOREIGN_CONNECT");
+    /** Servers under test; of an ensemble, clients are on different members. */
+    static final int MEMBERS = Integer.parseInt(System.getenv().getOrDefault("FOREIGN_MEMBERS", "1"));
     /** Only a server that hangs lets a check wait that long; a busy machine must not. */
     static final long PATIENCE_MS = 120_000;
     /** Of sessions that are not meant to expire. */
@@ -100,10 +102,22 @@ public final class Checks {
         return text.getBytes(StandardCharsets.UTF_8);
     }
 
-    /** Ends the server's process at once; whoever started it starts it again. */
+    /** Ends a server's process at once, and returns when whoever started it has started it again. */
     static void crashServer() throws Exception {
-        String pid = Files.readString(Path.of(System.getenv("FOREIGN_PID"))).trim();
+        String pid = victim();
         equal(0, new ProcessBuilder("kill", "-KILL", pid).start().waitFor());
+        eventually("a new process", () -> !victim().equals(pid));
+    }
+
+    private static String victim() throws Exception {
+        return Files.readString(Path.of(System.getenv("FOREIGN_PID"))).trim();
+    }
+
+    /** The client then sees what was acknowledged to others, whatever member it is connected to. */
+    static void sync(ZooKeeper client) throws Exception {
+        BlockingQueue<Integer> done = new LinkedBlockingQueue<>();
+        client.sync("/", (rc, path, context) -> done.add(rc), null);
+        equal(KeeperException.Code.OK.intValue(), done.poll(PATIENCE_MS, TimeUnit.MILLISECONDS));
     }
 
     /** Events in the order of their arrival. */

@@ -127,8 +127,10 @@ final class CuratorChecks extends Support {
             }
             DistributedBarrier barrier = new DistributedBarrier(one, root + "/barrier");
             barrier.setBarrier();
+            Checks.sync(two.getZookeeperClient().getZooKeeper());
             holds(!new DistributedBarrier(two, root + "/barrier").waitOnBarrier(100, TimeUnit.MILLISECONDS), "closed");
             barrier.removeBarrier();
+            Checks.sync(two.getZookeeperClient().getZooKeeper());
             DistributedBarrier open = new DistributedBarrier(two, root + "/barrier");
             holds(open.waitOnBarrier(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "open");
             try (SharedCount mine = new SharedCount(one, root + "/count", 0);
@@ -153,9 +155,11 @@ final class CuratorChecks extends Support {
             holds(ttl.waitForInitialCreate(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "made");
             other.delete().forPath(node.getActualPath());
             Checks.eventually("made again", () -> other.checkExists().forPath(node.getActualPath()) != null);
-            Checks.crashServer();
-            Checks.eventually("still there", () -> other.checkExists().forPath(node.getActualPath()) != null
-                    && other.checkExists().forPath(root + "/t") != null);
+            for (int i = 0; i < Checks.MEMBERS; i++) {
+                Checks.crashServer();
+                Checks.eventually("still there", () -> other.checkExists().forPath(node.getActualPath()) != null
+                        && other.checkExists().forPath(root + "/t") != null);
+            }
         }
     }
 

@@ -77,9 +77,9 @@ final class ShellChecks extends Support {
         String text = shell("create " + root, "addauth digest bob:secret", "setAcl " + root + " auth::cdrwa",
                 "getAcl -s " + root);
         inOrder(text, "Created " + root, "'digest,'bob:", ": cdrwa", "aclVersion = 1");
-        inOrder(shell("getAcl " + root, "get " + root), "Insufficient permission : " + root,
+        inOrder(shell("sync " + root, "getAcl " + root, "get " + root), "Insufficient permission : " + root,
                 "Insufficient permission : " + root);
-        inOrder(shell("addauth digest super:test", "get -s " + root, "delete " + root, "stat " + root),
+        inOrder(shell("addauth digest super:test", "sync " + root, "get -s " + root, "delete " + root, "stat " + root),
                 "aclVersion = 1", "Node does not exist: " + root);
     }
 
