@@ -13,7 +13,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(3);
 
 /// How long a server with a larger id has, at least, to dial back. Greeting it once more would
 /// make an Apache server close the connection that it is just making.
-const DIAL_BACK: Duration = Duration::from_secs(1);
+pub(super) const DIAL_BACK: Duration = Duration::from_secs(1);
 
 /// A connection that ends before this was given up for another one, or found useless. One that
 /// ends later is a loss, and worth dialing at once.
@@ -94,6 +94,12 @@ impl Correspondent {
     pub fn greeted(&mut self, now: Instant) {
         self.failed(now);
         self.redial_at = self.redial_at.max(now + DIAL_BACK);
+        self.expected_until = self.redial_at;
+    }
+
+    /// It has a larger id, and did not read who is here.
+    pub fn not_greeted(&mut self, now: Instant) {
+        self.redial_at = now + self.pause();
         self.expected_until = self.redial_at;
     }
 

@@ -13,7 +13,7 @@ use crate::base::{Instant, LinkId, ServerId, invariant};
 use crate::wire::vote::{ANONYMOUS, Hello, Notification, next_message};
 
 use super::complaints::{Complaint, Complaints};
-use super::correspondent::{Correspondent, Ended};
+use super::correspondent::{Correspondent, DIAL_BACK, Ended};
 use super::{DialError, Effect, Effects, Input, LinkNumbers, Port};
 
 /// Settings of the election port, as plain values.
@@ -91,6 +91,9 @@ struct Link {
 enum Stage {
     /// It is being made.
     Dialing(ServerId),
+    /// It was made to a server with a larger id, which has been told who is here, and is to make
+    /// the connection that stays. The server closes this one.
+    Greeted(ServerId, Instant),
     /// It arrived, and has not said who it is from.
     Greeting { from: SocketAddr, until: Instant },
     /// Messages go over it.
@@ -142,7 +145,7 @@ impl ElectionLinks {
     /// When `tick` is due.
     pub fn deadline(&self) -> Option<Instant> {
         let greetings = self.links.values().filter_map(|link| match link.stage {
-            Stage::Greeting { until, .. } => Some(until),
+            Stage::Greeting { until, .. } | Stage::Greeted(_, until) => Some(until),
             Stage::Dialing(_) | Stage::Live(_) => None,
         });
         greetings.chain(self.others.values().filter_map(Correspondent::redial_at)).min()
@@ -201,7 +204,7 @@ impl ElectionLinks {
     pub fn tick(&mut self, now: Instant, numbers: &mut LinkNumbers, effects: &mut Effects) {
         let late = self.links.iter().filter_map(|(id, link)| match link.stage {
             Stage::Greeting { from, until } if until <= now => Some((*id, from)),
-            Stage::Greeting { .. } | Stage::Dialing(_) | Stage::Live(_) => None,
+            _ => None,
         });
         for (id, from) in late.collect::<Vec<_>>() {
             let ms = self.options.hello_timeout.as_millis();
@@ -215,6 +218,7 @@ impl ElectionLinks {
             );
             self.close(id, effects);
         }
+        self.close_greeted(effects, |_, until| until <= now);
         let due = |other: &Correspondent| other.redial_at().is_some_and(|at| at <= now);
         let due: Vec<_> =
             self.others.iter().filter(|(_, other)| due(other)).map(|(sid, _)| *sid).collect();
@@ -232,7 +236,6 @@ impl ElectionLinks {
         effects.list.push(Effect::Dial { link, to, port: Port::Election });
     }
 
-    /// Closes a connection and forgets it.
     /// This server has no say any more: closes everything, and forgets what was to be sent.
     pub fn close_all(&mut self, effects: &mut Effects) {
         for link in std::mem::take(&mut self.links).into_keys() {
@@ -243,9 +246,25 @@ impl ElectionLinks {
         }
     }
 
+    /// Closes a connection and forgets it.
     fn close(&mut self, link: LinkId, effects: &mut Effects) {
         self.links.remove(&link);
         effects.list.push(Effect::Close { link });
+    }
+
+    /// Closes those connections to servers with a larger id that the condition names.
+    fn close_greeted(
+        &mut self,
+        effects: &mut Effects,
+        is_over: impl Fn(ServerId, Instant) -> bool,
+    ) {
+        let over = self.links.iter().filter_map(|(id, link)| match link.stage {
+            Stage::Greeted(sid, until) if is_over(sid, until) => Some(*id),
+            _ => None,
+        });
+        for id in over.collect::<Vec<_>>() {
+            self.close(id, effects);
+        }
     }
 
     fn accepted(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, from: SocketAddr) {
@@ -296,9 +315,9 @@ impl ElectionLinks {
         Hello { sid: self.options.sid, addresses }.encode_into(&mut hello);
         turn.effects.send(id, &hello);
         if sid > self.options.sid {
-            // It has read who is here, and makes the connection that stays.
+            let greeted = Stage::Greeted(sid, turn.now + DIAL_BACK);
             other.greeted(turn.now);
-            self.close(id, turn.effects);
+            self.links.insert(id, Link { stage: greeted, buffer: Vec::new() });
         } else {
             self.establish(turn, id, sid);
         }
@@ -315,6 +334,7 @@ impl ElectionLinks {
         for old in [last, dial].into_iter().flatten() {
             self.close(old, turn.effects);
         }
+        self.close_greeted(turn.effects, |greeted, _| greeted == sid);
         (turn.event)(ElectionEvent::Connected(sid));
         self.hand_over(turn.now, id, turn.effects);
     }
@@ -349,7 +369,16 @@ impl ElectionLinks {
                     other.failed(turn.now);
                 }
             }
-            Some(Stage::Greeting { .. }) | None => {}
+            // A server that lives reads who is here, and then closes it. One that is about to end
+            // still has the connection in its queue, and its end resets it: nobody dials back.
+            Some(Stage::Greeted(sid, _)) if was_reset => {
+                if let Some(other) = self.others.get_mut(&sid).filter(|other| other.link.is_none())
+                {
+                    other.not_greeted(turn.now);
+                    (turn.event)(ElectionEvent::Unreachable(sid));
+                }
+            }
+            Some(Stage::Greeting { .. } | Stage::Greeted(..)) | None => {}
         }
     }
 
@@ -375,6 +404,10 @@ impl ElectionLinks {
 
     fn received(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.links.get_mut(&id) else { return };
+        if matches!(link.stage, Stage::Greeted(..)) {
+            // Nothing is said on it.
+            return self.close(id, turn.effects);
+        }
         link.buffer.extend_from_slice(bytes);
         if let Stage::Greeting { from, .. } = link.stage {
             match Hello::decode(&link.buffer) {

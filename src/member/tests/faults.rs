@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use crate::base::{ConnId, SessionId};
+use crate::base::{ConnId, SessionId, Zxid};
 use crate::member::Role;
 
 use super::world::{Disk, TICK, World, create};
@@ -170,9 +170,14 @@ fn a_member_that_is_asked_to_forget_what_is_committed_ends_and_keeps_it() {
         let conn = world.connect(0, SessionId(0));
         creates(&mut world, 0, conn, 1..=20);
         world.settle();
-        // With these the log says that those are committed.
-        creates(&mut world, 0, conn, 21..=22);
-        world.settle();
+        // With the next ones the log says that those are committed.
+        for number in 21.. {
+            creates(&mut world, 0, conn, number..=number);
+            world.settle();
+            if world.nodes[0].disk.committed > Zxid::ZERO {
+                break;
+            }
+        }
         world.kill(0);
         for at in [1, 2] {
             world.kill(at);
@@ -180,11 +185,15 @@ fn a_member_that_is_asked_to_forget_what_is_committed_ends_and_keeps_it() {
             world.nodes[at].sessions.clear();
         }
         // Into an epoch after the one of what is lost.
-        for path in ["/another", "/history"] {
+        let lost = world.nodes[0].disk.epochs.current;
+        for round in 0.. {
             (1..3).for_each(|at| world.kill(at));
             (1..3).for_each(|at| world.start(at));
             world.until("they serve", |world| world.leader().is_some() && world.all_serve());
-            world.create_at(1, path);
+            world.create_at(1, &format!("/another-{round}"));
+            if world.nodes[1].disk.epochs.current > lost {
+                break;
+            }
         }
         let had = world.nodes[0].disk.log.len();
         world.nodes[0].may_end = true;

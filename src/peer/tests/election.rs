@@ -249,9 +249,8 @@ fn a_smaller_server_gets_hello_and_vote_in_one_piece() {
 fn a_larger_server_gets_a_hello_and_dials_back() {
     let mut port = ServerThree::new();
     assert_eq!(port.send(4, 7), [dial(2, 4)]);
-    assert_eq!(port.dialed(2), [send(2, 0, 35), close(2)]);
+    assert_eq!(port.dialed(2), [send(2, 0, 35)]);
     assert_eq!(port.effects.bytes, hex(HELLO_OF_3));
-    assert!(!port.links.owns(LinkId(2)));
     // It has a second for that, also if there is a newer message.
     assert_eq!(port.send(4, 8), []);
     assert_eq!(port.links.deadline(), Some(port.now + Duration::from_secs(1)));
@@ -261,10 +260,44 @@ fn a_larger_server_gets_a_hello_and_dials_back() {
     for byte in &bytes[..20] {
         assert_eq!(port.bytes(1, &[*byte]), []);
     }
-    assert_eq!(port.bytes(1, &bytes[20..]), [send(1, 0, vote(8).len())]);
+    // The larger server closes the first connection when it has read the hello; or this one does.
+    assert_eq!(port.bytes(1, &bytes[20..]), [close(2), send(1, 0, vote(8).len())]);
     assert_eq!(port.effects.bytes, vote(8));
     assert_eq!(port.events, ["4 connected", "4: 5"]);
     assert_eq!(port.links.deadline(), None);
+}
+
+/// The process ends, and its port is the last that it closes.
+#[test]
+fn a_larger_server_that_reads_no_hello_is_unreachable() {
+    let mut port = ServerThree::new();
+    port.send(4, 7);
+    port.dialed(2);
+    assert_eq!(port.handle(Input::Ended { link: LinkId(2), was_reset: true }), []);
+    assert_eq!(port.events, ["4 unreachable"]);
+    // One that read it takes a moment to dial back, and is left alone meanwhile.
+    port.now = port.now + Duration::from_millis(100);
+    assert_eq!(port.send(4, 8), [dial(4, 4)]);
+    port.dialed(4);
+    assert_eq!(port.handle(Input::Ended { link: LinkId(4), was_reset: false }), []);
+    assert_eq!(port.send(4, 9), []);
+    assert_eq!(port.events, ["4 unreachable"]);
+}
+
+#[test]
+fn what_is_said_where_only_a_hello_belongs_ends_the_connection() {
+    let mut port = ServerThree::new();
+    port.send(4, 7);
+    port.dialed(2);
+    assert_eq!(port.bytes(2, b"x"), [close(2)]);
+    port.now = port.now + Duration::from_secs(1);
+    assert_eq!(port.send(4, 8), [dial(4, 4)]);
+    port.dialed(4);
+    let due = port.links.deadline().unwrap();
+    port.now = due;
+    let ServerThree { links, numbers, effects, .. } = &mut port;
+    links.tick(due, numbers, effects);
+    assert!(effects.list.contains(&close(4)), "it is not kept for long");
 }
 
 #[test]

@@ -56,7 +56,8 @@ impl Leading {
             let has = |sid| {
                 sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
             };
-            if !self.ensemble.is_quorum(has) {
+            // A transaction of the epoch may only be where the epoch is entered.
+            if !self.has_entered || !self.ensemble.is_quorum(has) {
                 return;
             }
             self.phase = Phase::Broadcast;

@@ -69,21 +69,22 @@ impl Leading {
             self.epoch = self.epoch.max(Epoch(promised.0 + 1));
             self.promised.extend(sid.filter(|sid| is_voter && !self.promised.contains(sid)));
         }
-        self.fix_epoch(effects);
-        if matches!(
-            self.phase,
-            Phase::Offering | Phase::Entering | Phase::Synchronizing | Phase::Broadcast
-        ) {
+        self.fix_epoch(now, effects);
+        if matches!(self.phase, Phase::Offering | Phase::Synchronizing | Phase::Broadcast) {
             self.offer(now, id, effects);
         }
         Ok(())
     }
 
     /// Chooses the epoch once a quorum has said what it has promised.
-    pub(super) fn fix_epoch(&mut self, effects: &mut Effects) {
+    pub(super) fn fix_epoch(&mut self, now: Now, effects: &mut Effects) {
         if self.phase == Phase::Collecting && self.has_quorum(&self.promised) {
-            self.phase = Phase::Promising;
+            self.phase = Phase::Offering;
             effects.push(Effect::StoreEpoch(EpochFile::Accepted, self.epoch));
+            // Others write it while this server does. It has promised nothing until it counts
+            // itself, and goes no further before that.
+            let ids: Vec<LinkId> = self.links.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.offer(now, id, effects));
         }
     }
 
@@ -120,16 +121,13 @@ impl Leading {
         invariant!(epoch == self.epoch, "{epoch:?} is stored, {:?} is led", self.epoch);
         self.phase_ends = now.mono + self.options.tick * self.options.init_limit;
         match (self.phase, file) {
-            (Phase::Promising, EpochFile::Accepted) => {
-                (self.accepted, self.phase) = (epoch, Phase::Offering);
-                let ids: Vec<LinkId> = self.links.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.offer(now, id, effects));
+            (Phase::Offering, EpochFile::Accepted) => {
+                self.accepted = epoch;
+                self.epoch_answers.push(self.options.sid);
                 self.count_answers(effects);
             }
-            (Phase::Entering, EpochFile::Current) => {
-                self.phase = Phase::Synchronizing;
-                let ids: Vec<LinkId> = self.links.keys().copied().collect();
-                ids.into_iter().for_each(|id| self.synchronize(id, effects));
+            (Phase::Synchronizing, EpochFile::Current) => {
+                self.has_entered = true;
                 self.advance(effects);
             }
             (phase, file) => unreachable!("{file:?} is stored in {phase:?}"),
@@ -176,10 +174,15 @@ impl Leading {
         Ok(())
     }
 
+    /// A quorum has promised the epoch, this server among it: the others get the history, while
+    /// this server enters the epoch.
     pub(super) fn count_answers(&mut self, effects: &mut Effects) {
-        if self.phase == Phase::Offering && self.has_quorum(&self.epoch_answers) {
-            self.phase = Phase::Entering;
+        let has_promised = self.accepted == self.epoch;
+        if self.phase == Phase::Offering && has_promised && self.has_quorum(&self.epoch_answers) {
+            self.phase = Phase::Synchronizing;
             effects.push(Effect::StoreEpoch(EpochFile::Current, self.epoch));
+            let ids: Vec<LinkId> = self.links.keys().copied().collect();
+            ids.into_iter().for_each(|id| self.synchronize(id, effects));
         }
     }
 }

@@ -91,13 +91,9 @@ pub enum LeadInput<'a> {
 pub(super) enum Phase {
     /// Voters say which epochs they have promised.
     Collecting,
-    /// The new epoch is on its way to this server's disk.
-    Promising,
-    /// Voters acknowledge it.
+    /// Voters acknowledge the new epoch, which is on its way to this server's disk, too.
     Offering,
-    /// `currentEpoch` is on its way to this server's disk.
-    Entering,
-    /// Voters take over the history.
+    /// Voters take over the history, and this server's disk the epoch that it enters.
     Synchronizing,
     Broadcast,
     /// The last transactions of an epoch are on their way to a quorum's disks.
@@ -133,8 +129,10 @@ pub struct Leading {
     pub(super) confirm: Confirm,
     /// Voters whose promise is known, this server among them.
     pub(super) promised: Vec<ServerId>,
-    /// Voters that have acknowledged the epoch.
+    /// Voters that have acknowledged the epoch; this server once it is on its disk.
     pub(super) epoch_answers: Vec<ServerId>,
+    /// `currentEpoch` is on this server's disk.
+    pub(super) has_entered: bool,
     /// Voters that have entered the next epoch, this server among them, while `Phase::Renewing`.
     pub(super) renewed: Vec<ServerId>,
     /// When the phase has to be over.
@@ -167,7 +165,8 @@ impl Leading {
         let epoch_least = options.epoch_least;
         Leading {
             promised: vec![options.sid],
-            epoch_answers: vec![options.sid],
+            epoch_answers: Vec::new(),
+            has_entered: false,
             renewed: Vec::new(),
             options,
             ensemble,
@@ -422,11 +421,11 @@ impl Leading {
 
     pub(super) fn tick(&mut self, now: Now, effects: &mut Effects) {
         // The only voter needs nobody else.
-        self.fix_epoch(effects);
+        self.fix_epoch(now, effects);
         if self.phase != Phase::Broadcast && now.mono >= self.phase_ends {
             let what = match self.phase {
-                Phase::Collecting | Phase::Promising => "said which epoch it has promised",
-                Phase::Offering | Phase::Entering => "acknowledged the new epoch",
+                Phase::Collecting => "said which epoch it has promised",
+                Phase::Offering => "acknowledged the new epoch",
                 Phase::Draining => "has written the last transactions of the epoch",
                 Phase::Renewing => "entered the next epoch",
                 _ => "took over the history of the new epoch",
