@@ -87,15 +87,27 @@ impl Line {
     /// Median over the rounds of a ratio: the figure at `pointer` divided by the other server's in
     /// the same round. A slow moment of the machine slows both, so the ratio hardly shows it.
     pub fn ratio(&self, who: Contestant, to: Contestant, pointer: &str) -> Option<f64> {
-        let figure =
-            |round: &Json| Some((round["round"].as_u64()?, round.pointer(pointer)?.as_f64()?));
-        let base: BTreeMap<u64, f64> = self.rounds.get(&to)?.iter().filter_map(figure).collect();
-        let rounds = self.rounds.get(&who)?.iter().filter_map(figure);
-        let pairs = rounds.filter_map(|(round, value)| Some((value, *base.get(&round)?)));
-        let ratios: Vec<f64> =
-            pairs.filter(|(_, base)| *base != 0.0).map(|(value, base)| value / base).collect();
-        if who == to { None } else { median(&ratios) }
+        let base = self.rounds.get(&to)?;
+        if who == to { None } else { ratio(self.rounds.get(&who)?, base, pointer) }
     }
+
+    /// The same of one server's figures in two lines: here, divided by those in `other`.
+    pub fn ratio_to_line(&self, other: &Line, who: Contestant, pointer: &str) -> Option<f64> {
+        ratio(self.rounds.get(&who)?, other.rounds.get(&who)?, pointer)
+    }
+}
+
+/// Median of the ratios of a figure in the same rounds.
+fn ratio(rounds: &[Json], base: &[Json], pointer: &str) -> Option<f64> {
+    let figure = |round: &Json| Some((round["round"].as_u64()?, round.pointer(pointer)?.as_f64()?));
+    let base: BTreeMap<u64, f64> = base.iter().filter_map(figure).collect();
+    let pairs = rounds
+        .iter()
+        .filter_map(figure)
+        .filter_map(|(round, value)| Some((value, *base.get(&round)?)));
+    let ratios: Vec<f64> =
+        pairs.filter(|(_, base)| *base != 0.0).map(|(value, base)| value / base).collect();
+    median(&ratios)
 }
 
 /// Runs `rk-bench compare`.
@@ -279,7 +291,7 @@ impl Compare {
         if !loads.is_empty() {
             let mut running = Vec::new();
             for &who in order {
-                match self.start_warm(who) {
+                match self.start_warm(who, self.members) {
                     Ok(ensemble) => running.push(ensemble),
                     Err(e) => notes.fail(&format!("{}: {e}", who.name())),
                 }
@@ -294,24 +306,21 @@ impl Compare {
         }
         for (index, one) in alone {
             for &who in order {
-                match one.method {
-                    Method::Storm(config) => {
-                        let found = self.storm(who, config, one, *index, disk);
-                        notes.keep(who, one, found);
-                    }
-                    Method::Big if who != Contestant::Ceiling => {
-                        notes.keep(who, one, self.big(who, one, disk));
-                    }
-                    _ => {}
-                }
+                let found = match one.method {
+                    Method::Storm(config) => self.storm(who, config, one, *index, disk),
+                    Method::Big if who == Contestant::Ceiling => continue,
+                    Method::Big => self.big(who, one, disk),
+                    _ => self.one_server(who, one, *index, disk),
+                };
+                notes.keep(who, one, found);
             }
         }
         Ok(())
     }
 
     /// A contestant in fresh directories, warmed up.
-    fn start_warm(&self, who: Contestant) -> Result<Ensemble, String> {
-        let mut ensemble = Ensemble::start(&self.programs, who, "load", self.members)?;
+    fn start_warm(&self, who: Contestant, members: usize) -> Result<Ensemble, String> {
+        let mut ensemble = Ensemble::start(&self.programs, who, "load", members)?;
         let warm = ensemble.target().and_then(|t| scenario::warm_up(&self.settings, &t));
         match warm {
             Ok(()) => Ok(ensemble),
@@ -333,6 +342,19 @@ impl Compare {
             found.iter_mut().for_each(|measured| measured.figures["failed"] = json!(true));
         }
         Ok(found)
+    }
+
+    /// A load on one server that is started for it.
+    fn one_server(
+        &self,
+        who: Contestant,
+        one: &Scenario,
+        index: usize,
+        disk: &mut Disk,
+    ) -> Result<Vec<Measured>, String> {
+        let mut server = self.start_warm(who, 1)?;
+        let found = self.load(disk, &mut server, one, index);
+        server.conclude(found, self.keep)
     }
 
     /// A storm of sessions on a server of its own, with these lines in its configuration.

@@ -185,6 +185,9 @@ mod tests {
         };
         let ratio = |who, to| line.ratio(who, to, "/ops_per_s");
         assert_eq!(ratio(Contestant::Ringkeeper, Contestant::Apache), Some(12.5));
+        let ringkeeper = Contestant::Ringkeeper;
+        assert_eq!(line.ratio_to_line(&line, ringkeeper, "/ops_per_s"), Some(1.0));
+        assert_eq!(line.ratio_to_line(&line, Contestant::Ceiling, "/ops_per_s"), None);
         assert_eq!(ratio(Contestant::Apache, Contestant::Apache), None);
         assert_eq!(ratio(Contestant::Apache, Contestant::Ceiling), None);
         assert!(text(&[line], &["x".into()]).contains("FAILED x"));

@@ -54,6 +54,8 @@ pub enum Reach {
     Members,
     /// All on the leader.
     Leader,
+    /// On one server that is no ensemble, started for this.
+    OneServer,
 }
 
 const fn scenario(name: &'static str, title: &'static str, method: Method) -> Scenario {
@@ -64,12 +66,17 @@ const fn on_leader(name: &'static str, title: &'static str, method: Method) -> S
     Scenario { name, title, method, reach: Reach::Leader }
 }
 
+const fn on_one(name: &'static str, title: &'static str, method: Method) -> Scenario {
+    Scenario { name, title, method, reach: Reach::OneServer }
+}
+
 /// The scenarios of an ensemble, in the order in which they run.
-pub const ENSEMBLE: [Scenario; 16] = [
+pub const ENSEMBLE: [Scenario; 17] = [
     scenario("set", "pipelined set, 16 × 64", Method::Load("set", 16, 64)),
     on_leader("set-leader", "pipelined set, 16 × 64, leader", Method::Load("set", 16, 64)),
     scenario("get", "pipelined get, 16 × 64", Method::Load("get", 16, 64)),
     on_leader("get-leader", "pipelined get, 16 × 64, leader", Method::Load("get", 16, 64)),
+    on_one("get-one", "pipelined get, 16 × 64, one server", Method::Load("get", 16, 64)),
     scenario("set-lone", "one set at a time, on a follower", Method::Load("set", 1, 1)),
     on_leader("set-lone-leader", "one set at a time, on the leader", Method::Load("set", 1, 1)),
     scenario("get-lone", "one get at a time, on a follower", Method::Load("get", 1, 1)),
@@ -270,7 +277,7 @@ fn fan_out(target: &Target, scenario: &Scenario, watchers: usize) -> Result<Vec<
 impl Scenario {
     /// Whether it shares a warm server with others.
     pub fn is_load(&self) -> bool {
-        !matches!(self.method, Method::Storm(_) | Method::Big)
+        !matches!(self.method, Method::Storm(_) | Method::Big) && self.reach != Reach::OneServer
     }
 }
 

@@ -158,7 +158,8 @@ fn ensembles_of_three_are_compared() {
     let json = fs::read_to_string(out.path().join("compare.json")).expect("compare.json");
     assert!(json.contains("\"failures\": []"), "{json}");
     assert!(!json.contains("\"failed\""), "{json}");
-    // Eight loads on two ensembles of three processes each.
+    // Eight loads on two ensembles of three processes each, and one on single servers.
+    assert_eq!(values(&json, "server_rss_mib").len(), 9 * 2, "{json}");
     let memory = values(&json, "rss_mib");
     assert_eq!(memory.len(), 8 * 2 * 3, "{json}");
     assert!(memory.iter().all(|mib| *mib != "0" && *mib != "null"), "{json}");
