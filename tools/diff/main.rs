@@ -93,8 +93,8 @@ fn compare_all(arguments: &Arguments) -> Result<bool, String> {
 fn selected<'a>(history: &'a [Op], arguments: &Arguments) -> Vec<&'a Op> {
     let is_kept = |op: &&Op| {
         let is_wanted = !arguments.is_wordless || !matches!(op.action, Action::Word(_));
-        let is_safe = arguments.members == 1 || !op.requests().iter().any(requests::ends_ensemble);
-        is_wanted && is_safe && arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index))
+        let is_alike = arguments.members == 1 || op.requests().iter().all(requests::is_for_members);
+        is_wanted && is_alike && arguments.keep.as_ref().is_none_or(|keep| keep.contains(&op.index))
     };
     history.iter().filter(is_kept).collect()
 }

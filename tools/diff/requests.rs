@@ -3,6 +3,8 @@
 use crate::codec::{Writer, quote};
 use crate::generate::{Generator, Theme};
 use crate::history::{Request, Since};
+use ringkeeper::pipeline::decode_multi;
+use ringkeeper::wire::Reader;
 
 /// Texts of quota limits, soft and hard.
 const LIMITS: [&str; 7] = [
@@ -247,9 +249,27 @@ pub fn is_torn_multi(request: &Request) -> bool {
     request.op == 14 && [" null", ":null"].iter().any(|n| request.text.contains(n))
 }
 
+/// Whether ensembles of both kinds answer it alike.
+pub fn is_for_members(request: &Request) -> bool {
+    !ends_ensemble(request) && !is_refused_by_members(request) && !makes_odd_node(request)
+}
+
+/// Whether it makes a node of a kind that needs more than a create has. A leader of Apache's looks
+/// at that before it sees that a session has moved, and Ringkeeper's after it.
+fn makes_odd_node(request: &Request) -> bool {
+    let odd = ["flags=5", "flags=6", "flags=7", "flags=-"];
+    matches!(request.op, 1 | 15 | 19 | 21) && odd.iter().any(|flags| request.text.contains(flags))
+}
+
+/// Whether a member of ours answers the request itself: a multi that it cannot read, and a request
+/// for other members. In Apache's ensembles the error is a transaction.
+fn is_refused_by_members(request: &Request) -> bool {
+    request.op == 16 || request.op == 14 && decode_multi(Reader::new(&request.body)).is_err()
+}
+
 /// Whether an ensemble of Apache's may commit nothing any more after this request: one that its
 /// leader cannot read becomes no transaction, and is waited for.
-pub fn ends_ensemble(request: &Request) -> bool {
+fn ends_ensemble(request: &Request) -> bool {
     let is_damaged = request.text.contains("MUTATED") && !request.text.contains("appended");
     let is_unreadable_multi = is_torn_multi(request) || request.text.contains("acl=null");
     (request.is_write() || request.op == 13) && is_damaged

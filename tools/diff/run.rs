@@ -353,6 +353,11 @@ impl Runner<'_> {
                 }
             }
         }
+        if self.addresses.len() > 1 && self.slots[slot].link.is_none() {
+            // Of a session that has moved: auth packets may be answered before the connection ends.
+            auth_lines.clear();
+            is_cut_off |= requests.iter().any(requests::is_bad_auth);
+        }
         if requests.len() > 1 && is_cut_off {
             // Failed authentication ends a connection of the reference while what came before it
             // is under way: it is carried out, but its replies may be lost.
@@ -450,6 +455,7 @@ impl Runner<'_> {
         }
         let from = self.lines.len();
         for slot in 0..SLOTS {
+            let start = self.lines.len();
             while let Some(link) = self.slots[slot].link.as_mut() {
                 match link.receive(&mut self.canary) {
                     Incoming::Frame(frame) => {
@@ -460,7 +466,14 @@ impl Runner<'_> {
                             break;
                         }
                     }
-                    Incoming::Closed => self.closed(slot),
+                    Incoming::Closed => {
+                        if self.addresses.len() > 1 {
+                            // Of a session that ended through another member, the reference may
+                            // close the connection before or after the events of that.
+                            self.lines.truncate(start);
+                        }
+                        self.closed(slot);
+                    }
                     Incoming::Silence => {
                         self.note(slot, "does not answer a sync");
                         break;

@@ -1,6 +1,6 @@
 //! Four-letter words: asked on a connection of their own, compared by shape.
 
-use crate::decode::Normalizer;
+use crate::decode::{Normalizer, without_ports};
 use crate::link::{Link, PATIENCE};
 use std::io;
 use std::net::SocketAddr;
@@ -53,7 +53,12 @@ pub fn shape(word: &str, answer: &[u8], normalizer: &mut Normalizer) -> Vec<Stri
         "mntr" | "envi" => {
             // On the README's list: zk_<node>_quota_<figure>_per_namespace.
             let is_quota = |key: &str| key.contains("_quota_") && key.ends_with("_per_namespace");
-            let is_compared = |key: &&str| !key.is_empty() && !is_quota(key);
+            // The same, of members.
+            let is_of_member = |key: &str| {
+                key.ends_with("_zookeeper_write_per_namespace")
+                    || key.contains("_learner_handler_qp_")
+            };
+            let is_compared = |key: &&str| !key.is_empty() && !is_quota(key) && !is_of_member(key);
             lines =
                 lines.iter().map(|l| key_of(l)).filter(is_compared).map(str::to_owned).collect();
             lines.sort();
@@ -83,10 +88,13 @@ fn key_of(line: &str) -> &str {
 
 fn setting(line: &str) -> String {
     let name = key_of(line);
-    if ["dataDir", "dataLogDir", "dataDirSize", "dataLogSize", "clientPort"].contains(&name) {
+    let own = ["dataDir", "dataLogDir", "dataDirSize", "dataLogSize", "clientPort"];
+    // The leader is asked on both sides, which may be another one.
+    let of_member = ["serverId", "quorumPort", "electionPort"];
+    if own.contains(&name) || of_member.contains(&name) {
         return format!("{name}=...");
     }
-    line.to_owned()
+    if name.starts_with("server.") { without_ports(line) } else { line.to_owned() }
 }
 
 fn status(line: &str, normalizer: &mut Normalizer) -> String {

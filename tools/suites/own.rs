@@ -11,12 +11,17 @@ pub type Outcome = Result<(Counts, bool), Failure>;
 /// A batch of rk-diff: options, with the seeds.
 type Batch = &'static [&'static str];
 
-/// Ten times what `tests/differential` compares.
-const WHOLE: [Batch; 3] = [
+/// Ten times what `tests/differential` compares, and ensembles.
+const WHOLE: [Batch; 5] = [
     &["--seed", "1", "--count", "1200"],
     &["--seed", "10000", "--count", "400", "--ops", "100"],
     &["--seed", "30000", "--count", "200", "--all"],
+    &["--seed", "50000", "--count", "400", "--members", "3"],
+    &["--seed", "60000", "--count", "40", "--members", "3", "--expiry"],
 ];
+
+/// Members, with a few seeds that no other suite has.
+const OF_MEMBERS: [Batch; 1] = [&["--seed", "70000", "--count", "20", "--members", "3"]];
 
 /// A few seeds that no other suite has.
 const SHORT: [Batch; 3] = [
@@ -47,7 +52,9 @@ pub fn ensemble(context: &Context, log: &Log) -> Outcome {
         have_ended_well &= suite(&all, log)?.1;
     }
     // Each of them wrote what it counted.
-    Ok((Counts::of_checks(&log.text()?), have_ended_well))
+    let mut counts = Counts::of_checks(&log.text()?);
+    counts += compare(context, log, &OF_MEMBERS)?;
+    Ok((counts, have_ended_well))
 }
 
 /// Formatting, clippy, cargo test.
