@@ -8,7 +8,7 @@ use crate::log::{EpochFile, LogChange, LogCommand, LogDone, LogTicket, RangeComm
 use crate::replica::{Effect, ReceptionStage};
 use crate::zab::{LeadInput, LearnInput};
 
-use super::party::{Party, Purpose, Range, Step};
+use super::party::{Machine, Party, Purpose, Range, Step};
 use super::turn::Turn;
 
 /// Bytes of log that are read for a learner at once.
@@ -94,6 +94,15 @@ impl Turn<'_> {
         if let Some(at) = self.party.ranges.iter().position(|(of, _)| *of == link) {
             let (_, range) = self.party.ranges.remove(at);
             self.release(link, range);
+        }
+    }
+
+    /// Learners that have got to what this server has in memory need no more of the log.
+    pub(super) fn end_idle_ranges(&mut self) {
+        let Party { machine: Machine::Leading(leading), ranges, .. } = &*self.party else { return };
+        let idle = ranges.iter().map(|(link, _)| *link).filter(|link| !leading.wants_log(*link));
+        for link in idle.collect::<Vec<_>>() {
+            self.end_range(link);
         }
     }
 

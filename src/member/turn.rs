@@ -105,6 +105,7 @@ impl Turn<'_> {
             Machine::Settling | Machine::Looking | Machine::Retired => {}
         }
         self.settle();
+        self.end_idle_ranges();
         self.compare_digests();
     }
 

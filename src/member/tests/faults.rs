@@ -1,11 +1,14 @@
 //! What goes wrong between members, one fault at a time.
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 
-use crate::base::{ConnId, SessionId, Zxid};
+use crate::base::{ConnId, LinkId, SessionId, Zxid};
 use crate::member::Role;
+use crate::peer;
 
-use super::world::{Disk, TICK, World, create};
+use super::world::{Disk, Link, TICK, World, create};
 
 impl World {
     /// Somebody takes the data of this server away, and starts it again.
@@ -126,11 +129,15 @@ fn a_learner_whose_disk_stalls_takes_no_more_and_gives_up_if_that_lasts() {
     }
 }
 
+/// A few at a time, so that they are in several batches.
 fn creates(world: &mut World, at: usize, conn: ConnId, xids: RangeInclusive<i32>) {
-    let last = *xids.end() as usize;
-    let made: Vec<u8> = xids.flat_map(|xid| create(xid, &format!("/m{xid}"))).collect();
-    world.send(at, conn, &made);
-    world.until("answers", |world| world.has_replies(at, conn, last));
+    let all: Vec<i32> = xids.collect();
+    for few in all.chunks(5) {
+        let made: Vec<u8> = few.iter().flat_map(|xid| create(*xid, &format!("/m{xid}"))).collect();
+        world.send(at, conn, &made);
+        let last = few[few.len() - 1] as usize;
+        world.until("answers", |world| world.has_replies(at, conn, last));
+    }
 }
 
 #[test]
@@ -241,5 +248,112 @@ fn elections_and_synchronizations_are_counted() {
         world.start(old);
         world.until("all serve", |world| world.leader().is_some() && world.all_serve());
         assert_eq!(figures(&world, last).unavailable.count, 3);
+    }
+}
+
+/// It would leave a part of the history out and confirm it all the same.
+#[test]
+fn a_member_that_is_told_to_end_while_it_synchronizes_confirms_nothing() {
+    let mut ended = 0;
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let at = (leader + 1) % 3;
+        world.create_at(leader, "/before");
+        world.settle();
+        world.kill(at);
+        let conn = world.connect(leader, SessionId(0));
+        creates(&mut world, leader, conn, 1..=60);
+        let before = world.nodes[at].disk.log.len();
+        world.start(at);
+        world.until("it synchronizes", |world| world.nodes[at].disk.log.len() > before);
+        if world.roles()[at] != Some(Role::Looking) {
+            continue;
+        }
+        ended += 1;
+        for _ in 0..1_000 {
+            let node = &mut world.nodes[at];
+            node.member.as_mut().unwrap().retire(world.now, false, &mut node.effects);
+            world.carry_out(at);
+            world.step();
+            let of = world.nodes[leader].member.as_ref().unwrap();
+            assert_eq!(of.leading_figures().unwrap().synced_followers, 1, "seed {seed}");
+        }
+        world.create_at(leader, "/goes-on");
+    }
+    assert!(ended > 5, "{ended} were synchronizing");
+}
+
+#[test]
+fn a_member_that_has_left_elects_nobody() {
+    let mut left = 0;
+    for seed in 0..60 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let at = seed as usize % 3;
+        let others = [(at + 1) % 3, (at + 2) % 3];
+        others.into_iter().for_each(|other| world.kill(other));
+        world.until("it looks", |world| world.roles()[at] == Some(Role::Looking));
+        world.start(others[0]);
+        for _ in 0..world.rng.below(40) {
+            world.step();
+        }
+        if world.roles()[at] != Some(Role::Looking) {
+            continue;
+        }
+        left += 1;
+        let node = &mut world.nodes[at];
+        node.member.as_mut().unwrap().retire(world.now, true, &mut node.effects);
+        world.carry_out(at);
+        for _ in 0..300 {
+            world.step();
+            assert_eq!(world.roles()[at], Some(Role::Looking));
+        }
+        world.start(others[1]);
+        world.until("the others serve", |world| {
+            others.iter().all(|&other| world.roles()[other] != Some(Role::Looking))
+        });
+    }
+    assert!(left > 20, "{left} left while they looked");
+}
+
+/// So that they look for the leader at once.
+#[test]
+fn a_follower_turns_learners_away() {
+    for seed in 0..5 {
+        let mut world = World::new(seed, 3, 1, false);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        for at in (0..4).filter(|at| *at != leader) {
+            let link = LinkId(world.nodes[at].next_accepted);
+            world.nodes[at].next_accepted += 2;
+            let (other, arrives) = (None, VecDeque::new());
+            world.nodes[at].links.insert(link, Link { other, arrives, is_held: false });
+            let from = SocketAddr::from(([127, 0, 0, 1], 9));
+            world.peer(at, peer::Input::Accepted { link, port: peer::Port::Quorum, from });
+            assert!(!world.nodes[at].links.contains_key(&link), "server {}", at + 1);
+        }
+    }
+}
+
+/// They keep the log from being purged.
+#[test]
+fn a_range_of_the_log_is_leased_no_longer_than_it_is_read() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let away = (leader + 1) % 3;
+        world.create_at(leader, "/before");
+        world.settle();
+        world.kill(away);
+        let conn = world.connect(leader, SessionId(0));
+        creates(&mut world, leader, conn, 1..=100);
+        world.start(away);
+        world.until("a range is leased", |world| !world.nodes[leader].leases.is_empty());
+        world.until("all serve", World::all_serve);
+        world.settle();
+        world.until("all is given back", |world| world.nodes[leader].leases.is_empty());
     }
 }

@@ -6,7 +6,7 @@ fn get_ephemerals(xid: i32) -> Vec<u8> {
     request(xid, OpCode::GetEphemerals, |out| put_str(out, "/"))
 }
 
-fn ephemeral(xid: i32, path: &str) -> Vec<u8> {
+pub(super) fn ephemeral(xid: i32, path: &str) -> Vec<u8> {
     request(xid, OpCode::Create, |out| {
         put_str(out, path);
         put_buffer(out, Some(&[]));

@@ -20,9 +20,14 @@ struct Follower {
 
 impl Follower {
     fn new() -> Follower {
+        Follower::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut ReplicaOptions)) -> Follower {
         let mut scene = Scene::new(1000, limits(|_| {}));
         let auth = Auth::new(AuthOptions::default()).unwrap();
-        let options = ReplicaOptions { is_member: true, ..scene.replica.options().clone() };
+        let mut options = ReplicaOptions { is_member: true, ..scene.replica.options().clone() };
+        change(&mut options);
         let tree = Tree::new(scene.replica.tree().options());
         let first = SessionId(2 << 56);
         scene.replica = Replica::new(scene.now, options, auth, Restored::fresh(tree), first);
@@ -66,6 +71,18 @@ impl Follower {
         kind: TxnType,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
+        let zxid = self.append(session, cxid, kind, body);
+        self.scene.handle(Input::Committed { zxid });
+    }
+
+    /// The leader proposes a transaction: its number.
+    fn append(
+        &mut self,
+        session: SessionId,
+        cxid: i32,
+        kind: TxnType,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) -> Zxid {
         let zxid = Zxid(self.next);
         self.next += 1;
         let mut batch = Batch::new();
@@ -76,7 +93,7 @@ impl Follower {
         let own = self.says_own.map(|is_own| if is_own { vec![zxid] } else { Vec::new() });
         let (now, batch) = (self.scene.now, Arc::new(batch));
         self.scene.replica.append(now, batch, own.as_deref(), &mut self.scene.fx);
-        self.scene.handle(Input::Committed { zxid });
+        zxid
     }
 
     fn connect(&mut self, slot: u32) -> (ConnId, SessionId) {
@@ -178,6 +195,66 @@ fn a_sync_holds_up_its_connection_until_what_was_committed_is_applied() {
     follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
     follower.scene.handle(Input::Tick);
     assert_eq!(follower.scene.xids(conn), [2, 3]);
+}
+
+/// Others write on all the time, so that there is always more to be applied.
+#[test]
+fn a_sync_is_answered_as_soon_as_what_it_waits_for_is_applied() {
+    let mut follower = Follower::with(|options| {
+        (options.fair.turn, options.fair.turn_beside_lone) = (20_000, 20_000);
+    });
+    let (conn, _) = follower.connect(0);
+    let append = |follower: &mut Follower, count: i64| {
+        let mut batch = Batch::new();
+        for _ in 0..count {
+            let (session, cxid, kind) = (SessionId(9), Xid(0), TxnType::Error);
+            let zxid = Zxid(follower.next);
+            TxnHeader { session, cxid, zxid, time_ms: 1, kind }.encode_into(batch.entry());
+            put_i32(batch.entry(), -110);
+            batch.finish_entry(zxid);
+            follower.next += 1;
+        }
+        let (now, zxid) = (follower.scene.now, Zxid(follower.next - 1));
+        follower.scene.replica.append(now, Arc::new(batch), None, &mut follower.scene.fx);
+        follower.scene.turn(Input::Committed { zxid });
+        zxid
+    };
+    let mark = append(&mut follower, 500);
+    follower.scene.send_in_turn(conn, &[Follower::sync(1), exists(2, "/")]);
+    let now = follower.scene.now;
+    follower.scene.replica.sync_done(now, &mut follower.scene.fx);
+    let mut turns = 0;
+    while follower.scene.replica.last_processed() < mark {
+        assert_eq!(follower.scene.xids(conn), []);
+        append(&mut follower, 40);
+        turns += 1;
+    }
+    assert!(turns > 5 && !follower.scene.replica.is_all_applied());
+    assert_eq!(follower.scene.xids(conn).first(), Some(&1));
+}
+
+/// Nothing behind a `sync` is looked at before the leader has answered it.
+#[test]
+fn requests_of_a_client_that_waits_for_a_sync_stay_in_line() {
+    let mut follower = Follower::with(|options| options.limits.requests_max = 1);
+    let (other, writer) = follower.connect(0);
+    let (conn, session) = follower.connect(1);
+    follower.scene.send(other, &[create(1, "/n3")]);
+    follower.forwarded();
+    let zxid = follower.append(writer, 1, TxnType::Error, |out| put_i32(out, -110));
+    let frames = [Follower::sync(1), exists(2, "/"), Follower::sync(3)];
+    follower.scene.send(conn, &frames);
+    assert_eq!(follower.forwarded(), [], "the pipeline is full");
+    follower.scene.handle(Input::Committed { zxid });
+    assert_eq!(follower.forwarded(), [(session, 1, OpCode::Sync)]);
+    for (xids, asks) in [(&[1, 2][..], true), (&[3], false)] {
+        assert_eq!(follower.scene.xids(conn), []);
+        follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
+        follower.scene.handle(Input::Tick);
+        assert_eq!(follower.scene.xids(conn), xids);
+        assert_eq!(!follower.forwarded().is_empty(), asks);
+    }
+    follower.scene.replica.check();
 }
 
 #[test]

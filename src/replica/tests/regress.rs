@@ -1,5 +1,6 @@
 //! Defects that reviews found once.
 
+use super::fair::ephemeral;
 use super::*;
 
 /// A minute in which `a` pings every four seconds and `b` says nothing. Time is looked at every
@@ -105,5 +106,33 @@ fn a_large_batch_gives_its_memory_back() {
         let larger = 4 * size;
         assert_eq!(most > larger, is_kept, "{most} bytes for small batches after {larger}");
         assert!(most <= 1 << 20, "{most} bytes for small batches");
+    }
+}
+
+/// A member of Apache's takes no transaction of more than a mebibyte. Without paths it ends the
+/// same nodes.
+#[test]
+fn the_end_of_a_session_leaves_out_paths_that_others_would_not_take() {
+    for (count, names_paths) in [(500, true), (1100, false)] {
+        let mut scene = Scene::new(1_000_000, limits(|_| {}));
+        let conn = scene.connect(0);
+        let session = scene.replica.session_of(conn);
+        for number in 1..=count {
+            let path = format!("/{number:0>1000}");
+            scene.send(conn, &[ephemeral(number, &path)]);
+        }
+        scene.settle();
+        assert_eq!(scene.replica.tree().ephemerals(session).len(), count as usize);
+        scene.fx.clear();
+        scene.send(conn, &[request(count + 1, OpCode::CloseSession, |_| {})]);
+        let logged = scene.fx.list.iter().find_map(|effect| match effect {
+            Effect::Append(batch) => Some(batch.bytes_len()),
+            _ => None,
+        });
+        let bytes = logged.unwrap();
+        assert_eq!(bytes > 100 << 10, names_paths, "{bytes}");
+        assert!(bytes < 1 << 20);
+        scene.settle();
+        assert_eq!(scene.replica.tree().ephemerals(session).len(), 0);
     }
 }

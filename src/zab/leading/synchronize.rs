@@ -83,6 +83,13 @@ impl Leading {
         Ok(())
     }
 
+    /// Whether the log may have to be read on for this learner.
+    pub fn wants_log(&self, id: LinkId) -> bool {
+        self.links.get(&id).is_some_and(|link| {
+            link.is_reading || link.is_streaming() && !self.history.reaches(link.cursor)
+        })
+    }
+
     pub(super) fn log_unreadable(&mut self, id: LinkId, effects: &mut Effects) {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.is_reading = false;

@@ -441,6 +441,28 @@ fn a_voter_that_has_promised_more_makes_for_a_new_election() {
     assert!(script.machine.is_established());
 }
 
+/// Until then it answers no PING.
+#[test]
+fn who_has_confirmed_the_epoch_is_not_silent_before_the_quorum_has() {
+    let mut script = Script::new(5);
+    script.join(A, 2, 1);
+    script.join(B, 3, 1);
+    script.stored(EpochFile::Accepted, 2);
+    for link in [A, B] {
+        script.answer(link, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+    }
+    script.stored(EpochFile::Current, 2);
+    script.packet(A, PacketKind::Ack, z(2, 0));
+    assert!(!script.machine.is_established(), "two of five");
+    for ticks in 1..10 {
+        script.now = after(ticks);
+        let told = script.input(LeadInput::Tick);
+        assert!(!told.iter().any(|line| line.contains("closed")), "{told:?}");
+    }
+    script.packet(B, PacketKind::Ack, z(2, 0));
+    assert!(script.machine.is_established());
+}
+
 /// However often something comes, and whatever it is.
 #[test]
 fn who_does_not_introduce_itself_is_refused_in_time() {

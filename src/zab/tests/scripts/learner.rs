@@ -252,6 +252,48 @@ fn silence_ends_it() {
     assert_eq!(script.machine.deadline(), None);
 }
 
+/// It may have vanished in the middle of its database.
+#[test]
+fn a_leader_that_sends_its_database_must_not_be_silent() {
+    let receiving = || {
+        let mut script = Script::discovered(standing(z(1, 5), z(1, 4)));
+        script.packet(PacketKind::Snap, z(1, 9));
+        script
+    };
+    let mut script = receiving();
+    script.machine.handle(after(9), LearnInput::Heard, &mut script.effects);
+    script.machine.handle(after(18), LearnInput::Tick, &mut script.effects);
+    assert!(told(&mut script.effects).is_empty(), "something came");
+    script.machine.handle(after(19), LearnInput::Tick, &mut script.effects);
+    let told_now = told(&mut script.effects);
+    assert!(told_now.last().is_some_and(|line| line.starts_with("end: nothing came")));
+    // Now this server's own disk is waited for.
+    let mut script = receiving();
+    script.input(LearnInput::Received);
+    assert_eq!(script.machine.deadline(), None);
+    script.machine.handle(after(100), LearnInput::Tick, &mut script.effects);
+    assert!(told(&mut script.effects).is_empty());
+}
+
+/// It would be found when a start reads the log.
+#[test]
+fn a_proposal_with_something_behind_it_is_not_logged() {
+    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    let damaged = [&entry(z(2, 1))[..], &[1, 2, 3]].concat();
+    let packet = Packet::with(PacketKind::Proposal, z(2, 1), &damaged);
+    let told = script.input(LearnInput::Packet(packet));
+    assert!(!told.iter().any(|line| line.starts_with("append")), "{told:?}");
+    assert!(told.last().is_some_and(|line| line.starts_with("end: the leader breaks")));
+}
+
+/// It would confirm a history of which it has left out a part.
+#[test]
+fn nothing_is_left_out_before_a_learner_serves() {
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 5)));
+    let attempt = std::panic::AssertUnwindSafe(|| script.machine.leave());
+    assert!(std::panic::catch_unwind(attempt).is_err());
+}
+
 /// What the leader sends in the new epoch waits on the connection until it is entered.
 #[test]
 fn the_next_epoch_is_entered_with_everything_on_disk() {
