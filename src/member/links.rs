@@ -10,7 +10,7 @@ use crate::replica::{Input, StreamId};
 use crate::wire::DecodeError;
 use crate::zab::{LeadInput, LearnInput};
 
-use super::party::{Full, Machine, Party};
+use super::party::{Behind, Full, Machine, Party};
 use super::turn::Turn;
 
 /// Attempts at a connection to the elected leader, and the pause between two, as in Apache.
@@ -165,6 +165,7 @@ impl Turn<'_> {
         let is_full = self.replica.backlog() > self.party.options.backlog_bytes_max;
         if is_full && self.party.full.is_none() {
             self.party.full = Some(Full { marks: self.marks(), since: self.now.mono });
+            self.party.behind.get_or_insert(Behind(self.now.mono));
         }
         is_full
     }
@@ -176,6 +177,11 @@ impl Turn<'_> {
 
     /// Whether a learner that took nothing from its leader may go on.
     pub(super) fn has_room_again(&mut self) -> bool {
+        if self.party.behind.is_some()
+            && self.replica.backlog() <= self.party.options.backlog_bytes_max / 2
+        {
+            self.party.behind = None;
+        }
         let marks = self.marks();
         let Some(full) = &mut self.party.full else { return false };
         if full.marks != marks {

@@ -72,6 +72,22 @@ pub(super) struct Full {
     pub since: Instant,
 }
 
+/// A learner is behind: so much waits for its disk, or to be applied, that it has taken nothing
+/// from its leader for a moment, since this time. It is over when half of that is done. One that
+/// does not catch up within `syncLimit` leaves, so that nobody reads from it what is older still.
+/// It comes back when it has everything that is committed by then.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Behind(pub Instant);
+
+/// The term that a learner is in step with, but for transactions that it has not applied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ToFollow {
+    pub epoch: Epoch,
+    /// What was committed when the leader said that this server is up to date. Clients are not
+    /// served before this is applied (ZOOKEEPER-3500).
+    pub mark: Zxid,
+}
+
 /// Whom a learner follows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Followed {
@@ -208,6 +224,8 @@ pub(super) struct Party {
     pub noises: Ration,
     pub followed: Option<Followed>,
     pub full: Option<Full>,
+    pub behind: Option<Behind>,
+    pub to_follow: Option<ToFollow>,
     /// A digest of the leader's tree that is not compared yet, and the transaction before it.
     pub stated: Option<(Zxid, u64)>,
     /// The last transaction after which the leader's tree was found to be the same as here.
@@ -284,6 +302,8 @@ impl Party {
             noises: Ration::default(),
             followed: None,
             full: None,
+            behind: None,
+            to_follow: None,
             stated: None,
             agreed: None,
             to_lead: None,
@@ -372,6 +392,7 @@ impl Party {
             machine,
             retry,
             self.full_until(),
+            self.behind_until(),
             self.election.deadline(),
             self.votes.deadline(),
             self.links.deadline(),
@@ -382,6 +403,11 @@ impl Party {
     /// When a learner gives up that takes nothing.
     pub fn full_until(&self) -> Option<Instant> {
         Some(self.full?.since + self.options.tick * self.options.sync_limit)
+    }
+
+    /// When a learner leaves that does not catch up.
+    pub fn behind_until(&self) -> Option<Instant> {
+        Some(self.behind?.0 + self.options.tick * self.options.sync_limit)
     }
 
     /// The range that is read for a learner.

@@ -79,6 +79,9 @@ impl Turn<'_> {
                 self.tell_learning(LearnInput::Stalled { ms, bytes });
             }
         }
+        if is_due(self.party.behind_until()) && self.replica.is_serving() {
+            self.tell_learning(LearnInput::Behind { bytes: self.replica.backlog() });
+        }
         match &self.party.machine {
             Machine::Leading(leading) if is_due(leading.deadline()) => {
                 self.tell_leading(LeadInput::Tick);
@@ -153,6 +156,8 @@ impl Turn<'_> {
                 self.read_packets(link);
             } else if self.has_room_again() {
                 self.read_on();
+            } else if self.is_up_to_date() {
+                self.begin_following();
             } else if self.party.to_lead.is_some() && self.replica.is_all_applied() {
                 self.begin_leading();
             } else if matches!(self.party.machine, Machine::Settling) && self.is_at_rest() {
@@ -276,7 +281,8 @@ impl Turn<'_> {
     pub(super) fn end_term(&mut self) {
         self.note_loss();
         self.party.machine = Machine::Settling;
-        (self.party.to_lead, self.party.followed, self.party.full) = (None, None, None);
+        (self.party.to_lead, self.party.to_follow, self.party.followed) = (None, None, None);
+        (self.party.full, self.party.behind) = (None, None);
         self.party.held.clear();
         (self.party.stated, self.party.agreed) = (None, None);
         let from = self.effects.list.len();

@@ -11,7 +11,7 @@ use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
 use crate::zab::{self, LeadInput, LeadingEnd, LearnerEnd};
 
 use super::distrust;
-use super::party::{Held, Machine, Purpose};
+use super::party::{Held, Machine, Purpose, ToFollow};
 use super::turn::Turn;
 
 impl Turn<'_> {
@@ -61,7 +61,10 @@ impl Turn<'_> {
             }
             zab::Effect::ReceiveSnapshot(zxid) => self.begin_receiving(zxid),
             zab::Effect::Serve(epoch) => self.serve(epoch),
-            zab::Effect::Renewed(epoch) => self.established(epoch),
+            zab::Effect::Renewed(epoch) => match &mut self.party.to_follow {
+                Some(term) => term.epoch = epoch,
+                None => self.established(epoch),
+            },
             zab::Effect::SyncDone | zab::Effect::OwnSyncDone(_) => {
                 self.replica.sync_done(now, self.effects);
             }
@@ -182,12 +185,26 @@ impl Turn<'_> {
         match self.party.machine {
             Machine::Leading(_) => self.party.to_lead = Some(epoch),
             _ => {
-                let from = self.effects.list.len();
-                self.replica.follow(self.effects);
-                self.route(from);
-                self.established(epoch);
+                let mark = self.replica.last_committed();
+                self.party.to_follow = Some(ToFollow { epoch, mark });
+                // Others go by it, whether or not clients are served here.
+                self.tell_election(epoch);
             }
         }
+    }
+
+    /// Whether this server has all that its clients may have seen elsewhere before it began to
+    /// follow.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.party.to_follow.is_some_and(|term| self.replica.last_processed() >= term.mark)
+    }
+
+    pub(super) fn begin_following(&mut self) {
+        let Some(term) = self.party.to_follow.take() else { return };
+        let from = self.effects.list.len();
+        self.replica.follow(self.effects);
+        self.route(from);
+        self.established(term.epoch);
     }
 
     pub(super) fn begin_leading(&mut self) {
@@ -226,6 +243,10 @@ impl Turn<'_> {
         log::info!("serving clients in epoch {:x}", epoch.0);
         self.note_service();
         self.party.epoch_least = Epoch(0);
+        self.tell_election(epoch);
+    }
+
+    fn tell_election(&mut self, epoch: Epoch) {
         let party = &mut *self.party;
         let established = election::Input::EpochEstablished(epoch);
         party.election.handle(self.now, established, &mut party.ballots);

@@ -88,7 +88,7 @@ fn a_member_with_damaged_data_is_emptied_and_gets_all_from_a_leader_of_the_other
     ensemble.connect(leader).create("/newest", b"", 0).ok();
     ensemble.member(damaged).kill();
     let version_dir = ensemble.member(damaged).data_dir().join("version-2");
-    let log = version_dir.join("wal.1");
+    let log = version_dir.join("wal.100000001");
     let mut bytes = fs::read(&log).expect("the log");
     bytes[20_000..20_100].fill(0xa5);
     fs::write(&log, bytes).expect("the log");

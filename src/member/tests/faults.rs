@@ -357,3 +357,60 @@ fn a_range_of_the_log_is_leased_no_longer_than_it_is_read() {
         world.until("all is given back", |world| world.nodes[leader].leases.is_empty());
     }
 }
+
+/// What its clients had seen at other members would be missing.
+#[test]
+fn a_member_that_comes_back_serves_when_it_has_applied_what_was_committed() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, seed as usize % 2, seed % 4 < 2);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let at = (0..world.nodes.len()).find(|at| *at != leader).unwrap();
+        world.kill(at);
+        let conn = world.connect(leader, SessionId(0));
+        creates(&mut world, leader, conn, 1..=100);
+        let of = |world: &World, at: usize| {
+            world.nodes[at].member.as_ref().unwrap().replica().last_processed()
+        };
+        let committed = of(&world, leader);
+        // It applies one transaction in a turn.
+        world.turn = 2;
+        world.start(at);
+        let mut waited = false;
+        while world.roles()[at] == Some(Role::Looking) {
+            world.step();
+            waited |= of(&world, at) < committed;
+        }
+        assert!(waited && of(&world, at) >= committed, "seed {seed}");
+        world.settle();
+    }
+}
+
+/// Its disk goes on, but not as fast as others write.
+#[test]
+fn a_member_that_does_not_catch_up_leaves_and_comes_back() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, seed as usize % 2, seed % 4 == 0);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let slow = (0..world.nodes.len()).find(|at| *at != leader).unwrap();
+        world.nodes[slow].is_stalled = true;
+        let began = world.now.mono;
+        let mut number = 0;
+        while world.roles()[slow] != Some(Role::Looking) {
+            assert!(world.now.mono < began + TICK * 12, "seed {seed}: it reads what is old");
+            for _ in 0..5 {
+                number += 1;
+                world.create_at(leader, &format!("/s{number}"));
+            }
+            let next = world.now.mono + TICK / 2;
+            world.until("time passes", |world| world.now.mono >= next);
+            world.disk(slow);
+        }
+        assert!(world.now.mono > began + TICK * 4, "seed {seed}: it had time to catch up");
+        world.nodes[slow].is_stalled = false;
+        world.until("all serve", World::all_serve);
+        world.settle();
+        assert_eq!(world.leader(), Some(leader), "nobody else is disturbed");
+    }
+}

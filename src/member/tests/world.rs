@@ -15,7 +15,9 @@ use crate::log::{
 use crate::member::{EnsembleOptions, Member, Role};
 use crate::peer;
 use crate::quorum::Membership;
-use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restore, StreamId};
+use crate::replica::{
+    Effect, Effects, FairOptions, Input, Replica, ReplicaOptions, Restore, StreamId,
+};
 use crate::tree::TreeOptions;
 use crate::wire::{
     ACL_OPEN_BYTES, OpCode, Reader, Txn, TxnDigest, TxnHeader, begin_frame, connect_frame,
@@ -94,6 +96,8 @@ pub(super) struct World {
     pub(super) is_plain: bool,
     /// An epoch is spent after this transaction.
     pub(super) spent_counter: u32,
+    /// Work of a turn, for servers that start from now on.
+    pub(super) turn: u64,
 }
 
 pub(super) fn request(xid: i32, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -192,6 +196,7 @@ impl World {
             text: text + "version=0",
             is_plain,
             spent_counter: LeaderOptions::default().spent_counter,
+            turn: FairOptions::default().turn,
         };
         for _ in 0..members {
             world.nodes.push(Node {
@@ -226,6 +231,7 @@ impl World {
             snap_size_bytes: 0,
             snap_count: u64::MAX / 4,
             min_session_timeout_ms: 2_000,
+            fair: FairOptions { turn: self.turn, ..FairOptions::default() },
             leader: LeaderOptions { spent_counter: self.spent_counter, ..LeaderOptions::default() },
             ..ReplicaOptions::default()
         };
