@@ -45,6 +45,7 @@ pub(super) fn read(
         init_limit,
         sync_limit,
         epoch_transactions: reader.natural("ringkeeper.quorum.epochTransactions"),
+        is_leader_serving: reader.is_standard("leaderServes"),
         is_adaptive_timeout: reader.is_standard("ringkeeper.quorum.adaptiveTimeout"),
         cnx_timeout_ms,
         is_listen_on_all_ips,

@@ -37,6 +37,7 @@ fn a_member_has_the_defaults_of_zookeeper() {
         membership: found.membership.clone(),
         init_limit: 10,
         sync_limit: 5,
+        is_leader_serving: true,
         is_adaptive_timeout: true,
         epoch_transactions: u32::MAX - (1 << 20),
         cnx_timeout_ms: 5000,

@@ -437,7 +437,7 @@ pub static KEYS: &[Key] = &[
         .unit("ms").for_members()
         .doc("Largest delay before a vote is sent again."),
     Key::property("leaderServes", ON_UNLESS_NO, Standard::Value("yes"))
-        .ignored("the leader takes clients always")
+        .for_members()
         .doc("The leader accepts clients."),
     Key::property("leader.maxConcurrentSnapSyncs", POSITIVE, Standard::Value("10"))
         .ignored("what waits for each follower is bounded in bytes")

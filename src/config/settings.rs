@@ -86,6 +86,8 @@ pub struct EnsembleSettings {
     pub init_limit: u32,
     /// Time that a leader or a learner may be silent, ticks. `syncLimit`, no default.
     pub sync_limit: u32,
+    /// Clients are served while this server leads. `leaderServes`, default yes.
+    pub is_leader_serving: bool,
     /// A leader of ours that is silent is left before that. `ringkeeper.quorum.adaptiveTimeout`,
     /// default true.
     pub is_adaptive_timeout: bool,

@@ -213,6 +213,7 @@ impl Turn<'_> {
             self.replica.lead_on(epoch);
         } else {
             self.replica.lead_epoch(self.now, epoch);
+            self.replica.turn_clients_away(self.effects);
         }
         self.established(epoch);
         self.take_held();

@@ -62,6 +62,8 @@ pub struct ReplicaOptions {
     pub limits: LimitOptions,
     /// How connections take turns.
     pub fair: FairOptions,
+    /// `leaderServes`: clients are served while this server leads.
+    pub leader_serves: bool,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -94,6 +96,7 @@ impl Default for ReplicaOptions {
             snapshot_zxid: true,
             limits: LimitOptions::default(),
             fair: FairOptions::default(),
+            leader_serves: true,
             seed: 1,
         }
     }

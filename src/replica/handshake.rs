@@ -88,6 +88,10 @@ impl Replica {
             self.complain(now, Complaint::NoClient, self.who(conn), why);
             return self.close(conn, CloseHow::Now, fx);
         };
+        if self.leader.is_some() && !self.options.leader_serves {
+            // It finds another member.
+            return self.close(conn, CloseHow::Now, fx);
+        }
         if !self.admits_connect(now, request.session.0 != 0) {
             log::debug!("closing the connection of {}: too many new sessions", self.who(conn));
             return self.close(conn, CloseHow::Now, fx);

@@ -67,6 +67,15 @@ impl Replica {
         self.leader.as_ref().is_some_and(Leader::is_epoch_spent)
     }
 
+    /// `leaderServes=no`: closes every connection, so that clients find a member with more time.
+    /// Those that come later are closed, too, as long as this server leads.
+    pub fn turn_clients_away(&mut self, fx: &mut Effects) {
+        if !self.options.leader_serves {
+            log::info!("serving no clients while this server leads (leaderServes=no)");
+            self.close_all(fx);
+        }
+    }
+
     fn take_up(&mut self, now: Now, numbering: Numbering) {
         invariant!(!self.is_serving(), "a term begins when the one before has ended");
         invariant!(self.tail.is_empty(), "a term begins when the last one is wholly applied");

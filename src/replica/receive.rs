@@ -262,7 +262,7 @@ impl Replica {
     }
 
     /// Closes every connection; what was answered before still leaves.
-    fn close_all(&mut self, fx: &mut Effects) {
+    pub(super) fn close_all(&mut self, fx: &mut Effects) {
         let conns: Vec<_> = self.clients.iter().map(|client| client.conn).collect();
         for conn in conns {
             self.close(conn, CloseHow::AfterFlush, fx);

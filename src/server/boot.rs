@@ -197,6 +197,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         snapshot_zxid: storage.is_snapshot_zxid,
         limits: limit_options(settings),
         fair: FairOptions::default(),
+        leader_serves: settings.ensemble.as_ref().is_none_or(|ensemble| ensemble.is_leader_serving),
         seed,
     }
 }

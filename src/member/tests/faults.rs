@@ -414,3 +414,30 @@ fn a_member_that_does_not_catch_up_leaves_and_comes_back() {
         assert_eq!(world.leader(), Some(leader), "nobody else is disturbed");
     }
 }
+
+#[test]
+fn a_leader_serves_no_clients_where_it_is_not_to() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.leader_serves = false;
+        for at in 0..3 {
+            world.kill(at);
+            world.start(at);
+        }
+        world.until("all serve", World::all_serve);
+        let old = world.leader().unwrap();
+        let early = world.connect(old, SessionId(0));
+        assert!(world.nodes[old].closed.contains(&early), "seed {seed}");
+        let others = [(old + 1) % 3, (old + 2) % 3];
+        let conns = others.map(|at| world.connect(at, SessionId(0)));
+        world.until("sessions begin", |world| {
+            others.iter().all(|&at| world.nodes[at].sessions.len() == 1)
+        });
+        world.kill(old);
+        world.until("another leads", |world| world.leader().is_some() && world.all_serve());
+        let new = world.leader().unwrap();
+        for (at, conn) in others.into_iter().zip(conns) {
+            assert_eq!(world.nodes[at].closed.contains(&conn), at == new, "seed {seed}");
+        }
+    }
+}

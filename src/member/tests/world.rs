@@ -98,6 +98,8 @@ pub(super) struct World {
     pub(super) spent_counter: u32,
     /// Work of a turn, for servers that start from now on.
     pub(super) turn: u64,
+    /// The same for `leaderServes`.
+    pub(super) leader_serves: bool,
 }
 
 pub(super) fn request(xid: i32, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -197,6 +199,7 @@ impl World {
             is_plain,
             spent_counter: LeaderOptions::default().spent_counter,
             turn: FairOptions::default().turn,
+            leader_serves: true,
         };
         for _ in 0..members {
             world.nodes.push(Node {
@@ -231,6 +234,7 @@ impl World {
             snap_size_bytes: 0,
             snap_count: u64::MAX / 4,
             min_session_timeout_ms: 2_000,
+            leader_serves: self.leader_serves,
             fair: FairOptions { turn: self.turn, ..FairOptions::default() },
             leader: LeaderOptions { spent_counter: self.spent_counter, ..LeaderOptions::default() },
             ..ReplicaOptions::default()
