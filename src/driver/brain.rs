@@ -72,6 +72,10 @@ impl<I: Io> Brain<I> {
     /// Answers the four-letter words of this turn.
     pub(super) fn answer_words(&mut self, now: Now, io: &mut I) {
         for Word { conn, word, argument } in std::mem::take(&mut self.words) {
+            if !self.member.replica().has_client(conn) {
+                // Every connection was closed later in the same turn, for another database.
+                continue;
+            }
             self.admin.live.dir_sizes = self.house.dir_sizes;
             self.admin.live.state = state(&self.member, now);
             self.admin.live.terms = self.member.term_figures();

@@ -287,6 +287,24 @@ fn ask_for_session(driver: &mut Driver<Hands>, slot: u32) {
 }
 
 #[test]
+fn a_word_of_a_connection_that_was_closed_in_its_turn_is_not_answered() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut brain, _log, _chores) = brain_and_log(&home, &Arc::default());
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    for (slot, is_closed) in [(0, false), (1, true)] {
+        let conn = ConnId::new(slot, 1);
+        brain.handle(now(), Input::Opened { conn, peer });
+        brain.asked(conn, *b"ruok", b"");
+        if is_closed {
+            brain.handle(now(), Input::Closed { conn });
+        }
+        brain.answer_words(now(), &mut Hands::default());
+        assert_eq!(brain.effects.list.is_empty(), is_closed, "{:?}", brain.effects.list);
+        brain.effects.clear();
+    }
+}
+
+#[test]
 fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();

@@ -439,6 +439,11 @@ impl Replica {
         self.snapshot.is_wanted() || self.snapshot.is_running()
     }
 
+    /// Whether this connection was opened, and has not been closed since by either side.
+    pub fn has_client(&self, conn: ConnId) -> bool {
+        self.clients.get(conn).is_some()
+    }
+
     /// Number of connections.
     pub fn client_count(&self) -> usize {
         self.clients.len()
