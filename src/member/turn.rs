@@ -11,7 +11,7 @@ use crate::replica::{Effects, Input, ReceptionStage, Replica};
 use crate::wire::vote::PeerState;
 use crate::zab::{LeadInput, LearnInput};
 
-use super::party::{Asked, Followed, Machine, Party, Purpose};
+use super::party::{Asked, Behind, Followed, Machine, Party, Purpose};
 
 /// What a member's input is handled with.
 pub(super) struct Turn<'a> {
@@ -79,8 +79,12 @@ impl Turn<'_> {
                 self.tell_learning(LearnInput::Stalled { ms, bytes });
             }
         }
-        if is_due(self.party.behind_until()) && self.replica.is_serving() {
-            self.tell_learning(LearnInput::Behind { bytes: self.replica.backlog() });
+        if is_due(self.party.behind_until()) {
+            // One that is not in step yet is behind by its nature, and nobody reads from it.
+            self.party.behind = Some(Behind(now.mono));
+            if self.replica.is_serving() {
+                self.tell_learning(LearnInput::Behind { bytes: self.replica.backlog() });
+            }
         }
         match &self.party.machine {
             Machine::Leading(leading) if is_due(leading.deadline()) => {
