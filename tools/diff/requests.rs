@@ -257,8 +257,12 @@ pub fn is_for_members(request: &Request) -> bool {
 /// Whether it makes a node of a kind that needs more than a create has. A leader of Apache's looks
 /// at that before it sees that a session has moved, and Ringkeeper's after it.
 fn makes_odd_node(request: &Request) -> bool {
-    let odd = ["flags=5", "flags=6", "flags=7", "flags=-"];
-    matches!(request.op, 1 | 15 | 19 | 21) && odd.iter().any(|flags| request.text.contains(flags))
+    let has = |parts: &[&str]| parts.iter().any(|part| request.text.contains(part));
+    match request.op {
+        1 | 15 | 19 => has(&["flags=5", "flags=6", "flags=7", "flags=-"]),
+        21 => !has(&["flags=5 ttl=5000000", "flags=6 ttl=5000000"]),
+        _ => false,
+    }
 }
 
 /// Whether a member of ours answers the request itself: a multi that it cannot read, and a request

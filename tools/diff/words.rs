@@ -57,6 +57,7 @@ pub fn shape(word: &str, answer: &[u8], normalizer: &mut Normalizer) -> Vec<Stri
             let is_of_member = |key: &str| {
                 key.ends_with("_zookeeper_write_per_namespace")
                     || key.contains("_learner_handler_qp_")
+                    || key.ends_with("_ack_latency")
             };
             let is_compared = |key: &&str| !key.is_empty() && !is_quota(key) && !is_of_member(key);
             lines =
