@@ -109,6 +109,14 @@ public final class Checks {
         eventually("a new process", () -> !victim().equals(pid));
     }
 
+    /** As {@link #crashServer}, each server in turn; {@code after} is run after each. */
+    static void crashEach(Action after) throws Exception {
+        for (int i = 0; i < MEMBERS; i++) {
+            crashServer();
+            after.run();
+        }
+    }
+
     private static String victim() throws Exception {
         return Files.readString(Path.of(System.getenv("FOREIGN_PID"))).trim();
     }

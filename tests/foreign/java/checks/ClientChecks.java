@@ -284,8 +284,7 @@ final class ClientChecks extends Support {
             node(client, root);
             client.getData(root, once, null);
             client.addWatch(root, lasting, AddWatchMode.PERSISTENT_RECURSIVE);
-            for (int i = 0; i < Checks.MEMBERS; i++) {
-                Checks.crashServer();
+            Checks.crashEach(() -> {
                 // The client sets its watches again after it says that it is connected; a persistent
                 // one hears of nothing that was before.
                 afterReconnect(client, root);
@@ -295,7 +294,7 @@ final class ClientChecks extends Support {
                 once.skipTo("NodeDataChanged " + root);
                 lasting.skipTo("NodeDataChanged " + root);
                 client.getData(root, once, null);
-            }
+            });
         }
     }
 
@@ -414,12 +413,11 @@ final class ClientChecks extends Support {
             node(client, root);
             client.create(root + "/e", bytes("kept"), OPEN_ACL_UNSAFE, CreateMode.EPHEMERAL);
             long id = client.getSessionId();
-            for (int i = 0; i < Checks.MEMBERS; i++) {
-                Checks.crashServer();
+            Checks.crashEach(() -> {
                 equal(id, afterReconnect(client, root + "/e").getEphemeralOwner());
                 equal(id, client.getSessionId());
                 equal("kept", new String(client.getData(root + "/e", false, null)));
-            }
+            });
         }
     }
 

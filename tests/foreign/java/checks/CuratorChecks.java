@@ -3,6 +3,7 @@ import java.util.Collection;
 import java.util.Collections;
 import java.util.List;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
 import org.apache.curator.framework.CuratorFramework;
 import org.apache.curator.framework.CuratorFrameworkFactory;
 import org.apache.curator.framework.api.transaction.CuratorTransactionResult;
@@ -58,17 +59,22 @@ final class CuratorChecks extends Support {
             holds(second.acquire(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "free again");
             second.release();
             int[] shared = {0};
+            int[] turns = {0};
+            AtomicBoolean ending = new AtomicBoolean();
             List<Thread> threads = new ArrayList<>();
             for (CuratorFramework client : List.of(one, two, one, two)) {
                 Thread thread = new Thread(() -> {
                     InterProcessMutex lock = new InterProcessMutex(client, root);
                     try {
-                        for (int i = 0; i < 20; i++) {
+                        for (int i = 0; i < 20 || !ending.get(); i++) {
                             lock.acquire();
                             int before = shared[0];
                             Thread.yield();
                             shared[0] = before + 1;
                             lock.release();
+                            synchronized (turns) {
+                                turns[0]++;
+                            }
                         }
                     } catch (Exception e) {
                         throw new IllegalStateException(e);
@@ -77,10 +83,15 @@ final class CuratorChecks extends Support {
                 thread.start();
                 threads.add(thread);
             }
+            Checks.crashEach(() -> {
+                int before = turns[0];
+                Checks.eventually("the lock goes round", () -> turns[0] > before + 4);
+            });
+            ending.set(true);
             for (Thread thread : threads) {
                 thread.join();
             }
-            equal(80, shared[0]);
+            equal(turns[0], shared[0]);
         }
     }
 
@@ -96,6 +107,7 @@ final class CuratorChecks extends Support {
             first.close();
             holds(second.await(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "the second leads");
             equal("two", second.getLeader().getId());
+            Checks.crashEach(() -> Checks.eventually("the second leads", second::hasLeadership));
         }
     }
 
@@ -110,9 +122,19 @@ final class CuratorChecks extends Support {
             }
             writer.setData().forPath(root + "/a/b", bytes("2"));
             writer.delete().forPath(root + "/a/n0");
-            Checks.eventually("the cache follows", () -> cache.size() == 102
-                    && new String(cache.get(root + "/a/b").get().getData()).equals("2"));
+            Checks.eventually("the cache follows", () -> cache.size() == 102 && holds(cache, root + "/a/b", "2"));
+            int[] round = {0};
+            Checks.crashEach(() -> {
+                String text = "after crash " + round[0]++;
+                writer.setData().forPath(root + "/a/b", bytes(text));
+                Checks.eventually("the cache follows", () -> holds(cache, root + "/a/b", text));
+            });
+            equal(102, cache.size());
         }
+    }
+
+    private static boolean holds(CuratorCache cache, String path, String text) {
+        return new String(cache.get(path).get().getData()).equals(text);
     }
 
     private static void small(String root) throws Exception {
@@ -155,11 +177,9 @@ final class CuratorChecks extends Support {
             holds(ttl.waitForInitialCreate(Checks.PATIENCE_MS, TimeUnit.MILLISECONDS), "made");
             other.delete().forPath(node.getActualPath());
             Checks.eventually("made again", () -> other.checkExists().forPath(node.getActualPath()) != null);
-            for (int i = 0; i < Checks.MEMBERS; i++) {
-                Checks.crashServer();
-                Checks.eventually("still there", () -> other.checkExists().forPath(node.getActualPath()) != null
-                        && other.checkExists().forPath(root + "/t") != null);
-            }
+            Checks.crashEach(() -> Checks.eventually("still there", () ->
+                    other.checkExists().forPath(node.getActualPath()) != null
+                    && other.checkExists().forPath(root + "/t") != null));
         }
     }
 
