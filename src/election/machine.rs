@@ -1,6 +1,6 @@
 //! The state machine of one server's elections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::base::{Epoch, Instant, Now, ServerId, Zxid, invariant};
@@ -60,6 +60,9 @@ pub enum Input<'a> {
     /// one. Silence is something else. Who is unreachable has no better vote: once all others have
     /// voted, nobody is waited for.
     Unreachable(ServerId),
+    /// The leader has said that it ends, or has been silent for too long. Nobody waits for its
+    /// vote, whether it can be connected to or not, before it says something.
+    Gone(ServerId),
     /// The leader has begun to serve, or this server has synchronized with it, in this epoch. From
     /// now on others are told so; if each told the epoch it had voted with, one who comes late
     /// would find no quorum that agrees (ZOOKEEPER-1732).
@@ -99,8 +102,17 @@ pub struct Election {
     current: Ballot,
     /// While looking for a leader.
     search: Option<Search>,
-    /// What the last connection with each server came to: whether there is one.
-    reachable: BTreeMap<ServerId, bool>,
+    /// Whether the vote of each voter may still come.
+    reach: BTreeMap<ServerId, Reach>,
+}
+
+/// What is known of the connection with a voter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reach {
+    Connected,
+    Unreachable,
+    /// It was the leader, and is about to end or stands still.
+    Gone,
 }
 
 /// One search for a leader.
@@ -116,6 +128,8 @@ struct Search {
     votes: BTreeMap<ServerId, Heard>,
     /// What servers with a leader say, whatever their round (`outofelection`).
     settled: BTreeMap<ServerId, Heard>,
+    /// Who was told this server's vote once more, in this round.
+    told_again: BTreeSet<ServerId>,
     repeat: Duration,
     repeat_at: Instant,
     /// While a quorum votes for the proposal: when the wait for a better one ends.
@@ -139,7 +153,7 @@ impl Election {
             round,
             current: Ballot { state: PeerState::Looking, vote, round },
             search: None,
-            reachable: BTreeMap::new(),
+            reach: BTreeMap::new(),
         };
         election.look(now.mono, history, effects);
         election
@@ -166,11 +180,18 @@ impl Election {
         match input {
             Input::Look(history) => self.look(now.mono, history, effects),
             Input::Heard(from, notification) => {
+                if self.reach.get(&from) == Some(&Reach::Gone) {
+                    self.reach.insert(from, Reach::Connected);
+                }
                 self.heard(now.mono, from, notification, effects);
             }
-            Input::Connected(sid) => self.reached(sid, true),
+            Input::Connected(sid) => self.reached(sid, Reach::Connected),
             Input::Unreachable(sid) => {
-                self.reached(sid, false);
+                self.reached(sid, Reach::Unreachable);
+                self.decide(now.mono, effects);
+            }
+            Input::Gone(sid) => {
+                self.reached(sid, Reach::Gone);
                 self.decide(now.mono, effects);
             }
             Input::EpochEstablished(epoch) => {
@@ -184,10 +205,10 @@ impl Election {
         self.check();
     }
 
-    fn reached(&mut self, sid: ServerId, is_reachable: bool) {
+    fn reached(&mut self, sid: ServerId, reach: Reach) {
         // Nobody waits for the others.
-        if self.ensemble.is_voter(sid) {
-            self.reachable.insert(sid, is_reachable);
+        if self.ensemble.is_voter(sid) && self.reach.get(&sid) != Some(&Reach::Gone) {
+            self.reach.insert(sid, reach);
         }
     }
 
@@ -212,6 +233,7 @@ impl Election {
             proposal: initial,
             votes: BTreeMap::new(),
             settled: BTreeMap::new(),
+            told_again: BTreeSet::new(),
             repeat: self.options.repeat_min,
             repeat_at: now + self.options.repeat_min,
             decide_at: None,
@@ -301,6 +323,7 @@ impl Election {
         if is_new_round {
             self.round = said.round;
             search.votes.clear();
+            search.told_again.clear();
             search.decide_at = None;
             // Compared with what this server wanted at first: the proposals of its old round are
             // forgotten.
@@ -312,8 +335,15 @@ impl Election {
         }
         // What ZooKeeper keeps of a vote has no message version.
         search.votes.insert(from, Heard { ballot: said, has_version: false });
+        let missed_ours = better(&search.proposal, &said.vote);
         if is_new_round || beats_proposal {
             self.send_proposal(now, effects);
+        } else if missed_ours && search.told_again.insert(from) {
+            // It still had a leader when this server's vote came, and would wait until that is
+            // repeated. Once in a round is enough; more is what repetitions are for.
+            let ballot =
+                Ballot { state: PeerState::Looking, vote: search.proposal, round: self.round };
+            effects.push(Effect::Send(from, ballot));
         }
     }
 
@@ -393,7 +423,7 @@ impl Election {
         self.ensemble.voters().iter().all(|sid| {
             *sid == self.options.sid
                 || search.votes.contains_key(sid)
-                || self.reachable.get(sid) == Some(&false)
+                || self.reach.get(sid).is_some_and(|reach| *reach != Reach::Connected)
         })
     }
 

@@ -125,9 +125,14 @@ fn a_server_first_votes_for_itself() {
 
 #[test]
 fn a_better_vote_is_taken_over_and_a_worse_one_is_not() {
-    for worse in [vote(2, 10, 1), vote(5, 9, 1), vote(5, 99, 0), own()] {
-        assert_eq!(Script::start().hear(1, ballot(Looking, worse, 1)), [], "{worse:?}");
+    for worse in [vote(2, 10, 1), vote(5, 9, 1), vote(5, 99, 0)] {
+        // Who has it may have missed this server's, and is told once.
+        let mut script = Script::start();
+        let sent = script.hear(1, ballot(Looking, worse, 1));
+        assert_eq!(sent, to(&[1], ballot(Looking, own(), 1)), "{worse:?}");
+        assert_eq!(script.hear(1, ballot(Looking, worse, 1)), [], "{worse:?}");
     }
+    assert_eq!(Script::start().hear(1, ballot(Looking, own(), 1)), []);
     for better in [vote(4, 10, 1), vote(1, 11, 1), vote(1, 0, 2)] {
         let sent = Script::start().hear(1, ballot(Looking, better, 1));
         assert_eq!(sent, to(&[1, 2, 4, 5], ballot(Looking, better, 1)));
@@ -172,7 +177,8 @@ fn a_quorum_waits_for_a_better_vote() {
     assert_eq!(script.election.deadline(), Some(Instant::from_ms(200)));
     script.ms = 199;
     // Worse votes do not put it off, nor does a newer round that brings nothing better.
-    assert_eq!(script.hear(4, ballot(Looking, vote(2, 10, 1), 1)), []);
+    let again = script.hear(4, ballot(Looking, vote(2, 10, 1), 1));
+    assert_eq!(again, to(&[4], ballot(Looking, own(), 1)));
     assert_eq!(script.hear(4, ballot(Looking, vote(2, 10, 1), 8)), []);
     let effects = script.after(1);
     let backers = [1, 2, 3].map(ServerId).to_vec();
@@ -228,6 +234,20 @@ fn nobody_is_waited_for_when_nothing_better_can_come() {
     script.hear(1, ballot(Looking, own(), 1));
     assert_eq!(script.hear(2, ballot(Looking, own(), 1)), []);
     assert_eq!(script.elected(), Some(own()));
+
+    // The leader before has gone, until it says something.
+    let mut script = Script::start();
+    script.take(Input::Unreachable(ServerId(4)));
+    script.take(Input::Gone(ServerId(5)));
+    script.take(Input::Connected(ServerId(5)));
+    script.hear(1, ballot(Looking, own(), 1));
+    assert_eq!(leader(&script.hear(2, ballot(Looking, own(), 1))), Some(own()));
+    let mut script = Script::start();
+    script.take(Input::Unreachable(ServerId(4)));
+    script.take(Input::Gone(ServerId(5)));
+    script.hear(5, ballot(Looking, vote(5, 1, 0), 0));
+    script.hear(1, ballot(Looking, own(), 1));
+    assert_eq!(script.hear(2, ballot(Looking, own(), 1)), []);
 
     // Without a quorum nobody is elected, however few run.
     let mut script = Script::start();

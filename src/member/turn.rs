@@ -273,6 +273,8 @@ impl Turn<'_> {
     /// it has in its log stays there.
     pub fn retire(&mut self) {
         log::info!("leaving the ensemble, as this server is about to end");
+        self.tell_leading(LeadInput::Leave);
+        self.run_zab();
         self.end_term();
         self.party.machine = Machine::Retired;
         self.party.votes.close_all(&mut self.party.out);

@@ -260,12 +260,15 @@ impl Turn<'_> {
         if matches!(end, LearnerEnd::Forgotten { .. }) {
             self.effects.list.push(Effect::Fatal(distrust::forgotten(leader, &end)));
         }
-        if matches!(end, LearnerEnd::Silent(_)) {
-            // Its connection for votes may stand as silently as this one did: nobody should wait
-            // for its vote. If one comes all the same, it counts.
-            let party = &mut *self.party;
-            let input = election::Input::Unreachable(leader);
-            party.election.handle(self.now, input, &mut party.ballots);
+        let party = &mut *self.party;
+        match end {
+            // Its connection for votes may stand all the same.
+            LearnerEnd::Silent(_) | LearnerEnd::Left => {
+                let input = election::Input::Gone(leader);
+                party.election.handle(self.now, input, &mut party.ballots);
+            }
+            LearnerEnd::Lost => party.votes.suspect(self.now.mono, leader),
+            _ => {}
         }
     }
 

@@ -103,6 +103,11 @@ impl Correspondent {
         self.expected_until = self.redial_at;
     }
 
+    /// It has probably ended.
+    pub fn suspect(&mut self, now: Instant) {
+        (self.failures, self.redial_at, self.expected_until) = (0, now, Instant::default());
+    }
+
     /// Its connection has ended. The message waits again if it may be lost.
     pub fn lost(&mut self, now: Instant, ended: &Ended) {
         self.link = None;

@@ -200,6 +200,15 @@ impl ElectionLinks {
         self.check();
     }
 
+    /// The server was the leader, and its other connection has ended: probably it has ended, too,
+    /// and makes no connection that it is expected to make. The next message for it is worth
+    /// dialing at once.
+    pub fn suspect(&mut self, now: Instant, sid: ServerId) {
+        if let Some(other) = self.others.get_mut(&sid) {
+            other.suspect(now);
+        }
+    }
+
     /// Does what is due: closes connections that do not say who they are from, and dials again.
     pub fn tick(&mut self, now: Instant, numbers: &mut LinkNumbers, effects: &mut Effects) {
         let late = self.links.iter().filter_map(|(id, link)| match link.stage {

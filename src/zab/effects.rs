@@ -12,6 +12,8 @@ use crate::wire::OpCode;
 pub enum LearnerEnd {
     /// The connection could not be made, or ended.
     Lost,
+    /// The leader has said that it is about to end.
+    Left,
     /// Nothing came for this many milliseconds.
     Silent(u64),
     /// This server's own disk has taken nothing for a while.
@@ -68,6 +70,7 @@ impl fmt::Display for LearnerEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LearnerEnd::Lost => write!(f, "the connection to the leader ended"),
+            LearnerEnd::Left => write!(f, "the leader is about to end"),
             LearnerEnd::Silent(ms) => write!(f, "nothing came from the leader for {ms} ms"),
             LearnerEnd::Stalled { ms, bytes } => write!(
                 f,

@@ -6,8 +6,9 @@ use std::time::Duration;
 use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
 use crate::log::{Batch, EpochFile};
 use crate::wire::quorum::{
-    AuthIds, DIGEST, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, PROPOSALS, Packet,
-    PacketKind, Proposed, Revalidate, Revalidated, SessionTouches, leader_info_version, proposals,
+    AuthIds, DIGEST, EpochAnswer, FAREWELL, Features, Forwarded, LearnerInfo, NEXT_EPOCH,
+    PROPOSALS, Packet, PacketKind, Proposed, Revalidate, Revalidated, SessionTouches,
+    leader_info_version, proposals,
 };
 use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
@@ -578,6 +579,7 @@ impl Learning {
                 Ok(())
             }
             PacketKind::NewLeader | PacketKind::UpToDate => Err(unexpected(&packet, "now")),
+            FAREWELL => Err(LearnerEnd::Left),
             NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(packet.zxid, effects),
             PacketKind::Ping if self.phase == Phase::Broadcast => {
                 effects.push(Effect::PingAsked);

@@ -89,7 +89,10 @@ fn a_leader_that_ends_leaves_the_others_at_once() {
         node.member.as_mut().unwrap().retire(world.now, false, &mut node.effects);
         world.carry_out(old);
         world.until("another leads", |world| world.leader().is_some());
-        assert!(world.now.mono.since(began) <= Duration::from_millis(500), "seed {seed}");
+        // Where members speak Apache's protocol they wait for a vote that does not come.
+        let least = if seed % 2 == 0 { 500 } else { 100 };
+        let took = world.now.mono.since(began);
+        assert!(took <= Duration::from_millis(least), "seed {seed}: {took:?}");
         world.until("its disk rests", |world| {
             world.nodes[old].member.as_ref().unwrap().replica().is_settled()
         });

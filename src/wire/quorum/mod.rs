@@ -7,7 +7,9 @@ mod ours;
 mod packet;
 mod payload;
 
-pub use ours::{DIGEST, Features, NEXT_EPOCH, PROPOSALS, ProposalGroup, Proposed, proposals};
+pub use ours::{
+    DIGEST, FAREWELL, Features, NEXT_EPOCH, PROPOSALS, ProposalGroup, Proposed, proposals,
+};
 pub use packet::{AuthIds, Packet, PacketKind, PacketScan, Scan};
 pub use payload::{
     Activate, EpochAnswer, Forwarded, LearnerInfo, PROTOCOL_VERSION, Revalidate, Revalidated,

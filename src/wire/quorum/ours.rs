@@ -24,6 +24,9 @@ pub const DIGEST: PacketKind = PacketKind::Unknown(0x524b_0003);
 /// with the leader.
 const OWN: i32 = 1 << 30;
 
+/// The leader is about to end. What comes after it does not come from this leader.
+pub const FAREWELL: PacketKind = PacketKind::Unknown(0x524b_0004);
+
 /// Marks our bytes behind LearnerInfo and behind the version in LEADERINFO.
 const MAGIC: [u8; 4] = *b"RkPr";
 

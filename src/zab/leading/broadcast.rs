@@ -132,6 +132,12 @@ impl Leading {
         Ok(())
     }
 
+    pub(super) fn judged(&mut self, id: LinkId, zxid: Zxid) {
+        if let Some(link) = self.links.get_mut(&id) {
+            link.note_own(zxid);
+        }
+    }
+
     pub(super) fn sync_placed(&mut self, id: LinkId, after: Zxid) {
         if let Some(link) = self.links.get_mut(&id) {
             link.note_sync(after);

@@ -81,6 +81,8 @@ pub enum LeadInput<'a> {
     /// The numbers of the epoch come to their end: nothing more is proposed in it. Only if
     /// [`Leading::can_renew`]; answered by `Effect::Serve`.
     Renew,
+    /// This server is about to end, and leads no more.
+    Leave,
     /// Answers `Effect::Request`: the transaction that it has become, be it proposed or not.
     Judged(LinkId, Zxid),
     /// Time passed.
@@ -265,11 +267,8 @@ impl Leading {
             LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
             LeadInput::SyncPlaced(id, after) => self.sync_placed(id, after),
             LeadInput::Renew => self.renew(now, effects),
-            LeadInput::Judged(id, zxid) => {
-                if let Some(link) = self.links.get_mut(&id) {
-                    link.note_own(zxid);
-                }
-            }
+            LeadInput::Leave => self.say_farewell(effects),
+            LeadInput::Judged(id, zxid) => self.judged(id, zxid),
             LeadInput::Tick => self.tick(now, effects),
         }
         self.note_time(now);

@@ -18,7 +18,7 @@
 
 use crate::base::{Epoch, LinkId, Now, ServerId, Zxid, invariant};
 use crate::log::EpochFile;
-use crate::wire::quorum::{NEXT_EPOCH, Packet};
+use crate::wire::quorum::{FAREWELL, NEXT_EPOCH, Packet};
 
 use super::super::effects::{Effect, Effects};
 use super::super::history::EPOCH_MAX;
@@ -100,5 +100,14 @@ impl Leading {
         effects.push(Effect::Serve(self.epoch));
         let ids: Vec<LinkId> = self.links.keys().copied().collect();
         ids.into_iter().for_each(|id| self.offer(now, id, effects));
+    }
+
+    /// This server is about to end. Apache's learners notice when the connection ends.
+    pub(super) fn say_farewell(&mut self, effects: &mut Effects) {
+        for link in self.links.values_mut().filter(|link| link.is_streaming()) {
+            if link.features.has_groups() {
+                link.send(Packet::bare(FAREWELL, Packet::NO_ZXID), effects);
+            }
+        }
     }
 }

@@ -7,8 +7,8 @@ use crate::base::{Epoch, LinkId, Now, Rng, ServerId, SessionId, Xid, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::quorum::{
-    AuthIds, EpochAnswer, Features, Forwarded, LearnerInfo, NEXT_EPOCH, Packet, PacketKind,
-    leader_info, proposals,
+    AuthIds, EpochAnswer, FAREWELL, Features, Forwarded, LearnerInfo, NEXT_EPOCH, Packet,
+    PacketKind, leader_info, proposals,
 };
 use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
 

@@ -364,3 +364,10 @@ fn no_packet_of_a_leader_ends_the_process() {
         }
     }
 }
+
+#[test]
+fn a_leader_that_says_farewell_is_left() {
+    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    let told = script.packet(FAREWELL, Zxid(-1));
+    assert_eq!(told.last(), Some(&"end: the leader is about to end".to_owned()));
+}

@@ -32,3 +32,11 @@ fn the_next_epoch_begins_in_place() {
 fn an_epoch_with_a_learner_of_apache_ends_by_an_election() {
     assert!(!Script::established().machine.can_renew());
 }
+
+#[test]
+fn a_leader_that_ends_says_so_to_learners_of_ours() {
+    let mut script = Script::established();
+    script.introduce(B, 3);
+    script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+    assert_eq!(script.input(LeadInput::Leave), [format!("2: {FAREWELL:?} ffffffffffffffff")]);
+}
