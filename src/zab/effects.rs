@@ -102,7 +102,7 @@ impl fmt::Display for LearnerEnd {
 pub enum LeadingEnd {
     /// No quorum of voters answered within `initLimit`, in this phase.
     NotConfirmed(&'static str),
-    /// Fewer than a quorum of voters was heard from within `syncLimit`.
+    /// Fewer than a quorum of voters is connected, or was heard from within `syncLimit`.
     QuorumLost,
     /// A voter has promised this later epoch to a leader that was never confirmed, and can follow
     /// nobody before there is a later one still.
@@ -116,7 +116,7 @@ impl fmt::Display for LeadingEnd {
                 write!(f, "no quorum of voters {what} within initLimit")
             }
             LeadingEnd::QuorumLost => {
-                write!(f, "fewer than a quorum of voters was heard from within syncLimit")
+                write!(f, "no quorum of voters follows any more")
             }
             LeadingEnd::LaterPromise(epoch) => write!(
                 f,

@@ -217,7 +217,10 @@ impl Leading {
                 let before = self.links.insert(id, Link::new(id, now.mono, silent_at));
                 invariant!(before.is_none(), "{id:?} is opened twice");
             }
-            LeadInput::Closed(id) => self.forget(id),
+            LeadInput::Closed(id) => {
+                self.forget(id);
+                self.check_quorum(effects);
+            }
             LeadInput::Heard(id) => {
                 // Somebody who never gets to the end of a packet must not stay for that.
                 if self.links.get(&id).is_some_and(Link::has_answered) {
@@ -450,15 +453,26 @@ impl Leading {
             self.refuse(id, reason, effects);
         }
         self.ping(effects);
-        if self.phase == Phase::Broadcast && self.rounds.is_multiple_of(2) {
-            let own = self.options.sid;
-            let is_synced = |sid| {
-                sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
-            };
-            if !self.ensemble.is_quorum(is_synced) {
-                self.end(LeadingEnd::QuorumLost, effects);
-            }
+        if self.rounds.is_multiple_of(2) {
+            self.check_quorum(effects);
         }
+    }
+
+    /// Without a quorum of voters nothing is committed any more. Learners that were lost look for a
+    /// leader, and some of them can find one only when this server does, too.
+    fn check_quorum(&mut self, effects: &mut Effects) {
+        let own = self.options.sid;
+        let is_synced = |sid| {
+            sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
+        };
+        if self.has_begun() && !self.ensemble.is_quorum(is_synced) {
+            self.end(LeadingEnd::QuorumLost, effects);
+        }
+    }
+
+    /// The epoch, or the one before it, is established.
+    fn has_begun(&self) -> bool {
+        matches!(self.phase, Phase::Broadcast | Phase::Draining | Phase::Renewing)
     }
 
     /// Keeps learners of ours from taking this leader for gone.
@@ -479,11 +493,10 @@ impl Leading {
     pub fn check(&self) {
         assert!(self.committed <= self.history.last(), "{:?}", self.committed);
         assert!(self.logged <= self.history.last(), "{:?}", self.logged);
-        let has_begun = matches!(self.phase, Phase::Broadcast | Phase::Draining | Phase::Renewing);
         for link in self.links.values() {
             assert!(link.acked <= link.cursor, "{link:?}");
             assert!(!link.is_streaming() || link.cursor <= self.history.last(), "{link:?}");
-            assert!(link.stage != Stage::UpToDate || has_begun, "{link:?}");
+            assert!(link.stage != Stage::UpToDate || self.has_begun(), "{link:?}");
         }
     }
 }

@@ -382,6 +382,14 @@ fn a_learner_of_apache_begins_a_session_without_identities() {
 }
 
 #[test]
+fn a_leader_without_a_quorum_looks_for_a_leader_at_once() {
+    let mut script = Script::established();
+    script.join(B, 3, 2);
+    let told = script.input(LeadInput::Closed(A));
+    assert_eq!(told.last(), Some(&format!("end: {}", LeadingEnd::QuorumLost)));
+}
+
+#[test]
 fn nobody_answers() {
     let mut script = Script::new(3);
     script.now = after(10);
