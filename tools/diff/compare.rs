@@ -20,6 +20,8 @@ pub struct Pair {
     pub is_trace: bool,
     /// Change one frame of the second server.
     pub canary: Canary,
+    /// What clients of the second server saw in the last history.
+    pub last: Vec<Step>,
 }
 
 /// What comparing one history found.
@@ -73,7 +75,9 @@ impl Pair {
                 step.lines.iter().for_each(|line| println!("       {line}"));
             }
         }
-        Ok(first_difference(ops, &a, &b))
+        let outcome = first_difference(ops, &a, &b);
+        self.last = b;
+        Ok(outcome)
     }
 
     /// Empty servers, where they are ours.

@@ -257,10 +257,13 @@ pub fn is_for_members(request: &Request) -> bool {
 /// Whether it makes a node of a kind that needs more than a create has. A leader of Apache's looks
 /// at that before it sees that a session has moved, and Ringkeeper's after it.
 fn makes_odd_node(request: &Request) -> bool {
-    let has = |parts: &[&str]| parts.iter().any(|part| request.text.contains(part));
+    let count = |parts: &[&str]| -> usize {
+        parts.iter().map(|part| request.text.matches(part).count()).sum()
+    };
+    let good_ttls = count(&["flags=5 ttl=5000000", "flags=6 ttl=5000000"]);
     match request.op {
-        1 | 15 | 19 => has(&["flags=5", "flags=6", "flags=7", "flags=-"]),
-        21 => !has(&["flags=5 ttl=5000000", "flags=6 ttl=5000000"]),
+        1 | 15 | 19 => count(&["flags=5", "flags=6", "flags=7", "flags=-"]) > 0,
+        14 | 21 => count(&["createTTL "]) > good_ttls,
         _ => false,
     }
 }
