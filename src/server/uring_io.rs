@@ -336,7 +336,8 @@ impl Io for UringIo {
     fn set_up_member(&mut self, socket: &OwnedFd) {
         // As with clients, failures only mean that the peer is gone.
         let _ = net::set_nodelay(socket);
-        let _ = net::set_keepalive(socket);
+        // Votes that go nowhere would keep this server from ever finding a leader.
+        let _ = net::set_impatient(socket);
     }
 
     fn receive_from_member(&mut self, socket: &OwnedFd, link: LinkId) -> io::Result<OpId> {

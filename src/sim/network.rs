@@ -5,7 +5,8 @@
 //! stalls; it is cut, and then loses what was in flight, while either end learns of that or never
 //! does. Between two endpoints nothing may get through for a while, in one direction or in both
 //! (`partition`): that is kept and sent again when the network heals, as TCP would. An end that
-//! was left, and was not told, may learn of it when it sends; or nothing answers.
+//! was left, and was not told, may learn of it when it sends; or nothing answers. Members' kernels
+//! give up then (`GIVE_UP`).
 //!
 //! It decides nothing about endpoints and has no clock: `poll(now)` yields what has arrived by
 //! then, in an order that depends on the seed and the calls only.
@@ -19,6 +20,9 @@ const US: u64 = 1_000;
 const MS: u64 = 1_000_000;
 /// Longest time until something is sent again after the network has healed.
 const SENT_AGAIN: u64 = 400 * MS;
+
+/// A member's kernel ends a stream after so long without an answer, as `sys::net` asks it to.
+const GIVE_UP: u64 = 20_000 * MS;
 
 /// Who is connected.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -337,9 +341,18 @@ impl Network {
         if self.ends[to.0].tells.is_none() {
             let tells = self.rng.chance(1, 2);
             self.ends[to.0].tells = Some(tells);
-            if tells {
-                self.push_arrival(now, from, Arrived::Failed);
+            match tells {
+                true => self.push_arrival(now, from, Arrived::Failed),
+                false => self.give_up(now, from),
             }
+        }
+    }
+
+    /// Nothing answers at the other end, which a member's kernel finds out.
+    fn give_up(&mut self, now: u64, end: End) {
+        let is_host = |end: End| matches!(self.ends[end.0].owner, Endpoint::Host(_));
+        if is_host(end) && is_host(end.peer()) && !self.ends[end.0].is_gone {
+            self.push(now, end, GIVE_UP, Packet::Arrival(Arrived::Failed));
         }
     }
 
@@ -385,7 +398,9 @@ impl Network {
         }
         for (end, told) in [end, end.peer()].into_iter().zip(told) {
             self.ends[end.0].incoming.clear();
-            if told && !self.ends[end.0].is_gone {
+            if !told {
+                self.give_up(now, end);
+            } else if !self.ends[end.0].is_gone {
                 self.push_arrival(now, end, Arrived::Failed);
             }
         }
@@ -431,6 +446,8 @@ impl Network {
                 let is_reset = is_member && self.rng.chance(1, 2);
                 let what = if is_reset { Arrived::Failed } else { Arrived::Finished };
                 self.push(now, peer, delay, Packet::Arrival(what));
+            } else {
+                self.give_up(now, peer);
             }
         }
     }

@@ -87,7 +87,8 @@ fn a_cut_loses_what_is_in_flight_and_each_end_learns_or_never_does() {
         network.cut(at, a, told);
         network.send(at, a, b"lost");
         network.send(at, b, b"lost");
-        found.extend(run(&mut network, 100 * SECOND));
+        // Before a member's kernel finds out by itself.
+        found.extend(run(&mut network, GIVE_UP / 2));
         let arrived = bytes_of(&found, b);
         assert!(sent.starts_with(&arrived) && arrived.len() < sent.len());
         assert_eq!(bytes_of(&found, a), b"");
@@ -182,4 +183,18 @@ fn equal_seeds_and_calls_give_equal_deliveries() {
     };
     assert_eq!(play(6), play(6));
     assert_ne!(play(6), play(7));
+}
+
+#[test]
+fn a_member_learns_in_the_end_that_nothing_answers_and_a_client_does_not() {
+    for (ends, learns) in [([A, B], true), ([Endpoint::Client(0), B], false)] {
+        let mut network = network(0, 1);
+        let end = network.open(0, ends, DOOR, [Pace::Fast; 2]);
+        run(&mut network, SECOND);
+        network.cut(SECOND, end, [false; 2]);
+        assert!(!has(&run(&mut network, SECOND + GIVE_UP / 2), end, &Arrived::Failed));
+        let found = run(&mut network, SECOND + GIVE_UP);
+        assert_eq!(has(&found, end, &Arrived::Failed), learns);
+        assert_eq!(has(&found, end.peer(), &Arrived::Failed), learns);
+    }
 }
