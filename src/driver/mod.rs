@@ -29,9 +29,7 @@ pub use links::Links;
 pub use log_stage::{LogStage, LogWork};
 pub use message::{FrontEvent, FrontTurn, Message};
 pub use outbox::Routes;
-pub use port::{
-    Completion, Direction, Io, MemberCompletion, Mutation, Probe, Received, Unobserved,
-};
+pub use port::{Completion, Direction, Io, MemberCompletion, Probe, Received, Unobserved};
 pub use turn::{Driver, DriverParts, Turn};
 
 #[cfg(test)]

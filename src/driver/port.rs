@@ -233,8 +233,8 @@ pub enum MemberCompletion<I: Io> {
     },
 }
 
-/// Looks at what the driver does, and may have it do something wrong on purpose. Production has
-/// [`Unobserved`], of which nothing is left in the compiled code.
+/// Looks at what the driver does. Production has [`Unobserved`], of which nothing is left in the
+/// compiled code.
 pub trait Probe: 'static {
     /// The replica has taken an input; `conn` was heard of by it.
     fn handled(&mut self, _member: &Member, _conn: Option<ConnId>) {}
@@ -251,10 +251,6 @@ pub trait Probe: 'static {
     fn streamed(&mut self, _part: Effect) {}
     /// Work in the background failed; the server goes on.
     fn chore_failed(&mut self, _what: &dyn fmt::Display) {}
-    /// Whether to do this wrong.
-    fn is_mutated(&self, _mutation: Mutation) -> bool {
-        false
-    }
 }
 
 /// Nobody looks.
@@ -262,16 +258,3 @@ pub trait Probe: 'static {
 pub struct Unobserved;
 
 impl Probe for Unobserved {}
-
-/// Mistakes that the driver can be made to make, to prove that the simulator's checkers notice.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mutation {
-    /// Transactions count as durable when their write begins.
-    AckBeforeSync,
-    /// The replica is told a time that has not come.
-    ExpireEarly,
-    /// What follows from carrying out effects is dropped.
-    LoseEffects,
-    /// The loop sleeps though somebody waits for nothing but a turn.
-    SleepOnWork,
-}

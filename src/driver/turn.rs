@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant, Now, Ration, Zxid};
+use crate::base::{ConnId, Instant, Mutation, Now, Ration, Zxid, is_mutated};
 use crate::front::FrontSink;
 use crate::log::LogCommand;
 use crate::metrics::Measures;
@@ -21,7 +21,7 @@ use super::links::Links;
 use super::log_stage::{LogStage, LogWork};
 use super::message::Message;
 use super::outbox::{Outbox, Routes};
-use super::port::{Completion, Io, Mutation, Probe};
+use super::port::{Completion, Io, Probe};
 use super::sink::Sink;
 
 /// How long an ending loop waits for its sockets to take what is left.
@@ -240,7 +240,7 @@ impl<I: Io> Driver<I> {
                 assert!(log.is_some(), "a write of the log ends in a loop without a log");
                 let Some(log) = log else { unreachable!("just asserted") };
                 let zxid = log.finish(now.mono, buf, result, &self.parts.measures)?;
-                if self.is_mutated(Mutation::AckBeforeSync) {
+                if self.parts.brain.is_some() && is_mutated(Mutation::AckBeforeSync) {
                     return Ok(());
                 }
                 self.durable(io, zxid)
@@ -418,10 +418,10 @@ impl<I: Io> Driver<I> {
         let mut now = self.now;
         brain.house.poll(now, &mut brain.member, &mut brain.effects, &mut brain.probe);
         brain.answer_words(now, io);
-        if brain.probe.is_mutated(Mutation::ExpireEarly) {
+        if is_mutated(Mutation::ExpireEarly) {
             now.mono = now.mono + Duration::from_secs(2);
         }
-        let sleeps = brain.probe.is_mutated(Mutation::SleepOnWork);
+        let sleeps = is_mutated(Mutation::SleepOnWork);
         let due = brain.member.deadline().filter(|&at| at <= now.mono);
         if due.is_some_and(|at| {
             !sleeps || at > Instant(0) || brain.member.replica().is_snapshotting()
@@ -452,7 +452,7 @@ impl<I: Io> Driver<I> {
             }
             let mut effects = std::mem::take(&mut brain.effects);
             rounds += 1;
-            if rounds > 1 && brain.probe.is_mutated(Mutation::LoseEffects) {
+            if rounds > 1 && is_mutated(Mutation::LoseEffects) {
                 effects.clear();
             }
             let mut effects = self.apply(io, effects)?;
@@ -610,7 +610,8 @@ impl<I: Io> Driver<I> {
         }
         let began = log.begin(self.now.mono, io)?;
         if let Some(zxid) = began
-            && self.is_mutated(Mutation::AckBeforeSync)
+            && self.parts.brain.is_some()
+            && is_mutated(Mutation::AckBeforeSync)
         {
             let now = self.now;
             self.expect_brain().handle(now, Input::Logged { zxid });
@@ -618,10 +619,6 @@ impl<I: Io> Driver<I> {
             return self.send_to_members(io);
         }
         Ok(())
-    }
-
-    fn is_mutated(&self, mutation: Mutation) -> bool {
-        self.parts.brain.as_ref().is_some_and(|brain| brain.probe.is_mutated(mutation))
     }
 
     /// Whether a snapshot holds what was applied, or could not be written. What is not applied when

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, Now, ServerId, Zxid, invariant};
+use crate::base::{
+    Epoch, Instant, Mark, Mutation, Now, ServerId, Zxid, invariant, is_mutated, mark,
+};
 use crate::quorum::{Ensemble, Role};
 use crate::wire::vote::{Notification, PeerState, Round};
 
@@ -169,6 +171,11 @@ impl Election {
         self.current.vote
     }
 
+    /// The history of this server that it looks for a leader with; `None` while it has one.
+    pub fn stands_with(&self) -> Option<Vote> {
+        self.search.as_ref().map(|search| search.initial)
+    }
+
     /// When `Tick` is due; `None` while there is a leader.
     pub fn deadline(&self) -> Option<Instant> {
         let search = self.search.as_ref()?;
@@ -286,6 +293,7 @@ impl Election {
         };
         // A voter does not go by the round of a server without a vote, so that one keeps quiet.
         if said.state == PeerState::Looking && said.round < self.round && self.is_voter() {
+            mark(Mark::EarlierRound);
             let proposal =
                 Ballot { state: PeerState::Looking, vote: search.proposal, round: self.round };
             effects.push(Effect::Send(from, proposal));
@@ -322,6 +330,7 @@ impl Election {
         let is_new_round = said.round > self.round;
         if is_new_round {
             self.round = said.round;
+            mark(Mark::LaterRound);
             search.votes.clear();
             search.told_again.clear();
             search.decide_at = None;
@@ -330,6 +339,7 @@ impl Election {
             let wins = better(&said.vote, &search.initial);
             search.proposal = if wins { said.vote } else { search.initial };
         } else if beats_proposal {
+            mark(Mark::BetterVote);
             search.proposal = said.vote;
             search.decide_at = None;
         }
@@ -378,6 +388,7 @@ impl Election {
             joins(&search.settled).then(|| backers(&search.settled, &heard))
         };
         if let Some(backers) = backers {
+            mark(Mark::JoinsLeader);
             self.round = round;
             self.finish(vote, backers, effects);
         }
@@ -389,6 +400,7 @@ impl Election {
         let Some(search) = self.search.as_mut().filter(|search| search.repeat_at <= now) else {
             return;
         };
+        mark(Mark::VoteRepeated);
         search.repeat = (search.repeat * 2).min(self.options.repeat_max);
         self.send_proposal(now, effects);
     }
@@ -399,14 +411,19 @@ impl Election {
         let Some(search) = &self.search else { return };
         let ballot = Ballot { state: PeerState::Looking, vote: search.proposal, round: self.round };
         let backers = backers(&search.votes, &Heard { ballot, has_version: false });
-        if !self.ensemble.is_quorum(|sid| backers.binary_search(&sid).is_ok()) {
+        let is_enough = self.ensemble.is_quorum(|sid| backers.binary_search(&sid).is_ok());
+        if !is_enough && !is_mutated(Mutation::ElectAlone) {
             self.wait_until(None);
             return;
         }
         let decide_at = search.decide_at.unwrap_or(now + self.options.better_vote_wait);
         if decide_at <= now || self.have_all_voted(search) {
+            if backers.len() < self.ensemble.voters().len() {
+                mark(Mark::DecidesOnUnreachable);
+            }
             self.finish(ballot.vote, backers, effects);
         } else {
+            mark(Mark::WaitsForBetterVote);
             self.wait_until(Some(decide_at));
         }
     }

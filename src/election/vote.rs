@@ -1,7 +1,7 @@
 //! Votes: which is better, and which two count for the same leader. Corresponds to `Vote` and to
 //! `FastLeaderElection.totalOrderPredicate`.
 
-use crate::base::{ServerId, Zxid};
+use crate::base::{Mutation, ServerId, Zxid, is_mutated};
 use crate::wire::vote::{Notification, PeerState, Round, VoteEpoch};
 
 /// A candidate with its history.
@@ -23,6 +23,9 @@ impl Vote {
     /// Whether this vote is to win over `other`: by epoch, then zxid, then server id. The order is
     /// total, so that all who know the same votes choose the same leader (ZOOKEEPER-1419).
     pub fn is_better_than(&self, other: &Vote) -> bool {
+        if is_mutated(Mutation::ElectById) {
+            return self.leader > other.leader;
+        }
         let key = |vote: &Vote| (vote.epoch, vote.zxid, vote.leader);
         key(self) > key(other)
     }

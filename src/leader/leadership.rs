@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, Now, Ration, SessionId, Zxid, invariant};
+use crate::base::{Epoch, Instant, Mutation, Now, Ration, SessionId, Zxid, invariant, is_mutated};
 use crate::log::Batch;
 use crate::pipeline::{PendingView, PrepareOptions, Slot};
 use crate::session::{Claim, Owner, SessionSlot, Sessions};
@@ -154,6 +154,7 @@ impl Leader {
     ) -> Leader {
         let mut tracked = Sessions::new(options.tick_ms);
         for (id, timeout_ms) in sessions {
+            let timeout_ms = if is_mutated(Mutation::ShortTimeouts) { 1 } else { timeout_ms };
             tracked.create(id, timeout_ms, now.mono);
         }
         let check = Duration::from_millis(options.container_check_ms);
@@ -217,7 +218,8 @@ impl Leader {
         if self.batch.is_empty() {
             return None;
         }
-        self.batch.set_committed(committed);
+        let told = if is_mutated(Mutation::MarkAhead) { self.last } else { committed };
+        self.batch.set_committed(told);
         let spare = self.spares.pop().unwrap_or_default();
         Some(Arc::new(std::mem::replace(&mut self.batch, spare)))
     }
@@ -323,7 +325,9 @@ impl Leader {
     ) -> Option<SessionSlot> {
         let slot = self.sessions.get(session)?;
         let is_alive = self.sessions.touch(slot, timeout_ms, now.mono);
-        is_alive.then(|| self.sessions.set_owner(slot, owner))?;
+        if !is_mutated(Mutation::KeepOwner) {
+            is_alive.then(|| self.sessions.set_owner(slot, owner))?;
+        }
         Some(slot)
     }
 

@@ -10,7 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::base::{Epoch, Zxid};
+use crate::base::{Epoch, Mark, Zxid, mark};
 
 use super::files::DataFiles;
 use super::recover::{io_error, plain_error};
@@ -52,7 +52,7 @@ impl EpochFile {
 }
 
 /// What a server has promised and follows. `current <= accepted`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Epochs {
     /// See [`EpochFile::Accepted`].
     pub accepted: Epoch,
@@ -118,6 +118,7 @@ impl Files {
         let mut current = self.current.unwrap_or(logged);
         if logged > current {
             // A crash between a snapshot of the leader's and the epoch that goes with it.
+            mark(Mark::CurrentEpochMended);
             current = match self.unfinished.filter(|unfinished| *unfinished >= logged) {
                 Some(unfinished) => unfinished,
                 None if self.accepted.is_some_and(|accepted| accepted >= logged) => logged,

@@ -22,7 +22,7 @@ mod tail;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::base::{Epoch, Zxid};
+use crate::base::{Epoch, Mark, Zxid, mark};
 use crate::wire::{DecodeError, Reader, Txn, TxnDigest, TxnHeader};
 
 use super::cut_short::Accepted;
@@ -201,12 +201,14 @@ fn recover_decided(
     target: &mut dyn RecoveryTarget,
 ) -> Result<Recovered, RecoverError> {
     if let Some(retirement) = retirement_under_way(dir)? {
+        mark(Mark::RetirementCompleted);
         let shown = Retired::new(dir, &retirement);
         let mut recovered = recover_from(&shown, options, target)?;
         recovered.repair.retirement = Some(retirement);
         return Ok(recovered);
     }
     let Some(keep) = intended(dir)? else { return recover_from(dir, options, target) };
+    mark(Mark::TruncationCompleted);
     let truncation = plan_truncation(dir, keep)?;
     let shown = Truncated { dir, truncation: &truncation };
     let mut recovered = recover_from(&shown, options, target)?;
@@ -258,6 +260,9 @@ fn recover_from(
     replay.files(&logs).map_err(|e| explain_fallback(e, &bad))?;
     let (last, entries_replayed) = (replay.last, replay.entries);
     let (committed, tail) = (replay.applied, replay.tail.into_batches());
+    if !tail.is_empty() {
+        mark(Mark::TailFound);
+    }
     let last_zxid = match empty {
         Some(EmptyStart::Untrusted) => Zxid(-1),
         Some(EmptyStart::Trusted) | None => last.unwrap_or(Zxid::ZERO),

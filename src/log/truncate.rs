@@ -19,7 +19,7 @@ use std::convert::Infallible;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 
-use crate::base::Zxid;
+use crate::base::{Mark, Zxid, mark};
 
 use super::files::DataFiles;
 use super::names::FileName;
@@ -77,6 +77,9 @@ pub fn plan_truncation(dir: &impl DataFiles, keep: Zxid) -> Result<Truncation, R
     let logs = find_logs(dir, &mut LogRepair::default())?;
     let (stays, goes): (Vec<LogFile>, Vec<LogFile>) =
         logs.into_iter().partition(|file| file.first <= keep);
+    if !goes.is_empty() {
+        mark(Mark::TruncatedSegments);
+    }
     let remove = goes.into_iter().rev().map(|file| file.path).collect();
     let (mut rewrite, mut last) = (BTreeMap::new(), None);
     let mut next_group = (keep == Zxid::ZERO).then_some(1);
@@ -130,6 +133,12 @@ fn segment_prefix(file: &LogFile, content: &[u8], keep: Zxid) -> Result<Prefix, 
             groups.push((at.group_at, Vec::new()));
         }
         last = at.zxid;
+        if at.zxid > keep
+            && last_kept.is_some()
+            && groups.last().is_some_and(|(_, kept)| !kept.is_empty())
+        {
+            mark(Mark::TruncatedInsideGroup);
+        }
         last_kept = Some(at.zxid).filter(|zxid| *zxid <= keep).or(last_kept);
         if let Some((_, entries)) = groups.last_mut().filter(|_| at.zxid <= keep) {
             // The scan lends what it reads for the call only.

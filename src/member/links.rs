@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{LinkId, Zxid};
+use crate::base::{LinkId, Mark, Zxid, mark};
 use crate::election;
 use crate::peer::{self, QuorumEvent};
 use crate::replica::{Input, StreamId};
@@ -106,9 +106,11 @@ impl Turn<'_> {
                 followed.failures += 1;
                 followed.link = None;
                 if followed.failures >= DIALS_MAX {
+                    mark(Mark::DialGivenUp);
                     log::warn!("cannot connect to server {}: {error}", followed.leader.0);
                     return self.tell_learning(LearnInput::Lost);
                 }
+                mark(Mark::DialFailed);
                 followed.retry_at = Some(self.now.mono + DIAL_PAUSE);
             }
         }
@@ -121,6 +123,7 @@ impl Turn<'_> {
     /// Nothing goes over this connection any more.
     pub(super) fn link_gone(&mut self, link: LinkId) {
         if let Some(at) = self.party.streams.iter().position(|(of, _)| *of == link) {
+            mark(Mark::StreamBrokenOff);
             self.party.streams.remove(at);
             self.tell_replica(Input::StreamGone { stream: StreamId(link.0) });
         }
@@ -216,6 +219,7 @@ impl Turn<'_> {
             };
             if !wants {
                 if matches!(machine, Machine::Leading(_)) && !unread.contains(&link) {
+                    mark(Mark::PacketsBeforeService);
                     unread.push(link);
                 }
                 return;
@@ -238,6 +242,7 @@ impl Turn<'_> {
                 self.run_zab();
             }
         }
+        mark(Mark::PacketsLeftForLater);
         self.party.later.push(link);
     }
 

@@ -1,7 +1,8 @@
 //! The role of a server.
 
-use crate::base::{Instant, Now, Zxid, invariant};
-use crate::log::{LogChange, LogCommand, LogDone, LogTicket};
+use crate::base::{Instant, Mark, Now, Zxid, invariant, mark};
+use crate::election::Vote;
+use crate::log::{Epochs, LogChange, LogCommand, LogDone, LogTicket};
 use crate::peer;
 use crate::replica::{Effect, Effects, Input, Replica};
 use crate::wire::vote::PeerState;
@@ -116,6 +117,27 @@ impl Member {
 
     pub(super) fn party(&self) -> Option<&Party> {
         self.party.as_deref()
+    }
+
+    /// What the epoch files of one of several servers say, as far as it knows.
+    pub fn epochs(&self) -> Option<Epochs> {
+        self.party.as_ref().map(|party| party.epochs)
+    }
+
+    /// Which epochs others may know one of several servers to have promised and entered.
+    pub fn vows(&self) -> Epochs {
+        match self.party.as_ref().map(|party| &party.machine) {
+            Some(Machine::Leading(leading)) => leading.vows(),
+            Some(Machine::Learning(learning)) => learning.vows(),
+            Some(Machine::Settling | Machine::Looking | Machine::Retired) | None => {
+                Epochs::default()
+            }
+        }
+    }
+
+    /// What it says of its own history while it looks for a leader.
+    pub fn stands_with(&self) -> Option<Vote> {
+        self.party.as_ref()?.election.stands_with()
     }
 
     /// The part that every server has.
@@ -250,6 +272,11 @@ impl Member {
         );
         if has_answered && !is_synchronizing {
             turn.begin_leaving();
+        }
+        if is_synchronizing {
+            mark(Mark::LeavesInSync);
+        } else if is_done {
+            mark(Mark::LeavesInService);
         }
         if must || is_done || is_synchronizing {
             turn.retire();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{LinkId, Zxid};
+use crate::base::{LinkId, Mark, Mutation, Zxid, is_mutated, mark};
 use crate::log::{EpochFile, LogChange, LogCommand, LogDone, LogTicket, RangeCommand};
 use crate::replica::{Effect, ReceptionStage};
 use crate::zab::{LeadInput, LearnInput};
@@ -40,11 +40,14 @@ impl Turn<'_> {
                 self.read_on();
             }
             (Purpose::Truncate(keep), LogDone::Changed(_)) => {
-                self.replica.forget_after(keep);
+                if !is_mutated(Mutation::RememberTail) {
+                    self.replica.forget_after(keep);
+                }
                 self.tell_learning(LearnInput::Truncated(keep));
                 self.read_on();
             }
             (Purpose::Truncate(_), _) => {
+                mark(Mark::TruncateRefused);
                 self.party.needs_snapshot = true;
                 self.tell_learning(LearnInput::NotTruncated);
             }
@@ -119,7 +122,7 @@ impl Turn<'_> {
             (Step::Lease, LogDone::Leased) => match known {
                 Some(range) if range.lease == ticket => self.read_range(link, ticket),
                 // The learner has gone meanwhile, and its lease was given back in advance.
-                _ => {}
+                _ => mark(Mark::LeaseOutlived),
             },
             (Step::Read, LogDone::Read { batch, is_last }) => {
                 let Some(range) = self.party.range(link) else { return };
@@ -154,7 +157,11 @@ impl Turn<'_> {
         if let Some((_, ReceptionStage::Durable)) = self.replica.reception() {
             self.party.receives = None;
             let change = LogChange::Retire { snapshot: zxid };
-            self.ask(LogCommand::Change(change), Purpose::Adopt(zxid));
+            let ticket = self.ask(LogCommand::Change(change), Purpose::Adopt(zxid));
+            if is_mutated(Mutation::KeepLog) {
+                self.effects.list.pop();
+                self.log_done(ticket, LogDone::Changed(change));
+            }
             return;
         }
         let Some(link) = self.party.followed.and_then(|followed| followed.link) else { return };

@@ -5,7 +5,7 @@
 //! out in their order, so that transactions are known before they are committed. And a server votes
 //! only when nothing is on its way to its disk, because its vote says what the disk has.
 
-use crate::base::{Instant, Now, ServerId, Zxid, invariant};
+use crate::base::{Instant, Mark, Mutation, Now, ServerId, Zxid, invariant, is_mutated, mark};
 use crate::election::{self, History};
 use crate::replica::{Effects, Input, ReceptionStage, Replica};
 use crate::wire::vote::PeerState;
@@ -183,6 +183,7 @@ impl Turn<'_> {
         self.note_search();
         let zxid = match self.party.needs_snapshot {
             true => Zxid(-1),
+            false if is_mutated(Mutation::VoteCommitted) => self.replica.last_committed(),
             false => self.replica.last_logged(),
         };
         let history = History { zxid, epoch: self.party.epochs.current };
@@ -233,6 +234,9 @@ impl Turn<'_> {
         );
         if state == PeerState::Leading {
             let (applied, tail) = (self.replica.last_processed(), self.replica.tail());
+            if !tail.is_empty() {
+                mark(Mark::DirtyHistory);
+            }
             let leading = self.party.leading(self.now, standing, applied, tail);
             self.party.machine = Machine::Leading(Box::new(leading));
             self.tell_leading(LeadInput::Tick);
@@ -286,6 +290,12 @@ impl Turn<'_> {
     /// The term is over: this server looks for a leader again.
     pub(super) fn end_term(&mut self) {
         self.note_loss();
+        if !self.is_at_rest() {
+            mark(Mark::SettlesByDisk);
+        }
+        if self.asked.purposes().any(|purpose| matches!(purpose, Purpose::Adopt(_))) {
+            mark(Mark::ReceptionStays);
+        }
         self.party.machine = Machine::Settling;
         (self.party.to_lead, self.party.to_follow, self.party.followed) = (None, None, None);
         (self.party.full, self.party.behind) = (None, None);
@@ -296,6 +306,7 @@ impl Turn<'_> {
         let is_arriving =
             self.replica.reception().is_some_and(|(_, stage)| stage != ReceptionStage::Durable);
         if is_arriving {
+            mark(Mark::ReceptionGivenUp);
             self.replica.abandon_reception(self.effects);
         }
         self.party.receives = None;

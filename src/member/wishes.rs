@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, ServerId, SessionId, Zxid};
+use crate::base::{Epoch, LinkId, Mutation, ServerId, SessionId, Zxid, is_mutated};
 use crate::election;
 use crate::log::{LogChange, LogCommand};
 use crate::replica::{Effect, ForwardedRequest, Input, StreamId};
@@ -56,7 +56,7 @@ impl Turn<'_> {
             }
             zab::Effect::Committed(zxid) => self.tell_replica(Input::Committed { zxid }),
             zab::Effect::Truncate(keep) => {
-                let change = LogChange::Truncate { keep };
+                let change = LogChange::Truncate { keep: misplaced(keep) };
                 self.ask(LogCommand::Change(change), Purpose::Truncate(keep));
             }
             zab::Effect::ReceiveSnapshot(zxid) => self.begin_receiving(zxid),
@@ -160,7 +160,8 @@ impl Turn<'_> {
         let touched = self.replica.take_touched();
         if let Machine::Learning(learning) = &self.party.machine {
             let zxid = self.replica.last_known();
-            learning.answer_ping(zxid, touched.into_iter(), &mut self.party.zab);
+            let told = if is_mutated(Mutation::TouchNothing) { Vec::new() } else { touched };
+            learning.answer_ping(zxid, told.into_iter(), &mut self.party.zab);
         }
     }
 
@@ -312,7 +313,10 @@ impl Turn<'_> {
                     unreachable!("the replica encodes what its clients have authenticated as")
                 };
                 let request = Forwarded { session, cxid, op: op as i32, body };
-                if let Machine::Learning(learning) = &self.party.machine {
+                let is_lost = is_mutated(Mutation::LoseForwarded) && cxid.0 % 16 == 7;
+                if let Machine::Learning(learning) = &self.party.machine
+                    && !is_lost
+                {
                     learning.forward(request, ids, &mut self.party.zab);
                 }
             }
@@ -354,6 +358,16 @@ impl Turn<'_> {
     fn ask_sync(&mut self) {
         self.party.syncs += 1;
         self.tell_leading(LeadInput::OwnSync(self.party.syncs));
+    }
+}
+
+/// Where the log is cut: at `keep`, or beside it by a planted mistake.
+fn misplaced(keep: Zxid) -> Zxid {
+    let Zxid(at) = keep;
+    match keep.counter() {
+        _ if is_mutated(Mutation::TruncateLate) => Zxid(at + 1),
+        2.. if is_mutated(Mutation::TruncateEarly) => Zxid(at - 1),
+        _ => keep,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::auth::Auth;
-use crate::base::{Now, PathHasher, PathKey, SessionId, Zxid};
+use crate::base::{Mark, Now, PathHasher, PathKey, SessionId, Zxid, mark};
 use crate::leader::Prepared;
 use crate::pipeline::bytes_cost;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
@@ -303,7 +303,10 @@ impl Replica {
     fn mode(&self, proposal: &Entry) -> ApplyMode {
         match proposal.origin {
             Origin::Log => ApplyMode::Replay,
-            _ if self.fuzzy.is_some_and(|until| proposal.zxid <= until) => ApplyMode::Replay,
+            _ if self.fuzzy.is_some_and(|until| proposal.zxid <= until) => {
+                mark(Mark::FuzzyReplay);
+                ApplyMode::Replay
+            }
             Origin::Client(_) | Origin::Learner | Origin::Server | Origin::Leader => {
                 ApplyMode::Live
             }

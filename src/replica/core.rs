@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::auth::Auth;
-use crate::base::{ConnId, FixedMap, Instant, Now, Rng, SessionId, Xid, Zxid, invariant};
+use crate::base::{
+    ConnId, FixedMap, Instant, Mark, Now, Rng, SessionId, Xid, Zxid, invariant, mark,
+};
 use crate::leader::{Leader, LeaderOptions};
 use crate::log::Batch;
 use crate::session::{SessionIds, Sessions};
@@ -353,6 +355,7 @@ impl Replica {
         if !expired.is_empty() {
             self.tell_expired(now, &expired);
             for &session in &expired {
+                mark(Mark::ExpiredSession);
                 self.stats.stale_sessions_expired += 1;
                 self.propose_close(now, session, Origin::Server, Xid(0));
             }

@@ -10,7 +10,7 @@
 //! bounded where they come from.
 
 use crate::auth::Identities;
-use crate::base::{CONTAINER_OWNER, Now, SessionId, Xid};
+use crate::base::{CONTAINER_OWNER, Mark, Mutation, Now, SessionId, Xid, is_mutated, mark};
 use crate::session::{Claim, Owner};
 use crate::wire::quorum::AuthIds;
 use crate::wire::{ErrorCode, OpCode, Reader};
@@ -96,8 +96,14 @@ impl Replica {
         let identities = &identities.map_err(|_| ErrorCode::MarshallingError)?;
         let refused = match leading(&mut self.leader).claim(request.session, request.owner) {
             Claim::Granted => None,
-            Claim::Gone => Some(ErrorCode::SessionExpired),
-            Claim::Moved => Some(ErrorCode::SessionMoved),
+            Claim::Gone => {
+                mark(Mark::LateSession);
+                Some(ErrorCode::SessionExpired)
+            }
+            Claim::Moved => {
+                mark(Mark::LateRequest);
+                Some(ErrorCode::SessionMoved)
+            }
         };
         let write = ForwardedWrite { now, request, identities, refused };
         self.write_as(&write, request.body, fx).map_err(|_| ErrorCode::MarshallingError)
@@ -158,6 +164,14 @@ impl Replica {
         timeout_ms: i32,
         owner: Owner,
     ) -> bool {
-        leading(&mut self.leader).revalidate(now, session, timeout_ms, owner).is_some()
+        let is_alive =
+            leading(&mut self.leader).revalidate(now, session, timeout_ms, owner).is_some();
+        if is_mutated(Mutation::EndMoved) && is_alive {
+            self.propose_close(now, session, Origin::Server, Xid(0));
+        }
+        match is_alive {
+            true => !is_mutated(Mutation::RevalidateNone),
+            false => is_mutated(Mutation::RevalidateAll),
+        }
     }
 }

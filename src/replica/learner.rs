@@ -20,7 +20,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::auth::Identities;
-use crate::base::{ConnId, FixedMap, Instant, Now, SessionId, Xid, Zxid, invariant};
+use crate::base::{
+    ConnId, FixedMap, Instant, Mark, Mutation, Now, SessionId, Xid, Zxid, invariant, is_mutated,
+    mark,
+};
 use crate::log::Batch;
 use crate::pipeline::{bytes_cost, decode_multi};
 use crate::wire::{
@@ -150,7 +153,7 @@ impl Replica {
         let (Some(learner), Some(client)) = (&mut self.learner, self.clients.get(conn)) else {
             return;
         };
-        if client.stage == Stage::Active {
+        if client.stage == Stage::Active && !is_mutated(Mutation::AssumeKept) {
             let (session, timeout_ms) = (client.session, client.timeout_ms);
             learner.revalidating.push_back((session, conn));
             fx.list.push(Effect::AskSession { session, timeout_ms });
@@ -168,16 +171,19 @@ impl Replica {
         for client in self.clients.iter_mut() {
             client.slot = None;
             let is_creating = client.stage == Stage::Connecting && client.awaits.is_none();
-            if client.writes_applied != client.writes_prepared || is_creating {
+            let is_unknown = client.writes_applied != client.writes_prepared;
+            if is_creating || is_unknown && !is_mutated(Mutation::KeepUnknown) {
                 unknown.push(client.conn);
             } else if client.awaits.is_some() {
                 asking.push(client.conn);
             }
         }
         for conn in unknown {
+            mark(Mark::UnknownFate);
             self.close(conn, CloseHow::AfterFlush, fx);
         }
         for conn in asking {
+            mark(Mark::AskedAgain);
             self.put_back(conn);
         }
     }
@@ -236,6 +242,7 @@ impl Replica {
             if self.clients.get(conn).is_none() {
                 continue;
             }
+            mark(Mark::PassedOver);
             log::warn!("the leader passed over a request of {}", self.who(conn));
             self.close(conn, CloseHow::Now, fx);
         }
@@ -369,8 +376,11 @@ impl Replica {
             client.awaits = None;
         }
         match (was_kept, is_valid) {
-            (true, true) => return,
-            (true, false) => return self.close(conn, CloseHow::AfterFlush, fx),
+            (true, true) => return mark(Mark::KeptClient),
+            (true, false) => {
+                mark(Mark::KeptClientGone);
+                return self.close(conn, CloseHow::AfterFlush, fx);
+            }
             (false, true) => {}
             (false, false) => return self.refuse_session(now, conn, session, fx),
         }
@@ -379,6 +389,7 @@ impl Replica {
         if let Some(old) = self.session_conns.insert(session, conn)
             && old != conn
         {
+            mark(Mark::SessionTakenOver);
             self.close(old, CloseHow::Now, fx);
             self.session_conns.insert(session, conn);
         }
@@ -407,7 +418,14 @@ impl Replica {
         let conn = self.syncs.asked.pop_front();
         invariant!(conn.is_some(), "a sync is done that nobody has asked for");
         let Some(conn) = conn else { unreachable!("just asserted") };
-        self.syncs.done.push_back((self.tail.committed(), conn));
+        let covered = match is_mutated(Mutation::SyncUnapplied) {
+            true => Zxid::ZERO,
+            false => self.tail.committed(),
+        };
+        if covered > self.tail.applied() {
+            mark(Mark::SyncAwaitsApply);
+        }
+        self.syncs.done.push_back((covered, conn));
         self.answer_syncs(now, fx);
     }
 

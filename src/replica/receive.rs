@@ -18,7 +18,7 @@
 
 use std::fmt;
 
-use crate::base::{Now, Zxid, invariant};
+use crate::base::{Mark, Mutation, Now, Zxid, invariant, is_mutated, mark};
 use crate::log::{
     Recovered, RecoveryTarget, SnapshotDigest, SnapshotError, SnapshotReader, SnapshotWriter,
 };
@@ -231,6 +231,9 @@ impl Replica {
         let what = Recovered { committed, snapshot_zxid, ..Recovered::default() };
         let Restored { mut tree, sessions, check, .. } = reception.restore.finish(&what);
         place_membership(&mut tree, &self.options, now);
+        if !self.session_conns.is_empty() {
+            mark(Mark::AdoptedWithClients);
+        }
         // Connections that came since.
         self.close_all(fx);
         self.end_walks(fx);
@@ -238,7 +241,7 @@ impl Replica {
         self.check = check;
         self.committed_sessions = sessions.into_iter().collect();
         self.tail = Tail::new(reception.zxid);
-        self.fuzzy = Some(Zxid(i64::MAX));
+        self.fuzzy = (!is_mutated(Mutation::ForgetFuzzy)).then_some(Zxid(i64::MAX));
         self.limits.forget_writes();
         self.snapshot.replaced(&self.options, &mut self.rng, reception.zxid);
         self.make_room(now, fx);

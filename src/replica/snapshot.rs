@@ -1,7 +1,7 @@
 //! Snapshot files: when the next one is due, and how far the one under way is. The walk over the
 //! tree is one of [`super::walks`].
 
-use crate::base::{Rng, Zxid, invariant};
+use crate::base::{Mutation, Rng, Zxid, invariant, is_mutated};
 use crate::log::{SnapshotDigest, SnapshotWriter};
 use crate::wire::TxnDigest;
 
@@ -189,7 +189,11 @@ impl Replica {
         self.snapshot.draw(&self.options, &mut self.rng);
         self.snapshot.begun = self.tail.applied();
         self.snapshot.phase = Phase::Walking;
-        fx.list.push(Effect::SnapshotBegin(self.snapshot.begun));
+        let name = match is_mutated(Mutation::SnapshotAhead) {
+            true => self.tail.last(),
+            false => self.snapshot.begun,
+        };
+        fx.list.push(Effect::SnapshotBegin(name));
         self.begin_walk(Target::File, fx);
     }
 

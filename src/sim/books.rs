@@ -3,12 +3,13 @@
 
 use crate::base::{Instant, SessionId};
 use crate::log::LogChange;
+use crate::member::Role;
 use crate::wire::TxnHeader;
 
 use super::history::History;
 use super::ledger::Ledger;
 use super::model::Model;
-use super::node::{Node, Started};
+use super::node::{Node, Reloaded, Started};
 use super::ops::Op;
 
 /// See the module's introduction. Each server is named by its number.
@@ -25,6 +26,74 @@ impl Books {
         match is_ensemble {
             true => Books::Together(Box::new(History::new(servers))),
             false => Books::Alone((0..servers).map(|_| Ledger::default()).collect()),
+        }
+    }
+
+    /// It is this time now.
+    pub fn at(&mut self, now: u64) {
+        if let Books::Together(history) = self {
+            history.now = now;
+        }
+    }
+
+    /// Highest zxid that clients of a server have seen.
+    pub fn floor(&self, server: usize) -> i64 {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].revealed,
+            Books::Together(history) => history.floor(),
+        }
+    }
+
+    /// What a server must never lose: what its clients have seen, or what it has told other members
+    /// is on its disk.
+    pub fn owed(&self, server: usize) -> i64 {
+        match self {
+            Books::Alone(ledgers) => ledgers[server].revealed,
+            Books::Together(history) => history.durable(server),
+        }
+    }
+
+    /// The network keeps things back until this time.
+    pub fn disturbed(&mut self, until: u64) {
+        if let Books::Together(history) = self {
+            history.vigil.disturbed(until);
+        }
+    }
+
+    /// A client brings its session along on a new connection.
+    pub fn moves(&mut self, session: SessionId) {
+        if let Books::Together(history) = self {
+            history.vigil.moves(session);
+        }
+    }
+
+    /// A client does not wait for the answer to its session any more.
+    pub fn gives_up(&mut self, session: SessionId) {
+        if let Books::Together(history) = self {
+            history.vigil.gives_up(history.now, session);
+        }
+    }
+
+    /// Since when a member serves with nothing the matter, from `since` on.
+    pub fn serves_calmly(&self, server: usize, since: u64) -> Option<u64> {
+        match self {
+            Books::Alone(_) => None,
+            Books::Together(history) => history.vigil.serves_calmly(server, since),
+        }
+    }
+
+    /// The process of a server has ended.
+    pub fn ended(&mut self, server: usize) {
+        if let Books::Together(history) = self {
+            history.vigil.plays(history.now, server, None);
+        }
+    }
+
+    /// A member votes, with what a start would make of its disk.
+    pub fn voted(&self, node: &Node, reloaded: &Reloaded) -> Checked {
+        match self {
+            Books::Alone(_) => Ok(()),
+            Books::Together(history) => history.voted(node, reloaded),
         }
     }
 
@@ -56,8 +125,7 @@ impl Books {
     pub fn touched(&mut self, server: usize, session: SessionId, now: Instant, timeout_ms: i32) {
         match self {
             Books::Alone(ledgers) => ledgers[server].touched(session, now, timeout_ms),
-            // Who leads learns of it later, or never.
-            Books::Together(_) => {}
+            Books::Together(history) => history.vigil.heard(history.now, server, session),
         }
     }
 
@@ -124,7 +192,11 @@ impl Books {
                 Ok(())
             }
             Books::Together(history) => {
-                let replica = node.replica();
+                let (member, replica) = (node.member(), node.replica());
+                // One that ends takes nothing new.
+                let role = if node.draining { Role::Looking } else { member.role() };
+                history.vigil.plays(history.now, server, Some(role));
+                history.vowed(server, member.vows());
                 history.advanced(server, replica.last_logged(), replica.last_committed())
             }
         }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::base::{Instant, Rng, SessionId};
 use crate::wire::{ConnectRequest, ConnectResponse, Reader, put_str};
 
+use super::compare::MEMBERSHIP;
 use super::expect::{self, Event, Expected, LISTS, Restoring};
 use super::model::{Model, parent_of};
 use super::network::End;
@@ -23,6 +24,8 @@ pub(super) enum State {
 struct Pending {
     xid: i32,
     op: Op,
+    /// Highest zxid that any client had seen when it was sent.
+    floor: i64,
 }
 
 /// One client.
@@ -45,6 +48,10 @@ pub(super) struct Client {
     pub last_zxid: i64,
     /// Highest zxid of a reply on this connection.
     conn_zxid: i64,
+    /// What a `sync` on this connection has made sure of.
+    synced: i64,
+    /// The session had ended before it was brought along.
+    pub has_ended: bool,
     expected: Expected,
     /// Watches of the connection before.
     lists: Option<[Vec<String>; 5]>,
@@ -80,6 +87,8 @@ impl Client {
             input: Vec::new(),
             last_zxid: 0,
             conn_zxid: 0,
+            synced: 0,
+            has_ended: false,
             expected: Expected::default(),
             lists: None,
             caught_up: Vec::new(),
@@ -98,12 +107,17 @@ impl Client {
         self.pending.len()
     }
 
+    /// The first request that is not answered, for a person.
+    pub fn oldest(&self) -> String {
+        format!("{:?}", self.pending.front())
+    }
+
     /// Begins a connection; the first frame to send.
     pub fn connect(&mut self, now: Instant, link: End, timeout_ms: i32) -> Vec<u8> {
         self.state = State::Connecting;
         self.link = Some(link);
         self.input.clear();
-        self.conn_zxid = 0;
+        (self.conn_zxid, self.synced, self.has_ended) = (0, 0, false);
         self.caught_up.clear();
         self.expected = Expected::default();
         if self.session.is_none() {
@@ -151,7 +165,8 @@ impl Client {
     }
 
     /// Turns a request into a frame.
-    pub fn send(&mut self, now: Instant, op: Op) -> (i32, Vec<u8>) {
+    /// `floor`: highest zxid that any client has seen.
+    pub fn send(&mut self, now: Instant, op: Op, floor: i64) -> (i32, Vec<u8>) {
         let xid = match op {
             Op::Ping => -2,
             Op::SetWatches { .. } => -8,
@@ -163,7 +178,7 @@ impl Client {
         self.last_sent = now;
         self.closing |= op == Op::Close;
         let frame = op.frame(xid);
-        self.pending.push_back(Pending { xid, op });
+        self.pending.push_back(Pending { xid, op, floor });
         (xid, frame)
     }
 
@@ -208,7 +223,7 @@ impl Client {
             let path = r.text("path").map_err(bad)?.unwrap_or_default().into_owned();
             return self.event((zxid, kind, path), model);
         }
-        let Some(Pending { xid: asked, op }) = self.pending.pop_front() else {
+        let Some(Pending { xid: asked, op, floor }) = self.pending.pop_front() else {
             return Err(format!("reply {xid} to no request"));
         };
         if asked != xid {
@@ -217,6 +232,13 @@ impl Client {
         if zxid < self.conn_zxid || zxid < self.last_zxid {
             let seen = self.conn_zxid.max(self.last_zxid);
             return Err(format!("reply at 0x{zxid:x} after 0x{seen:x}: {op:?}"));
+        }
+        if matches!(op, Op::Sync { .. }) {
+            self.synced = self.synced.max(floor);
+        }
+        if zxid < self.synced {
+            let synced = self.synced;
+            return Err(format!("reply at 0x{zxid:x} after a sync at 0x{synced:x}: {op:?}"));
         }
         self.conn_zxid = zxid;
         self.last_zxid = zxid;
@@ -242,6 +264,9 @@ impl Client {
             return Err(format!("{session:?} came back as {:?}", response.session));
         }
         let fresh = self.session.is_none();
+        if self.has_ended {
+            return Err(format!("{:?} had ended and is served", response.session));
+        }
         self.session = Some(response.session);
         self.password = response.password;
         // The answer may have been on its way for so long that the session is over.
@@ -314,6 +339,17 @@ impl Client {
         model: &Model,
     ) -> Result<(), String> {
         let Some((want_err, want)) = model.read(op, zxid) else { return Ok(()) };
+        if let Op::GetData { path, .. } = op
+            && path == MEMBERSHIP
+        {
+            // Data and its length; the stat is of the member that was asked.
+            let size =
+                4 + model.at(path, zxid).and_then(|node| node.data.as_ref()).map_or(0, Vec::len);
+            return match body.get(..size) == want.get(..size) && err == 0 {
+                true => Ok(()),
+                false => Err(format!("{body:x?} is not the membership")),
+            };
+        }
         let found = match op {
             Op::GetChildren { .. } if err == 0 => sort_names(body)?,
             _ => body.to_vec(),
@@ -471,6 +507,9 @@ impl Client {
                 Op::Multi(ops.collect())
             }
             60..68 => Op::Exists { path: path(rng), watch },
+            68..78 if swarm.is_joined && rng.chance(1, 20) => {
+                Op::GetData { path: MEMBERSHIP.to_owned(), watch: false }
+            }
             68..78 => Op::GetData { path: path(rng), watch },
             78..86 => {
                 let path = if rng.chance(1, 5) { "/".to_owned() } else { path(rng) };

@@ -34,7 +34,7 @@ pub enum DiskError {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct FileId(usize);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct SimFile {
     volatile: Vec<u8>,
     durable: Vec<u8>,
@@ -54,7 +54,7 @@ enum Naming {
 }
 
 /// One directory on one device.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SimDisk {
     files: Vec<SimFile>,
     current: BTreeMap<String, usize>,

@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::base::Zxid;
+use crate::base::{Rng, Zxid};
 use crate::disk::{Absence, DURABLE, LogFiles};
 use crate::log::{BLOCK, DataFiles, FileName, GUARD_NAME};
 
@@ -41,6 +41,13 @@ impl SimFiles {
     /// The disk itself, for faults and for looking behind the server's back.
     pub fn disk(&self) -> MutexGuard<'_, SimDisk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A copy as a power failure now would leave it.
+    pub fn after_power_loss(&self, rng: &mut Rng) -> SimFiles {
+        let mut disk = self.disk().clone();
+        disk.crash(rng);
+        SimFiles { disk: Mutex::new(disk), dir: self.dir.clone(), bug: self.bug }
     }
 
     fn find(&self, path: &Path) -> Result<FileId, DiskError> {

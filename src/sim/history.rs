@@ -7,16 +7,28 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
-use crate::base::{FixedMap, SessionId, Zxid};
-use crate::log::LogChange;
+use crate::base::{FixedMap, SessionId, Zxid, spread};
+use crate::log::{Batch, Epochs, LogChange};
 use crate::wire::{ErrorCode, Reader, Txn, TxnHeader};
 
 use super::compare::{all_nodes, compare};
 use super::ledger::{check_outcome, first_orphan};
 use super::model::{Context, Model};
-use super::node::{Node, Started};
+use super::node::{Node, Reloaded, Started};
 use super::ops::Op;
+use super::vigil::Vigil;
+
+/// A write that a client asked for.
+#[derive(Debug)]
+struct Request {
+    op: Op,
+    /// What clients had seen by then. It comes after that, whoever asks and wherever.
+    floor: i64,
+    /// How often its session had been brought along by then.
+    moves: u32,
+}
 
 /// The log of one member, as it was given to it.
 #[derive(Debug, Default)]
@@ -30,6 +42,8 @@ struct MemberLog {
     changing: Option<LogChange>,
     /// Where its tree was looked at last.
     looked_at: Option<i64>,
+    /// The epochs that others may know it to have promised and entered.
+    vows: Epochs,
 }
 
 /// See the module's introduction.
@@ -37,13 +51,20 @@ struct MemberLog {
 pub(super) struct History {
     pub model: Model,
     /// Writes that clients asked for.
-    requests: FixedMap<(SessionId, i32), Op>,
+    requests: FixedMap<(SessionId, i32), Request>,
     /// What is committed, in order.
     entries: BTreeMap<i64, Vec<u8>>,
     /// Sessions whose end was logged by a member at least.
     ended: FixedMap<SessionId, ()>,
-    /// Digest of the tree at each zxid at which one was looked at.
-    digests: BTreeMap<i64, u64>,
+    /// Digest of the tree, and hash of the sessions, at each zxid at which one was looked at.
+    digests: BTreeMap<i64, (u64, u64)>,
+    /// Ends of sessions that come too early, if they are committed: what is wrong with each.
+    early: BTreeMap<i64, String>,
+    /// Highest zxid that a client has seen.
+    revealed: i64,
+    pub vigil: Vigil,
+    /// Virtual time.
+    pub now: u64,
     members: Vec<MemberLog>,
     is_adopted: bool,
 }
@@ -59,6 +80,10 @@ impl History {
             entries: BTreeMap::new(),
             ended: FixedMap::default(),
             digests: BTreeMap::new(),
+            early: BTreeMap::new(),
+            revealed: 0,
+            vigil: Vigil::new(members),
+            now: 0,
             members: (0..members).map(|_| MemberLog::default()).collect(),
             is_adopted: false,
         }
@@ -66,7 +91,9 @@ impl History {
 
     /// A client asks for a write.
     pub fn asked(&mut self, session: SessionId, xid: i32, op: Op) {
-        self.requests.insert((session, xid), op);
+        let floor = self.revealed;
+        let moves = self.vigil.count_moves(session);
+        self.requests.insert((session, xid), Request { op, floor, moves });
     }
 
     /// A client was told by a member that its session is not valid.
@@ -83,23 +110,35 @@ impl History {
     }
 
     /// A client has seen the state at this zxid.
-    pub fn revealed(&self, zxid: i64) -> Checked {
+    pub fn revealed(&mut self, zxid: i64) -> Checked {
         let last = self.model.last;
+        self.revealed = self.revealed.max(zxid);
         match zxid <= last || Zxid(zxid).counter() == 0 {
             true => Ok(()),
             false => Err(format!("0x{zxid:x} is revealed, and 0x{last:x} was committed last")),
         }
     }
 
+    /// Highest zxid that a client has seen: what is asked for now is done behind it.
+    pub fn floor(&self) -> i64 {
+        self.revealed
+    }
+
+    /// Highest zxid that a member has said is on its disk.
+    pub fn durable(&self, member: usize) -> i64 {
+        self.members[member].durable
+    }
+
     /// The request that became a transaction.
     pub fn request(&self, header: &TxnHeader) -> Option<&Op> {
-        self.requests.get(&(header.session, header.cxid.0))
+        self.requests.get(&(header.session, header.cxid.0)).map(|request| &request.op)
     }
 
     /// A transaction goes to a member's log.
     pub fn logged(&mut self, member: usize, entry: &[u8]) -> Result<TxnHeader, String> {
         let (header, txn) = decode(entry)?;
         if matches!(txn, Txn::CloseSession(_)) {
+            self.note_expiry(member, &header);
             self.ended.insert(header.session, ());
         }
         let log = &mut self.members[member];
@@ -111,6 +150,23 @@ impl History {
         }
         log.entries.insert(zxid.0, entry.to_vec());
         Ok(header)
+    }
+
+    /// The first who logs the end of a session leads, or did so: it counts if it is committed.
+    fn note_expiry(&mut self, member: usize, header: &TxnHeader) {
+        let TxnHeader { session, cxid, zxid, .. } = *header;
+        let is_known = self.members.iter().any(|log| log.entries.contains_key(&zxid.0))
+            || self.entries.contains_key(&zxid.0);
+        if cxid.0 != 0 || is_known {
+            return;
+        }
+        let sessions = self.model.sessions(self.model.last);
+        // Others own ephemerals without a session, or are not committed yet.
+        if let Some(&(_, timeout_ms)) = sessions.iter().find(|(open, _)| *open == session)
+            && let Err(why) = self.vigil.expires(self.now, member, session, timeout_ms)
+        {
+            self.early.insert(zxid.0, why);
+        }
     }
 
     /// A member's log is asked for a change.
@@ -140,7 +196,7 @@ impl History {
                 }
                 log.entries.clear();
                 (log.checked, log.durable) = (snapshot.0, snapshot.0);
-                return self.revealed(snapshot.0);
+                return self.is_committed(snapshot.0);
             }
             LogChange::WriteEpoch { .. } => {}
         }
@@ -179,12 +235,35 @@ impl History {
         }
         match between(&self.entries, last, to).next() {
             Some((missing, _)) => Err(format!("it commits 0x{to:x} without 0x{missing:x}")),
-            None => self.revealed(to),
+            None => self.is_committed(to),
+        }
+    }
+
+    /// Whether the zxid is that of a committed transaction, or the beginning of an epoch.
+    fn is_committed(&self, zxid: i64) -> Checked {
+        let last = self.model.last;
+        match zxid <= last || Zxid(zxid).counter() == 0 {
+            true => Ok(()),
+            false => Err(format!("0x{zxid:x} counts as committed, 0x{last:x} was the last")),
+        }
+    }
+
+    /// What a member commits first is on the disks of a quorum.
+    fn check_quorum(&self, zxid: i64, entry: &[u8]) -> Checked {
+        let has = |log: &&MemberLog| {
+            log.checked >= zxid && !log.entries.contains_key(&zxid)
+                || log.durable >= zxid && log.entries.get(&zxid).is_some_and(|found| found == entry)
+        };
+        let (count, all) = (self.members.iter().filter(has).count(), self.members.len());
+        match 2 * count > all {
+            true => Ok(()),
+            false => Err(format!("0x{zxid:x} is committed, and {count} of {all} have it")),
         }
     }
 
     /// The next transaction of all.
     fn commit(&mut self, zxid: i64, entry: &[u8]) -> Checked {
+        self.check_quorum(zxid, entry)?;
         let (header, txn) = decode(entry)?;
         let (session, xid) = (header.session, header.cxid.0);
         let at = Context { session, zxid, time_ms: header.time_ms };
@@ -193,11 +272,21 @@ impl History {
         }
         match (&txn, self.requests.get(&(session, xid))) {
             (Txn::CreateSession { timeout_ms }, _) => self.model.open_session(at, *timeout_ms),
-            (Txn::CloseSession(_), _) => self.model.close_session(at, xid),
+            (Txn::CloseSession(_), _) => {
+                if let Some(why) = self.early.remove(&zxid) {
+                    return Err(why);
+                }
+                self.model.close_session(at, xid);
+            }
             (_, None) => return Err(format!("0x{zxid:x}: {session:?} never asked {xid}")),
-            (txn, Some(op)) => {
+            (txn, Some(request)) => {
+                let Request { op, floor, moves } = request;
+                if zxid <= *floor {
+                    return Err(format!("0x{zxid:x} was asked for when 0x{floor:x} was seen"));
+                }
                 let answer = self.model.write(at, xid, op);
                 check_outcome(&header, txn, &answer, op)?;
+                self.vigil.done(session, xid, *moves)?;
             }
         }
         self.entries.insert(zxid, entry.to_vec());
@@ -211,9 +300,14 @@ impl History {
         if is_open && err == ErrorCode::SessionExpired.code() {
             return Err(format!("0x{zxid:x}: {session:?} is open and counts as expired"));
         }
+        if err == ErrorCode::SessionMoved.code() {
+            let request = self.requests.get(&(session, xid));
+            let moves = request.map_or(0, |request| request.moves);
+            self.vigil.refused_as_moved(self.now, session, moves)?;
+        }
         self.model.last = zxid;
-        if let Some(op) = self.requests.get(&(session, xid)) {
-            self.model.refuse(at, xid, op, err);
+        if let Some(request) = self.requests.get(&(session, xid)) {
+            self.model.refuse(at, xid, &request.op, err);
         }
         self.entries.insert(zxid, entry.to_vec());
         Ok(())
@@ -234,10 +328,62 @@ impl History {
     }
 
     fn check_digest(&mut self, at: i64, node: &Node) -> Checked {
-        let digest = node.replica().tree().digest();
-        match *self.digests.entry(at).or_insert(digest) == digest {
+        let sessions = node.replica().sessions();
+        let of = |(id, ms): (SessionId, i32)| spread(id.0.cast_unsigned() ^ ms as u64);
+        let hash = sessions.fold(0, |hash, session| hash ^ of(session));
+        let found = (node.replica().tree().digest(), hash);
+        match *self.digests.entry(at).or_insert(found) == found {
             true => Ok(()),
-            false => Err(format!("at 0x{at:x} another tree had another digest")),
+            false => Err(format!("at 0x{at:x} others had another tree or other sessions")),
+        }
+    }
+
+    /// Others may know by now that a member has promised and entered these epochs.
+    pub fn vowed(&mut self, member: usize, epochs: Epochs) {
+        let vows = &mut self.members[member].vows;
+        vows.accepted = vows.accepted.max(epochs.accepted);
+        vows.current = vows.current.max(epochs.current);
+    }
+
+    /// A member votes. What it would be after a power failure is what it says: `reloaded` is what
+    /// a start makes of its disk.
+    pub fn voted(&self, node: &Node, reloaded: &Reloaded) -> Checked {
+        let Reloaded { recovered, digest } = reloaded;
+        let replica = node.replica();
+        let (logged, last) = (replica.last_logged(), recovered.last_zxid.max(Zxid::ZERO));
+        let said = node.member().stands_with().map_or(logged, |vote| vote.zxid);
+        if logged != last || said != last && said != Zxid(-1) {
+            return Err(format!("it votes with 0x{said}, has 0x{logged}, and its disk 0x{last}"));
+        }
+        let found = (node.member().epochs(), recovered.epochs);
+        let (Some(epochs), Some(stored)) = found else { return Ok(()) };
+        // A start takes a history of a later epoch for synchronized, which goes no less far.
+        let is_mended = epochs.current < logged.epoch() && stored.current == logged.epoch();
+        if stored != epochs && !(is_mended && stored.accepted == epochs.accepted) {
+            return Err(format!("it votes with {epochs:?}, and its disk has {stored:?}"));
+        }
+        let entries = |batches: &[Arc<Batch>]| -> BTreeMap<i64, Vec<u8>> {
+            let each = batches.iter().flat_map(|batch| batch.iter());
+            each.map(|(zxid, entry)| (zxid.0, entry.to_vec())).collect()
+        };
+        let (tail, on_disk) = (entries(&replica.tail()), entries(&recovered.tail));
+        // Some of it may be committed, and wait for its turn.
+        let from = replica.last_processed().max(recovered.committed).0 + 1;
+        let (on_disk, tail) = (on_disk.range(from..), tail.range(from..));
+        if !on_disk.clone().eq(tail.clone()) {
+            let [on_disk, tail] = [on_disk, tail].map(|entries| {
+                let ends = [entries.clone().next(), entries.clone().next_back()];
+                ends.map(|entry| entry.map(|(zxid, _)| format!("0x{zxid:x}")))
+            });
+            return Err(format!("its tail is {tail:?}, and its disk has {on_disk:?}"));
+        }
+        let at = recovered.committed.max(Zxid::ZERO).0;
+        self.is_committed(at)?;
+        match self.digests.get(&at) {
+            Some((known, _)) if known != digest => {
+                Err(format!("its disk has another tree at 0x{at:x} than others had"))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -279,6 +425,10 @@ impl History {
         }
         if replica.digest_mismatches() > 0 {
             return Err("replay does not give the digest of the snapshot".into());
+        }
+        let (vows, epochs) = (log.vows, started.recovered.epochs.unwrap_or_default());
+        if epochs.accepted < vows.accepted || epochs.current < vows.current {
+            return Err(format!("others know of {vows:?}, recovery finds {epochs:?}"));
         }
         log.entries.retain(|zxid, _| *zxid <= last);
         (log.checked, log.durable, log.looked_at) = (known, last, None);
@@ -334,123 +484,4 @@ fn decode(entry: &[u8]) -> Result<(TxnHeader, Txn<'_>), String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::base::{Epoch, Xid};
-    use crate::wire::{TxnType, put_i32};
-
-    /// The start of a session, as a log has it.
-    fn entry(zxid: Zxid, session: i64) -> Vec<u8> {
-        let mut entry = Vec::new();
-        let (session, kind) = (SessionId(session), TxnType::CreateSession);
-        let header = TxnHeader { session, cxid: Xid(0), zxid, time_ms: 5, kind };
-        header.encode_into(&mut entry);
-        put_i32(&mut entry, 4000);
-        entry
-    }
-
-    fn at(epoch: i32, counter: u32) -> Zxid {
-        Zxid::new(Epoch(epoch), counter)
-    }
-
-    /// Three members that have logged, of epoch 1, transactions 1 to 3; the session of each has the
-    /// transaction's number.
-    fn history() -> History {
-        let mut history = History::new(3);
-        for member in 0..3 {
-            for counter in 1..=3 {
-                history.logged(member, &entry(at(1, counter), i64::from(counter))).unwrap();
-            }
-        }
-        history
-    }
-
-    #[test]
-    fn members_that_commit_the_same_in_turn_are_right() {
-        let mut history = history();
-        for (member, counter) in [(0, 1), (1, 3), (0, 2), (2, 3), (0, 3)] {
-            history.advanced(member, at(1, 3), at(1, counter)).unwrap();
-        }
-        assert_eq!(history.model.last, at(1, 3).0);
-        assert_eq!(history.model.sessions(at(1, 2).0).len(), 2);
-        // A next leader goes on in its epoch.
-        for member in [2, 0] {
-            history.logged(member, &entry(at(2, 1), 4)).unwrap();
-            history.advanced(member, at(2, 1), at(2, 1)).unwrap();
-        }
-        history.revealed(at(2, 1).0).unwrap();
-        history.revealed(at(3, 0).0).unwrap();
-        history.revealed(at(2, 2).0).unwrap_err();
-    }
-
-    #[test]
-    fn another_transaction_under_the_same_number_is_noticed() {
-        let mut history = history();
-        history.advanced(0, at(1, 3), at(1, 2)).unwrap();
-        history.log_changed(1, &LogChange::Truncate { keep: at(1, 1) }).unwrap();
-        history.logged(1, &entry(at(1, 2), 77)).unwrap();
-        history.advanced(1, at(1, 2), at(1, 1)).unwrap();
-        history.advanced(1, at(1, 2), at(1, 2)).unwrap_err();
-    }
-
-    #[test]
-    fn a_committed_transaction_that_another_member_passes_over_is_noticed() {
-        for is_first in [true, false] {
-            let mut history = history();
-            history.log_changed(1, &LogChange::Truncate { keep: at(1, 2) }).unwrap();
-            history.logged(1, &entry(at(2, 1), 4)).unwrap();
-            if is_first {
-                history.advanced(1, at(2, 1), at(2, 1)).unwrap();
-                history.advanced(0, at(1, 3), at(1, 3)).unwrap_err();
-            } else {
-                history.advanced(0, at(1, 3), at(1, 3)).unwrap();
-                history.advanced(1, at(2, 1), at(2, 1)).unwrap_err();
-            }
-        }
-        let mut history = history();
-        history.advanced(0, at(1, 3), at(1, 3)).unwrap();
-        history.log_changed(1, &LogChange::Truncate { keep: at(1, 2) }).unwrap();
-        // It claims a place that its log does not reach.
-        history.advanced(1, at(1, 2), at(1, 3)).unwrap_err();
-    }
-
-    #[test]
-    fn what_is_committed_stays_in_the_log() {
-        let keep = at(1, 1);
-        let mut history = history();
-        history.advanced(0, at(1, 3), at(1, 2)).unwrap();
-        history.log_changed(0, &LogChange::Truncate { keep }).unwrap_err();
-        history.log_changed(0, &LogChange::Retire { snapshot: keep }).unwrap_err();
-        history.advanced(0, at(1, 3), at(1, 1)).unwrap_err();
-        // A snapshot that another member sends holds committed state.
-        history.log_changed(1, &LogChange::Retire { snapshot: at(1, 3) }).unwrap_err();
-        history.log_changed(2, &LogChange::Retire { snapshot: at(1, 2) }).unwrap();
-        history.logged(2, &entry(at(1, 3), 3)).unwrap();
-        history.advanced(2, at(1, 3), at(1, 3)).unwrap();
-    }
-
-    #[test]
-    fn a_start_finds_a_change_that_was_under_way_or_does_not() {
-        let change = LogChange::Truncate { keep: at(1, 2) };
-        for (last, durable) in [(at(1, 2), at(1, 2)), (at(1, 3), at(1, 3))] {
-            let mut history = history();
-            history.advanced(0, at(1, 3), at(1, 1)).unwrap();
-            history.log_changing(0, change);
-            history.find_change(0, last.0, at(1, 1).0).unwrap();
-            assert_eq!(history.members[0].durable, durable.0);
-        }
-        // It would take back what is committed.
-        let mut history = history();
-        history.advanced(0, at(1, 3), at(1, 3)).unwrap();
-        history.log_changing(0, change);
-        history.find_change(0, at(1, 2).0, at(1, 2).0).unwrap_err();
-    }
-
-    #[test]
-    fn a_log_has_no_gaps() {
-        let mut history = history();
-        history.logged(0, &entry(at(1, 5), 5)).unwrap_err();
-        history.logged(0, &entry(at(1, 3), 3)).unwrap_err();
-        history.logged(0, &entry(at(2, 2), 5)).unwrap_err();
-    }
-}
+mod tests;

@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub arrivals: Vec<Arrival>,
     /// When that is.
     pub turn_at: Option<u64>,
+    /// It voted at the end of its last turn.
+    pub is_voting: bool,
     /// The housekeeper's next step is on its way.
     pub house_called: bool,
     /// Nothing was written since the start.
@@ -66,6 +68,7 @@ impl Host {
             lives: 0,
             arrivals: Vec::new(),
             turn_at: None,
+            is_voting: false,
             house_called: false,
             is_fresh: false,
             starts: 0,
@@ -135,7 +138,7 @@ impl Host {
         self.lives += 1;
         self.arrivals.clear();
         self.turn_at = None;
-        self.house_called = false;
+        (self.house_called, self.is_voting) = (false, false);
         self.files.disk().calm();
         if power {
             self.files.disk().crash(&mut self.disk_rng);

@@ -14,9 +14,7 @@ use std::sync::Arc;
 use crate::admin::Live;
 use crate::base::{ConnId, FixedMap, Instant, LinkId, Rng, ServerId, SessionId};
 use crate::disk::DURABLE;
-use crate::driver::{
-    Completion, Direction, Io, MemberCompletion, Message, Mutation, Probe, Received,
-};
+use crate::driver::{Completion, Direction, Io, MemberCompletion, Message, Probe, Received};
 use crate::log::{BLOCK, Batch, LogChange};
 use crate::member::Member;
 use crate::peer::{DialError, Port};
@@ -553,21 +551,15 @@ impl Io for SimIo {
     }
 }
 
-/// Notes what the checkers want to know, checks the replica after every input, and has the driver
-/// do wrong what the run's bug asks for.
+/// Notes what the checkers want to know, and checks the replica after every input.
 pub(super) struct SimProbe {
     net: Rc<RefCell<Net>>,
-    mutation: Option<Mutation>,
 }
 
 impl SimProbe {
-    /// Of a server with this bug, if any.
-    pub fn new(net: Rc<RefCell<Net>>, bug: Option<Bug>) -> SimProbe {
-        let mutation = match bug {
-            Some(Bug::Driver(mutation)) => Some(mutation),
-            _ => None,
-        };
-        SimProbe { net, mutation }
+    /// Of the server whose loops share this.
+    pub fn new(net: Rc<RefCell<Net>>) -> SimProbe {
+        SimProbe { net }
     }
 
     /// The session of the connection was heard of.
@@ -608,10 +600,6 @@ impl Probe for SimProbe {
 
     fn chore_failed(&mut self, what: &dyn fmt::Display) {
         self.net.borrow_mut().chore_failure = Some(what.to_string());
-    }
-
-    fn is_mutated(&self, mutation: Mutation) -> bool {
-        self.mutation == Some(mutation)
     }
 }
 

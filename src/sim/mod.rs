@@ -7,7 +7,7 @@
 //! the same seed always does the same. Each concern has a generator of its own (`derive_seed`), so
 //! that a change in one place leaves the others as they are.
 //!
-//! A run has one to three hosts. Either each server stands alone, with clients of its own and a
+//! A run has one to seven hosts. Either each server stands alone, with clients of its own and a
 //! ledger that says what it has promised; or all are members of one ensemble, with clients that go
 //! from one to another and one history that says what all have promised. The network does not know
 //! that: its streams are between any two endpoints.
@@ -17,9 +17,9 @@
 //! zxid; events precede replies that reveal their cause; ephemerals live as long as their
 //! sessions, which survive restarts and never expire early; the recovered tree is the model's node
 //! by node; what a crash or a clean end leaves gives an Apache server everything or makes it
-//! refuse to
-//! start; a failed log write ends the server; bit rot makes the server refuse to start or changes
-//! nothing; when faults stop, everybody is served.
+//! refuse to start; a failed log write ends the server; bit rot makes the server refuse to start or
+//! changes nothing; when faults stop, everybody is served. Members of an ensemble have one history,
+//! and more rules: `tests/README.md` has a table of them.
 #![forbid(unsafe_code)]
 
 mod books;
@@ -48,7 +48,10 @@ mod options;
 mod reception_drill;
 mod report;
 mod rot;
+mod vigil;
+mod voices;
 mod world;
 
 pub use options::{Bug, Faults, SimOptions};
 pub use report::{SimReport, Violation, run};
+pub use voices::show_log_lines;

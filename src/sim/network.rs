@@ -446,8 +446,6 @@ impl Network {
                 let is_reset = is_member && self.rng.chance(1, 2);
                 let what = if is_reset { Arrived::Failed } else { Arrived::Finished };
                 self.push(now, peer, delay, Packet::Arrival(what));
-            } else {
-                self.give_up(now, peer);
             }
         }
     }

@@ -158,6 +158,7 @@ fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
     ReplicaOptions {
         server_id: id.0.cast_unsigned(),
         is_member: swarm.is_joined,
+        membership: swarm.is_joined.then(|| (membership_text(swarm.nodes), Zxid::ZERO)),
         min_session_timeout_ms: 2 * TICK_MS as i32,
         max_session_timeout_ms: 20 * TICK_MS as i32,
         leader: LeaderOptions {
@@ -229,11 +230,10 @@ fn admin(measures: &Arc<Measures>) -> Result<AdminContext, String> {
     Ok(AdminContext::new(settings, address, Host::default(), Arc::clone(measures)))
 }
 
-/// The members of an ensemble of so many.
-fn membership(members: usize) -> Result<Membership, String> {
-    let line = |id| format!("server.{id}=10.0.0.{id}:2888:3888:participant;2181\n");
-    let text: String = (1..=members).map(line).collect();
-    Membership::parse(&text).map_err(|e| e.to_string())
+/// What the members of an ensemble of so many are told of each other.
+pub(super) fn membership_text(members: usize) -> String {
+    let line = |id| format!("server.{id}=10.0.0.{id}:2888:3888:participant;2181");
+    (1..=members).map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The brain of a server that stands alone, or joins the others.
@@ -249,7 +249,7 @@ fn member(
     }
     let options = EnsembleOptions {
         sid: id,
-        membership: membership(swarm.nodes)?,
+        membership: Membership::parse(&membership_text(swarm.nodes)).map_err(|e| e.to_string())?,
         epochs: recovered.epochs.ok_or("a member has no epochs")?,
         tick: Duration::from_millis(TICK_MS),
         init_limit: 10,
@@ -285,6 +285,24 @@ fn front_options(swarm: &Swarm, id: u8) -> FrontOptions {
         max_excess: 4 * swarm.max_output + (64 << 10),
         min_rate: 1,
     }
+}
+
+/// What a start would find.
+pub(super) struct Reloaded {
+    pub recovered: Recovered,
+    /// Of the tree, which is at `Recovered::committed`.
+    pub digest: u64,
+}
+
+/// What a member would start with if its power failed now. Its disk stays as it is.
+pub(super) fn reload(files: &SimFiles, rng: &mut Rng) -> Result<Reloaded, String> {
+    let copy = files.after_power_loss(rng);
+    let seed = rng.next_u64();
+    let mut restore = Restore::new(tree_options(seed));
+    let options = RecoverOptions { party: Party::Member, ..RecoverOptions::default() };
+    let recovered = recover(&copy, &options, &mut restore).map_err(|error| error.to_string())?;
+    let digest = restore.finish(&recovered).tree.digest();
+    Ok(Reloaded { recovered, digest })
 }
 
 impl Node {
@@ -368,7 +386,7 @@ impl Node {
             HousekeepingOptions { purge: Some(PURGE), retain: RETAIN, backlog_bytes_max: BACKLOG };
         let house = Housekeeping::new(options, house, reports, Arc::clone(&measures));
         let admin = admin(&measures).map_err(Ended::Fatal)?;
-        let probe = SimProbe::new(Rc::clone(&net), bug);
+        let probe = SimProbe::new(Rc::clone(&net));
         let mut brain = Some(Brain::new(member, house, admin, probe));
         let mut writer = Some(writer);
         let mut rng = Rng::derived(seed, "loops", 0);
@@ -406,12 +424,17 @@ impl Node {
         })
     }
 
-    /// The replica, to be looked at.
-    pub fn replica(&self) -> &Replica {
+    /// Its brain, to be looked at.
+    pub fn member(&self) -> &Member {
         match self.loops[self.replica_at].driver.brain() {
-            Some(brain) => brain.member.replica(),
+            Some(brain) => &brain.member,
             None => unreachable!("its loop runs it"),
         }
+    }
+
+    /// The replica, to be looked at.
+    pub fn replica(&self) -> &Replica {
+        self.member().replica()
     }
 
     /// One turn of the server: everything that arrived is there, and its loops take turns of their
@@ -455,7 +478,12 @@ impl Node {
         if brain.house.is_unsaved() {
             return Ended::Stopped;
         }
-        match hand_over(&*self.files, brain.member.replica().last_processed()) {
+        let replica = brain.member.replica();
+        if replica.last_known() > replica.last_processed() {
+            // Only the others know what becomes of the rest: an Apache server has to wait.
+            return Ended::Stopped;
+        }
+        match hand_over(&*self.files, replica.last_processed()) {
             _ if self.files.disk().is_off() => Ended::Crashed,
             Handover::Ready => Ended::Stopped,
             other => Ended::Fatal(format!("no Apache server can go on: {other:?}")),

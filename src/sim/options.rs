@@ -1,16 +1,15 @@
 //! What a run does: drawn from its seed, or set by hand.
 
-use crate::base::Rng;
-use crate::driver::Mutation;
+use crate::base::{Mutation, Rng};
 
 use super::clock::ClockOptions;
 use super::network::NetworkOptions;
 
-/// A fault put into the driver or into what is around it, to prove that the checkers notice.
+/// A fault put into the server or into what is around it, to prove that the checkers notice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bug {
-    /// The driver does something wrong.
-    Driver(Mutation),
+    /// The server's own code does something wrong.
+    Server(Mutation),
     /// Recovery does not see the last group commit.
     DropLastGroup,
     /// The partly filled last block of a segment is not written again.
@@ -48,12 +47,12 @@ pub enum Bug {
 }
 
 impl Bug {
-    /// All of them.
-    pub const ALL: [Bug; 21] = [
-        Bug::Driver(Mutation::AckBeforeSync),
-        Bug::Driver(Mutation::ExpireEarly),
-        Bug::Driver(Mutation::LoseEffects),
-        Bug::Driver(Mutation::SleepOnWork),
+    /// Those that a lone server can have.
+    pub const ALONE: [Bug; 21] = [
+        Bug::Server(Mutation::AckBeforeSync),
+        Bug::Server(Mutation::ExpireEarly),
+        Bug::Server(Mutation::LoseEffects),
+        Bug::Server(Mutation::SleepOnWork),
         Bug::DropLastGroup,
         Bug::SkipTailBlock,
         Bug::IgnoreFailedWrite,
@@ -72,6 +71,12 @@ impl Bug {
         Bug::SwapRequests,
         Bug::SkipGuard,
     ];
+
+    /// All of them.
+    pub fn all() -> impl Iterator<Item = Bug> {
+        let of_members = Mutation::ALL.into_iter().map(Bug::Server);
+        Bug::ALONE.into_iter().chain(of_members.filter(|bug| !Bug::ALONE.contains(bug)))
+    }
 }
 
 /// What may happen to the members of an ensemble; each includes those before it.
@@ -83,11 +88,13 @@ pub enum Faults {
     Crashes,
     /// They do not reach each other, or their clients; connections are cut; a process stands still.
     Partitions,
+    /// Their disks fail, fill up, and forget bits.
+    Disks,
 }
 
 impl Faults {
     /// All of them.
-    pub const ALL: [Faults; 3] = [Faults::None, Faults::Crashes, Faults::Partitions];
+    pub const ALL: [Faults; 4] = [Faults::None, Faults::Crashes, Faults::Partitions, Faults::Disks];
 }
 
 /// Settings of one run.
@@ -97,7 +104,7 @@ pub struct SimOptions {
     pub seed: u64,
     /// Requests that the clients make in all.
     pub ops: u32,
-    /// Servers, 1 to 3; drawn from the seed if not given.
+    /// Servers, 1 to 3, members of an ensemble up to 7; drawn from the seed if not given.
     pub nodes: Option<usize>,
     /// The servers are the members of one ensemble, to whom this may happen. Otherwise each stands
     /// alone. Three if `nodes` does not say; one is a quorum by itself, and stands alone too.
@@ -241,10 +248,11 @@ impl Swarm {
         }
     }
 
-    /// Members of one ensemble: what befalls disks is tried where servers stand alone.
+    /// Members of one ensemble.
     fn for_ensemble(self, seed: u64, faults: Faults, nodes: usize) -> Swarm {
         let mut rng = Rng::derived(seed, "ensemble", 0);
         let (crashing, divided) = (faults >= Faults::Crashes, faults >= Faults::Partitions);
+        let failing = faults >= Faults::Disks;
         Swarm {
             nodes,
             is_joined: nodes > 1,
@@ -253,17 +261,17 @@ impl Swarm {
             epoch_transactions: [1_000_000, 1_000_000, 200, 20][rng.below(4) as usize],
             crashes: crashing,
             stops: self.stops && crashing,
-            cuts: self.cuts && crashing,
-            vanish: self.vanish && crashing,
             pauses: self.pauses && divided,
             partitions: divided,
             breaks: divided,
             isolates: divided,
             wall_jumps: self.wall_jumps && divided,
-            write_errors: false,
-            disk_full: false,
-            rot: false,
+            write_errors: self.write_errors && failing,
+            disk_full: self.disk_full && failing,
+            rot: self.rot && failing,
+            // A leader ends them as a lone server does; members would have to start with the same.
             orphans: false,
+            // Only a lone server can be told to lead no more.
             terms: false,
             // An election takes a while.
             fault_ms: self.fault_ms.max(1_000),

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::options::SimOptions;
+use crate::base::{Mark, plant, take_marks};
+
+use super::options::{Bug, SimOptions};
 use super::world::World;
 
 /// Counters and history of one run.
@@ -43,8 +45,12 @@ pub struct SimReport {
     pub partitions: u64,
     /// Streams that were cut in the middle or stalled.
     pub cuts: u64,
+    /// Longest time until everybody was served after the last fault, in nanoseconds.
+    pub recovery_ns_max: u64,
     /// Hash over everything that happened: equal for equal seeds.
     pub hash: u64,
+    /// How often the run came along each mark, in their order.
+    pub marks: Vec<u64>,
     /// Readable lines, if asked for.
     pub history: Vec<String>,
 }
@@ -70,6 +76,9 @@ impl SimReport {
         self.terms += other.terms;
         self.partitions += other.partitions;
         self.cuts += other.cuts;
+        self.marks.resize(Mark::COUNT, 0);
+        self.marks.iter_mut().zip(&other.marks).for_each(|(sum, hits)| *sum += hits);
+        self.recovery_ns_max = self.recovery_ns_max.max(other.recovery_ns_max);
     }
 
     /// Events in a second of real time.
@@ -104,7 +113,14 @@ impl std::error::Error for Violation {}
 pub fn run(options: &SimOptions) -> (SimReport, Result<(), Violation>) {
     let mut world = World::new(options.clone());
     let began = Instant::now();
+    plant(match options.bug {
+        Some(Bug::Server(mutation)) => Some(mutation),
+        _ => None,
+    });
+    take_marks();
     let outcome = world.run();
+    plant(None);
+    world.report.marks = take_marks().to_vec();
     world.report.took = began.elapsed();
     (world.report, outcome)
 }

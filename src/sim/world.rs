@@ -105,6 +105,8 @@ pub(super) struct World {
     phase: Phase,
     healed_at: u64,
     completed_before: Vec<u64>,
+    /// Members that stay away when the faults stop: a minority, without which the others serve.
+    absent: Vec<bool>,
     pub report: SimReport,
     hash: u64,
 }
@@ -133,6 +135,7 @@ impl World {
             phase: Phase::Work,
             healed_at: 0,
             completed_before: Vec::new(),
+            absent: vec![false; swarm.nodes],
             report: SimReport { nodes: swarm.nodes as u64, ..SimReport::default() },
             hash: 0,
             options,
@@ -217,6 +220,7 @@ impl World {
             && planned.is_none_or(|planned| time <= planned)
         {
             self.now = time;
+            self.books.at(time);
             if let Some(delivery) = self.network.poll(time) {
                 self.deliver(delivery)?;
             }
@@ -224,6 +228,7 @@ impl World {
         }
         let Some(((time, _), event)) = self.queue.pop_first() else { return Ok(false) };
         self.now = time;
+        self.books.at(time);
         self.dispatch(event)?;
         Ok(true)
     }
@@ -267,6 +272,7 @@ impl World {
                 }
                 Ok(())
             }
+            Event::Restart { host } if self.absent[host] => Ok(()),
             Event::Restart { host } => self.restart(host),
             Event::FullEnds { host } => {
                 self.hosts[host].files.disk().full = false;
@@ -278,10 +284,7 @@ impl World {
                 }
                 Ok(())
             }
-            Event::Act { client } => {
-                self.act(client);
-                Ok(())
-            }
+            Event::Act { client } => self.act(client),
             Event::Fault => {
                 self.fault();
                 Ok(())
@@ -311,6 +314,37 @@ impl World {
             client.away_until = crate::base::Instant(0);
         }
         self.completed_before = self.clients.iter().map(|c| c.completed).collect();
+        self.leave_out();
+    }
+
+    /// Some members of an ensemble, fewer than half, do not come back: they are dead, or cut off
+    /// from all others and from the clients.
+    fn leave_out(&mut self) {
+        if !self.swarm.is_joined || !self.swarm.crashes {
+            return;
+        }
+        let mut left = self.faults.below(self.hosts.len().div_ceil(2) as u64);
+        while left > 0 {
+            left -= 1;
+            let (host, dies) =
+                (self.faults.below(self.hosts.len() as u64), self.faults.chance(1, 2));
+            let host = host as usize;
+            if std::mem::replace(&mut self.absent[host], true) {
+                continue;
+            }
+            self.note(|| format!("host {host} stays away, dead: {dies}"));
+            if dies {
+                self.end_host(host, true);
+                continue;
+            }
+            self.books.disturbed(self.now + LIVENESS);
+            let hosts = (0..self.hosts.len()).map(Endpoint::Host);
+            let others = hosts.chain((0..self.clients.len()).map(Endpoint::Client));
+            for other in others.filter(|other| *other != Endpoint::Host(host)).collect::<Vec<_>>() {
+                self.network.partition(Endpoint::Host(host), other);
+                self.network.partition(other, Endpoint::Host(host));
+            }
+        }
     }
 
     /// Whether everybody has been served since the faults stopped.
@@ -319,7 +353,11 @@ impl World {
             client.state == State::Up && client.completed > before + 1
         };
         let all = self.clients.iter().zip(&self.completed_before).all(served);
-        if all && self.hosts.iter_mut().all(|host| host.running().is_some_and(is_settled)) {
+        let hosts = self.hosts.iter_mut().zip(&self.absent).filter(|(_, is_absent)| !**is_absent);
+        let mut present = hosts.map(|(host, _)| host);
+        if all && present.all(|host| host.running().is_some_and(is_settled)) {
+            let took = self.now - self.healed_at;
+            self.report.recovery_ns_max = self.report.recovery_ns_max.max(took);
             return Ok(true);
         }
         if self.now - self.healed_at > LIVENESS {

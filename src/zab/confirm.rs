@@ -11,7 +11,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{LinkId, Zxid};
+use crate::base::{LinkId, Mark, Zxid, mark};
 
 /// Who asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,7 +51,11 @@ impl Confirm {
     /// Begins a round if somebody waits for it: its number.
     pub fn begin(&mut self) -> Option<u64> {
         let is_wanted = self.waiting.back().is_some_and(|last| last.round > self.round);
-        if !is_wanted || self.round >= self.confirmed + ROUNDS_MAX {
+        let is_full = self.round >= self.confirmed + ROUNDS_MAX;
+        if is_wanted && is_full {
+            mark(Mark::RoundsFull);
+        }
+        if !is_wanted || is_full {
             return None;
         }
         self.round += 1;

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::base::{Epoch, Zxid, invariant};
+use crate::base::{Epoch, Mark, Zxid, invariant, mark};
 use crate::log::Batch;
 
 /// Whether transaction `next` may come directly after `last`: the next number of the same epoch, or
@@ -75,6 +75,7 @@ impl History {
         self.batches.push_back(batch);
         while self.bytes > self.bytes_max && self.batches.len() > 1 {
             let Some(oldest) = self.batches.pop_front() else { break };
+            mark(Mark::HistoryForgotten);
             self.bytes -= oldest.bytes_len();
             self.before = oldest.last_zxid().unwrap_or(self.before);
         }

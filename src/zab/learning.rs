@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
-use crate::log::{Batch, EpochFile};
+use crate::base::{
+    Epoch, Instant, LinkId, Mark, Mutation, Now, ServerId, SessionId, Zxid, invariant, is_mutated,
+    mark,
+};
+use crate::log::{Batch, EpochFile, Epochs};
 use crate::wire::quorum::{
     AuthIds, DIGEST, EpochAnswer, FAREWELL, Features, Forwarded, LearnerInfo, NEXT_EPOCH,
     PROPOSALS, Packet, PacketKind, Proposed, Revalidate, Revalidated, SessionTouches,
     leader_info_version, proposals,
 };
-use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::effects::{Effect, Effects, LearnerEnd, Rebuild};
 use super::history::{EPOCH_MAX, follows};
+use super::packets::{check_entry, digest_told, malformed, unexpected};
 use super::silence::Silence;
 
 /// Settings of a learner, as plain values.
@@ -240,6 +243,18 @@ impl Learning {
         self.epoch
     }
 
+    /// Which epochs the leader may know this server to have promised and entered. What it was
+    /// told by an earlier leader is not among them.
+    pub fn vows(&self) -> Epochs {
+        let of = |is_told: bool| if is_told { self.epoch } else { Epoch(0) };
+        let has_promised = !matches!(
+            self.phase,
+            Phase::Connecting | Phase::Discovery | Phase::Promising | Phase::Ended
+        );
+        let has_entered = matches!(self.phase, Phase::AwaitingQuorum | Phase::Broadcast);
+        Epochs { accepted: of(has_promised), current: of(has_entered) }
+    }
+
     /// Handles one input to completion.
     pub fn handle(&mut self, now: Now, input: LearnInput<'_>, effects: &mut Effects) {
         if self.phase == Phase::Ended {
@@ -341,9 +356,13 @@ impl Learning {
         if !self.awaits_leader() {
             return Ok(());
         }
+        if is_mutated(Mutation::WaitForever) {
+            self.heard(now);
+        }
         match self.silence.check(now.mono) {
             None => Ok(()),
             Some(lasts) => {
+                mark(Mark::LeaderSilent);
                 Err(LearnerEnd::Silent(u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX)))
             }
         }
@@ -400,14 +419,17 @@ impl Learning {
             return Err(LearnerEnd::Protocol(format!("it proposes epoch {:x}", offered.0)));
         }
         if offered < self.accepted {
+            mark(Mark::OldEpochOffered);
             return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
         }
         if !self.options.is_plain {
             self.leader_features = Features::of_leader(data);
         }
         self.epoch = offered;
-        if offered == self.accepted {
-            self.acknowledge_epoch(None, effects);
+        if offered == self.accepted || is_mutated(Mutation::PromiseUnstored) {
+            let is_new = offered > self.accepted;
+            self.accepted = offered;
+            self.acknowledge_epoch(is_new.then_some(self.current), effects);
         } else {
             self.phase = Phase::Promising;
             effects.push(Effect::StoreEpoch(EpochFile::Accepted, offered));
@@ -429,6 +451,9 @@ impl Learning {
                 self.current = epoch;
                 self.phase = Phase::AwaitingQuorum;
                 self.acknowledge_new_leader(effects);
+                if is_mutated(Mutation::ServeEarly) {
+                    self.up_to_date(effects);
+                }
             }
             (phase, file) => unreachable!("{file:?} is stored in {phase:?}"),
         }
@@ -478,7 +503,10 @@ impl Learning {
         let (answer, zxid) = match current {
             _ if self.needs_snapshot => (EpochAnswer::AlreadyPromised, Zxid(-1)),
             Some(current) => (EpochAnswer::Accepted(current), self.last),
-            None => (EpochAnswer::AlreadyPromised, self.last),
+            None => {
+                mark(Mark::EpochPromisedBefore);
+                (EpochAnswer::AlreadyPromised, self.last)
+            }
         };
         self.send(Packet::with(PacketKind::AckEpoch, zxid, &answer.encode()), effects);
     }
@@ -510,7 +538,10 @@ impl Learning {
             }
             PacketKind::Trunc => {
                 self.phase = Phase::Rebuilding(packet.zxid);
-                effects.push(Effect::Truncate(packet.zxid));
+                match is_mutated(Mutation::KeepTail) {
+                    true => self.rebuilt(packet.zxid, self.phase),
+                    false => effects.push(Effect::Truncate(packet.zxid)),
+                }
                 Ok(())
             }
             PacketKind::Snap if packet.zxid < self.released => {
@@ -566,18 +597,11 @@ impl Learning {
                 self.new_leader(packet.zxid, effects)
             }
             PacketKind::UpToDate if self.phase == Phase::AwaitingQuorum => {
-                self.phase = Phase::Broadcast;
-                if self.leader_features.has_beats() && !self.options.is_patient {
-                    self.silence.expect_beats();
-                }
+                self.up_to_date(effects);
                 self.heard(now);
-                // COMPAT(3.x): the second acknowledgement that Apache's leader waits for.
-                self.acknowledge_new_leader(effects);
-                self.flush(effects);
-                effects.push(Effect::Serve(self.epoch));
-                self.acknowledge(effects);
                 Ok(())
             }
+            PacketKind::UpToDate if is_mutated(Mutation::ServeEarly) => Ok(()),
             PacketKind::NewLeader | PacketKind::UpToDate => Err(unexpected(&packet, "now")),
             FAREWELL => Err(LearnerEnd::Left),
             NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(packet.zxid, effects),
@@ -608,12 +632,27 @@ impl Learning {
         }
     }
 
+    /// A quorum has the history: this server may serve.
+    fn up_to_date(&mut self, effects: &mut Effects) {
+        self.phase = Phase::Broadcast;
+        if self.leader_features.has_beats() && !self.options.is_patient {
+            self.silence.expect_beats();
+        }
+        // COMPAT(3.x): the second acknowledgement that Apache's leader waits for.
+        self.acknowledge_new_leader(effects);
+        self.flush(effects);
+        effects.push(Effect::Serve(self.epoch));
+        self.acknowledge(effects);
+    }
+
     fn proposal(&mut self, zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
         if zxid <= self.last && self.phase == Phase::Synchronizing {
+            mark(Mark::HistoryOverlaps);
             // A snapshot may be followed by transactions that it holds already.
             return Ok(());
         }
         if self.is_leaving {
+            mark(Mark::ProposalWhileLeaving);
             return Ok(());
         }
         if !follows(self.last, zxid) {
@@ -641,6 +680,9 @@ impl Learning {
             )));
         }
         self.committed = self.committed.max(zxid);
+        if is_mutated(Mutation::CommitAhead) {
+            self.committed = self.last;
+        }
         Ok(())
     }
 
@@ -653,6 +695,12 @@ impl Learning {
         }
         // Proposals of this epoch that are not committed yet are acknowledged after UPTODATE.
         self.acked = self.committed.max(Zxid::new(self.epoch, 0));
+        if self.acked < self.last {
+            mark(Mark::OpenProposals);
+        }
+        if self.logged < self.last {
+            mark(Mark::AwaitsDiskToEnter);
+        }
         self.phase = Phase::Persisting(self.last);
         self.flush(effects);
         self.on_disk(self.logged, effects);
@@ -666,7 +714,10 @@ impl Learning {
             && self.logged >= last
         {
             self.phase = Phase::Entering;
-            effects.push(Effect::StoreEpoch(EpochFile::Current, self.epoch));
+            match is_mutated(Mutation::EnterUnstored) {
+                true => self.epoch_stored(EpochFile::Current, self.epoch, effects),
+                false => effects.push(Effect::StoreEpoch(EpochFile::Current, self.epoch)),
+            }
         }
         self.acknowledge(effects);
         self.enter_next(effects);
@@ -674,15 +725,16 @@ impl Learning {
 
     /// Acknowledges what is durable and of this epoch.
     fn acknowledge(&mut self, effects: &mut Effects) {
-        if self.phase != Phase::Broadcast || self.options.is_observer || self.logged <= self.acked {
+        let logged = if is_mutated(Mutation::AckUnlogged) { self.last } else { self.logged };
+        if self.phase != Phase::Broadcast || self.options.is_observer || logged <= self.acked {
             return;
         }
         if self.leader_features.has_groups() {
-            self.acked = self.logged;
+            self.acked = logged;
             return self.send(Packet::bare(PacketKind::Ack, self.acked), effects);
         }
         // COMPAT(3.x): Apache's leader counts one acknowledgement for each proposal.
-        while self.acked < self.logged {
+        while self.acked < logged {
             self.acked = self.acked.next();
             self.send(Packet::bare(PacketKind::Ack, self.acked), effects);
         }
@@ -741,32 +793,4 @@ impl Learning {
         assert!(self.current <= self.accepted, "{self:?}");
         assert!(self.phase != Phase::Broadcast || self.current == self.epoch, "{self:?}");
     }
-}
-
-fn digest_told(packet: &Packet<'_>, effects: &mut Effects) -> Result<(), LearnerEnd> {
-    let data = packet.required_data().map_err(malformed)?;
-    let digest = Reader::new(data).i64("digest").map_err(malformed)?;
-    effects.push(Effect::DigestTold(packet.zxid, digest.cast_unsigned()));
-    Ok(())
-}
-
-/// What was proposed must be a transaction of that number: it goes to the log, and whoever applies
-/// it relies on it.
-fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
-    let mut reader = Reader::new(entry);
-    let header = TxnHeader::decode_from(&mut reader).map_err(malformed)?;
-    if header.zxid != zxid {
-        return Err(LearnerEnd::Protocol(format!("{zxid:?} holds transaction {:?}", header.zxid)));
-    }
-    Txn::decode_from(header.kind, &mut reader).map_err(malformed)?;
-    TxnDigest::decode_trailing(&mut reader).map_err(malformed)?;
-    Ok(())
-}
-
-fn malformed(error: impl std::fmt::Display) -> LearnerEnd {
-    LearnerEnd::Protocol(error.to_string())
-}
-
-fn unexpected(packet: &Packet<'_>, when: &str) -> LearnerEnd {
-    LearnerEnd::Protocol(format!("{:?} {when}", packet.kind))
 }

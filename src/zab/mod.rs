@@ -29,6 +29,7 @@ mod history;
 mod leading;
 mod learning;
 mod link;
+mod packets;
 mod silence;
 mod sync;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Source: Apache's `LearnerHandler.syncFollower`, with the rules that its open mistakes ask for
 //! (ZOOKEEPER-2832, -2846).
 
-use crate::base::{Epoch, Zxid};
+use crate::base::{Epoch, Mark, Zxid, mark};
 
 use super::history::History;
 
@@ -55,9 +55,14 @@ pub fn around(floor: Zxid, last: Zxid, synced_epoch: Epoch, peer: Zxid) -> Decis
         Decision::Diff(floor)
     } else if is_fresh {
         Decision::Snap
-    } else if floor.epoch() == peer.epoch() || peer.epoch() <= synced_epoch {
+    } else if floor.epoch() == peer.epoch() {
+        mark(Mark::TruncInsideEpoch);
+        Decision::Trunc(floor)
+    } else if peer.epoch() <= synced_epoch {
+        mark(Mark::TruncToEarlierEpoch);
         Decision::Trunc(floor)
     } else {
+        mark(Mark::SnapOfUnknownHistory);
         Decision::Snap
     }
 }

@@ -9,6 +9,7 @@ mod documents;
 mod invariants;
 mod layers;
 mod links;
+mod marks;
 mod purity;
 mod sizes;
 mod source;

@@ -6,15 +6,17 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lexopt::prelude::{Long, Short, ValueExt};
-use ringkeeper::sim::{Bug, Faults, SimOptions, SimReport, run};
+use ringkeeper::base::Mark;
+use ringkeeper::sim::{Bug, Faults, SimOptions, SimReport, run, show_log_lines};
 
 const USAGE: &str = "\
 rk-sim [--seed S] [--count N] [--ops N] [--nodes N] [--ensemble FAULTS] [--bug NAME] [--verbose]
   --seed S      first seed (default 1)
   --count N     how many seeds (default 100)
   --ops N       requests per seed (default 2000)
-  --nodes N     servers, 1 to 3 (default: as the seed says)
-  --ensemble F  members of one ensemble, by default 3, with faults: None, Crashes, Partitions
+  --nodes N     servers, 1 to 7 (default: 1 to 3 as the seed says)
+  --ensemble F  members of one ensemble, by default 3, with faults: None, Crashes, Partitions,
+                Disks; each includes those before it
   --bug NAME    put a fault into the driver, to see that it is caught
   --verbose     print the history of every seed";
 
@@ -52,8 +54,8 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
             Long("ops") => parsed.ops = parser.value()?.parse()?,
             Long("nodes") => {
                 let nodes = parser.value()?.parse()?;
-                if !(1..=3).contains(&nodes) {
-                    return Err(format!("--nodes: {nodes} is not 1 to 3").into());
+                if !(1..=7).contains(&nodes) {
+                    return Err(format!("--nodes: {nodes} is not 1 to 7").into());
                 }
                 parsed.nodes = Some(nodes);
             }
@@ -65,8 +67,9 @@ fn arguments() -> Result<Option<Arguments>, lexopt::Error> {
             }
             Long("bug") => {
                 let name = parser.value()?.string()?;
-                let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
-                parsed.bug = Some(found.ok_or(format!("--bug: one of {:?}", Bug::ALL))?);
+                let found = Bug::all().find(|bug| format!("{bug:?}") == name);
+                let known = format!("--bug: one of {:?}", Bug::all().collect::<Vec<_>>());
+                parsed.bug = Some(found.ok_or(known)?);
             }
             Long("verbose") | Short('v') => parsed.verbose = true,
             Long("help") | Short('h') => return Ok(None),
@@ -96,6 +99,9 @@ fn main() -> ExitCode {
         let seed = SEED.load(Ordering::Relaxed);
         eprintln!("{}", replay(&SimOptions { seed, ..of_panic.clone() }));
     }));
+    if verbose {
+        show_log_lines();
+    }
     let mut total = SimReport::default();
     for seed in first..first.saturating_add(count) {
         SEED.store(seed, Ordering::Relaxed);
@@ -106,6 +112,7 @@ fn main() -> ExitCode {
             println!("seed {seed}: trace hash {:016x}", report.hash);
         }
         if let Err(violation) = outcome {
+            show_log_lines();
             let (report, _) = run(&SimOptions { verbose: true, ..options.clone() });
             let from = report.history.len().saturating_sub(TAIL);
             report.history[from..].iter().for_each(|line| println!("{line}"));
@@ -116,6 +123,7 @@ fn main() -> ExitCode {
         total.add(&report);
     }
     println!("{}", summary(count, &total));
+    println!("{}", unmarked(&total));
     ExitCode::SUCCESS
 }
 
@@ -125,16 +133,24 @@ fn replay(options: &SimOptions) -> String {
     let ensemble = ensemble.map(|faults| format!(" --ensemble {faults:?}")).unwrap_or_default();
     let bug = bug.map(|bug| format!(" --bug {bug:?}")).unwrap_or_default();
     format!(
-        "replay: cargo run --release --bin rk-sim -- --seed {seed} --count 1 --ops \
+        "replay: cargo run --profile sim --bin rk-sim -- --seed {seed} --count 1 --ops \
          {ops}{nodes}{ensemble}{bug} --verbose"
     )
+}
+
+/// The branches that no seed has passed through.
+fn unmarked(total: &SimReport) -> String {
+    let marks = Mark::ALL.into_iter().zip(&total.marks);
+    let missed: Vec<Mark> = marks.filter(|(_, hits)| **hits == 0).map(|(mark, _)| mark).collect();
+    format!("{} of {} marks were never hit: {missed:?}", missed.len(), Mark::COUNT)
 }
 
 fn summary(seeds: u64, total: &SimReport) -> String {
     format!(
         "{seeds} seeds, {:.1} nodes each, {:.1} simulated hours, {} requests, {} transactions, {} \
          starts ({} with a tail, {} crashes, {} disk failures, {} clean stops), {} lost terms, {} \
-         partitions, {} cuts and stalls, {} flipped bits ({} starts refused), {} turns, {} events \
+         partitions, {} cuts and stalls, {} flipped bits ({} starts refused), recovery within \
+         {:.1} s, {} turns, {} events \
          in {:.1} s: {:.0} events/s, {:.0} simulated seconds per second",
         total.nodes as f64 / seeds.max(1) as f64,
         total.virtual_ns as f64 / 3.6e12,
@@ -150,6 +166,7 @@ fn summary(seeds: u64, total: &SimReport) -> String {
         total.cuts,
         total.rots,
         total.refusals,
+        total.recovery_ns_max as f64 / 1e9,
         total.turns,
         total.events,
         total.took.as_secs_f64(),

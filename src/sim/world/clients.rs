@@ -8,6 +8,9 @@ use super::super::node::TICK_MS;
 use super::super::ops::Op;
 use super::{Checked, Event, MS, Phase, SECOND, US, World};
 
+/// A member that serves with nothing the matter answers within this.
+const ANSWERED_WITHIN: u64 = 1_500 * MS;
+
 impl World {
     /// Something from the network reaches a client.
     pub(super) fn reach_client(&mut self, id: usize, link: End, what: &Arrived) -> Checked {
@@ -53,20 +56,47 @@ impl World {
         }
     }
 
-    pub(super) fn act(&mut self, id: usize) {
+    pub(super) fn act(&mut self, id: usize) -> Checked {
         let now = self.now;
         let client = &self.clients[id];
         let think = match client.state {
             State::Down if now < client.away_until.0 => client.away_until.0 - now,
             State::Down => self.try_connect(id),
-            State::Connecting if now - client.last_sent.0 > 4 * SECOND => self.hang_up(id),
+            State::Connecting if now - client.last_sent.0 > 4 * SECOND => {
+                if let Some(session) = client.session {
+                    self.books.gives_up(session);
+                }
+                self.hang_up(id)
+            }
             State::Connecting => 20 * MS,
             State::Up if now - client.last_heard.0 > client.timeout_ms as u64 * MS * 2 / 3 => {
+                self.check_silence(id)?;
                 self.hang_up(id)
             }
             State::Up => self.work(id),
         };
         self.after(think.max(10 * US), Event::Act { client: id });
+        Ok(())
+    }
+
+    /// A member that serves answers everything, so its client hears of it.
+    fn check_silence(&self, id: usize) -> Checked {
+        let client = &self.clients[id];
+        let (host, since) = (client.host, client.last_heard.0);
+        if let Some(since) = self.books.serves_calmly(host, since)
+            && self.now - since >= ANSWERED_WITHIN.min(client.timeout_ms as u64 * MS * 2 / 3)
+            && !self.is_slow(id)
+        {
+            let ms = (self.now - since) / MS;
+            let waits = client.oldest();
+            let what = format!("client {id} was not answered for {ms} ms by host {host}: {waits}");
+            return Err(self.wrong(what));
+        }
+        Ok(())
+    }
+
+    fn is_slow(&self, id: usize) -> bool {
+        self.swarm.slow_readers && id.is_multiple_of(2)
     }
 
     fn hang_up(&mut self, id: usize) -> u64 {
@@ -86,7 +116,7 @@ impl World {
             // It would be refused; another try costs time only.
             return self.clients[id].rng.below(300 * MS);
         }
-        let is_slow = self.swarm.slow_readers && id.is_multiple_of(2);
+        let is_slow = self.is_slow(id);
         let paces = [
             if is_slow { Pace::Slow } else { Pace::Fast },
             if self.swarm.dribble { Pace::Dribble } else { Pace::Fast },
@@ -96,6 +126,12 @@ impl World {
         let client = &mut self.clients[id];
         let timeout_ms = (2 + client.rng.below(14)) as i32 * TICK_MS as i32;
         let frame = client.connect(Instant(self.now), link, timeout_ms);
+        if let Some(session) = client.session {
+            let model = self.books.model(host);
+            // An old leader that is cut off does not know.
+            client.has_ended = !self.swarm.isolates && !model.has_session(session, model.last);
+            self.books.moves(session);
+        }
         self.note(|| format!("client {id} connects to host {host}, {link:?}"));
         self.network.send(self.now, link, &frame);
         20 * MS
@@ -162,7 +198,8 @@ impl World {
         self.note(|| format!("client {id} asks {op:?}"));
         let client = &mut self.clients[id];
         let session = client.session.unwrap_or_default();
-        let (xid, frame) = client.send(Instant(self.now), op.clone());
+        let floor = self.books.floor(client.host);
+        let (xid, frame) = client.send(Instant(self.now), op.clone(), floor);
         if op.is_write() {
             self.books.asked(client.host, session, xid, op);
         }

@@ -5,6 +5,8 @@ use super::{Event, MS, Phase, SECOND, World};
 
 /// Partitions are shorter than this; sessions last from one second to eight.
 const PARTITION_MAX: u64 = 12 * SECOND;
+/// Until then what was kept back has arrived, and is dealt with.
+const AFTERMATH: u64 = SECOND;
 
 impl World {
     pub(super) fn plan_fault(&mut self) {
@@ -40,7 +42,9 @@ impl World {
             }
             4 if self.swarm.pauses && self.hosts[host].pause() => {
                 let life = self.hosts[host].lives;
-                self.after(extent % (8 * SECOND), Event::Proceed { host, life });
+                let lasts = extent % (8 * SECOND);
+                self.books.disturbed(self.now + lasts + AFTERMATH);
+                self.after(lasts, Event::Proceed { host, life });
             }
             5 if self.swarm.wall_jumps => {
                 self.hosts[host].clock.jump((extent % 200_000) as i64 - 100_000);
@@ -121,6 +125,7 @@ impl World {
             _ => (&ways[1..], extent / 3),
         };
         self.report.partitions += 1;
+        self.books.disturbed(self.now + lasts % PARTITION_MAX + AFTERMATH);
         for &(from, to) in ways {
             self.note(|| format!("{from:?} does not reach {to:?}"));
             self.network.partition(from, to);
@@ -136,10 +141,13 @@ impl World {
                 let told = [extent & 1 != 0, extent & 2 != 0];
                 self.note(|| format!("{link:?} is CUT, its ends learn: {told:?}"));
                 self.network.cut(self.now, link, told);
+                // An end that was not told finds out by silence.
+                self.books.disturbed(self.now + 10 * SECOND);
             }
             kind => {
                 let end = if kind < 6 { link } else { link.peer() };
                 let until = self.now + extent / 8 % (3 * SECOND);
+                self.books.disturbed(until + AFTERMATH);
                 self.network.stall(self.now, end, until);
             }
         }

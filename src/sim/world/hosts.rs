@@ -3,7 +3,8 @@
 use crate::wire::TxnHeader;
 
 use super::super::network::{Arrived, Door, End};
-use super::super::node::{Action, Arrival, Ended};
+use super::super::node::{Action, Arrival, Ended, reload};
+use super::super::voices::take_lines;
 use super::{Checked, Event, MS, US, World};
 
 /// A server's own pause between what arrived and its turn.
@@ -54,6 +55,7 @@ impl World {
         let outcome = node.turn(now, arrivals);
         let actions = std::mem::take(&mut node.actions);
         self.report.turns += 1;
+        self.note_lines(host);
         for action in actions {
             self.action(host, action)?;
         }
@@ -61,10 +63,32 @@ impl World {
             let outcome = self.books.committed(host, node);
             outcome.map_err(|what| self.wrong_at(host, what))?;
         }
+        self.check_vote(host)?;
         match outcome {
             Ok(()) => self.after_turn(host),
             Err(ended) => self.server_ended(host, &ended),
         }
+    }
+
+    /// The lines that a server has logged go to the history.
+    pub(super) fn note_lines(&mut self, host: usize) {
+        for line in take_lines() {
+            self.note(|| format!("host {host} logs {line}"));
+        }
+    }
+
+    /// What a member votes with is what it would be after a power failure, too.
+    fn check_vote(&mut self, host: usize) -> Checked {
+        let state = &mut self.hosts[host];
+        let votes = state.node().is_some_and(|node| node.member().stands_with().is_some());
+        let voted = std::mem::replace(&mut state.is_voting, votes);
+        let (false, true, false) = (voted, votes, state.files.disk().is_off()) else {
+            return Ok(());
+        };
+        let reloaded = reload(&state.files, &mut self.checks);
+        let Some(node) = state.node() else { return Ok(()) };
+        let outcome = reloaded.and_then(|reloaded| self.books.voted(node, &reloaded));
+        outcome.map_err(|what| self.wrong_at(host, what))
     }
 
     fn after_turn(&mut self, host: usize) -> Checked {
@@ -171,6 +195,7 @@ impl World {
 
     /// The process is gone; with it, perhaps, everything the disk did not hold for certain.
     pub(super) fn end_host(&mut self, host: usize, power: bool) {
+        self.books.ended(host);
         self.hosts[host].end(self.now, power);
         self.network.lose(self.now, super::Endpoint::Host(host), power);
         let delay = self.hosts[host].starts_rng.below(500 * MS) + MS;

@@ -1,8 +1,8 @@
 //! Starts of a server: what its disk is like by then, and what recovery must make of it.
 
+use crate::base::Zxid;
 use crate::log::{FileName, GUARD_NAME};
 
-use super::super::books::Books;
 use super::super::host::Life;
 use super::super::node::{Ended, Node, Started, tree_options};
 use super::super::rot::Rot;
@@ -25,7 +25,16 @@ impl World {
         let outcome = Node::start(&state.files, &self.swarm, now, (state.id, seed), bug);
         let sound_last = rot.as_ref().map(|rot| rot.last);
         let mut kill_of_4 = 1;
+        // A member that has lost its database relies on nothing, and asks the others for theirs.
+        let is_void = |started: &Started| started.recovered.last_zxid < Zxid::ZERO;
         if let Some(rot) = rot {
+            if matches!(&outcome, Ok(Ok(started)) if is_void(started)) {
+                rot.undo(&self.hosts[host].files);
+                self.report.refusals += 1;
+                self.note(|| format!("host {host} has no database that it can use"));
+                self.end_host(host, false);
+                return Ok(());
+            }
             if self.keep_rot(host, rot, &outcome) {
                 kill_of_4 = 2;
             }
@@ -119,13 +128,9 @@ impl World {
             FileName::Snapshot(zxid) => Some(zxid.0),
             _ => None,
         });
-        // What a member owes others is not for its own directory to tell.
-        let Books::Alone(ledgers) = &self.books else { return Ok(()) };
-        let (newest, revealed) = (snapshots.max().unwrap_or(0), ledgers[host].revealed);
-        if newest < revealed {
-            let what = format!(
-                "an Apache server would serve 0x{newest:x}, and 0x{revealed:x} was revealed"
-            );
+        let (newest, owed) = (snapshots.max().unwrap_or(0), self.books.owed(host));
+        if newest < owed {
+            let what = format!("an Apache server would have 0x{newest:x}, and owes 0x{owed:x}");
             return Err(self.wrong_at(host, what));
         }
         Ok(())

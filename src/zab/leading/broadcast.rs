@@ -1,6 +1,6 @@
 //! Acknowledgements, commits, requests of learners, and rounds of PINGs.
 
-use crate::base::{LinkId, Now, Zxid};
+use crate::base::{LinkId, Mark, Mutation, Now, Zxid, is_mutated, mark};
 use crate::wire::OpCode;
 use crate::wire::quorum::{AuthIds, Forwarded, Packet, PacketKind, SessionTouches};
 
@@ -56,8 +56,9 @@ impl Leading {
             let has = |sid| {
                 sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
             };
+            let is_enough = self.ensemble.is_quorum(has) || is_mutated(Mutation::LeadAlone);
             // A transaction of the epoch may only be where the epoch is entered.
-            if !self.has_entered || !self.ensemble.is_quorum(has) {
+            if !self.has_entered || !is_enough {
                 return;
             }
             self.phase = Phase::Broadcast;
@@ -76,6 +77,9 @@ impl Leading {
             .filter(|&zxid| zxid > self.committed && self.is_on_quorum(zxid))
             .max();
         if let Some(zxid) = best {
+            if self.logged < zxid {
+                mark(Mark::CommitBeforeOwnDisk);
+            }
             self.committed = zxid;
             effects.push(Effect::Committed(zxid));
         }
@@ -83,9 +87,13 @@ impl Leading {
     }
 
     pub(super) fn is_on_quorum(&self, zxid: Zxid) -> bool {
+        if is_mutated(Mutation::CommitAlone) {
+            return true;
+        }
+        let counts_own = self.logged >= zxid || is_mutated(Mutation::CountUnlogged);
         self.ensemble.is_quorum(|sid| {
             let has = |link: &Link| link.counts() && link.sid == Some(sid) && link.acked >= zxid;
-            (sid == self.options.sid && self.logged >= zxid) || self.links.values().any(has)
+            (sid == self.options.sid && counts_own) || self.links.values().any(has)
         })
     }
 
@@ -138,8 +146,14 @@ impl Leading {
         }
     }
 
+    pub(super) fn own_sync(&mut self, ticket: u64) {
+        mark(Mark::SyncOfOwn);
+        self.confirm.add(Asker::Own(ticket), self.history.last());
+    }
+
     pub(super) fn sync_placed(&mut self, id: LinkId, after: Zxid) {
         if let Some(link) = self.links.get_mut(&id) {
+            mark(Mark::SyncForLearner);
             link.note_sync(after);
             self.confirm.add(Asker::Learner(id), after);
         }
@@ -183,6 +197,9 @@ impl Leading {
     }
 
     pub(super) fn confirm_rounds(&mut self, effects: &mut Effects) {
+        if is_mutated(Mutation::SyncUnconfirmed) {
+            self.confirm.confirm(self.confirm.last());
+        }
         let own = self.options.sid;
         let mut rounds: Vec<u64> = self.links.values().map(|link| link.round).collect();
         rounds.push(self.confirm.last());

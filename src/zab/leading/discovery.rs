@@ -1,6 +1,8 @@
 //! A new epoch: a quorum promises it, and the leader enters it.
 
-use crate::base::{Epoch, LinkId, Now, ServerId, Zxid, invariant};
+use crate::base::{
+    Epoch, LinkId, Mark, Mutation, Now, ServerId, Zxid, invariant, is_mutated, mark,
+};
 use crate::log::EpochFile;
 use crate::wire::quorum::{
     EpochAnswer, Features, LearnerInfo, PROTOCOL_VERSION, Packet, PacketKind, leader_info,
@@ -44,6 +46,7 @@ impl Leading {
             && let Some((&earlier, _)) = self.links.iter().find(|(_, link)| link.sid == Some(sid))
         {
             // The connection before it has ended, and only its end has not come yet.
+            mark(Mark::SecondConnection);
             self.forget(earlier);
             effects.push(Effect::Close { link: earlier, reason: None });
         }
@@ -62,11 +65,16 @@ impl Leading {
         let promised = claimed.max(Epoch(0));
         if promised > self.epoch && is_voter && self.is_established() {
             // Apache's leader goes on, and the voter tries in vain until somebody else leads.
+            mark(Mark::LaterPromise);
             self.end(LeadingEnd::LaterPromise(promised), effects);
             return Ok(());
         }
         if self.phase == Phase::Collecting {
-            self.epoch = self.epoch.max(Epoch(promised.0 + 1));
+            let least = if is_mutated(Mutation::ReuseEpoch) { promised.0 } else { promised.0 + 1 };
+            if least > self.epoch.0 {
+                mark(Mark::EpochRaised);
+            }
+            self.epoch = self.epoch.max(Epoch(least));
             self.promised.extend(sid.filter(|sid| is_voter && !self.promised.contains(sid)));
         }
         self.fix_epoch(now, effects);
@@ -80,7 +88,10 @@ impl Leading {
     pub(super) fn fix_epoch(&mut self, now: Now, effects: &mut Effects) {
         if self.phase == Phase::Collecting && self.has_quorum(&self.promised) {
             self.phase = Phase::Offering;
-            effects.push(Effect::StoreEpoch(EpochFile::Accepted, self.epoch));
+            match is_mutated(Mutation::OfferUnstored) {
+                true => self.epoch_stored(now, EpochFile::Accepted, self.epoch, effects),
+                false => effects.push(Effect::StoreEpoch(EpochFile::Accepted, self.epoch)),
+            }
             // Others write it while this server does. It has promised nothing until it counts
             // itself, and goes no further before that.
             let ids: Vec<LinkId> = self.links.keys().copied().collect();
@@ -154,6 +165,7 @@ impl Leading {
             && matches!(self.phase, Phase::Offering)
         {
             if (current, peer) > (self.elected_with, self.began_with) {
+                mark(Mark::LaterHistory);
                 return Err(format!(
                     "has a later history (epoch {:x}, {peer:?}) than this server \
                      (epoch {:x}, {:?}), which must not lead it",

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid, invariant};
-use crate::log::{Batch, EpochFile};
+use crate::base::{
+    Epoch, Instant, LinkId, Mark, Mutation, Now, ServerId, SessionId, Zxid, invariant, is_mutated,
+    mark,
+};
+use crate::log::{Batch, EpochFile, Epochs};
 use crate::quorum::Ensemble;
 use crate::wire::quorum::{DIGEST, Packet, PacketKind, Revalidate, Revalidated};
 
-use super::super::confirm::{Asker, Confirm};
+use super::super::confirm::Confirm;
 use super::super::effects::{Effect, Effects, LeadingEnd};
 use super::super::history::History;
 use super::super::learning::Standing;
@@ -175,7 +178,10 @@ impl Leading {
             phase: Phase::Collecting,
             accepted: standing.accepted,
             elected_with: standing.current,
-            epoch: epoch_least.max(Epoch(standing.accepted.0 + 1)),
+            epoch: epoch_least.max(match is_mutated(Mutation::ReuseEpoch) {
+                true => standing.accepted,
+                false => Epoch(standing.accepted.0 + 1),
+            }),
             began_with: standing.logged,
             history,
             logged: standing.logged,
@@ -198,6 +204,12 @@ impl Leading {
     /// The epoch that this server leads; before it is fixed, the least that it can be.
     pub fn epoch(&self) -> Epoch {
         self.epoch
+    }
+
+    /// Which epochs learners may know this server to have promised and entered.
+    pub fn vows(&self) -> Epochs {
+        let of = |is_told: bool| if is_told { self.epoch } else { Epoch(0) };
+        Epochs { accepted: of(self.accepted == self.epoch), current: of(self.has_entered) }
     }
 
     /// Last committed transaction.
@@ -267,7 +279,7 @@ impl Leading {
             LeadInput::LogUnreadable(id) => self.log_unreadable(id, effects),
             LeadInput::SnapshotBegun(id, zxid) => self.snapshot_begun(id, zxid, effects),
             LeadInput::SnapshotSent(id) => self.snapshot_sent(now, id),
-            LeadInput::OwnSync(ticket) => self.confirm.add(Asker::Own(ticket), self.history.last()),
+            LeadInput::OwnSync(ticket) => self.own_sync(ticket),
             LeadInput::SyncPlaced(id, after) => self.sync_placed(id, after),
             LeadInput::Renew => self.renew(now, effects),
             LeadInput::Leave => self.say_farewell(effects),
@@ -288,6 +300,7 @@ impl Leading {
         let new_leader = Zxid::new(self.epoch, 0);
         for link in self.links.values_mut() {
             if link.fill(&self.history, marks, effects) {
+                mark(Mark::ReadsOn);
                 effects.push(Effect::ReadLog { link: link.id, after: link.cursor });
             }
             if let Stage::History { until } = link.stage
@@ -432,6 +445,7 @@ impl Leading {
                 Phase::Renewing => "entered the next epoch",
                 _ => "took over the history of the new epoch",
             };
+            mark(Mark::NotConfirmed);
             return self.end(LeadingEnd::NotConfirmed(what), effects);
         }
         self.beat(now, effects);
@@ -450,6 +464,7 @@ impl Leading {
             })
             .collect();
         for (id, reason) in silent {
+            mark(Mark::LearnerSilent);
             self.refuse(id, reason, effects);
         }
         self.ping(effects);
@@ -465,7 +480,9 @@ impl Leading {
         let is_synced = |sid| {
             sid == own || self.links.values().any(|link| link.counts() && link.sid == Some(sid))
         };
-        if self.has_begun() && !self.ensemble.is_quorum(is_synced) {
+        let is_lost = self.has_begun() && !self.ensemble.is_quorum(is_synced);
+        if is_lost && !is_mutated(Mutation::LeadOn) {
+            mark(Mark::QuorumLost);
             self.end(LeadingEnd::QuorumLost, effects);
         }
     }

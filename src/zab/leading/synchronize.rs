@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{LinkId, Now, Zxid, invariant};
+use crate::base::{LinkId, Mark, Mutation, Now, Zxid, invariant, is_mutated, mark};
 use crate::log::Batch;
 use crate::wire::quorum::{Packet, PacketKind};
 
@@ -27,12 +27,18 @@ impl Leading {
             // COMPAT(3.x): a learner of Apache's has applied what it has, and ends at a COMMIT for
             // it. What is not committed yet it has to forget, and gets again.
             Decision::Diff(from) if from > safe && !link.features.has_groups() => {
+                mark(Mark::TruncForApache);
                 link.send(Packet::bare(PacketKind::Trunc, safe), effects);
                 link.begin_history(safe, safe, last);
             }
             Decision::Diff(from) => {
+                mark(Mark::Diff);
                 link.send(Packet::bare(PacketKind::Diff, safe), effects);
                 link.begin_history(from, safe, last);
+            }
+            Decision::Trunc(to) if is_mutated(Mutation::DiffForTrunc) => {
+                link.send(Packet::bare(PacketKind::Diff, safe), effects);
+                link.begin_history(to, safe, last);
             }
             Decision::Trunc(to) => {
                 invariant!(to <= safe, "{to:?} is to be kept, {safe:?} is committed");
@@ -69,6 +75,9 @@ impl Leading {
         link.is_reading = false;
         if link.stage == Stage::Locating {
             let decision = sync::around(floor, self.history.last(), self.elected_with, link.cursor);
+            if matches!(decision, Decision::Trunc(_)) {
+                mark(Mark::TruncFromLog);
+            }
             self.begin(id, decision, effects);
         } else if floor != link.cursor {
             return Err("the log does not go on where its part before ended".into());
@@ -94,9 +103,11 @@ impl Leading {
         let Some(link) = self.links.get_mut(&id) else { return };
         link.is_reading = false;
         if link.stage == Stage::Locating {
+            mark(Mark::SnapOfShortLog);
             return self.begin(id, Decision::Snap, effects);
         }
         // It has fallen behind what the log still has, so it begins again.
+        mark(Mark::FellBehind);
         self.refuse(
             id,
             "fell behind what the log holds, and has to synchronize again".into(),
@@ -119,6 +130,7 @@ impl Leading {
         let Stage::Snapshot { zxid: Some(zxid) } = link.stage else {
             unreachable!("a snapshot ends for {id:?} in {:?}", link.stage)
         };
+        let zxid = if is_mutated(Mutation::SkipAfterSnapshot) { last } else { zxid };
         link.begin_history(zxid, zxid, last);
     }
 }

@@ -1,0 +1,52 @@
+//! Every mark and every planted mistake stands in the code: one that is only listed would never be
+//! hit, or never be caught, and nobody would know why.
+
+use super::source::{Problem, Source, package, report};
+
+/// Where they are listed, and the name of the list.
+const LISTS: [(&str, &str); 2] =
+    [("src/base/mark.rs", "Mark"), ("src/base/mutation.rs", "Mutation")];
+
+/// The words that follow `list::` in these files.
+fn named<'a>(sources: &'a [Source], list: &str) -> Vec<&'a str> {
+    let mut found = Vec::new();
+    for source in sources {
+        let tokens = source.shipped_tokens();
+        let uses = tokens.windows(3).filter(|three| three[0].text == list && three[1].text == "::");
+        found.extend(uses.map(|three| three[2].text));
+    }
+    found
+}
+
+fn unused(sources: &[Source]) -> Vec<Problem> {
+    let mut found = Vec::new();
+    for (path, list) in LISTS {
+        let (listed, others): (Vec<&Source>, Vec<&Source>) =
+            sources.iter().partition(|source| source.path == path);
+        let others: Vec<Source> =
+            others.iter().map(|source| Source::new(&source.path, &source.text)).collect();
+        let used = named(&others, list);
+        for source in listed {
+            let mut missing: Vec<&str> = named(std::slice::from_ref(source), list);
+            missing.retain(|name| *name != "COUNT" && *name != "ALL" && !used.contains(name));
+            found.extend(
+                missing.iter().map(|name| source.problem(1, format!("{list}::{name} is nowhere"))),
+            );
+        }
+    }
+    found
+}
+
+#[test]
+fn marks_and_mistakes_stand_in_the_code() {
+    report(unused(&package()));
+}
+
+#[test]
+fn mark_rule_notices() {
+    let list = Source::new("src/base/mark.rs", "const ALL: [Mark; 2] = [Mark::A, Mark::B];");
+    let code = Source::new("src/zab/x.rs", "fn f() { mark(Mark::B); }");
+    let missing: Vec<String> =
+        unused(&[list, code]).iter().map(|found| found.what.clone()).collect();
+    assert_eq!(missing, ["Mark::A is nowhere"]);
+}
