@@ -36,6 +36,8 @@ pub(super) struct Client {
     pub link: Option<End>,
     /// The host whose client it is.
     pub host: usize,
+    /// The life of the host in which it has connected.
+    pub life: u32,
     /// What it asks, and when.
     pub rng: Rng,
     pub session: Option<SessionId>,
@@ -78,6 +80,7 @@ impl Client {
             state: State::Down,
             link: None,
             host,
+            life: 0,
             rng,
             session: None,
             password: [0; 16],

@@ -2,8 +2,8 @@
 //! expire, in which order their requests are done, and who may be told that a session has moved.
 //!
 //! A session expires by the word of the leader, who hears of clients through its learners. So
-//! being heard counts for certain only at the leader, or at a learner that went on to serve for as
-//! long as its next answer to a PING may take, with nothing the matter on the network.
+//! being heard counts for certain only at a member that went on to serve for as long as the next
+//! answer to a PING may take, with nothing the matter on the network.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,6 @@ struct Service {
     number: u64,
     /// Since when; `None` while it serves nobody.
     since: Option<u64>,
-    leads: bool,
 }
 
 #[derive(Debug, Default)]
@@ -87,7 +86,6 @@ impl Vigil {
         }
         let service = &mut self.services[member];
         let serves = !matches!(role, None | Some(Role::Looking));
-        service.leads = role == Some(Role::Leading);
         match (service.since, serves) {
             (None, true) => (service.since, service.number) = (Some(now), service.number + 1),
             (Some(_), false) => service.since = None,
@@ -122,11 +120,10 @@ impl Vigil {
 
     /// A member has heard of a session.
     pub fn heard(&mut self, now: u64, member: usize, session: SessionId) {
-        let Service { number, since, leads } = self.services[member];
+        // A leader that is cut off counts as little as a learner that is.
+        let Service { number, since } = self.services[member];
         let watched = self.sessions.entry(session).or_default();
-        if leads {
-            watched.heard = now;
-        } else if since.is_some() {
+        if since.is_some() {
             watched.told.push_back((now, member, number));
         }
         self.settle(now, session);

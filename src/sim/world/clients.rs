@@ -85,6 +85,7 @@ impl World {
         let (host, since) = (client.host, client.last_heard.0);
         if let Some(since) = self.books.serves_calmly(host, since)
             && self.now - since >= ANSWERED_WITHIN.min(client.timeout_ms as u64 * MS * 2 / 3)
+            && client.life == self.hosts[host].lives
             && !self.is_slow(id)
         {
             let ms = (self.now - since) / MS;
@@ -124,6 +125,7 @@ impl World {
         let ends = [Endpoint::Client(id), Endpoint::Host(host)];
         let link = self.network.open(self.now, ends, Door::Clients, paces);
         let client = &mut self.clients[id];
+        client.life = self.hosts[host].lives;
         let timeout_ms = (2 + client.rng.below(14)) as i32 * TICK_MS as i32;
         let frame = client.connect(Instant(self.now), link, timeout_ms);
         if let Some(session) = client.session {
