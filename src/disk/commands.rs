@@ -1,9 +1,10 @@
 //! What the log is asked for besides appending, on the housekeeper's side: changes as lists of
 //! operations, and ranges that are leased and read.
 //!
-//! All of it is the housekeeper's work, one after the other with its other jobs. So no purge runs
-//! during a truncation, nothing that is leased is purged or used again, and none of it holds up a
-//! loop. The log writer has nothing under way during a change ([`super::LogWriter::begin_change`]).
+//! Epochs are written by [`super::epoch_writer`]. All else is the housekeeper's work, one after
+//! the other with its other jobs. So no purge runs during a truncation, nothing that is leased
+//! is purged or used again, and none of it holds up a loop. The log writer has nothing under
+//! way during a change ([`super::LogWriter::begin_change`]).
 
 use std::io;
 use std::path::Path;
@@ -16,6 +17,7 @@ use crate::log::{
     plan_retirement, plan_truncation,
 };
 
+use super::epoch_writer::EpochOrder;
 use super::epochs;
 use super::files::LogFiles;
 use super::housekeeper::Urgent;
@@ -39,10 +41,26 @@ pub(super) struct Changed {
     pub outcome: io::Result<(LogDone, Option<LogEnd>)>,
 }
 
-/// The log writer's two ends of the channels to the housekeeper.
+/// The log writer's ends of the channels to the housekeeper.
 pub(super) struct ChangeChannels {
     pub urgent: Sender<Urgent>,
+    pub epochs: Sender<EpochOrder>,
     pub changed: Receiver<Changed>,
+}
+
+impl ChangeChannels {
+    /// Has a change carried out.
+    pub fn begin(&self, ticket: LogTicket, change: LogChange) {
+        // The threads live as long as the senders, unless they panicked, which ends the process.
+        let _ = match change {
+            LogChange::WriteEpoch { file, epoch } => {
+                self.epochs.send(EpochOrder { ticket, file, epoch }).is_ok()
+            }
+            LogChange::Truncate { .. } | LogChange::Retire { .. } => {
+                self.urgent.send(Urgent::Change(ticket, change)).is_ok()
+            }
+        };
+    }
 }
 
 /// How to carry out a change.

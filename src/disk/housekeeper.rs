@@ -22,6 +22,7 @@ use crate::log::{
 
 use super::commands::{ChangeChannels, Changed, Leases, Planned, plan_change};
 use super::datadir::DataDir;
+use super::epoch_writer::{EpochOrder, EpochWriter};
 use super::files::LogFiles;
 use super::presence::Absence;
 use super::purge::{Purged, plan};
@@ -130,26 +131,34 @@ enum Job {
     DirSizes,
 }
 
-/// Handle of the background work. Dropping it lets the thread finish what is queued, then end.
+/// Called after each report.
+pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
+
+/// Handle of the background work. Dropping it lets the threads finish what is queued, then end.
 pub struct Housekeeper<F: LogFiles = DataDir> {
     urgent: Option<Sender<Urgent>>,
+    epochs: Option<Sender<EpochOrder>>,
     jobs: Option<Sender<Job>>,
     prepared: Receiver<Prepared<F>>,
     changed: Receiver<Changed>,
     backlog: Arc<AtomicUsize>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Housekeeper {
-    /// Starts the thread. `wake` is called on it after each report.
+    /// Starts the threads. `wake` is called on one of them after each report.
     pub fn start(
         dir: Arc<DataDir>,
         options: HousekeeperOptions,
-        wake: Box<dyn Fn() + Send>,
+        wake: impl Fn() + Send + Sync + 'static,
     ) -> io::Result<(Housekeeper, Reports)> {
-        let (mut house, chores, reports) = Housekeeper::without_thread(dir, options, wake);
+        let (mut house, mut chores, reports) = Housekeeper::without_thread(dir, options, wake);
+        if let Some(epochs) = chores.epochs.take() {
+            let thread = Builder::new().name("epochs".into()).spawn(move || epochs.run())?;
+            house.threads.push(thread);
+        }
         let thread = Builder::new().name("housekeeper".into()).spawn(move || chores.run())?;
-        house.thread = Some(thread);
+        house.threads.push(thread);
         Ok((house, reports))
     }
 }
@@ -159,16 +168,21 @@ impl<F: LogFiles> Housekeeper<F> {
     pub fn without_thread(
         files: Arc<F>,
         options: HousekeeperOptions,
-        wake: Box<dyn Fn() + Send>,
+        wake: impl Fn() + Send + Sync + 'static,
     ) -> (Housekeeper<F>, Chores<F>, Reports) {
+        let wake: Wake = Arc::new(wake);
         let (urgent, urgent_in) = unbounded();
+        let (epochs, epochs_in) = unbounded();
         let (jobs, jobs_in) = unbounded();
         let (prepared_out, prepared) = unbounded();
         let (changed_out, changed) = unbounded();
         let (reports_out, reports) = unbounded();
         let backlog = Arc::new(AtomicUsize::new(0));
+        let epoch_writer =
+            EpochWriter::new(Arc::clone(&files), epochs_in, changed_out.clone(), Arc::clone(&wake));
         let chores = Chores {
             files,
+            epochs: Some(epoch_writer),
             options,
             urgent: urgent_in,
             jobs: jobs_in,
@@ -187,8 +201,10 @@ impl<F: LogFiles> Housekeeper<F> {
             reception: None,
             received: None,
         };
-        let (urgent, jobs) = (Some(urgent), Some(jobs));
-        (Housekeeper { urgent, jobs, prepared, changed, backlog, thread: None }, chores, reports)
+        let (urgent, epochs, jobs) = (Some(urgent), Some(epochs), Some(jobs));
+        let threads = Vec::new();
+        let house = Housekeeper { urgent, epochs, jobs, prepared, changed, backlog, threads };
+        (house, chores, reports)
     }
 
     /// Begins the snapshot at `zxid`; one still unfinished is abandoned.
@@ -264,12 +280,13 @@ impl<F: LogFiles> Housekeeper<F> {
     }
 
     pub(super) fn change_channels(&self) -> ChangeChannels {
-        ChangeChannels { urgent: self.urgent(), changed: self.changed.clone() }
+        let epochs = self.epochs.clone().unwrap_or_else(|| unbounded().0);
+        ChangeChannels { urgent: self.urgent(), epochs, changed: self.changed.clone() }
     }
 
     pub(super) fn segment_channels(&self) -> SegmentChannels<F> {
         let urgent = self.urgent();
-        let (prepared, has_thread) = (self.prepared.clone(), self.thread.is_some());
+        let (prepared, has_thread) = (self.prepared.clone(), !self.threads.is_empty());
         SegmentChannels { urgent, prepared, has_thread }
     }
 
@@ -283,9 +300,8 @@ impl<F: LogFiles> Housekeeper<F> {
 
 impl<F: LogFiles> Drop for Housekeeper<F> {
     fn drop(&mut self) {
-        self.urgent = None;
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
+        (self.urgent, self.epochs, self.jobs) = (None, None, None);
+        for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
     }
@@ -295,6 +311,8 @@ impl<F: LogFiles> Drop for Housekeeper<F> {
 /// job from end to end; a simulated event loop, operation by operation.
 pub struct Chores<F: LogFiles> {
     files: Arc<F>,
+    /// Goes on in between; where there are threads, on one of its own.
+    epochs: Option<EpochWriter<F>>,
     options: HousekeeperOptions,
     urgent: Receiver<Urgent>,
     jobs: Receiver<Job>,
@@ -303,7 +321,7 @@ pub struct Chores<F: LogFiles> {
     /// Ranges of the log that somebody reads.
     leases: Leases,
     reports: Sender<Report>,
-    wake: Box<dyn Fn() + Send>,
+    wake: Wake,
     backlog: Arc<AtomicUsize>,
     /// What is left of the job under way.
     acts: VecDeque<Act>,
@@ -353,12 +371,15 @@ const REUSABLE_MAX: usize = 2;
 impl<F: LogFiles> Chores<F> {
     /// Whether nothing is left to do.
     pub fn is_idle(&self) -> bool {
-        self.acts.is_empty() && self.urgent.is_empty() && self.jobs.is_empty()
+        let has_epochs = self.epochs.as_ref().is_some_and(|epochs| !epochs.is_idle());
+        self.acts.is_empty() && self.urgent.is_empty() && self.jobs.is_empty() && !has_epochs
     }
 
     /// Performs one operation of the job under way or begins the next one.
     pub fn turn(&mut self) {
-        if let Some(act) = self.acts.pop_front() {
+        if let Some(epochs) = self.epochs.as_mut().filter(|epochs| !epochs.is_idle()) {
+            epochs.turn();
+        } else if let Some(act) = self.acts.pop_front() {
             self.act(act);
         } else if let Ok(message) = self.urgent.try_recv() {
             self.urgent(message);

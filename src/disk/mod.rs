@@ -10,6 +10,7 @@
 
 mod commands;
 mod datadir;
+mod epoch_writer;
 mod epochs;
 mod error;
 mod files;

@@ -19,7 +19,7 @@ use super::datadir::DataDir;
 use super::error::FatalLogError;
 use super::files::{DURABLE, LogFiles};
 use super::guard;
-use super::housekeeper::{Housekeeper, Urgent};
+use super::housekeeper::Housekeeper;
 use super::listing::repair;
 use super::segments::{self, SegmentKind};
 use super::spare_pool::SparePool;
@@ -294,7 +294,7 @@ impl<F: LogFiles> LogWriter<F> {
         }
         self.changing = Some(change);
         // If the housekeeper is gone, so is the process.
-        let _ = self.changes.urgent.send(Urgent::Change(ticket, change));
+        self.changes.begin(ticket, change);
     }
 
     /// What the change that has just ended came to, if one has. From then on the log goes on.

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::base::Epoch;
-use crate::log::{Epochs, Party};
+use crate::log::{EpochFile, Epochs, LogChange, LogTicket, Party};
 
 fn read(dirs: &Dirs, name: &str) -> Option<String> {
     fs::read_to_string(dirs.version_2().join(name)).ok()
@@ -72,4 +72,34 @@ fn what_a_server_alone_must_never_do_is_what_helps_a_member() {
     assert!(
         of_member.starts_with("The other members have everything. Move what is in version-2 away")
     );
+}
+
+/// An election waits for an epoch, and must not wait for a snapshot's disk.
+#[test]
+fn an_epoch_is_written_before_anything_that_is_under_way() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = home.path().to_owned();
+    let options = DirOptions { data_dir, log_dir: None, autocreate: true };
+    let dir = Arc::new(DataDir::open(&options).unwrap());
+    let (house, mut chores, reports) =
+        Housekeeper::without_thread(dir, HousekeeperOptions::default(), || {});
+    house.snapshot_begin(Zxid(7));
+    house.snapshot_chunk(vec![1; 100]);
+    house.snapshot_finish();
+    // The snapshot's last steps are under way.
+    (0..4).for_each(|_| chores.turn());
+    assert!(!chores.is_idle() && reports.is_empty());
+    let changes = house.change_channels();
+    let change = LogChange::WriteEpoch { file: EpochFile::Accepted, epoch: Epoch(5) };
+    changes.begin(LogTicket(1), change);
+    while changes.changed.is_empty() {
+        chores.turn();
+        assert!(reports.is_empty(), "the snapshot came first");
+    }
+    let accepted = home.path().join("version-2/acceptedEpoch");
+    assert_eq!(std::fs::read_to_string(accepted).unwrap(), "5");
+    while !chores.is_idle() {
+        chores.turn();
+    }
+    assert!(matches!(reports.try_recv(), Ok(Report::SnapshotDone { .. })));
 }
