@@ -91,6 +91,9 @@ pub enum Effect {
     /// not come of its own accord, and a leader that still waits for it may give up
     /// (ZOOKEEPER-3109).
     LooksAgain(ServerId),
+    /// This server was elected, and this voter votes for a better one in the same round. Apache's
+    /// leader then waits for `initLimit`; one that is not established may as well look again.
+    Outvoted(ServerId),
 }
 
 /// One server's elections, from the first to the last.
@@ -287,6 +290,11 @@ impl Election {
                 effects.push(Effect::Send(from, self.current));
                 if self.current.state == PeerState::Leading {
                     effects.push(Effect::LooksAgain(from));
+                    let is_better = said.vote.is_better_than(&self.current.vote)
+                        && self.ensemble.is_voter(said.vote.leader);
+                    if said.round == self.round && is_better {
+                        effects.push(Effect::Outvoted(from));
+                    }
                 }
             }
             return;

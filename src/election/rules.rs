@@ -83,7 +83,7 @@ impl Script {
 fn leader(effects: &[Effect]) -> Option<Vote> {
     effects.iter().find_map(|effect| match effect {
         Effect::Elected { vote, .. } => Some(*vote),
-        Effect::Send(..) | Effect::LooksAgain(_) => None,
+        Effect::Send(..) | Effect::LooksAgain(_) | Effect::Outvoted(_) => None,
     })
 }
 
@@ -484,4 +484,18 @@ fn rounds_wrap_around_where_others_choose_them() {
     script.hear(1, ballot(Looking, own(), i64::MAX));
     let sent = script.take(Input::Look(OWN));
     assert_eq!(sent[0], to(&[1], ballot(Looking, own(), i64::MIN)).remove(0));
+}
+
+#[test]
+fn a_leader_hears_of_a_voter_that_has_found_a_better_one() {
+    let mut script = Script::start();
+    for sid in [1, 2, 4, 5] {
+        script.hear(sid, ballot(Looking, own(), 1));
+    }
+    assert_eq!(script.election.state(), Leading);
+    let outvoted = |effects: &[Effect]| effects.contains(&Effect::Outvoted(ServerId(1)));
+    assert!(!outvoted(&script.hear(1, ballot(Looking, vote(1, 9, 1), 1))), "an earlier vote");
+    assert!(!outvoted(&script.hear(1, ballot(Looking, vote(4, 10, 1), 0))), "an earlier round");
+    assert!(!outvoted(&script.hear(1, ballot(Looking, vote(77, 10, 1), 1))), "no voter");
+    assert!(outvoted(&script.hear(1, ballot(Looking, vote(4, 10, 1), 1))));
 }

@@ -122,7 +122,9 @@ impl World {
                 Effect::Elected { state, vote, backers } => {
                     self.elected(from, state, vote, &backers);
                 }
-                Effect::LooksAgain(_) => assert_eq!(self.state(from), Some(PeerState::Leading)),
+                Effect::LooksAgain(_) | Effect::Outvoted(_) => {
+                    assert_eq!(self.state(from), Some(PeerState::Leading));
+                }
             }
         }
     }

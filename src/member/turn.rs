@@ -211,11 +211,25 @@ impl Turn<'_> {
                 // Its next FOLLOWERINFO comes on a connection of its own, and a leader that is left
                 // by too many gives up by itself.
                 election::Effect::LooksAgain(_) => {}
+                election::Effect::Outvoted(sid) => self.outvoted(sid),
             }
         }
         // What was sent may have led to more.
         ballots.append(&mut self.party.ballots);
         self.party.ballots = ballots;
+    }
+
+    /// Before a quorum has come, one that follows somebody else by now is not waited for.
+    fn outvoted(&mut self, sid: ServerId) {
+        if let Machine::Leading(leading) = &self.party.machine
+            && leading.awaits_voters()
+        {
+            log::info!(
+                "server {} has found a better one to lead, so this server looks again",
+                sid.0
+            );
+            self.end_term();
+        }
     }
 
     fn elected(&mut self, state: PeerState, leader: ServerId) {

@@ -1,5 +1,7 @@
 //! What a server has while it follows or observes a leader.
 
+mod renewal;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use super::effects::{Effect, Effects, LearnerEnd, Rebuild};
 use super::history::{EPOCH_MAX, follows};
 use super::packets::{check_entry, digest_told, malformed, unexpected};
 use super::silence::Silence;
+
+use renewal::Renewal;
 
 /// Settings of a learner, as plain values.
 #[derive(Clone, Debug)]
@@ -159,15 +163,6 @@ pub struct Learning {
     is_receiving: bool,
     /// The leader goes on in the next epoch, and this server is about to.
     renewal: Option<Renewal>,
-}
-
-/// The way into the next epoch of the same leader. Packets wait meanwhile, as nothing of the epoch
-/// may be acknowledged before it is entered.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Renewal {
-    epoch: Epoch,
-    /// Everything that is known is on disk, and the epoch on its way there.
-    is_written: bool,
 }
 
 impl Learning {
@@ -459,44 +454,6 @@ impl Learning {
         }
     }
 
-    /// The leader goes on in the next epoch. All that it has is committed, and comes before this.
-    fn next_epoch(&mut self, zxid: Zxid, effects: &mut Effects) -> Result<(), LearnerEnd> {
-        let offered = zxid.epoch();
-        if offered >= EPOCH_MAX {
-            return Err(LearnerEnd::Protocol(format!("it proposes epoch {:x}", offered.0)));
-        }
-        if offered <= self.accepted {
-            return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
-        }
-        self.flush(effects);
-        self.renewal = Some(Renewal { epoch: offered, is_written: false });
-        self.enter_next(effects);
-        Ok(())
-    }
-
-    /// Promises and enters the next epoch, once everything before it is on disk.
-    fn enter_next(&mut self, effects: &mut Effects) {
-        if let Some(renewal) = &mut self.renewal
-            && !renewal.is_written
-            && self.logged == self.last
-        {
-            renewal.is_written = true;
-            effects.push(Effect::StoreEpoch(EpochFile::Accepted, renewal.epoch));
-        }
-    }
-
-    fn renewed(&mut self, renewal: Renewal, file: EpochFile, epoch: Epoch, effects: &mut Effects) {
-        invariant!(epoch == renewal.epoch, "{epoch:?} is stored during {renewal:?}");
-        if file == EpochFile::Accepted {
-            self.accepted = epoch;
-            return effects.push(Effect::StoreEpoch(EpochFile::Current, epoch));
-        }
-        (self.current, self.epoch, self.renewal) = (epoch, epoch, None);
-        self.acked = Zxid::new(epoch, 0);
-        self.acknowledge_new_leader(effects);
-        effects.push(Effect::Renewed(epoch));
-    }
-
     /// Answers LEADERINFO. `None` says: "I have promised this epoch before, do not count me".
     fn acknowledge_epoch(&mut self, current: Option<Epoch>, effects: &mut Effects) {
         self.phase = Phase::Deciding;
@@ -604,7 +561,7 @@ impl Learning {
             PacketKind::UpToDate if is_mutated(Mutation::ServeEarly) => Ok(()),
             PacketKind::NewLeader | PacketKind::UpToDate => Err(unexpected(&packet, "now")),
             FAREWELL => Err(LearnerEnd::Left),
-            NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(packet.zxid, effects),
+            NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(&packet, effects),
             PacketKind::Ping if self.phase == Phase::Broadcast => {
                 effects.push(Effect::PingAsked);
                 Ok(())

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::{ConnId, SessionId};
 use crate::member::Role;
 
-use super::world::{World, create, sync};
+use super::world::{TICK, World, create, sync};
 
 mod epochs;
 
@@ -201,6 +201,29 @@ fn whatever_is_killed_nothing_acknowledged_is_lost() {
         let tree = world.nodes[0].member.as_ref().unwrap().replica().tree();
         for path in acknowledged.iter().map(|number| format!("/n{number}")) {
             assert!(tree.find(&tree.key(&path)).is_some(), "seed {seed}: {path} is lost");
+        }
+    }
+}
+
+/// Two may elect one of them while the third comes up and convinces the other.
+#[test]
+fn members_that_start_one_after_the_other_soon_serve() {
+    for seed in 0..300 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        for _ in 0..4 {
+            (0..3).for_each(|at| world.kill(at));
+            let first = world.rng.below(3) as usize;
+            for at in 0..3 {
+                world.start((first + at) % 3);
+                for _ in 0..world.rng.below(60) {
+                    world.step();
+                }
+            }
+            let began = world.now.mono;
+            world.until("all serve", World::all_serve);
+            let took = world.now.mono.since(began);
+            assert!(took < TICK * 5, "seed {seed}: {took:?}");
         }
     }
 }

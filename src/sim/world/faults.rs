@@ -24,6 +24,8 @@ impl World {
         let extent = self.faults.next_u64();
         let host = self.faults.below(self.hosts.len() as u64) as usize;
         let client = self.faults.below(self.clients.len() as u64) as usize;
+        // Where members can be isolated, too, they share these kinds.
+        let has_turn = !self.swarm.isolates || extent % 2 == 1;
         match kind {
             0 | 1 if self.swarm.crashes => {
                 self.hosts[host].files.disk().crash_in = Some((extent % 40) as u32);
@@ -49,17 +51,19 @@ impl World {
             5 if self.swarm.wall_jumps => {
                 self.hosts[host].clock.jump((extent % 200_000) as i64 - 100_000);
             }
+            6 if self.swarm.write_errors && has_turn => {
+                self.hosts[host].files.disk().fail_next = true;
+            }
+            7 if self.swarm.disk_full && has_turn => {
+                self.hosts[host].files.disk().full = true;
+                self.after(extent % (2 * SECOND), Event::FullEnds { host });
+            }
             6 | 7 if self.swarm.isolates => self.isolate(host, extent),
             9 if self.swarm.isolates => {
                 let streams = self.network.between_hosts();
                 if !streams.is_empty() {
                     self.break_stream(streams[extent as usize / 8 % streams.len()], extent);
                 }
-            }
-            6 if self.swarm.write_errors => self.hosts[host].files.disk().fail_next = true,
-            7 if self.swarm.disk_full => {
-                self.hosts[host].files.disk().full = true;
-                self.after(extent % (2 * SECOND), Event::FullEnds { host });
             }
             8 | 9 if self.swarm.partitions => self.partition(client, extent),
             10 if self.swarm.breaks => {

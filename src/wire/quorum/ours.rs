@@ -12,7 +12,8 @@ use super::PacketKind;
 pub const PROPOSALS: PacketKind = PacketKind::Unknown(0x524b_0001);
 
 /// The leader goes on in the epoch of this packet's zxid, with the same history, which is
-/// committed. A learner answers with an ACK of the zxid when it has entered the epoch.
+/// committed and ends with the zxid that is its data (8 bytes, big endian). A learner answers with
+/// an ACK of the packet's zxid when it has entered the epoch.
 pub const NEXT_EPOCH: PacketKind = PacketKind::Unknown(0x524b_0002);
 
 /// The digest of the leader's tree after the transaction of its zxid, as 8 bytes.

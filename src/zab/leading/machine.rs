@@ -201,6 +201,11 @@ impl Leading {
         self.phase == Phase::Broadcast
     }
 
+    /// Whether no quorum of voters has come yet.
+    pub fn awaits_voters(&self) -> bool {
+        self.phase == Phase::Collecting
+    }
+
     /// The epoch that this server leads; before it is fixed, the least that it can be.
     pub fn epoch(&self) -> Epoch {
         self.epoch
@@ -229,10 +234,7 @@ impl Leading {
                 let before = self.links.insert(id, Link::new(id, now.mono, silent_at));
                 invariant!(before.is_none(), "{id:?} is opened twice");
             }
-            LeadInput::Closed(id) => {
-                self.forget(id);
-                self.check_quorum(effects);
-            }
+            LeadInput::Closed(id) => self.closed(id, effects),
             LeadInput::Heard(id) => {
                 // Somebody who never gets to the end of a packet must not stay for that.
                 if self.links.get(&id).is_some_and(Link::has_answered) {
@@ -318,14 +320,13 @@ impl Leading {
 
     /// When [`Leading::handle`] wants `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Ended => None,
-            Phase::Broadcast => match self.links.values().any(Link::wants_beats) {
-                true => Some(self.next_ping.min(self.next_beat)),
-                false => Some(self.next_ping),
-            },
-            _ => Some(self.next_ping.min(self.phase_ends)),
-        }
+        let beats = self.links.values().any(Link::wants_beats).then_some(self.next_beat);
+        let phase_ends = match self.phase {
+            Phase::Ended => return None,
+            Phase::Broadcast => None,
+            _ => Some(self.phase_ends),
+        };
+        [Some(self.next_ping), beats, phase_ends].into_iter().flatten().min()
     }
 
     /// The answer to `Effect::Revalidate`, when `after` was the last prepared transaction. It
@@ -383,6 +384,14 @@ impl Leading {
         let (reason, is_known) = (format!("{}: {reason}", link.name()), link.sid.is_some());
         self.forget(id);
         effects.push(Effect::Refuse { link: id, reason, is_known });
+    }
+
+    fn closed(&mut self, id: LinkId, effects: &mut Effects) {
+        let counted = self.links.get(&id).is_some_and(Link::counts);
+        self.forget(id);
+        if counted {
+            self.check_quorum(effects);
+        }
     }
 
     pub(super) fn forget(&mut self, id: LinkId) {

@@ -6,7 +6,8 @@
 //! the next epoch, on the connections that are there:
 //!
 //! 1. The leader makes `acceptedEpoch` durable, so that it promises the epoch to nobody else, and
-//!    sends NEXT_EPOCH behind the last transaction.
+//!    sends NEXT_EPOCH behind the last transaction, whose number is in it. Learners that have not
+//!    been sent everything have to synchronize again.
 //! 2. Each server, the leader among them, makes its whole log durable, then `acceptedEpoch`, then
 //!    `currentEpoch`, and answers. One that has promised the epoch to somebody else leaves.
 //! 3. With the answers of a quorum, itself included, the leader numbers from 1 again.
@@ -48,7 +49,9 @@ impl Leading {
 
     /// Everything that was proposed is committed: the next epoch may begin.
     pub(super) fn end_draining(&mut self, effects: &mut Effects) {
-        if self.phase == Phase::Draining && self.committed == self.history.last() {
+        let last = self.history.last();
+        // This server's own disk, too: it enters the epoch with its whole history.
+        if self.phase == Phase::Draining && self.committed == last && self.logged == last {
             self.phase = Phase::Renewing;
             effects.push(Effect::StoreEpoch(EpochFile::Accepted, self.next_epoch()));
         }
@@ -74,10 +77,14 @@ impl Leading {
 
     fn ask_for_next(&mut self, epoch: Epoch, effects: &mut Effects) {
         let mut unready: Vec<LinkId> = Vec::new();
+        let last = self.history.last();
         for link in self.links.values_mut() {
             match link.stage {
-                Stage::UpToDate => {
-                    link.send(Packet::bare(NEXT_EPOCH, Zxid::new(epoch, 0)), effects);
+                // The packet must not overtake a transaction: a server that has entered the epoch
+                // with less than all would win an election over those that have all.
+                Stage::UpToDate if link.cursor == last => {
+                    let data = last.0.to_be_bytes();
+                    link.send(Packet::with(NEXT_EPOCH, Zxid::new(epoch, 0), &data), effects);
                 }
                 // These hear of the epoch when they are offered one.
                 Stage::Opened | Stage::Introduced => {}

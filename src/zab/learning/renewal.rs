@@ -1,0 +1,80 @@
+//! The same leader goes on in the next epoch: a learner's part, see `zab::leading::renewal`.
+
+use crate::base::{Epoch, Zxid, invariant};
+use crate::log::EpochFile;
+use crate::wire::quorum::Packet;
+
+use super::super::effects::{Effect, Effects, LearnerEnd};
+use super::super::history::EPOCH_MAX;
+use super::Learning;
+
+/// The way into the next epoch of the same leader. Packets wait meanwhile, as nothing of the epoch
+/// may be acknowledged before it is entered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Renewal {
+    epoch: Epoch,
+    /// Everything that is known is on disk, and the epoch on its way there.
+    is_written: bool,
+}
+
+impl Learning {
+    /// The leader goes on in the next epoch. All that it has is committed, and comes before this.
+    pub(super) fn next_epoch(
+        &mut self,
+        packet: &Packet<'_>,
+        effects: &mut Effects,
+    ) -> Result<(), LearnerEnd> {
+        let offered = packet.zxid.epoch();
+        let ends_with = packet.data.and_then(|data| data.first_chunk().copied());
+        let ends_with = ends_with.map(|bytes| Zxid(i64::from_be_bytes(bytes)));
+        if self.is_leaving {
+            // It has left out what came meanwhile, and must not enter an epoch without that.
+            return Err(LearnerEnd::Lost);
+        }
+        if ends_with != Some(self.last) {
+            return Err(LearnerEnd::Protocol(format!(
+                "it ends an epoch with {ends_with:?}, and this server has {:?}",
+                self.last
+            )));
+        }
+        if offered >= EPOCH_MAX {
+            return Err(LearnerEnd::Protocol(format!("it proposes epoch {:x}", offered.0)));
+        }
+        if offered <= self.accepted {
+            return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
+        }
+        self.flush(effects);
+        self.renewal = Some(Renewal { epoch: offered, is_written: false });
+        self.enter_next(effects);
+        Ok(())
+    }
+
+    /// Promises and enters the next epoch, once everything before it is on disk.
+    pub(super) fn enter_next(&mut self, effects: &mut Effects) {
+        if let Some(renewal) = &mut self.renewal
+            && !renewal.is_written
+            && self.logged == self.last
+        {
+            renewal.is_written = true;
+            effects.push(Effect::StoreEpoch(EpochFile::Accepted, renewal.epoch));
+        }
+    }
+
+    pub(super) fn renewed(
+        &mut self,
+        renewal: Renewal,
+        file: EpochFile,
+        epoch: Epoch,
+        effects: &mut Effects,
+    ) {
+        invariant!(epoch == renewal.epoch, "{epoch:?} is stored during {renewal:?}");
+        if file == EpochFile::Accepted {
+            self.accepted = epoch;
+            return effects.push(Effect::StoreEpoch(EpochFile::Current, epoch));
+        }
+        (self.current, self.epoch, self.renewal) = (epoch, epoch, None);
+        self.acked = Zxid::new(epoch, 0);
+        self.acknowledge_new_leader(effects);
+        effects.push(Effect::Renewed(epoch));
+    }
+}
