@@ -314,6 +314,11 @@ impl Leader {
         slot.map_or(Claim::Gone, |slot| self.sessions.claim(slot, owner))
     }
 
+    /// Where the client of a session was seen last; `None` before the first time.
+    pub fn session_owner(&self, session: SessionId) -> Option<Owner> {
+        self.sessions.get(session).and_then(|slot| self.sessions.session(slot))?.owner
+    }
+
     /// A client brings a session along to `owner`, whose it is from now on. Its timeout (in ms)
     /// starts afresh. `None` when the session is unknown or closing.
     pub fn revalidate(

@@ -13,6 +13,7 @@ use crate::peer::{
 };
 use crate::quorum::{Ensemble, Membership, Role};
 use crate::wire::OpCode;
+use crate::wire::quorum::Revalidate;
 use crate::wire::vote::PeerState;
 use crate::zab::{self, History, Leading, LeadingOptions, Learning, LearningOptions, Standing};
 
@@ -160,7 +161,7 @@ pub(super) enum Held {
     /// See `zab::Effect::SyncAsked`: it stands behind the requests before it.
     Sync(LinkId),
     /// See `zab::Effect::Revalidate`.
-    Revalidation { link: LinkId, session: SessionId, timeout_ms: i32 },
+    Revalidation { link: LinkId, asked: Revalidate },
 }
 
 /// How far reading the log for a learner has come.
@@ -210,6 +211,8 @@ pub(super) struct Party {
     /// This server has no history to go by, or could not truncate it: only a snapshot of the leader
     /// helps.
     pub needs_snapshot: bool,
+    /// The last epoch in which this server served clients, since its start.
+    pub served: Option<Epoch>,
     /// The next epoch that this server begins is this one at least.
     pub epoch_least: Epoch,
     pub machine: Machine,
@@ -293,6 +296,7 @@ impl Party {
             ensemble,
             epochs: options.epochs,
             needs_snapshot: last.is_none(),
+            served: None,
             epoch_least: Epoch(0),
             machine: Machine::Looking,
             election,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, Mutation, ServerId, SessionId, Zxid, is_mutated};
+use crate::base::{Epoch, LinkId, Mutation, ServerId, Zxid, is_mutated};
 use crate::election;
 use crate::log::{LogChange, LogCommand};
 use crate::replica::{Effect, ForwardedRequest, Input, StreamId};
@@ -111,9 +111,7 @@ impl Turn<'_> {
                     self.replica.touched_by_learner(self.now, session, timeout_ms);
                 }
             }
-            zab::Effect::Revalidate { link, session, timeout_ms } => {
-                self.revalidate(link, session, timeout_ms);
-            }
+            zab::Effect::Revalidate { link, asked } => self.revalidate(link, asked),
             other => unreachable!("{other:?} is nothing that a learner asks for"),
         }
     }
@@ -165,11 +163,21 @@ impl Turn<'_> {
         }
     }
 
-    fn revalidate(&mut self, link: LinkId, session: SessionId, timeout_ms: i32) {
+    /// Whether a client may go on at a learner. One that is only believed to be there does not take
+    /// its session from where it was seen since: what it left behind would be done after what it
+    /// asked for later.
+    fn revalidate(&mut self, link: LinkId, asked: Revalidate) {
         if self.replica.is_held() {
-            return self.party.held.push(Held::Revalidation { link, session, timeout_ms });
+            return self.party.held.push(Held::Revalidation { link, asked });
         }
+        let Revalidate { session, timeout_ms, is_kept } = asked;
+        let is_elsewhere = match self.replica.session_owner(session) {
+            Some(Owner::Here) => true,
+            Some(Owner::Learner(other)) => other != link && self.party.links.owns(other),
+            None => false,
+        };
         let is_valid = self.replica.is_leading()
+            && !(is_kept && is_elsewhere)
             && self.replica.revalidate_for_learner(
                 self.now,
                 session,
@@ -202,10 +210,30 @@ impl Turn<'_> {
 
     pub(super) fn begin_following(&mut self) {
         let Some(term) = self.party.to_follow.take() else { return };
+        self.forsake_clients(term.epoch);
         let from = self.effects.list.len();
         self.replica.follow(self.effects);
         self.route(from);
         self.established(term.epoch);
+    }
+
+    /// Clients stay from one epoch to the next. Where there was one in between, they may have been
+    /// elsewhere.
+    fn forsake_clients(&mut self, epoch: Epoch) {
+        let Some(before) = self.party.served.filter(|before| epoch.0 > before.0 + 1) else {
+            return;
+        };
+        let from = self.effects.list.len();
+        let count = self.replica.forsake_clients(self.effects);
+        self.route(from);
+        if count > 0 {
+            log::info!(
+                "closing {count} connections of clients, which may have been elsewhere since: this \
+                 server has served in epoch {:x} last, and now it is {:x}",
+                before.0,
+                epoch.0
+            );
+        }
     }
 
     pub(super) fn begin_leading(&mut self) {
@@ -213,6 +241,7 @@ impl Turn<'_> {
         if self.replica.is_held() {
             self.replica.lead_on(epoch);
         } else {
+            self.forsake_clients(epoch);
             self.replica.lead_epoch(self.now, epoch);
             self.replica.turn_clients_away(self.effects);
         }
@@ -234,9 +263,7 @@ impl Turn<'_> {
                     self.judge(link, ForwardedRequest { session, cxid, op, body, ids, owner });
                 }
                 Held::Sync(link) => self.place_sync(link),
-                Held::Revalidation { link, session, timeout_ms } => {
-                    self.revalidate(link, session, timeout_ms);
-                }
+                Held::Revalidation { link, asked } => self.revalidate(link, asked),
             }
         }
     }
@@ -244,6 +271,7 @@ impl Turn<'_> {
     fn established(&mut self, epoch: Epoch) {
         log::info!("serving clients in epoch {:x}", epoch.0);
         self.note_service();
+        self.party.served = Some(epoch);
         self.party.epoch_least = Epoch(0);
         self.tell_election(epoch);
     }
@@ -320,9 +348,9 @@ impl Turn<'_> {
                     learning.forward(request, ids, &mut self.party.zab);
                 }
             }
-            Effect::AskSession { session, timeout_ms } => {
+            Effect::AskSession { session, timeout_ms, is_kept } => {
                 if let Machine::Learning(learning) = &self.party.machine {
-                    let asked = Revalidate { session, timeout_ms };
+                    let asked = Revalidate { session, timeout_ms, is_kept };
                     learning.revalidate(asked, &mut self.party.zab);
                 }
             }

@@ -186,6 +186,8 @@ pub enum Effect {
         session: SessionId,
         /// Its timeout in ms.
         timeout_ms: i32,
+        /// The client has not come now: its connection is from before this term.
+        is_kept: bool,
     },
     /// Ask a quorum whether this server still leads; answered by [`super::Replica::sync_done`], in
     /// order.

@@ -154,6 +154,12 @@ impl Replica {
         }
     }
 
+    /// Where the client of a session was seen last in this term; `None` if nowhere yet, or if this
+    /// server does not lead.
+    pub fn session_owner(&self, session: SessionId) -> Option<Owner> {
+        self.leader.as_ref().and_then(|leader| leader.session_owner(session))
+    }
+
     /// A client brought its session along to the learner `owner`, whose it is from now on, with a
     /// timeout in ms that starts afresh. False when it is unknown or closing: the client has to
     /// begin a new one.

@@ -149,6 +149,20 @@ impl Replica {
         }
     }
 
+    /// Others have served clients in an epoch in which this server did not: those that stayed here
+    /// may have been there, and what they left here must not be done after what they asked for
+    /// there. Closes their connections; returns their number.
+    pub fn forsake_clients(&mut self, fx: &mut Effects) -> usize {
+        invariant!(!self.is_serving(), "clients are given up between two terms");
+        let is_active = |client: &&Client| client.stage == Stage::Active;
+        let conns: Vec<ConnId> =
+            self.clients.iter().filter(is_active).map(|client| client.conn).collect();
+        for &conn in &conns {
+            self.close(conn, CloseHow::AfterFlush, fx);
+        }
+        conns.len()
+    }
+
     fn ask_about_kept(&mut self, conn: ConnId, fx: &mut Effects) {
         let (Some(learner), Some(client)) = (&mut self.learner, self.clients.get(conn)) else {
             return;
@@ -156,7 +170,7 @@ impl Replica {
         if client.stage == Stage::Active && !is_mutated(Mutation::AssumeKept) {
             let (session, timeout_ms) = (client.session, client.timeout_ms);
             learner.revalidating.push_back((session, conn));
-            fx.list.push(Effect::AskSession { session, timeout_ms });
+            fx.list.push(Effect::AskSession { session, timeout_ms, is_kept: true });
         }
     }
 
@@ -354,7 +368,7 @@ impl Replica {
         client.stage = Stage::Connecting;
         client.awaits = Some(Asked::Session { frame: frame.into() });
         learner.revalidating.push_back((session, conn));
-        fx.list.push(Effect::AskSession { session, timeout_ms });
+        fx.list.push(Effect::AskSession { session, timeout_ms, is_kept: false });
     }
 
     /// The leader's word on a session that a client has brought along.

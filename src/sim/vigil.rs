@@ -165,9 +165,9 @@ impl Vigil {
     /// A request of a session is done, whatever came of it. `moves`: how often the session had been
     /// brought along when it was sent.
     ///
-    /// Not checked are requests that the client left behind at another member. The leader refuses
-    /// those that come too late, but a member that comes back to a leader claims the sessions of
-    /// connections that seemed to stay (`src/ARCHITECTURE.md`, "To build next").
+    /// Not checked are requests that the client left behind at another member: where members speak
+    /// Apache's protocol, one that comes back to a leader claims the sessions of connections that
+    /// seemed to stay (`src/ARCHITECTURE.md`, "To build next").
     pub fn done(&mut self, session: SessionId, xid: i32, moves: u32) -> Checked {
         let watched = self.sessions.entry(session).or_default();
         let is_left_behind = moves < watched.moves;

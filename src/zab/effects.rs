@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::base::{Epoch, LinkId, SessionId, Xid, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::wire::OpCode;
+use crate::wire::quorum::Revalidate;
 
 /// Why a learner gives its leader up and looks for another one.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -239,10 +240,8 @@ pub enum Effect {
     Revalidate {
         /// The learner's link.
         link: LinkId,
-        /// The session.
-        session: SessionId,
-        /// Its timeout in ms.
-        timeout_ms: i32,
+        /// The session, and its timeout.
+        asked: Revalidate,
     },
     /// This server's own `sync` number `ticket` may be answered.
     OwnSyncDone(u64),

@@ -729,8 +729,9 @@ impl Learning {
     /// no leader to ask.
     pub fn revalidate(&self, asked: Revalidate, effects: &mut Effects) -> bool {
         if self.phase == Phase::Broadcast {
-            let mut data = Vec::with_capacity(12);
-            asked.encode_into(&mut data);
+            let is_kept = asked.is_kept && self.leader_features.has_renewals();
+            let mut data = Vec::with_capacity(13);
+            Revalidate { is_kept, ..asked }.encode_into(&mut data);
             self.send(Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data), effects);
         }
         self.phase == Phase::Broadcast

@@ -441,3 +441,38 @@ fn a_leader_serves_no_clients_where_it_is_not_to() {
         }
     }
 }
+
+/// A client leaves a member that has lost its leader, and what it has sent there arrives late.
+#[test]
+fn what_a_client_left_behind_is_not_done_after_what_it_asked_for_elsewhere() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, false);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let (left, other) = ((leader + 1) % 3, (leader + 2) % 3);
+        let now_at = if seed % 2 == 0 { leader } else { other };
+        let conn = world.connect(left, SessionId(0));
+        world.until("a session begins", |world| world.nodes[left].sessions.contains_key(&conn));
+        let (session, _) = world.nodes[left].sessions[&conn];
+        world.settle();
+        let member = world.nodes[left].member.as_ref().unwrap();
+        let link = member.party().unwrap().followed.unwrap().link.unwrap();
+        let other_end = world.nodes[left].links[&link].other;
+        world.cut(Some((left, link)), true);
+        world.cut(other_end, true);
+        world.nodes[left].is_stalled = true;
+        world.send(left, conn, &create(1, "/old"));
+        let moved = world.connect(now_at, session);
+        world.until("it moves", |world| world.nodes[now_at].sessions.contains_key(&moved));
+        world.send(now_at, moved, &create(2, "/new"));
+        world.until("an answer", |world| world.has_replies(now_at, moved, 1));
+        world.nodes[left].is_stalled = false;
+        world.until("all serve", World::all_serve);
+        world.settle();
+        assert!(world.has(leader, "/new") && !world.has(leader, "/old"), "seed {seed}");
+        world.until("it is told", |world| world.nodes[left].closed.contains(&conn));
+        world.send(now_at, moved, &create(3, "/newer"));
+        world.until("an answer", |world| world.has_replies(now_at, moved, 2));
+        assert_eq!(world.nodes[now_at].replies[&moved], [(2, 0), (3, 0)], "seed {seed}");
+    }
+}

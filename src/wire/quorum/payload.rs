@@ -164,6 +164,9 @@ pub struct Revalidate {
     pub session: SessionId,
     /// The session's timeout.
     pub timeout_ms: i32,
+    /// The client has not come now: it stayed while this learner had no leader, and may be
+    /// elsewhere by now. Between servers of ours, by one byte more.
+    pub is_kept: bool,
 }
 
 impl Revalidate {
@@ -173,13 +176,18 @@ impl Revalidate {
     /// If it has less than 12 bytes.
     pub fn decode(data: &[u8]) -> Result<Revalidate, DecodeError> {
         let mut r = Reader::new(data);
-        Ok(Revalidate { session: SessionId(r.i64("sessionId")?), timeout_ms: r.i32("timeout")? })
+        let (session, timeout_ms) = (SessionId(r.i64("sessionId")?), r.i32("timeout")?);
+        let is_kept = r.remaining() > 0 && r.bool("kept")?;
+        Ok(Revalidate { session, timeout_ms, is_kept })
     }
 
     /// Appends the data.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         put_i64(out, self.session.0);
         put_i32(out, self.timeout_ms);
+        if self.is_kept {
+            put_bool(out, true);
+        }
     }
 }
 
@@ -334,7 +342,7 @@ mod tests {
     fn revalidation_goes_both_ways() {
         let (mut asked, mut answered) = (Vec::new(), Vec::new());
         let session = SessionId(0x0300_003a_0e8b_0000);
-        let question = Revalidate { session, timeout_ms: 30_000 };
+        let question = Revalidate { session, timeout_ms: 30_000, is_kept: false };
         let answer = Revalidated { session, is_valid: true };
         question.encode_into(&mut asked);
         answer.encode_into(&mut answered);
@@ -343,6 +351,11 @@ mod tests {
         assert_eq!(Revalidate::decode(&asked), Ok(question));
         assert_eq!(Revalidated::decode(&answered), Ok(answer));
         assert!(Revalidate::decode(&answered).is_err());
+        let kept = Revalidate { is_kept: true, ..question };
+        asked.clear();
+        kept.encode_into(&mut asked);
+        assert_eq!(asked, hex("0300003a0e8b0000 00007530 01"));
+        assert_eq!(Revalidate::decode(&asked), Ok(kept));
     }
 
     #[test]

@@ -434,8 +434,7 @@ impl Leading {
             (Stage::UpToDate, PacketKind::Revalidate) => {
                 let data = packet.required_data().map_err(|error| error.to_string())?;
                 let asked = Revalidate::decode(data).map_err(|error| error.to_string())?;
-                let Revalidate { session, timeout_ms } = asked;
-                effects.push(Effect::Revalidate { link: id, session, timeout_ms });
+                effects.push(Effect::Revalidate { link: id, asked });
                 Ok(())
             }
             // COMPAT(3.x): Apache's leader logs and ignores what it does not expect.
