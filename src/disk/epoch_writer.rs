@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Sender, select_biased};
 
 use crate::base::Epoch;
 use crate::log::{EpochFile, LogChange, LogDone, LogTicket};
@@ -28,6 +28,9 @@ pub(super) struct EpochOrder {
 pub(super) struct EpochWriter<F: LogFiles> {
     files: Arc<F>,
     orders: Receiver<EpochOrder>,
+    /// Disconnected when the housekeeper's handle is dropped. The log writer, which lives longer,
+    /// has a sender of orders of its own.
+    end: Receiver<()>,
     changed: Sender<Changed>,
     wake: Wake,
     current: Option<EpochOrder>,
@@ -40,11 +43,12 @@ impl<F: LogFiles> EpochWriter<F> {
     pub fn new(
         files: Arc<F>,
         orders: Receiver<EpochOrder>,
+        end: Receiver<()>,
         changed: Sender<Changed>,
         wake: Wake,
     ) -> EpochWriter<F> {
         let (current, steps, hand) = (None, VecDeque::new(), None);
-        EpochWriter { files, orders, changed, wake, current, steps, hand }
+        EpochWriter { files, orders, end, changed, wake, current, steps, hand }
     }
 
     /// Whether nothing is left to do.
@@ -64,9 +68,14 @@ impl<F: LogFiles> EpochWriter<F> {
         }
     }
 
-    /// Until nobody can give an order any more.
+    /// Until the housekeeper's handle is dropped, and what was ordered before is done.
     pub fn run(mut self) {
-        while let Ok(order) = self.orders.recv() {
+        loop {
+            let order = select_biased! {
+                recv(self.orders) -> order => order.ok(),
+                recv(self.end) -> _ => None,
+            };
+            let Some(order) = order else { break };
             self.begin(order);
             while let Some(order) = self.current {
                 self.go_on(order);

@@ -138,6 +138,8 @@ pub(super) type Wake = Arc<dyn Fn() + Send + Sync>;
 pub struct Housekeeper<F: LogFiles = DataDir> {
     urgent: Option<Sender<Urgent>>,
     epochs: Option<Sender<EpochOrder>>,
+    /// Dropped to end the thread that writes epochs.
+    epochs_end: Option<Sender<()>>,
     jobs: Option<Sender<Job>>,
     prepared: Receiver<Prepared<F>>,
     changed: Receiver<Changed>,
@@ -178,8 +180,10 @@ impl<F: LogFiles> Housekeeper<F> {
         let (changed_out, changed) = unbounded();
         let (reports_out, reports) = unbounded();
         let backlog = Arc::new(AtomicUsize::new(0));
+        let (epochs_end, end) = unbounded();
+        let (epoch_changed, epoch_wake) = (changed_out.clone(), Arc::clone(&wake));
         let epoch_writer =
-            EpochWriter::new(Arc::clone(&files), epochs_in, changed_out.clone(), Arc::clone(&wake));
+            EpochWriter::new(Arc::clone(&files), epochs_in, end, epoch_changed, epoch_wake);
         let chores = Chores {
             files,
             epochs: Some(epoch_writer),
@@ -202,8 +206,16 @@ impl<F: LogFiles> Housekeeper<F> {
             received: None,
         };
         let (urgent, epochs, jobs) = (Some(urgent), Some(epochs), Some(jobs));
-        let threads = Vec::new();
-        let house = Housekeeper { urgent, epochs, jobs, prepared, changed, backlog, threads };
+        let house = Housekeeper {
+            urgent,
+            epochs,
+            epochs_end: Some(epochs_end),
+            jobs,
+            prepared,
+            changed,
+            backlog,
+            threads: Vec::new(),
+        };
         (house, chores, reports)
     }
 
@@ -301,6 +313,7 @@ impl<F: LogFiles> Housekeeper<F> {
 impl<F: LogFiles> Drop for Housekeeper<F> {
     fn drop(&mut self) {
         (self.urgent, self.epochs, self.jobs) = (None, None, None);
+        self.epochs_end = None;
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }

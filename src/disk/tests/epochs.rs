@@ -103,3 +103,24 @@ fn an_epoch_is_written_before_anything_that_is_under_way() {
     }
     assert!(matches!(reports.try_recv(), Ok(Report::SnapshotDone { .. })));
 }
+
+/// As at the end of the process, where the log's writer goes after the housekeeper.
+#[test]
+fn the_housekeeper_ends_while_the_logs_writer_is_still_there() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = home.path().to_owned();
+    let options = DirOptions { data_dir, log_dir: None, autocreate: true };
+    let dir = Arc::new(DataDir::open(&options).unwrap());
+    let (house, _reports) = Housekeeper::start(dir, HousekeeperOptions::default(), || {}).unwrap();
+    let changes = house.change_channels();
+    let change = LogChange::WriteEpoch { file: EpochFile::Current, epoch: Epoch(3) };
+    changes.begin(LogTicket(1), change);
+    let (ended, has_ended) = crossbeam_channel::bounded(1);
+    std::thread::spawn(move || {
+        drop(house);
+        let _ = ended.send(());
+    });
+    has_ended.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for the writer");
+    assert_eq!(std::fs::read_to_string(home.path().join("version-2/currentEpoch")).unwrap(), "3");
+    drop(changes);
+}
