@@ -77,12 +77,9 @@ fn what_a_server_alone_must_never_do_is_what_helps_a_member() {
 /// An election waits for an epoch, and must not wait for a snapshot's disk.
 #[test]
 fn an_epoch_is_written_before_anything_that_is_under_way() {
-    let home = tempfile::tempdir().unwrap();
-    let data_dir = home.path().to_owned();
-    let options = DirOptions { data_dir, log_dir: None, autocreate: true };
-    let dir = Arc::new(DataDir::open(&options).unwrap());
+    let dirs = Dirs::new();
     let (house, mut chores, reports) =
-        Housekeeper::without_thread(dir, HousekeeperOptions::default(), || {});
+        Housekeeper::without_thread(dirs.open(), HousekeeperOptions::default(), || {});
     house.snapshot_begin(Zxid(7));
     house.snapshot_chunk(vec![1; 100]);
     house.snapshot_finish();
@@ -96,8 +93,7 @@ fn an_epoch_is_written_before_anything_that_is_under_way() {
         chores.turn();
         assert!(reports.is_empty(), "the snapshot came first");
     }
-    let accepted = home.path().join("version-2/acceptedEpoch");
-    assert_eq!(std::fs::read_to_string(accepted).unwrap(), "5");
+    assert_eq!(read(&dirs, "acceptedEpoch").as_deref(), Some("5"));
     while !chores.is_idle() {
         chores.turn();
     }
@@ -107,11 +103,9 @@ fn an_epoch_is_written_before_anything_that_is_under_way() {
 /// As at the end of the process, where the log's writer goes after the housekeeper.
 #[test]
 fn the_housekeeper_ends_while_the_logs_writer_is_still_there() {
-    let home = tempfile::tempdir().unwrap();
-    let data_dir = home.path().to_owned();
-    let options = DirOptions { data_dir, log_dir: None, autocreate: true };
-    let dir = Arc::new(DataDir::open(&options).unwrap());
-    let (house, _reports) = Housekeeper::start(dir, HousekeeperOptions::default(), || {}).unwrap();
+    let dirs = Dirs::new();
+    let (house, _reports) =
+        Housekeeper::start(dirs.open(), HousekeeperOptions::default(), || {}).unwrap();
     let changes = house.change_channels();
     let change = LogChange::WriteEpoch { file: EpochFile::Current, epoch: Epoch(3) };
     changes.begin(LogTicket(1), change);
@@ -121,6 +115,6 @@ fn the_housekeeper_ends_while_the_logs_writer_is_still_there() {
         let _ = ended.send(());
     });
     has_ended.recv_timeout(std::time::Duration::from_secs(60)).expect("it waits for the writer");
-    assert_eq!(std::fs::read_to_string(home.path().join("version-2/currentEpoch")).unwrap(), "3");
+    assert_eq!(read(&dirs, "currentEpoch").as_deref(), Some("3"));
     drop(changes);
 }

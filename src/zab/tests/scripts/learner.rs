@@ -156,24 +156,11 @@ fn epochs_that_are_promised() {
 /// A server that promised an epoch to one leader does not help another one into the same.
 #[test]
 fn an_epoch_that_is_promised_twice_counts_once() {
-    let options = LearningOptions {
-        sid: ServerId(3),
-        is_observer: false,
-        tick: TICK,
-        init_limit: 10,
-        sync_limit: 5,
-        config_version: 0,
-        is_plain: true,
-        is_patient: false,
-    };
-    let now = Now::default();
-    let mut effects = Effects::default();
-    let mut machine = Learning::new(now, options, standing(z(1, 5), z(1, 5)));
-    machine.handle(now, LearnInput::Connected(LinkId(1)), &mut effects);
-    effects.clear();
+    let mut script = Script::with(standing(z(1, 5), z(1, 5)), |options| options.is_plain = true);
     let data = leader_info();
     let info = Packet::with(PacketKind::LeaderInfo, z(1, 0), &data);
-    machine.handle(now, LearnInput::Packet(info), &mut effects);
+    let Script { machine, effects } = &mut script;
+    machine.handle(Now::default(), LearnInput::Packet(info), effects);
     let packet = Packet::decode_from(&mut Reader::new(&effects.bytes)).unwrap();
     let answer = EpochAnswer::decode(packet.data.unwrap());
     assert_eq!(answer, Ok(EpochAnswer::AlreadyPromised));
