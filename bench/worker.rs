@@ -30,6 +30,9 @@ use crate::stats::Tally;
 const OPEN_IN_FLIGHT_MAX: u32 = 8192;
 /// How long answers are awaited after the end of the run.
 const DRAIN: Duration = Duration::from_secs(10);
+/// An open loop sends what has become due together, this often, so that it leaves the processor to
+/// the servers on the same machine. Latency counts from when each request was due.
+const BUNCH_NS: u64 = 200_000;
 const READ_BUFFER: usize = 128 * 1024;
 
 /// Requests of one kind that left, or were due, at the same moment.
@@ -296,13 +299,18 @@ impl Worker {
         self.mark_dirty(c);
     }
 
+    /// Sends what is due, at most once in `BUNCH_NS`.
     fn run_open(&mut self, rate: u64) -> Result<(), String> {
         let schedule = Schedule::new(rate, self.threads, &self.window);
-        let mut next = 0u64;
+        let (mut next, mut send_at) = (0u64, 0u64);
         loop {
             let now = self.now_or_end();
             let mut blocked = false;
-            while schedule.due(next) <= now && schedule.due(next) < self.window.to {
+            let sends = now >= send_at && schedule.due(next) <= now;
+            if sends {
+                send_at = now + BUNCH_NS;
+            }
+            while sends && schedule.due(next) <= now && schedule.due(next) < self.window.to {
                 let Some(c) = self.roomy(next) else {
                     blocked = true;
                     break;
@@ -322,7 +330,7 @@ impl Worker {
             let patience = if blocked || all_sent {
                 100_000_000
             } else {
-                schedule.due(next).saturating_sub(self.now())
+                schedule.due(next).max(send_at).saturating_sub(self.now())
             };
             self.wait(patience)?;
             for i in 0..self.poll.ready_count() {

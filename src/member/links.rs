@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::base::{LinkId, Mark, Zxid, mark};
 use crate::election;
 use crate::peer::{self, QuorumEvent};
-use crate::replica::{Input, StreamId};
+use crate::replica::{AHEAD, Input, StreamId};
 use crate::wire::DecodeError;
 use crate::zab::{LeadInput, LearnInput};
 
@@ -200,7 +200,10 @@ impl Turn<'_> {
     /// Hands over packets as long as the machine takes them.
     pub(super) fn read_packets(&mut self, link: LinkId) {
         let now = self.now;
-        for _ in 0..PACKETS_MAX {
+        for number in 0..PACKETS_MAX {
+            if number % AHEAD == 0 && self.replica.is_leading() {
+                self.replica.look_ahead_in_packets(self.party.links.arrived(link));
+            }
             if self.party.receives.is_some() && self.is_leaders(link) {
                 self.go_on_receiving();
                 if self.party.receives.is_some() {

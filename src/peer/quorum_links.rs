@@ -333,6 +333,11 @@ impl QuorumLinks {
         self.links.get(&link).map_or(0, Link::buffered)
     }
 
+    /// What has arrived and was not taken.
+    pub fn arrived(&self, link: LinkId) -> &[u8] {
+        self.links.get(&link).map_or(&[], |link| &link.buffer[link.start..])
+    }
+
     /// Takes the next packet, if all of it is there.
     ///
     /// # Errors

@@ -13,8 +13,8 @@ use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, Op
 use crate::watch::{self, Watches};
 use crate::wire::{
     ErrorCode, EventType, Perms, Reader, SetDataTxn, SubTxn, Txn, TxnDigest, TxnHeader, TxnType,
-    begin_reply, end_frame, put_multi_end, put_multi_error, put_multi_header, put_notification,
-    put_stat_reply, put_str,
+    begin_reply, end_frame, leading_path_of_txn, put_multi_end, put_multi_error, put_multi_header,
+    put_notification, put_stat_reply, put_str,
 };
 
 use super::client::{Client, Clients};
@@ -197,16 +197,36 @@ impl Replica {
     }
 
     /// Asks for the nodes of the next transactions, for [`Replica::look_ahead`] to go on from.
-    fn begin_look_ahead(&self) {
+    fn begin_look_ahead(&mut self) {
+        if self.leader.is_none() {
+            return;
+        }
         self.prefetch_nodes(0..2 * AHEAD);
         self.prefetch_data(0..AHEAD);
     }
 
     /// Asks for what coming transactions will need: names and data of the nodes that were asked for
     /// a while ago, and the nodes of the transactions behind those.
-    fn look_ahead(&self) {
+    fn look_ahead(&mut self) {
+        if self.leader.is_none() {
+            return self.look_ahead_in_tail();
+        }
         self.prefetch_data(AHEAD..2 * AHEAD);
         self.prefetch_nodes(2 * AHEAD..3 * AHEAD);
+    }
+
+    /// The same where nobody has prepared the transactions: their paths are looked up.
+    fn look_ahead_in_tail(&mut self) {
+        self.ahead_hashes.clear();
+        for (_, entry) in self.tail.next(AHEAD) {
+            if let Some(path) = leading_path_of_txn(entry) {
+                self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
+            }
+        }
+        // What a lone transaction needs is waited for anyhow.
+        if self.ahead_hashes.len() > 1 {
+            self.tree.touch_paths(&self.ahead_hashes);
+        }
     }
 
     fn prefetch_nodes(&self, places: Range<usize>) {

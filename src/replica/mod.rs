@@ -43,6 +43,7 @@ pub use fair::FairOptions;
 pub use forwarded::ForwardedRequest;
 pub use limits::{LimitFigures, LimitOptions};
 pub use receive::{ReceptionError, ReceptionStage};
+pub use request::AHEAD;
 pub use restore::Restore;
 pub use stats::ServerStats;
 pub use throttle::{BILLION, ThrottleOptions};

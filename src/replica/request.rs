@@ -12,7 +12,7 @@ use crate::pipeline::{ReadContext, bytes_cost};
 use crate::session::Claim;
 use crate::wire::{
     Auth as AuthPacket, ErrorCode, OpCode, Reader, RequestHeader, XID_PING, begin_reply, end_frame,
-    put_buffer, put_error_reply,
+    leading_path, put_buffer, put_error_reply, quorum,
 };
 
 use super::client::{Clients, Deferred, Frames, Stage};
@@ -30,7 +30,7 @@ const BATCH_BYTES_MAX: usize = 16 << 20;
 const URGENT_BYTES_MAX: usize = 64 << 20;
 
 /// Requests whose nodes are asked for together, once while as many are handled.
-pub(super) const AHEAD: usize = 16;
+pub const AHEAD: usize = 16;
 
 /// A request that may go ahead: what it is and who asks.
 #[derive(Clone, Copy)]
@@ -61,12 +61,7 @@ impl Request<'_> {
 /// The path of a request that begins with one, for prefetching only.
 fn path_of(frame: &[u8]) -> Option<&[u8]> {
     let (head, body) = frame.split_first_chunk::<8>()?;
-    let op = i32::from_be_bytes([head[4], head[5], head[6], head[7]]);
-    if !matches!(op, 1..=8 | 12 | 15 | 19 | 21) {
-        return None;
-    }
-    let (len, body) = body.split_first_chunk::<4>()?;
-    body.get(..u32::from_be_bytes(*len) as usize)
+    leading_path(i32::from_be_bytes([head[4], head[5], head[6], head[7]]), body)
 }
 
 /// The first of a run of frames, without its length, and those behind it; `None` if there is no
@@ -157,6 +152,18 @@ impl Replica {
             }
         }
         self.prefetch_candidates();
+    }
+
+    /// Asks for all that the requests in these packets of a learner need, before the first of them
+    /// is judged.
+    pub fn look_ahead_in_packets(&mut self, packets: &[u8]) {
+        self.ahead_hashes.clear();
+        for path in quorum::requested_paths(packets, AHEAD) {
+            self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
+        }
+        if self.ahead_hashes.len() > 1 {
+            self.tree.touch_paths(&self.ahead_hashes);
+        }
     }
 
     /// Asks for the nodes that will be found under `ahead_hashes`, and notes them in `ahead`.

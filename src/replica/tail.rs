@@ -194,6 +194,15 @@ impl Tail {
         self.committed = self.committed.max(zxid);
     }
 
+    /// The next transactions to be applied, `count` at most, as far as they were handed to the log.
+    pub fn next(&self, count: usize) -> impl Iterator<Item = (Zxid, &[u8])> {
+        let starts = [self.applied_in_front].into_iter().chain(std::iter::repeat(0));
+        let rests = self.batches.iter().zip(starts);
+        rests
+            .flat_map(|(batch, start)| (start..batch.len()).map_while(move |at| batch.get(at)))
+            .take(count)
+    }
+
     /// The first transaction that is not applied.
     pub fn front(&self) -> Option<&Entry> {
         self.entries.front()
@@ -325,6 +334,22 @@ mod tests {
             tail.push_batch(Arc::new(batch));
         }
         tail
+    }
+
+    #[test]
+    fn the_next_ones_are_found_over_the_ends_of_batches() {
+        let mut tail = tail();
+        let next =
+            |tail: &Tail, count| tail.next(count).map(|(zxid, _)| zxid.0).collect::<Vec<_>>();
+        assert_eq!(next(&tail, 4), [5, 6, 7, 8]);
+        tail.set_logged(Zxid(9));
+        tail.set_committed(Zxid(9));
+        for zxid in 5..=6 {
+            tail.begin_apply(Zxid(zxid));
+            tail.end_apply(Zxid(zxid));
+        }
+        assert_eq!(next(&tail, 2), [7, 8]);
+        assert_eq!(next(&tail, 9), [7, 8, 9]);
     }
 
     #[test]

@@ -41,5 +41,6 @@ pub use request::{
 pub use stat::{PersistedStat, Stat};
 pub use txn::{
     CreateTxn, MultiTxn, PathList, SetAclTxn, SetDataTxn, SubTxn, Txn, TxnDigest, TxnHeader,
-    TxnType, put_close_session_txn, put_create_txn, put_error_txn,
+    TxnType, leading_path, leading_path_of_txn, put_close_session_txn, put_create_txn,
+    put_error_txn,
 };

@@ -9,6 +9,24 @@ use super::{
     AclBytes, DecodeError, OpCode, Reader, put_bool, put_buffer, put_i32, put_i64, put_str,
 };
 
+/// The path that the record of an operation of this type begins with; `None` where it begins with
+/// something else. It is not checked, and for prefetching only.
+#[inline]
+pub fn leading_path(op: i32, body: &[u8]) -> Option<&[u8]> {
+    if !matches!(op, 1..=8 | 12 | 15 | 19 | 20 | 21) {
+        return None;
+    }
+    let (len, body) = body.split_first_chunk::<4>()?;
+    body.get(..u32::from_be_bytes(*len) as usize)
+}
+
+/// The path that a transaction begins with, as [`leading_path`].
+#[inline]
+pub fn leading_path_of_txn(txn: &[u8]) -> Option<&[u8]> {
+    let (head, body) = txn.split_first_chunk::<{ TxnHeader::SIZE }>()?;
+    leading_path(i32::from_be_bytes(*head.last_chunk()?), body)
+}
+
 /// Head of every transaction (32 bytes).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TxnHeader {
@@ -399,6 +417,26 @@ impl TxnDigest {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_path_in_front_is_found_or_there_is_none() {
+        let header = TxnHeader {
+            session: SessionId(1),
+            cxid: Xid(2),
+            zxid: Zxid(3),
+            time_ms: 4,
+            kind: TxnType::SetData,
+        };
+        let mut txn = Vec::new();
+        header.encode_into(&mut txn);
+        put_str(&mut txn, "/a/b");
+        assert_eq!(leading_path_of_txn(&txn), Some(&b"/a/b"[..]));
+        for cut in 0..txn.len() {
+            assert_eq!(leading_path_of_txn(&txn[..cut]), None, "cut at {cut}");
+        }
+        assert_eq!(leading_path(TxnType::Multi as i32, &txn[32..]), None, "a multi has no path");
+        assert_eq!(leading_path(5, &[0xff; 8]), None, "a null path");
+    }
 
     #[test]
     fn creates_round_trip_in_every_type() {

@@ -10,7 +10,7 @@ mod payload;
 pub use ours::{
     DIGEST, FAREWELL, Features, NEXT_EPOCH, PROPOSALS, ProposalGroup, Proposed, proposals,
 };
-pub use packet::{AuthIds, Packet, PacketKind, PacketScan, Scan};
+pub use packet::{AuthIds, Packet, PacketKind, PacketScan, Scan, requested_paths};
 pub use payload::{
     Activate, EpochAnswer, Forwarded, LearnerInfo, PROTOCOL_VERSION, Revalidate, Revalidated,
     SessionTouches, leader_info, leader_info_version, new_leader_config,

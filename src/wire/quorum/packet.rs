@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 
 use crate::base::Zxid;
-use crate::wire::{DecodeError, Reader, put_buffer, put_i32, put_i64, put_str};
+use crate::wire::{DecodeError, Reader, leading_path, put_buffer, put_i32, put_i64, put_str};
+
+use super::payload::Forwarded;
 
 /// What a packet is about. The numbers are those of `Leader` in ZooKeeper.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -160,6 +162,18 @@ impl<'a> Packet<'a> {
     pub fn required_data(&self) -> Result<&'a [u8], DecodeError> {
         self.data.ok_or(DecodeError::Null("packet data"))
     }
+}
+
+/// The paths in the requests that a learner forwards, among the first `count` of these packets, as
+/// far as they begin with one: for prefetching only.
+pub fn requested_paths(packets: &[u8], count: usize) -> impl Iterator<Item = &[u8]> {
+    let mut r = Reader::new(packets);
+    let packets = std::iter::from_fn(move || Packet::decode_from(&mut r).ok());
+    packets.take(count).filter_map(|packet| {
+        let request = Forwarded::decode(packet.data?).ok()?;
+        let is_request = packet.kind == PacketKind::Request;
+        is_request.then(|| leading_path(request.op, request.body)).flatten()
+    })
 }
 
 /// A `vector<Id>` in its encoded form, checked: scheme and id of everything that a client has
@@ -333,10 +347,30 @@ fn int_at(buffer: &[u8], at: usize) -> Option<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Rng;
+    use crate::base::{Rng, SessionId, Xid};
     use crate::wire::golden::hex;
 
     const BYTES_MAX: usize = 64;
+
+    #[test]
+    fn the_paths_of_forwarded_requests_are_found_among_other_packets() {
+        let mut packets = encoded(&Packet::bare(PacketKind::Ack, Zxid(7)));
+        for (op, path) in [(1, "/created"), (14, "/multi"), (5, "/set")] {
+            let (session, cxid) = (SessionId(1), Xid(2));
+            let (mut body, mut data) = (Vec::new(), Vec::new());
+            put_str(&mut body, path);
+            Forwarded { session, cxid, op, body: &body }.encode_into(&mut data);
+            Packet {
+                auth: Some(AuthIds::NONE),
+                ..Packet::with(PacketKind::Request, Zxid(-1), &data)
+            }
+            .encode_into(&mut packets);
+        }
+        let paths = |bytes, count| requested_paths(bytes, count).collect::<Vec<_>>();
+        assert_eq!(paths(&packets, 9), [&b"/created"[..], b"/set"]);
+        assert_eq!(paths(&packets, 2), [b"/created"], "of the first two packets");
+        assert_eq!(paths(&packets[..packets.len() - 1], 9), [b"/created"], "the last one is cut");
+    }
 
     fn encoded(packet: &Packet<'_>) -> Vec<u8> {
         let mut out = Vec::new();
