@@ -100,6 +100,11 @@ impl Turn<'_> {
 
     /// What was prepared goes to the log and to the learners, and the machines end their turn.
     pub fn hand_over(&mut self) {
+        let are_stated = matches!(
+            &self.party.machine,
+            Machine::Leading(leading) if leading.has_plain_learners()
+        );
+        self.replica.state_digests(are_stated);
         let from = self.effects.list.len();
         self.replica.hand_over(self.effects);
         self.route(from);

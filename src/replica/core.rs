@@ -9,7 +9,7 @@ use crate::base::{
 use crate::leader::{Leader, LeaderOptions};
 use crate::log::Batch;
 use crate::session::{SessionIds, Sessions};
-use crate::tree::{NodeId, Tree};
+use crate::tree::{Foresight, NodeId, Tree};
 use crate::watch::Watches;
 
 use super::client::{Client, Clients};
@@ -157,6 +157,8 @@ pub struct Replica {
     pub(super) leader: Option<Leader>,
     /// It leads, and numbers nothing before the next epoch begins.
     pub(super) is_held: bool,
+    /// Transactions state the digest of the tree after them, see [`Replica::state_digests`].
+    pub(super) foresight: Option<Box<Foresight>>,
     /// What a server has that serves clients while another one leads.
     pub(super) learner: Option<Learner>,
     /// Counts the leader's questions which sessions are used, over all terms.
@@ -233,6 +235,7 @@ impl Replica {
             clients: Clients::default(),
             leader: None,
             is_held: false,
+            foresight: None,
             learner: None,
             touch_round: 0,
             syncs: Syncs::default(),
@@ -315,6 +318,7 @@ impl Replica {
         let committed = self.tail.committed();
         let batch = self.leader.as_mut().and_then(|leader| leader.take_batch(committed));
         if let Some(batch) = batch {
+            let batch = self.stated(batch);
             self.tail.push_batch(Arc::clone(&batch));
             fx.list.push(Effect::Append(batch));
         }

@@ -1,8 +1,12 @@
 //! Taking up leadership and losing it, as a whole. Clients stay connected meanwhile: their requests
 //! wait, and are served by the next term.
 
+use std::sync::Arc;
+
 use crate::base::{ConnId, Epoch, Now, Xid, Zxid, invariant};
 use crate::leader::{Leader, Numbering, Proposed, View};
+use crate::log::Batch;
+use crate::tree::Foresight;
 use crate::wire::OpCode;
 
 use super::core::Replica;
@@ -100,7 +104,44 @@ impl Replica {
     /// Loses leadership. Transactions that were prepared still go to the log.
     pub fn resign(&mut self, fx: &mut Effects) {
         self.hand_over(fx);
-        (self.leader, self.is_held) = (None, false);
+        (self.leader, self.is_held, self.foresight) = (None, false, None);
+    }
+
+    /// Whether each transaction that this server makes says from now on what the digest of the tree
+    /// is after it. That is for learners of Apache's, which compare; those of ours are told now and
+    /// then, which costs less. Nothing is stated where digests are off, or another server leads.
+    pub fn state_digests(&mut self, is_wanted: bool) {
+        let can_state = self.leader.is_some() && self.tree.options().digest;
+        if !is_wanted || !can_state {
+            self.foresight = None;
+        } else if self.foresight.is_none() {
+            let mut foresight = Foresight::new(&self.tree);
+            for batch in self.tail.batches() {
+                for (_, entry) in batch.iter() {
+                    foresight.foresee(&self.tree, entry);
+                }
+            }
+            self.foresight = Some(Box::new(foresight));
+        }
+    }
+
+    /// A batch as it goes to the log: each transaction with its digest, if that is wanted.
+    pub(super) fn stated(&mut self, batch: Arc<Batch>) -> Arc<Batch> {
+        let Some(foresight) = &mut self.foresight else { return batch };
+        foresight.forget(&self.tree, self.tail.applied());
+        let mut stated = Batch::new();
+        for (zxid, entry) in batch.iter() {
+            stated.entry().extend_from_slice(entry);
+            if let Some(digest) = foresight.foresee(&self.tree, entry) {
+                digest.encode_into(stated.entry());
+            }
+            stated.finish_entry(zxid);
+        }
+        stated.set_committed(batch.committed());
+        if let Some(leader) = &mut self.leader {
+            leader.give_back(batch);
+        }
+        Arc::new(stated)
     }
 
     /// The committed state that requests are judged by, and the leader that judges.

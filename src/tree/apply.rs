@@ -86,6 +86,26 @@ pub struct OpResult<'a> {
 
 type Outcome = Result<Option<Stat>, ErrorCode>;
 
+/// The stored fields of a node that a create makes.
+#[inline(always)]
+pub(super) fn created(header: &TxnHeader, kind: TxnType, txn: &CreateTxn<'_>) -> PersistedStat {
+    let (zxid, time_ms) = (header.zxid.0, header.time_ms);
+    PersistedStat {
+        czxid: zxid,
+        mzxid: zxid,
+        ctime: time_ms,
+        mtime: time_ms,
+        ephemeral_owner: match kind {
+            TxnType::CreateContainer => CONTAINER_OWNER,
+            TxnType::CreateTtl => ttl_owner(txn.ttl),
+            _ if txn.ephemeral => header.session.0,
+            _ => 0,
+        },
+        pzxid: zxid,
+        ..PersistedStat::default()
+    }
+}
+
 /// What the prepare stage already found out, so that applying need not find it again. The caller
 /// vouches that no transaction between the finding and this one creates or deletes these nodes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -265,21 +285,7 @@ impl Tree {
         sink: &mut S,
     ) -> Stat {
         let zxid = header.zxid.0;
-        let owner = match kind {
-            TxnType::CreateContainer => CONTAINER_OWNER,
-            TxnType::CreateTtl => ttl_owner(txn.ttl),
-            _ if txn.ephemeral => header.session.0,
-            _ => 0,
-        };
-        let stat = PersistedStat {
-            czxid: zxid,
-            mzxid: zxid,
-            ctime: header.time_ms,
-            mtime: header.time_ms,
-            ephemeral_owner: owner,
-            pzxid: zxid,
-            ..PersistedStat::default()
-        };
+        let stat = created(header, kind, txn);
         let acl = self.acls.intern(txn.acl);
         let id = NodeId(self.insert(&key, parent.0, txn.data, acl, &stat));
         self.note_child_created(parent, key.parent_path(), txn.parent_cversion, zxid);

@@ -402,6 +402,16 @@ impl TxnDigest {
         put_i64(out, self.tree_digest as i64);
     }
 
+    /// The bytes of a transaction without the digest behind it.
+    pub fn cut_off(entry: &[u8]) -> &[u8] {
+        let mut r = Reader::new(entry);
+        let header = TxnHeader::decode_from(&mut r);
+        match header.and_then(|header| Txn::decode_from(header.kind, &mut r)) {
+            Ok(_) => &entry[..entry.len() - r.remaining()],
+            Err(_) => entry,
+        }
+    }
+
     /// Reads the record if anything is left.
     pub fn decode_trailing(r: &mut Reader<'_>) -> Result<Option<TxnDigest>, DecodeError> {
         if r.remaining() == 0 {

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 
 use crate::base::{Instant, LinkId, ServerId, Zxid, invariant};
+use crate::wire::TxnDigest;
 use crate::wire::quorum::{Features, Packet, PacketKind, ProposalGroup};
 
 use super::effects::Effects;
@@ -83,6 +84,9 @@ pub(super) struct Link {
     own: VecDeque<Zxid>,
     /// The last transaction after which it was told the digest of the tree.
     pub digest_of: Zxid,
+    /// Up to here transactions go to it without the digest that they state: its database came as a
+    /// stream that shows effects of later ones.
+    pub fuzzy_until: Zxid,
     /// Packets for it, each with the transaction that it has to have got before.
     later: VecDeque<(Zxid, Vec<u8>)>,
 }
@@ -125,6 +129,7 @@ impl Link {
             syncs: VecDeque::new(),
             own: VecDeque::new(),
             digest_of: Zxid::ZERO,
+            fuzzy_until: Zxid::ZERO,
             later: VecDeque::new(),
         }
     }
@@ -297,6 +302,9 @@ impl Link {
                 break;
             }
             has_written = true;
+            // COMPAT(3.6 to 3.9): it would compare all the same, and report a difference.
+            let is_fuzzy = zxid <= self.fuzzy_until;
+            let entry = if is_fuzzy { TxnDigest::cut_off(entry) } else { entry };
             let are_commits_told = self.commits_sent == self.cursor;
             self.cursor = zxid;
             if is_informed {

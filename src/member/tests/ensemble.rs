@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::base::{ConnId, SessionId};
 use crate::member::Role;
+use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::world::{TICK, World, create, sync};
 
@@ -36,6 +37,34 @@ fn three_members_elect_a_leader_and_serve_clients_of_each() {
         }
         assert_eq!(made, 1, "one creates it");
         world.settle();
+    }
+}
+
+/// COMPAT(3.6 to 3.9): as a leader of Apache's states them; the others compare.
+#[test]
+fn to_members_that_speak_as_apaches_do_transactions_state_their_digest() {
+    for is_plain in [true, false] {
+        let mut world = World::new(7, 3, 0, is_plain);
+        world.until("all serve", World::all_serve);
+        let at = world.leader().unwrap();
+        let conn = world.connect(at, SessionId(0));
+        world.until("a session begins", |world| !world.nodes[at].sessions.is_empty());
+        let frames: Vec<Vec<u8>> = (1..30).map(|xid| create(xid, &format!("/n{xid}"))).collect();
+        world.send(at, conn, &frames.concat());
+        world.until("all are answered", |world| world.has_replies(at, conn, frames.len()));
+        world.settle();
+        for node in &world.nodes {
+            let (zxid, entry) = node.disk.log.last().unwrap();
+            let mut reader = Reader::new(entry);
+            let header = TxnHeader::decode_from(&mut reader).unwrap();
+            Txn::decode_from(header.kind, &mut reader).unwrap();
+            let stated = TxnDigest::decode_trailing(&mut reader).unwrap();
+            let replica = node.member.as_ref().unwrap().replica();
+            assert_eq!(*zxid, replica.last_processed());
+            let tree_digest = replica.tree().digest();
+            let expected = TxnDigest { version: TxnDigest::VERSION, tree_digest };
+            assert_eq!(stated, is_plain.then_some(expected));
+        }
     }
 }
 

@@ -629,5 +629,9 @@ impl World {
             .map(|member| member.replica().tree().digest())
             .collect();
         assert_eq!(digests.len(), 1, "trees differ");
+        for node in &self.nodes {
+            let Some(member) = &node.member else { continue };
+            assert_eq!(member.replica().digest_mismatches(), 0, "a digest is wrong");
+        }
     }
 }

@@ -1,6 +1,10 @@
 //! Random transactions against the naive model.
 
-use crate::tree::{ApplyMode, Tree};
+use std::collections::VecDeque;
+
+use crate::base::Rng;
+use crate::tree::{ApplyMode, Foresight, Tree};
+use crate::wire::TxnType;
 
 use super::OPTIONS;
 use super::workload::{Recorder, Workload};
@@ -46,5 +50,42 @@ fn replaying_the_whole_log_again_changes_nothing() {
             txn.apply(&mut tree, ApplyMode::Live, &mut Recorder::default());
         }
         work.model.check(&tree, &format!("seed {seed}"));
+    }
+}
+
+/// Transactions are counted in while some before them are not applied yet.
+#[test]
+fn the_digest_is_foreseen_of_random_transactions() {
+    for seed in 0..60 {
+        let mut tree = Tree::new(OPTIONS);
+        let mut work = Workload::new(seed, &tree, false);
+        let mut foresight = Foresight::new(&tree);
+        let (mut rng, mut under_way) = (Rng::new(seed), VecDeque::new());
+        for step in 0..400 {
+            let mut txn = work.next();
+            if txn.header.kind == TxnType::CloseSession && rng.chance(1, 2) {
+                // It lists no paths.
+                txn.body.clear();
+            }
+            let mut entry = Vec::new();
+            txn.header.encode_into(&mut entry);
+            entry.extend_from_slice(&txn.body);
+            let digest = foresight.foresee(&tree, &entry).map(|digest| digest.tree_digest);
+            let goes_without = match txn.header.kind {
+                TxnType::CloseSession => txn.body.is_empty(),
+                kind => kind == TxnType::Error,
+            };
+            let expected = (!goes_without).then(|| work.model.digest());
+            assert_eq!(digest, expected, "seed {seed} step {step} {:?}", txn.header.kind);
+            under_way.push_back(txn);
+            while under_way.len() as u64 > rng.below(30)
+                && let Some(txn) = under_way.pop_front()
+            {
+                txn.apply(&mut tree, ApplyMode::Live, &mut Recorder::default());
+                if rng.chance(1, 3) {
+                    foresight.forget(&tree, txn.header.zxid);
+                }
+            }
+        }
     }
 }

@@ -201,6 +201,13 @@ impl Leading {
         self.phase == Phase::Broadcast
     }
 
+    /// Whether a learner understands Apache's protocol only: it compares the digests that
+    /// transactions state.
+    pub fn has_plain_learners(&self) -> bool {
+        let is_plain = |link: &Link| link.sid.is_some() && !link.features.has_groups();
+        self.links.values().any(is_plain)
+    }
+
     /// Whether no quorum of voters has come yet.
     pub fn awaits_voters(&self) -> bool {
         self.phase == Phase::Collecting

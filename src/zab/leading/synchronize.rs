@@ -130,6 +130,8 @@ impl Leading {
         let Stage::Snapshot { zxid: Some(zxid) } = link.stage else {
             unreachable!("a snapshot ends for {id:?} in {:?}", link.stage)
         };
+        // What is shown is committed.
+        link.fuzzy_until = self.committed;
         let zxid = if is_mutated(Mutation::SkipAfterSnapshot) { last } else { zxid };
         link.begin_history(zxid, zxid, last);
     }

@@ -10,7 +10,7 @@ use crate::wire::quorum::{
     AuthIds, EpochAnswer, FAREWELL, Features, Forwarded, LearnerInfo, NEXT_EPOCH, Packet,
     PacketKind, leader_info, proposals,
 };
-use crate::wire::{OpCode, Reader, TxnHeader, TxnType, put_i32};
+use crate::wire::{OpCode, Reader, TxnDigest, TxnHeader, TxnType, put_i32};
 
 use super::super::{
     Effect, Effects, History, LeadInput, Leading, LeadingEnd, LeadingOptions, LearnInput,

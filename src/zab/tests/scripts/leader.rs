@@ -532,3 +532,54 @@ fn no_packet_of_a_learner_ends_the_process() {
         }
     }
 }
+
+/// COMPAT(3.6 to 3.9): it compares from the first transaction behind its database on, though that
+/// shows what later ones have done.
+#[test]
+fn a_learner_of_apaches_gets_no_digest_with_what_its_database_shows() {
+    let mut script = Script::established();
+    assert!(script.machine.has_plain_learners());
+    script.join(B, 3, 1);
+    script.answer(B, EpochAnswer::AlreadyPromised, Zxid(-1));
+    for counter in 1..=2 {
+        script.input(LeadInput::Proposed(stated(z(2, counter))));
+    }
+    script.packet(A, PacketKind::Ack, z(2, 2));
+    script.input(LeadInput::Logged(z(2, 2)));
+    script.input(LeadInput::SnapshotBegun(B, z(2, 1)));
+    let plain = entry(z(2, 2)).len();
+    let whole = plain + TxnDigest::SIZE;
+    assert_eq!(script.proposals(LeadInput::SnapshotSent(B), B), [(z(2, 2), plain)]);
+    let next = || LeadInput::Proposed(stated(z(2, 3)));
+    assert_eq!(script.proposals(next(), B), [(z(2, 3), whole)]);
+}
+
+/// A transaction that states a digest.
+fn stated(zxid: Zxid) -> Arc<Batch> {
+    let mut batch = Batch::new();
+    batch.entry().extend_from_slice(&entry(zxid));
+    TxnDigest { version: TxnDigest::VERSION, tree_digest: 7 }.encode_into(batch.entry());
+    batch.finish_entry(zxid);
+    Arc::new(batch)
+}
+
+impl Script {
+    /// The transactions that this makes the leader propose to a learner, and their bytes.
+    fn proposals(&mut self, input: LeadInput<'_>, to: LinkId) -> Vec<(Zxid, usize)> {
+        self.machine.handle(self.now, input, &mut self.effects);
+        self.machine.flush(&mut self.effects);
+        let Effects { bytes, list } = std::mem::take(&mut self.effects);
+        let mut found = Vec::new();
+        for effect in list {
+            let Effect::Send { link, start, end } = effect else { continue };
+            let mut reader = Reader::new(&bytes[start..end]);
+            while link == to && reader.remaining() > 0 {
+                let packet = Packet::decode_from(&mut reader).unwrap();
+                if packet.kind == PacketKind::Proposal {
+                    found.push((packet.zxid, packet.data.unwrap().len()));
+                }
+            }
+        }
+        found
+    }
+}
