@@ -229,10 +229,7 @@ fn recover_from(
     let (newest, bad) = load_newest(dir, (&snaps, &logs), target, &mut notes)?;
     let (loaded, covered) = (newest.map(|newest| newest.zxid), newest.map(|newest| newest.covered));
     let covered = covered.unwrap_or(Zxid::ZERO);
-    let is_loaded = |(zxid, path): &&(Zxid, PathBuf)| {
-        Some(*zxid) == loaded && bad.iter().all(|(_, bad, _)| bad != path)
-    };
-    repair.sync.extend(snaps.iter().find(is_loaded).map(|(_, path)| path.clone()));
+    repair.sync.extend(path_of(loaded, &snaps, &bad));
     let empty = match loaded {
         Some(_) => {
             take_initialize(dir)?;
@@ -254,6 +251,7 @@ fn recover_from(
         entries: 0,
         overlaps: 0,
         accepted: Accepted::new(options),
+        party: options.party,
         notes: &mut notes,
         repair: &mut repair,
     };
@@ -285,6 +283,17 @@ fn recover_from(
         notes,
         repair,
     })
+}
+
+/// The file of the snapshot that was loaded; damaged copies may have the same zxid.
+fn path_of(
+    loaded: Option<Zxid>,
+    snaps: &[(Zxid, PathBuf)],
+    bad: &[BadSnapshot],
+) -> Option<PathBuf> {
+    let is_good = |path: &PathBuf| bad.iter().all(|(_, bad, _)| bad != path);
+    let found = snaps.iter().find(|(zxid, path)| Some(*zxid) == loaded && is_good(path));
+    found.map(|(_, path)| path.clone())
 }
 
 /// The epochs of the directory, of which `last` is the last transaction. What is wrong with them is

@@ -4,13 +4,13 @@
 use crate::base::{Zxid, invariant};
 use crate::log::cut_short::{Accepted, CutShort, judge_apache};
 use crate::log::{
-    Damage, DataFiles, EntryAt, Expect, RecoverError, RecoverErrorKind as Kind, ScanStop,
+    Damage, DataFiles, EntryAt, Expect, Party, RecoverError, RecoverErrorKind as Kind, ScanStop,
     SegmentHeader, SegmentScan, Tail, scan_apache, scan_segment,
 };
 
 use super::errors::{EntryTrouble, ZXID_LIMIT, advice_restore, plain_error, stopped};
 use super::find::{LogFile, Source, read};
-use super::tail::{Kept, Mark};
+use super::tail::{Kept, Mark, UNTOLD_BYTES_MAX};
 use super::{Decoded, LogRepair, RecoveryTarget, decode};
 
 /// The number of the group commit that follows those of a segment; `None` if it holds none.
@@ -44,6 +44,7 @@ pub(super) struct Replay<'a, F> {
     /// Transactions that Apache's logs hold twice.
     pub overlaps: u64,
     pub accepted: Accepted<'a>,
+    pub party: Party,
     pub notes: &'a mut Vec<String>,
     pub repair: &'a mut LogRepair,
 }
@@ -55,7 +56,7 @@ impl<F: DataFiles> Replay<'_, F> {
         let newest = logs.iter().rev().find(|f| f.first <= from).map(|f| f.first);
         // Copies (log.5.bak) start alike; each may be the incomplete one.
         let skip = newest.and_then(|n| logs.iter().position(|f| f.first == n)).unwrap_or(0);
-        let mark = Mark::find(self.dir, logs, skip)?;
+        let mark = Mark::find(self.dir, logs, skip, self.party)?;
         self.committed = self.committed.max(mark.committed);
         let last_native = logs.iter().rposition(|f| f.source == Source::Native);
         let last_apache = logs.iter().rposition(|f| f.source == Source::Apache);
@@ -308,19 +309,43 @@ impl<F: DataFiles> Replay<'_, F> {
                 return Err(EntryTrouble::new(Kind::Gap, what).before(last));
             }
         }
-        let Decoded { header, txn, digest } = decode(entry)
-            .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        let decoded = decode(entry).map_err(|e| unusable(zxid, e))?;
         self.last = Some(zxid);
         self.entries += 1;
         if self.says_what_is_committed && zxid > self.committed {
             self.tail.push(zxid, entry);
-            return Ok(());
+            let is_untold = file.source == Source::Apache;
+            return if is_untold { self.commit_oldest(zxid) } else { Ok(()) };
         }
         invariant!(self.tail.is_empty(), "{zxid:?} is committed, and one before it is not");
-        self.target
-            .txn(&header, &txn, digest, entry)
-            .map_err(|e| EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {e}")))?;
+        self.hand_out(zxid, entry, decoded)
+    }
+
+    /// What of Apache's logs is too much for a tail counts as committed.
+    fn commit_oldest(&mut self, untold: Zxid) -> Result<(), EntryTrouble> {
+        while let Some(batch) = self.tail.take_first(untold, UNTOLD_BYTES_MAX) {
+            for (zxid, entry) in batch.iter() {
+                let decoded = decode(entry).map_err(|e| unusable(zxid, e))?;
+                self.hand_out(zxid, entry, decoded)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn hand_out(
+        &mut self,
+        zxid: Zxid,
+        entry: &[u8],
+        decoded: Decoded<'_>,
+    ) -> Result<(), EntryTrouble> {
+        let Decoded { header, txn, digest } = decoded;
+        let taken = self.target.txn(&header, &txn, digest, entry);
+        taken.map_err(|e| unusable(zxid, e))?;
         self.applied = zxid;
         Ok(())
     }
+}
+
+fn unusable(zxid: Zxid, why: impl std::fmt::Display) -> EntryTrouble {
+    EntryTrouble::new(Kind::Entry, format!("transaction 0x{zxid}: {why}"))
 }

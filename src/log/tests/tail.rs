@@ -151,17 +151,24 @@ fn what_is_committed_is_handed_out_and_the_rest_is_tail() {
         for count in 0..=history.groups.len() {
             let (mut files, last, said) = history.ended(count, rng.chance(1, 2));
             let mut committed = said.max(history.older).min(last);
-            let mut from = 0;
+            let (mut from, mut covered) = (0, 0);
             if rng.chance(1, 2) && last > 0 {
                 from = rng.below(last as u64) as i64;
-                let covered = (from + rng.below(3) as i64).min(last);
+                covered = (from + rng.below(3) as i64).min(last);
                 covered_more += u32::from(covered > committed);
                 committed = committed.max(covered);
                 files.push((format!("snapshot.{from:x}"), snapshot(covered)));
             }
+            let is_member = rng.chance(1, 2);
+            if is_member && history.base.first().is_some_and(|(name, _)| name == "log.1") {
+                // Nothing says that any of it is committed, but what is behind it or a snapshot.
+                committed = said.min(last).max(covered);
+            }
+            committed = committed.max(from);
             let named: Vec<_> = files.iter().map(|(name, file)| (&**name, &**file)).collect();
             let mut seen = Seen(Vec::new());
-            let options = RecoverOptions { trust_empty: true, ..RecoverOptions::default() };
+            let party = if is_member { Party::Member } else { Party::Alone };
+            let options = RecoverOptions { trust_empty: true, party, ..RecoverOptions::default() };
             let recovered = recover(&Files::new(&named), &options, &mut seen).unwrap();
             let when = format!("seed {seed}, {count} group commits, snapshot at {from}");
             assert_eq!(seen.0, (from + 1..=committed).collect::<Vec<_>>(), "{when}");
@@ -209,4 +216,24 @@ fn a_tail_may_begin_in_an_earlier_segment() {
     let recovered = recover(&Files::new(&named), &RecoverOptions::default(), &mut seen).unwrap();
     assert_eq!((seen.0, recovered.committed), (vec![1, 2], Zxid(2)));
     assert_eq!(recovered.tail.iter().map(|batch| batch.len()).sum::<usize>(), 7);
+}
+
+/// Of what an Apache server has logged a member keeps the end as tail, and no more than that.
+#[test]
+fn a_long_log_of_apaches_is_not_kept_as_a_whole() {
+    let mut log = Vec::new();
+    put_apache_header(&mut log);
+    let size = 1 << 20;
+    (1..=80).for_each(|zxid| put_apache_record(&mut log, &entry(zxid, size)));
+    log.resize(log.len() + 8192, 0);
+    let snapshot = snapshot(2);
+    let files = Files::new(&[("log.1", &log), ("snapshot.0", &snapshot)]);
+    let mut seen = Seen(Vec::new());
+    let options = RecoverOptions { party: Party::Member, ..RecoverOptions::default() };
+    let recovered = recover(&files, &options, &mut seen).unwrap();
+    assert_eq!(recovered.last_zxid, Zxid(80));
+    let kept = recovered.tail.iter().map(|batch| batch.len()).sum::<usize>() as i64;
+    assert!((60..=64).contains(&kept), "{kept}");
+    assert_eq!(recovered.committed, Zxid(80 - kept));
+    assert_eq!(seen.0, (1..=80 - kept).collect::<Vec<_>>());
 }
