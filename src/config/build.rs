@@ -52,6 +52,7 @@ fn build(reader: &mut Reader, raw: &RawConfig) -> (Settings, bool) {
         cnxns_max: reader.natural("maxCnxns"),
         outstanding_max: reader.natural("globalOutstandingLimit"),
         packet_size_max,
+        txn_size_max: packet_size_max.saturating_add(txn_extra_size(reader, packet_size_max)),
         sessionless_timeout_ms: reader.natural("nio.sessionlessCnxnTimeout"),
         is_client_keep_alive: reader.flag("clientTcpKeepAlive"),
         is_read_only_mode,
@@ -87,6 +88,16 @@ fn session_timeout(reader: &mut Reader, name: &str, tick_ms: u32, ticks: u32) ->
             value
         }
     }
+}
+
+/// COMPAT(3.5.7 to 3.9): `BinaryInputArchive` takes 1024 for anything less.
+fn txn_extra_size(reader: &mut Reader, packet_size_max: u32) -> u32 {
+    let name = "jute.maxbuffer.extrasize";
+    let extra = reader.int_or_derived(name).and_then(|extra| u32::try_from(extra).ok());
+    if extra.is_none() {
+        reader.derived(name, packet_size_max);
+    }
+    extra.unwrap_or(packet_size_max).max(1024)
 }
 
 fn client_cnxns_max(reader: &mut Reader, base: Base) -> u32 {

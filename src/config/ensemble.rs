@@ -47,6 +47,7 @@ pub(super) fn read(
         epoch_transactions: reader.natural("ringkeeper.quorum.epochTransactions"),
         is_leader_serving: reader.is_standard("leaderServes"),
         is_adaptive_timeout: reader.is_standard("ringkeeper.quorum.adaptiveTimeout"),
+        is_create2_in_multi: reader.is_standard("ringkeeper.quorum.create2InMulti"),
         cnx_timeout_ms,
         is_listen_on_all_ips,
         bind_attempts_max: Some(bind_attempts).filter(|attempts| *attempts > 0),

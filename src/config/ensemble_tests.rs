@@ -39,6 +39,7 @@ fn a_member_has_the_defaults_of_zookeeper() {
         sync_limit: 5,
         is_leader_serving: true,
         is_adaptive_timeout: true,
+        is_create2_in_multi: true,
         epoch_transactions: u32::MAX - (1 << 20),
         cnx_timeout_ms: 5000,
         is_listen_on_all_ips: false,

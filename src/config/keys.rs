@@ -302,8 +302,8 @@ pub static KEYS: &[Key] = &[
             clients."),
     Key::property("jute.maxbuffer.extrasize", NATURAL, Standard::Derived("jute.maxbuffer"))
         .unit("bytes")
-        .ignored("records of logs and snapshots may have any size")
-        .doc("Room beyond jute.maxbuffer for what servers add to a request."),
+        .doc("Room beyond jute.maxbuffer for what servers add to a request; no transaction is \
+            larger than both together."),
     Key::property("maxCnxns", INT, Standard::Value("0"))
         .doc("Connections allowed in all; 0 is unlimited."),
     Key::property("globalOutstandingLimit", NATURAL, Standard::Value("1000"))
@@ -872,6 +872,9 @@ pub static KEYS: &[Key] = &[
     Key::own("ringkeeper.quorum.adaptiveTimeout", ON_UNLESS_NO, Standard::Value("yes"))
         .for_members()
         .doc("Leave a silent leader after a fraction of a second, where it is Ringkeeper, too."),
+    Key::own("ringkeeper.quorum.create2InMulti", ON_UNLESS_NO, Standard::Value("yes"))
+        .for_members()
+        .doc("A create2 in a multi is logged as such; no where a member is Apache 3.8.0 or 3.8.1."),
     Key::own("ringkeeper.quorum.epochTransactions", within(1_000, EPOCH_TRANSACTIONS_MAX),
         Standard::Value("4293918719"))
         .for_members()

@@ -44,6 +44,9 @@ pub struct Settings {
     pub outstanding_max: u32,
     /// Largest packet, bytes. `jute.maxbuffer`, default 1048575.
     pub packet_size_max: u32,
+    /// Largest transaction, bytes: a packet, and `jute.maxbuffer.extrasize`, default once more
+    /// `jute.maxbuffer`.
+    pub txn_size_max: u32,
     /// A connection without a session is closed after this time, milliseconds.
     /// `nio.sessionlessCnxnTimeout`, default 10000.
     pub sessionless_timeout_ms: u32,
@@ -91,6 +94,8 @@ pub struct EnsembleSettings {
     /// A leader of ours that is silent is left before that. `ringkeeper.quorum.adaptiveTimeout`,
     /// default true.
     pub is_adaptive_timeout: bool,
+    /// A create2 inside a multi is logged as one. `ringkeeper.quorum.create2InMulti`, default true.
+    pub is_create2_in_multi: bool,
     /// Transactions of an epoch after which its leader begins the next one.
     /// `ringkeeper.quorum.epochTransactions`, default 4293918719.
     pub epoch_transactions: u32,

@@ -88,6 +88,7 @@ fn defaults_are_those_of_zookeeper() {
         cnxns_max: 0,
         outstanding_max: 1000,
         packet_size_max: 0xf_ffff,
+        txn_size_max: 2 * 0xf_ffff,
         sessionless_timeout_ms: 10_000,
         is_client_keep_alive: false,
         is_read_only_mode: false,
@@ -403,6 +404,7 @@ fn properties() {
     check_silent(&raw);
     let raw = define("jute.maxbuffer=0x1fffff");
     assert_eq!(settings(&raw).packet_size_max, 0x1f_ffff);
+    assert_eq!(settings(&raw).txn_size_max, 2 * 0x1f_ffff);
     check_silent(&raw);
     let raw = define("readonlymode.enabled=true");
     assert_eq!(settings(&raw).four_letter_words, ["isro", "srvr"]);

@@ -2,7 +2,7 @@
 
 use crate::auth::{Auth, Identities};
 use crate::base::{Now, SessionId, Xid, Zxid, invariant};
-use crate::pipeline::{Outcome, Preparer, Slot};
+use crate::pipeline::{Outcome, PrepareOptions, Preparer, Slot};
 use crate::session::{Owner, SessionSlot};
 use crate::tree::{ApplyHint, Tree};
 use crate::wire::{
@@ -10,15 +10,6 @@ use crate::wire::{
 };
 
 use super::leadership::{Leader, Prepared};
-
-/// Bytes that one transaction may take; frames are far smaller.
-///
-/// Half of what a member takes in one packet: one that no other member took would stop them all.
-const TXN_BYTES_MAX: usize = 32 << 20;
-
-/// Bytes of paths that the end of a session may name. Members of Apache's take no transaction of
-/// more than a mebibyte, unless they are told to. Without its paths it ends the same nodes.
-const CLOSE_PATHS_BYTES_MAX: usize = (1 << 20) - (4 << 10);
 
 /// The committed state that a request is judged by, together with what is pending.
 #[derive(Clone, Copy)]
@@ -98,6 +89,7 @@ impl Leader {
         over_quota: &mut dyn FnMut(&[u8]),
     ) -> Outcome {
         let begun = self.batch.entry().len();
+        let bytes_max = self.options.prepare.txn_bytes_max;
         put_i32(self.batch.entry(), ops.len() as i32);
         self.pending.begin_multi();
         let mut failed = None;
@@ -114,7 +106,7 @@ impl Leader {
                 },
             };
             // ACLs of `auth:` entries grow with the identities of the asker.
-            let is_too_long = entry.len() - begun > TXN_BYTES_MAX;
+            let is_too_long = entry.len() - begun > bytes_max;
             let outcome = if is_too_long { Err(ErrorCode::MarshallingError) } else { outcome };
             let kind = match outcome {
                 Ok(kind) => kind,
@@ -189,8 +181,10 @@ impl Leader {
         let mut paths = Vec::new();
         let asker = Asker { session, identities: &Identities::none(), xid, refused: None };
         self.preparer(view, asker, header.zxid).0.close_session(&mut paths);
-        let bytes: usize = paths.iter().map(|path| 4 + path.len()).sum();
-        if self.options.prepare.close_session_paths && bytes <= CLOSE_PATHS_BYTES_MAX {
+        // Without its paths it ends the same nodes.
+        let bytes = paths.iter().fold(4, |sum, path| sum + 4 + path.len());
+        let PrepareOptions { close_session_paths, txn_bytes_max, .. } = self.options.prepare;
+        if close_session_paths && bytes <= txn_bytes_max {
             put_close_session_txn(self.batch.entry(), &paths);
         }
         (self.end(header, start, Ok(TxnType::CloseSession)), paths.len())

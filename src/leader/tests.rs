@@ -2,9 +2,13 @@
 
 use crate::auth::{Auth, AuthOptions, Identities};
 use crate::base::{Epoch, Instant, LinkId, Now, SessionId, Xid, Zxid};
+use crate::pipeline::PrepareOptions;
 use crate::session::{Claim, Owner};
 use crate::tree::{Tree, TreeOptions};
-use crate::wire::{ErrorCode, Reader, TxnHeader, TxnType};
+use crate::wire::{
+    AclBytes, Create, ErrorCode, MultiOp, OpCode, Reader, SetData, Txn, TxnHeader, TxnType,
+    put_buffer, put_str,
+};
 
 use super::{Asker, Leader, LeaderOptions, Numbering, Proposed, View};
 
@@ -159,4 +163,95 @@ fn transactions_of_the_term_before_are_unknown_to_it() {
         leader.begin_apply(Zxid(12));
     });
     assert!(std::panic::catch_unwind(order).is_err(), "11 was passed over");
+}
+
+/// A leader whose transactions may take `bytes`.
+fn narrow(bytes: usize) -> Leader {
+    let prepare = PrepareOptions { txn_bytes_max: bytes, ..PrepareOptions::default() };
+    let options = LeaderOptions { prepare, ..LeaderOptions::default() };
+    Leader::new(NOW, options, Numbering::After(Zxid(9)), std::iter::empty())
+}
+
+fn new_node<'a>(path: &'a str, data: &'a [u8]) -> Create<'a> {
+    let (path, acl) = (Some(path.into()), AclBytes::OPEN);
+    Create { path, data: Some(data), acl, flags: 0, ttl: -1 }
+}
+
+/// Type, error and length of the last transaction, which is applied: it has left nothing pending.
+fn last(leader: &mut Leader) -> (TxnType, i32, usize) {
+    let batch = leader.take_batch(Zxid(9)).unwrap();
+    let (zxid, entry) = batch.iter().last().unwrap();
+    let mut reader = Reader::new(entry);
+    let header = TxnHeader::decode_from(&mut reader).unwrap();
+    let err = match Txn::decode_from(header.kind, &mut reader).unwrap() {
+        Txn::Error { err } => err,
+        _ => 0,
+    };
+    let prepared = leader.begin_apply(zxid);
+    leader.end_apply(&prepared);
+    leader.check();
+    (header.kind, err, entry.len() - TxnHeader::SIZE)
+}
+
+#[test]
+fn no_transaction_is_larger_than_members_take() {
+    let (tree, auth) = (tree(), Auth::new(AuthOptions::default()).unwrap());
+    let view = View { tree: &tree, auth: &auth };
+    let identities = &Identities::none();
+    let asker = Asker { session: SessionId(1), identities, xid: Xid(1), refused: None };
+    let mut leader = narrow(400);
+    let refused = (TxnType::Error, ErrorCode::MarshallingError.code(), 4);
+    for (size, fits) in [(200, true), (400, false)] {
+        let data = vec![7; size];
+        let create = new_node("/a", &data);
+        leader.transact(NOW, view, asker, |p, entry| p.create(OpCode::Create, &create, entry));
+        let made = last(&mut leader);
+        assert_eq!(made == refused, !fits, "{made:?}");
+
+        let mut encoded = Vec::new();
+        put_str(&mut encoded, "/zookeeper");
+        put_buffer(&mut encoded, Some(&data));
+        let set = SetData {
+            path: Some(b"/zookeeper"),
+            data: Some(&data),
+            version: -1,
+            encoded: &encoded,
+        };
+        leader.transact(NOW, view, asker, |p, entry| p.set_data(&set, entry));
+        assert_eq!(last(&mut leader) == refused, !fits);
+
+        // Each part fits for itself.
+        let half = &data[size / 2..];
+        let ops = ["/a", "/b"].map(|path| MultiOp::Create(OpCode::Create, new_node(path, half)));
+        leader.multi(NOW, view, asker, Ok(&ops), &mut |_| {});
+        let made = last(&mut leader);
+        assert_eq!(made == refused, !fits, "{made:?}");
+        assert!(made.2 <= 400);
+    }
+}
+
+/// COMPAT(3.8.0, 3.8.1): they would leave out the rest of the multi.
+#[test]
+fn a_create2_in_a_multi_is_logged_as_a_create_if_members_need_that() {
+    let (tree, auth) = (tree(), Auth::new(AuthOptions::default()).unwrap());
+    let view = View { tree: &tree, auth: &auth };
+    let identities = &Identities::none();
+    let asker = Asker { session: SessionId(1), identities, xid: Xid(1), refused: None };
+    let create2 = || MultiOp::Create(OpCode::Create2, new_node("/a", b"x"));
+    let container = Create { flags: 4, ..new_node("/c", b"x") };
+    let ops = [create2(), MultiOp::Create(OpCode::Create2, container)];
+    for (create2_in_multi, first) in [(true, TxnType::Create2), (false, TxnType::Create)] {
+        let prepare = PrepareOptions { create2_in_multi, ..PrepareOptions::default() };
+        let options = LeaderOptions { prepare, ..LeaderOptions::default() };
+        let mut leader = Leader::new(NOW, options, Numbering::After(Zxid(9)), std::iter::empty());
+        leader.multi(NOW, view, asker, Ok(&ops), &mut |_| {});
+        let batch = leader.take_batch(Zxid(9)).unwrap();
+        let mut reader = Reader::new(batch.get(0).unwrap().1);
+        TxnHeader::decode_from(&mut reader).unwrap();
+        let Ok(Txn::Multi(multi)) = Txn::decode_from(TxnType::Multi, &mut reader) else {
+            panic!("a multi");
+        };
+        let kinds: Vec<TxnType> = multi.iter().map(|sub| sub.kind).collect();
+        assert_eq!(kinds, [first, TxnType::CreateContainer]);
+    }
 }

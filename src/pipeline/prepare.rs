@@ -27,7 +27,18 @@ pub struct PrepareOptions {
     pub enforce_quota: bool,
     /// `closeSessionTxn.enabled`: a closeSession lists what it deletes.
     pub close_session_paths: bool,
+    /// A create2 inside a multi becomes a transaction of that type, so that its client gets the
+    /// stat, too. COMPAT(3.8.0, 3.8.1): such a server does not know it there, and leaves out the
+    /// rest of the multi without a word (ZOOKEEPER-4026).
+    pub create2_in_multi: bool,
+    /// Bytes that a transaction may take without its header. A member of Apache's that reads a
+    /// larger one leaves its leader, again and again, and does not start with one in its log.
+    pub txn_bytes_max: usize,
 }
+
+/// What Apache's servers take by default: `jute.maxbuffer` and the same again, but for the header,
+/// a digest, and a little.
+const TXN_BYTES_MAX: usize = 2 * 0xf_ffff - 64;
 
 impl Default for PrepareOptions {
     fn default() -> PrepareOptions {
@@ -36,6 +47,8 @@ impl Default for PrepareOptions {
             emulate_353_ttl: false,
             enforce_quota: false,
             close_session_paths: true,
+            create2_in_multi: true,
+            txn_bytes_max: TXN_BYTES_MAX,
         }
     }
 }
@@ -47,6 +60,10 @@ impl PrepareOptions {
         matches!(kind, OwnerKind::Ephemeral(_))
     }
 }
+
+/// Bytes of a transaction beside its path, data and ACL: lengths, versions, the number of a
+/// sequential node.
+const FIXED_BYTES_MAX: usize = 64;
 
 /// Prepares one transaction; see the module's introduction.
 pub struct Preparer<'a> {
@@ -112,6 +129,14 @@ impl Preparer<'_> {
         if may { Ok(()) } else { Err(ErrorCode::NoAuth) }
     }
 
+    /// Refuses what makes a transaction that members may not take. `parts` are all that is long.
+    #[inline(always)]
+    fn check_size(&self, parts: &[&[u8]]) -> Result<(), ErrorCode> {
+        let bytes: usize = parts.iter().map(|part| part.len()).sum();
+        let fits = bytes + FIXED_BYTES_MAX <= self.options.txn_bytes_max;
+        if fits { Ok(()) } else { Err(ErrorCode::MarshallingError) }
+    }
+
     fn change(&mut self, place: Place, hash: u64, view: NodeView) {
         let slot = self.pending.change(place, hash, self.zxid, view);
         self.touched.push(slot);
@@ -152,6 +177,7 @@ impl Preparer<'_> {
         body: &mut Vec<u8>,
     ) -> Outcome {
         let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
+        self.check_size(&[path.as_bytes(), request.data.unwrap_or_default(), acl.bytes()])?;
         let requested = self.key(path);
         let parent_key = self.tree.hasher().parent(&requested);
         let parent = self.pending.get(self.tree, &parent_key).ok_or(ErrorCode::NoNode)?;
@@ -304,6 +330,7 @@ impl Preparer<'_> {
             return Err(ErrorCode::NoNode);
         };
         self.require(&node, Perms::WRITE)?;
+        self.check_size(&[request.encoded])?;
         let (mut view, place) = (node.view, node.place);
         let data_len = request.data.map_or(-1, |data| data.len() as i32);
         self.check_quota(path, 0, i64::from(data_len.max(0)) - i64::from(view.data_len.max(0)))?;
@@ -334,6 +361,7 @@ impl Preparer<'_> {
         body: &mut Vec<u8>,
     ) -> Outcome {
         let acl = fix_up(self.auth, request.acl, self.identities, acl_buffer)?;
+        self.check_size(&[path.as_bytes(), acl.bytes()])?;
         let key = self.key(path);
         let node = self.pending.get(self.tree, &key).ok_or(ErrorCode::NoNode)?;
         self.require(&node, Perms::ADMIN)?;
@@ -371,6 +399,7 @@ impl Preparer<'_> {
                     (_, Ok(CreateMode::Container)) => OpCode::CreateContainer,
                     (OpCode::CreateTtl, Ok(mode)) if mode.is_ttl() => OpCode::CreateTtl,
                     (OpCode::CreateTtl, _) => OpCode::Create,
+                    (OpCode::Create2, _) if !self.options.create2_in_multi => OpCode::Create,
                     (code, _) => *code,
                 };
                 if code != OpCode::CreateTtl && create.ttl != -1 {

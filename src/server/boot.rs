@@ -27,7 +27,6 @@ use crate::leader::LeaderOptions;
 use crate::log::{Compression, Party};
 use crate::member::Member;
 use crate::metrics::Measures;
-use crate::pipeline::PrepareOptions;
 use crate::replica::{
     BILLION, FairOptions, LimitOptions, Replica, ReplicaOptions, Restore, SNAP_LOG_RATIO,
     ThrottleOptions,
@@ -40,7 +39,7 @@ use crate::tree::TreeOptions;
 
 use super::census::Census;
 use super::dials::MemberPorts;
-use super::ensemble::member;
+use super::ensemble::{member, prepare_options};
 use super::host;
 use super::links::{Mailbox, Message};
 use super::listen;
@@ -169,12 +168,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         max_session_timeout_ms: ms(settings.session_timeout_ms_max),
         leader: LeaderOptions {
             tick_ms: u64::from(settings.tick_ms),
-            prepare: PrepareOptions {
-                extended_types: nodes.is_extended_types,
-                emulate_353_ttl: nodes.is_emulate_353_ttl,
-                enforce_quota: nodes.is_enforce_quota,
-                close_session_paths: storage.is_close_session_txn,
-            },
+            prepare: prepare_options(settings),
             container_check_ms: u64::from(nodes.container_check_interval_ms),
             container_per_minute: u64::from(nodes.container_deletions_per_minute_max),
             container_never_used_ms: i64::from(nodes.container_never_used_ms_max),

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use crate::base::Epoch;
-use crate::config::Settings;
+use crate::config::{EnsembleSettings, Settings};
 use crate::log::Epochs;
 use crate::member::{EnsembleOptions, Member};
+use crate::pipeline::PrepareOptions;
 use crate::replica::Replica;
 use crate::sys::cpu;
+use crate::wire::{TxnDigest, TxnHeader};
 
 /// The brain in its role at the start: alone, or in search of a leader.
 pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Member {
@@ -30,6 +32,23 @@ pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epoch
     };
     Member::in_ensemble(cpu::now(), replica, options)
 }
+
+/// By which rules requests become transactions, here or at a leader of the ensemble.
+pub(super) fn prepare_options(settings: &Settings) -> PrepareOptions {
+    let Settings { nodes, storage, ensemble, .. } = settings;
+    let is_create2_in_multi = |ensemble: &EnsembleSettings| ensemble.is_create2_in_multi;
+    PrepareOptions {
+        extended_types: nodes.is_extended_types,
+        emulate_353_ttl: nodes.is_emulate_353_ttl,
+        enforce_quota: nodes.is_enforce_quota,
+        close_session_paths: storage.is_close_session_txn,
+        create2_in_multi: ensemble.as_ref().is_none_or(is_create2_in_multi),
+        txn_bytes_max: (settings.txn_size_max as usize).min(PACKET_MAX / 2) - TXN_FRAME,
+    }
+}
+
+/// Bytes of a transaction beside its body: a header and a digest.
+const TXN_FRAME: usize = TxnHeader::SIZE + TxnDigest::SIZE;
 
 /// Bytes of transactions that may wait for the disk of a learner before it takes no more.
 const BACKLOG_MAX: usize = 64 << 20;

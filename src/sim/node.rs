@@ -168,6 +168,7 @@ fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
                 emulate_353_ttl: false,
                 enforce_quota: false,
                 close_session_paths: true,
+                ..PrepareOptions::default()
             },
             spent_counter: swarm.epoch_transactions,
             ..LeaderOptions::default()
