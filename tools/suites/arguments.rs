@@ -17,14 +17,15 @@ Runs every test, or the suites named: tools/test [option...] [suite...]
   kafka        two Kafka brokers that keep their state in ours, while all of them end and come back
   apache-data  data directories that Apache 3.5 to 3.9 wrote, read by ours; the way back; both for
                an ensemble, too
-  mixed        ensembles of two servers of ours and an Apache, 3.9 and 3.8, whose members are
-               killed while clients write
+  mixed        ensembles of servers of ours and of Apache's, 3.9 and 3.8, whose members are killed
+               and replaced by each other while clients write
   ensemble     a part of kazoo, java, c, rust, kafka and diff on three members, which are killed
                where the suites kill a server
   stages       a part of kazoo's tests and of the comparison with Apache, with every stage of the
                server on a thread of its own
   curator      Curator's own tests; only when named: a quarter of an hour, and some of them fail
                when the machine is busy
+  mixed-long   mixed, in which ten times all members are replaced; only when named
   diff         the comparison with Apache (rk-diff) on ten times the seeds of cargo; only when named
 
   --server apache    run the foreign suites against Apache ZooKeeper, to prove the suites

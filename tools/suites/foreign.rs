@@ -130,15 +130,17 @@ pub fn apache_data(context: &Context, log: &Log) -> Outcome {
     checks_in_python(context, log, "apache-data/checks.py", &arguments)
 }
 
-/// Ensembles of two servers under test and an Apache ZooKeeper: the newest, and one that a rolling
-/// upgrade may begin with.
-pub fn mixed(context: &Context, log: &Log) -> Outcome {
+/// Ensembles of servers under test and Apache ZooKeepers: the newest, and one that a rolling
+/// upgrade may begin with. `rounds`: times that an ensemble of theirs becomes one of ours, and goes
+/// back.
+pub fn mixed(context: &Context, log: &Log, rounds: u32) -> Outcome {
     setup::kazoo(context)?;
     setup::apache(context)?;
     setup::older_apaches(context)?;
     setup::server(context)?;
-    let kinds = ["apache", "apache-3.8.6"].map(OsString::from);
-    checks_in_python(context, log, "mixed/checks.py", &kinds)
+    let rounds = format!("--rounds={rounds}");
+    let arguments = [rounds.as_str(), "apache", "apache-3.8.6"].map(OsString::from);
+    checks_in_python(context, log, "mixed/checks.py", &arguments)
 }
 
 /// Our checks that are a Python program below `tests/foreign`, with kazoo.

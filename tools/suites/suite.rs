@@ -29,13 +29,15 @@ pub enum Suite {
     Stages,
     /// Curator's own tests.
     Curator,
+    /// As `Mixed`, and ensembles migrate again and again.
+    MixedLong,
     /// rk-diff with many seeds.
     Diff,
 }
 
 impl Suite {
     /// All of them, in the order in which they run.
-    pub const ALL: [Suite; 13] = [
+    pub const ALL: [Suite; 14] = [
         Suite::Cargo,
         Suite::Kazoo,
         Suite::Java,
@@ -48,6 +50,7 @@ impl Suite {
         Suite::Ensemble,
         Suite::Stages,
         Suite::Curator,
+        Suite::MixedLong,
         Suite::Diff,
     ];
 
@@ -69,6 +72,7 @@ impl Suite {
             Suite::Ensemble => "ensemble",
             Suite::Stages => "stages",
             Suite::Curator => "curator",
+            Suite::MixedLong => "mixed-long",
             Suite::Diff => "diff",
         }
     }
@@ -80,7 +84,7 @@ impl Suite {
 
     /// Runs when nobody names a suite.
     pub const fn is_default(self) -> bool {
-        !matches!(self, Suite::Curator | Suite::Diff)
+        !matches!(self, Suite::Curator | Suite::MixedLong | Suite::Diff)
     }
 
     /// Says something about a server that is not Ringkeeper.

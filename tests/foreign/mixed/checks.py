@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Ensembles of two servers under test and one Apache ZooKeeper.
+"""Ensembles of servers under test and Apache ZooKeepers.
 
-    checks.py KIND...     KIND as in ../server: apache, apache-3.8.6
+    checks.py [--rounds N] KIND...     KIND as in ../server: apache, apache-3.8.6
 
 Clients write through every member while members are killed and come back, and each member leads
-once. No acknowledged write may be lost, and all members must serve the same nodes in the end.
-Last line: "N passed, N failed".
+once; observers of both kinds; an ensemble of Apaches becomes one of servers under test, member by
+member, and goes back, N times. No acknowledged write may be lost, no session may expire, and all
+members must serve the same nodes in the end. Last line: "N passed, N failed".
 """
 
+import argparse
 import logging
 import os
 import pathlib
@@ -67,8 +69,9 @@ def leave(client):
 class Member:
     """One server of the ensemble."""
 
-    def __init__(self, home, sid, kind, base):
+    def __init__(self, home, sid, kind, base, is_observer):
         self.sid, self.kind, self.port = sid, kind, base + 3 * sid
+        self.is_observer = is_observer
         self.home = home / str(sid)
         self.data, self.server = self.home / "data", None
         self.data.mkdir(parents=True)
@@ -79,7 +82,11 @@ class Member:
 
     def line(self):
         ports = f"127.0.0.1:{self.port + 1}:{self.port + 2}"
-        return f"server.{self.sid}={ports};127.0.0.1:{self.port}"
+        role = ":observer" * self.is_observer
+        return f"server.{self.sid}={ports}{role};127.0.0.1:{self.port}"
+
+    def is_apache(self):
+        return self.kind.startswith("apache")
 
     def configure(self, members):
         (self.home / "zoo.cfg").write_text(
@@ -92,10 +99,14 @@ class Member:
     def launch(self):
         """Starts the process. It serves when there is a quorum."""
         environment = dict(os.environ, FOREIGN_SERVER=self.kind)
-        properties = ["-Xmx256m"] * self.kind.startswith("apache")
+        # It says of each transaction whether its tree has the digest that the leader states.
+        properties = ["-Xmx256m", "-Dforeign.digests=DEBUG"] * self.is_apache()
         config, log = self.home / "zoo.cfg", self.home / "server.log"
         self.server = process.Server(self.port, config, log, properties, environment)
         self.server.launch()
+
+    def address(self):
+        return f"127.0.0.1:{self.port}"
 
     def runs(self):
         return self.server is not None and self.server.process.poll() is None
@@ -115,6 +126,18 @@ class Member:
             self.server.process.kill()
             self.server.process.wait()
 
+    def end(self):
+        """Stops the process as an operator does."""
+        self.server.process.terminate()
+        self.server.stop()
+        code = self.server.process.returncode
+        assert self.is_apache() or code == 0, f"{self} ended with {code}"
+
+    def digests(self, verdict):
+        """How many transactions had a digest that matched (`are matching`), or `are not matching`,
+        since the server was started for the first time."""
+        return (self.home / "server.log").read_text(errors="replace").count(f"Digests {verdict}")
+
     def empty(self):
         shutil.rmtree(self.data / "version-2")
 
@@ -130,7 +153,7 @@ class Member:
 
     def client(self, **more):
         more = {"timeout": SESSION_SECONDS, **more}
-        client = KazooClient(f"127.0.0.1:{self.port}", **more)
+        client = KazooClient(self.address(), **more)
         client.start(PATIENCE_SECONDS)
         return client
 
@@ -152,34 +175,49 @@ class Member:
         return nodes
 
 
+class Everywhere:
+    """Where a client may be that knows all members."""
+
+    sid = 0
+
+    def __init__(self, members):
+        self.members = members
+
+    def address(self):
+        return ",".join(member.address() for member in self.members)
+
+    def __repr__(self):
+        return "any member"
+
+
 class Load:
-    """A client of each member that writes, and notes what it knows of each node's fate."""
+    """A client of each member, and one of all, that write and note what they know of each node's
+    fate."""
 
     def __init__(self, members, at):
-        self.ending, self.count = threading.Event(), dict.fromkeys(members, 0)
+        places = [*members, Everywhere(members)]
+        self.ending, self.count = threading.Event(), dict.fromkeys(places, 0)
         self.here, self.gone, self.both, self.value = set(), set(), [], {}
         self.lost, self.wrong = [], []
         client = members[0].client()
-        for member in members:
-            client.ensure_path(f"{at}/{member.sid}")
+        for place in places:
+            client.ensure_path(f"{at}/{place.sid}")
         leave(client)
-        for member in members:
-            self.value[f"{at}/{member.sid}"] = 0
+        for place in places:
+            self.value[f"{at}/{place.sid}"] = 0
         self.threads = [
-            threading.Thread(target=self.write, args=(member, f"{at}/{member.sid}"))
-            for member in members
+            threading.Thread(target=self.write, args=(place, f"{at}/{place.sid}"))
+            for place in places
         ]
         for thread in self.threads:
             thread.start()
 
-    def write(self, member, home):
+    def write(self, place, home):
         patience = {"max_tries": -1, "delay": 0.05, "max_delay": 0.5}
-        client = KazooClient(
-            f"127.0.0.1:{member.port}", timeout=SESSION_SECONDS, connection_retry=patience
-        )
-        client.add_listener(lambda state: self.listen(state, member))
+        client = KazooClient(place.address(), timeout=SESSION_SECONDS, connection_retry=patience)
+        client.add_listener(lambda state: self.listen(state, place))
         client.start_async()
-        rng, number = random.Random(member.sid), 0
+        rng, number = random.Random(place.sid), 0
         steps = self.create, self.set, self.delete, self.multi, self.ephemeral, self.sync
         while not self.ending.wait(0.005):
             if not client.connected:
@@ -187,16 +225,16 @@ class Load:
             number += 1
             try:
                 rng.choice(steps)(client, home, number)
-                self.count[member] += 1
+                self.count[place] += 1
             except UNKNOWN:
                 pass
             except Exception as wrong:
-                self.wrong.append(f"{member}: {wrong!r}")
+                self.wrong.append(f"{place}: {wrong!r}")
         leave(client)
 
-    def listen(self, state, member):
+    def listen(self, state, place):
         if state == KazooState.LOST and not self.ending.is_set():
-            self.lost.append(str(member))
+            self.lost.append(str(place))
 
     def create(self, client, home, number):
         path = f"{home}/n{number}"
@@ -267,12 +305,14 @@ class Load:
 
 
 class Ensemble:
-    """Servers 1 and 2 are those under test, 3 is the Apache."""
+    """Servers of these kinds, from number 1 on: those that vote, and those that observe."""
 
-    def __init__(self, home, kind):
-        base = process.free_ports(12)
-        kinds = UNDER_TEST, UNDER_TEST, kind
-        self.members = [Member(home, sid, kind, base) for sid, kind in enumerate(kinds, 1)]
+    def __init__(self, home, voters, observers):
+        kinds = [*voters, *observers]
+        base = process.free_ports(3 * len(kinds) + 3)
+        self.members = [
+            Member(home, sid, kind, base, sid > len(voters)) for sid, kind in enumerate(kinds, 1)
+        ]
         for member in self.members:
             member.configure(self.members)
 
@@ -291,10 +331,15 @@ class Ensemble:
 
         def elected():
             modes = {member: member.mode() for member in self.running()}
-            followers = ["follower"] * (len(modes) - 1)
-            return sorted(modes, key=modes.get) * (sorted(modes.values()) == [*followers, "leader"])
+            leaders = [member for member, mode in modes.items() if mode == "leader"]
+            serve = all(
+                mode == ("observer" if member.is_observer else "follower")
+                for member, mode in modes.items()
+                if member not in leaders
+            )
+            return leaders if serve and len(leaders) == 1 else []
 
-        return until("one leader, and followers", elected)[-1]
+        return until("one leader, and members that serve", elected)[0]
 
     def launch(self, *members):
         for member in members:
@@ -314,8 +359,10 @@ class Ensemble:
             ]
             assert not differ, differ[:9]
         for member in self.members:
-            wrong = re.search(r"zk_digest_mismatches_count\t(\d+)", member.word(b"mntr"))
-            assert not wrong or wrong[1] == "0", f"{member}: {wrong[0]}"
+            figures = until(f"figures of {member}", lambda: member.word(b"mntr"))
+            wrong = re.search(r"zk_digest_mismatches_count\t(\d+)", figures)
+            assert wrong and wrong[1] == "0", f"{member}: {wrong}"
+            assert not member.digests("are not matching"), f"{member} has had another tree"
         return nodes
 
     def works(self, at):
@@ -420,76 +467,141 @@ class Ensemble:
         assert found == [f"{at}/later"], found
         return leader
 
-    def __iter__(self):
-        """Yields after each check what it was."""
-        first, second, apache = self.members
-        assert self.launch(first, second) is second
-        assert self.launch(apache) is second
-        self.works("/follows")
-        self.same()
-        yield "an Apache follows"
 
-        # All have the same history, so the largest id wins.
-        second.kill()
-        assert self.leader() is apache
-        assert self.launch(second) is apache
-        self.works("/leads")
-        self.same()
-        yield "an Apache leads"
+def kills(ensemble, _):
+    """Each member leads once, is killed, and is emptied, while clients write."""
+    first, second, apache = ensemble.members
+    assert ensemble.launch(first, second) is second
+    assert ensemble.launch(apache) is second
+    ensemble.works("/follows")
+    ensemble.same()
+    assert apache.digests("are matching"), f"{apache} was told no digest"
+    yield "an Apache follows"
 
-        load = Load(self.members, "/load")
-        for _ in range(3):
-            leader = self.leader()
-            leader.kill()
-            load.goes_on(self.others(leader))
-            self.launch(leader)
-            load.goes_on(self.members)
-        yield "leaders are killed under load"
+    # All have the same history, so the largest id wins.
+    second.kill()
+    assert ensemble.leader() is apache
+    assert ensemble.launch(second) is apache
+    ensemble.works("/leads")
+    ensemble.same()
+    yield "an Apache leads"
 
-        for member in self.members:
+    load = Load(ensemble.members, "/load")
+    for _ in range(3):
+        leader = ensemble.leader()
+        leader.kill()
+        load.goes_on(ensemble.others(leader))
+        ensemble.launch(leader)
+        load.goes_on(ensemble.members)
+    yield "leaders are killed under load"
+
+    for member in ensemble.members:
+        member.kill()
+        load.goes_on([other for other in ensemble.running() if other is not member])
+        ensemble.launch(member)
+        load.goes_on(ensemble.members)
+    yield "each member is killed under load"
+
+    for member in ensemble.members:
+        member.kill()
+        ensemble.leader()
+        member.empty()
+        ensemble.launch(member)
+        load.goes_on(ensemble.members)
+    load.end()
+    load.judge(ensemble.same())
+    yield "each member comes back without its data, and nothing is lost"
+
+    # What a majority has decides: the second lacks it, so the first leads.
+    second.kill()
+    client = first.client()
+    client.create("/only", b"two have it")
+    client.sync("/")
+    leave(client)
+    apache.kill()
+    assert ensemble.launch(second) is first
+    assert ensemble.launch(apache) is first
+    ensemble.works("/first")
+    yield "the other one leads"
+
+    assert ensemble.tail_is_taken_back("/tail") is first
+    first.kill()
+    assert ensemble.leader() is apache
+    ensemble.launch(first)
+    assert ensemble.tail_is_taken_back("/tail2") is apache
+    yield "a tail is taken back, by either"
+
+    for member in ensemble.members:
+        member.server.process.terminate()
+    for member in ensemble.members:
+        member.server.stop()
+    ensemble.launch(*ensemble.members)
+    ensemble.works("/again")
+    ensemble.same()
+    yield "all end and start again"
+
+
+def observers(ensemble, _):
+    """An Apache and a server under test observe leaders of both kinds."""
+    _, second, apache, theirs, _ = ensemble.members
+    assert ensemble.launch(*ensemble.members[:2]) is second
+    assert ensemble.launch(*ensemble.members[2:]) is second
+    ensemble.works("/observed")
+    ensemble.same()
+    assert theirs.digests("are matching"), f"{theirs} was told no digest"
+    yield "observers of a leader under test"
+
+    second.kill()
+    assert ensemble.leader() is apache
+    assert ensemble.launch(second) is apache
+    ensemble.works("/observed-too")
+    ensemble.same()
+    yield "observers of an Apache"
+
+    load = Load(ensemble.members, "/load")
+    for _ in range(2):
+        for member in ensemble.members[3:]:
             member.kill()
-            load.goes_on([other for other in self.running() if other is not member])
-            self.launch(member)
-            load.goes_on(self.members)
-        yield "each member is killed under load"
+            load.goes_on(ensemble.running())
+            ensemble.launch(member)
+            load.goes_on(ensemble.members)
+            # An Apache that gets its database from an Apache compares too early: it was seen to find
+            # another digest behind each transaction whose effects the database showed already.
+            if not (member.is_apache() and ensemble.leader().is_apache()):
+                member.kill()
+                member.empty()
+                ensemble.launch(member)
+                load.goes_on(ensemble.members)
+        leader = ensemble.leader()
+        leader.kill()
+        load.goes_on(ensemble.running())
+        ensemble.launch(leader)
+        load.goes_on(ensemble.members)
+    load.end()
+    load.judge(ensemble.same())
+    yield "observers and leaders are killed under load"
 
-        for member in self.members:
-            member.kill()
-            self.leader()
-            member.empty()
-            self.launch(member)
-            load.goes_on(self.members)
-        load.end()
-        load.judge(self.same())
-        yield "each member comes back without its data, and nothing is lost"
 
-        # What a majority has decides: the second lacks it, so the first leads.
-        second.kill()
-        client = first.client()
-        client.create("/only", b"two have it")
-        client.sync("/")
-        leave(client)
-        apache.kill()
-        assert self.launch(second) is first
-        assert self.launch(apache) is first
-        self.works("/first")
-        yield "the other one leads"
-
-        assert self.tail_is_taken_back("/tail") is first
-        first.kill()
-        assert self.leader() is apache
-        self.launch(first)
-        assert self.tail_is_taken_back("/tail2") is apache
-        yield "a tail is taken back, by either"
-
-        for member in self.members:
-            member.server.process.terminate()
-        for member in self.members:
-            member.server.stop()
-        self.launch(*self.members)
-        self.works("/again")
-        self.same()
-        yield "all end and start again"
+def migration(ensemble, rounds):
+    """Member by member, the leader last, each on the directory of the one before, as
+    conf/migration.md says."""
+    theirs = ensemble.members[0].kind
+    ensemble.launch(*ensemble.members)
+    load = Load(ensemble.members, "/load")
+    for _ in range(rounds):
+        for kind in UNDER_TEST, theirs:
+            leader = ensemble.leader()
+            for member in [*ensemble.others(leader), leader]:
+                load.goes_on(ensemble.members)
+                member.end()
+                load.goes_on(ensemble.running())
+                member.kind = kind
+                ensemble.launch(member)
+                load.goes_on(ensemble.members)
+            yield f"all are {kind}"
+    load.end()
+    load.judge(ensemble.same())
+    yield "nothing is lost"
 
 
 def leader_logged(leader, path):
@@ -497,28 +609,56 @@ def leader_logged(leader, path):
     return any(path.encode() in log.read_bytes() for log in logs)
 
 
-def main(kinds):
-    passed = failed = 0
-    for kind in kinds:
-        started, done = time.monotonic(), "the start"
-        with tempfile.TemporaryDirectory(prefix="foreign-") as home:
-            ensemble = Ensemble(pathlib.Path(home), kind)
-            try:
-                for done in ensemble:
-                    passed += 1
-                    print(f"{kind}: {done} ({time.monotonic() - started:.1f} s)", flush=True)
-            except Exception:
-                failed += 1
-                for log in pathlib.Path(home).rglob("server.log"):
-                    print(f"--- {log} ---\n{log.read_text(errors='replace')}")
-                # Behind the servers' logs, where it is found.
-                print(f"FAILED {kind}, after: {done}")
-                traceback.print_exc(file=sys.stdout)
-            finally:
-                ensemble.kill()
+# What is tried, and who votes and who observes in it, where `kind` is the Apache.
+SCENARIOS = [
+    (kills, lambda kind: ([UNDER_TEST, UNDER_TEST, kind], [])),
+    (observers, lambda kind: ([UNDER_TEST, UNDER_TEST, kind], [kind, UNDER_TEST])),
+    (migration, lambda kind: ([kind] * 3, [])),
+]
+
+
+def attempt(kind, scenario, members, rounds):
+    """Runs a scenario; how many of its checks have passed and failed."""
+    name, passed, failed = f"{kind}: {scenario.__name__}", 0, 0
+    started, done = time.monotonic(), "the start"
+    with tempfile.TemporaryDirectory(prefix="foreign-") as home:
+        ensemble = Ensemble(pathlib.Path(home), *members)
+        try:
+            for done in scenario(ensemble, rounds):
+                passed += 1
+                print(f"{name}: {done} ({time.monotonic() - started:.1f} s)", flush=True)
+        except Exception:
+            failed += 1
+            for log in pathlib.Path(home).rglob("server.log"):
+                print(f"--- {log} ---\n{told(log)}")
+            # Behind the servers' logs, where it is found.
+            print(f"FAILED {name}, after: {done}")
+            traceback.print_exc(file=sys.stdout)
+        finally:
+            ensemble.kill()
+    return passed, failed
+
+
+def told(log):
+    """What a server has said, but for each digest that is right."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join(line for line in lines if "Digests are matching" not in line)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", help="the name of one scenario")
+    parser.add_argument("kinds", nargs="+")
+    asked, passed, failed = parser.parse_args(), 0, 0
+    for kind in asked.kinds:
+        for scenario, members in SCENARIOS:
+            if asked.only in (None, scenario.__name__):
+                found = attempt(kind, scenario, members(kind), asked.rounds)
+                passed, failed = passed + found[0], failed + found[1]
     print(f"{passed} passed, {failed} failed", flush=True)
     # A client's thread may wait for a server that is gone.
     os._exit(failed != 0)
 
 
-main(sys.argv[1:])
+main()
