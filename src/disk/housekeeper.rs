@@ -592,12 +592,18 @@ impl<F: LogFiles> Chores<F> {
         Ok(())
     }
 
+    /// A piece is written, which its maker may wait for.
+    fn took(&self, bytes: usize) {
+        self.backlog.fetch_sub(bytes, Ordering::Relaxed);
+        (self.wake)();
+    }
+
     fn job(&mut self, job: Job) {
         match job {
             Job::SnapshotBegin(zxid) => self.snapshot_begin(zxid),
             Job::SnapshotChunk(chunk) => {
                 self.snapshot_chunk(&chunk);
-                self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
+                self.took(chunk.len());
             }
             Job::SnapshotFinish => self.snapshot_finish(),
             Job::SnapshotAbandon => {
@@ -608,7 +614,7 @@ impl<F: LogFiles> Chores<F> {
             Job::ReceptionBegin(stream, zxid) => self.reception_begin(stream, zxid),
             Job::ReceptionChunk(chunk) => {
                 self.reception_chunk(&chunk);
-                self.backlog.fetch_sub(chunk.len(), Ordering::Relaxed);
+                self.took(chunk.len());
             }
             Job::ReceptionFinish => self.reception_finish(),
             Job::ReceptionAbandon => self.reception_abandon(),

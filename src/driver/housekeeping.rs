@@ -133,9 +133,15 @@ impl<F: LogFiles> Housekeeping<F> {
         self.house.range(ticket, command);
     }
 
-    /// Whether [`Housekeeping::poll`] has something to take.
+    /// Whether [`Housekeeping::poll`] has something to take, or somebody waits to hear that the
+    /// disk takes more.
     pub fn has_reports(&self) -> bool {
-        !self.reports.is_empty()
+        let is_waited_for = self.handed > 0 || self.received.1 > 0;
+        !self.reports.is_empty() || is_waited_for && self.takes_more()
+    }
+
+    fn takes_more(&self) -> bool {
+        self.house.snapshot_backlog() < self.options.backlog_bytes_max
     }
 
     /// Takes reports, tells the replica, starts what is due.
@@ -148,12 +154,11 @@ impl<F: LogFiles> Housekeeping<F> {
     ) {
         self.polled = now.mono;
         self.take_reports(now, member, effects, probe);
-        while self.handed > 0 && self.house.snapshot_backlog() < self.options.backlog_bytes_max {
+        while self.handed > 0 && self.takes_more() {
             self.handed -= 1;
             member.handle(now, Input::SnapshotReady, effects);
         }
-        while self.received.1 > 0 && self.house.snapshot_backlog() < self.options.backlog_bytes_max
-        {
+        while self.received.1 > 0 && self.takes_more() {
             self.received.1 -= 1;
             let stream = self.received.0;
             member.handle(now, Input::ReceptionReady { stream }, effects);
@@ -320,6 +325,7 @@ mod tests {
     use std::fs;
     use std::net::SocketAddr;
     use std::path::PathBuf;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use crate::auth::{Auth, AuthOptions};
     use crate::base::{ConnId, SessionId, Zxid};
@@ -338,6 +344,8 @@ mod tests {
         effects: Effects,
         house: Housekeeping<DataDir>,
         chores: Chores<DataDir>,
+        /// How often the worker was woken.
+        wakes: Arc<AtomicUsize>,
     }
 
     impl Scene {
@@ -345,7 +353,11 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let data_dir = home.path().to_owned();
             let dir = DataDir::open(&DirOptions { data_dir, log_dir: None, autocreate: true });
-            let (options, wake) = (HousekeeperOptions::default(), Box::new(|| {}));
+            let (options, wakes) = (HousekeeperOptions::default(), Arc::new(AtomicUsize::new(0)));
+            let counted = Arc::clone(&wakes);
+            let wake = move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+            };
             let (house, chores, reports) =
                 Housekeeper::without_thread(Arc::new(dir.unwrap()), options, wake);
             let measures = Arc::new(Measures::default());
@@ -362,7 +374,7 @@ mod tests {
             let options = ReplicaOptions::default();
             let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
             let member = Member::alone(now(), replica);
-            Scene { home, member, effects: Effects::default(), house, chores }
+            Scene { home, member, effects: Effects::default(), house, chores, wakes }
         }
 
         /// What is in the way of the snapshot's file.
@@ -457,6 +469,23 @@ mod tests {
             assert_eq!(scene.house.handed, 1, "the head of the one that begins");
             scene.disk();
         }
+    }
+
+    /// Where nothing else happens, nobody but the disk wakes the loop.
+    #[test]
+    fn somebody_who_waits_for_the_disk_keeps_the_loop_awake_or_is_woken() {
+        let mut scene = Scene::new();
+        scene.house.options.backlog_bytes_max = 50;
+        assert!(!scene.house.has_reports());
+        scene.house.snapshot(Effect::ReceptionBegin { stream: StreamId(7), zxid: Zxid(1) });
+        scene.house.snapshot(Effect::ReceptionChunk(vec![0; 40]));
+        assert!(scene.house.has_reports(), "the disk takes more");
+        scene.house.snapshot(Effect::ReceptionChunk(vec![0; 40]));
+        assert!(!scene.house.has_reports(), "it has enough for now");
+        let before = scene.wakes.load(Ordering::Relaxed);
+        scene.disk();
+        assert!(scene.wakes.load(Ordering::Relaxed) > before, "nobody says that it takes more");
+        assert!(scene.house.has_reports());
     }
 
     #[test]
