@@ -6,7 +6,8 @@ use crate::pipeline::{Outcome, PrepareOptions, Preparer, Slot};
 use crate::session::{Owner, SessionSlot};
 use crate::tree::{ApplyHint, Tree};
 use crate::wire::{
-    ErrorCode, MultiOp, TxnHeader, TxnType, put_close_session_txn, put_error_txn, put_i32,
+    ErrorCode, MultiOp, TxnHeader, TxnType, begin_sub_txn, end_sub_txn, put_close_session_txn,
+    put_error_txn, put_i32, restart_sub_txn,
 };
 
 use super::leadership::{Leader, Prepared};
@@ -95,9 +96,7 @@ impl Leader {
         let mut failed = None;
         for op in ops {
             let (mut preparer, entry) = self.preparer(view, asker, zxid);
-            let at = entry.len();
-            put_i32(entry, 0);
-            put_i32(entry, 0);
+            let start = begin_sub_txn(entry);
             let outcome = match failed {
                 Some(_) => Err(ErrorCode::RuntimeInconsistency),
                 None => match asker.refused {
@@ -115,14 +114,12 @@ impl Leader {
                         over_quota(op.path().unwrap_or_default());
                     }
                     failed = failed.or(Some(code));
-                    entry.truncate(at + 8);
+                    restart_sub_txn(entry, start);
                     put_error_txn(entry, code.code());
                     TxnType::Error
                 }
             };
-            let len = (entry.len() - at - 8) as i32;
-            entry[at..at + 4].copy_from_slice(&(kind as i32).to_be_bytes());
-            entry[at + 4..at + 8].copy_from_slice(&len.to_be_bytes());
+            end_sub_txn(entry, start, kind);
         }
         if failed.is_some() {
             self.pending.rollback();

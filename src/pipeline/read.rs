@@ -12,7 +12,8 @@ use crate::tree::{AclId, NodeId, Tree};
 use crate::watch::{WatchKind, WatchMode, Watches};
 use crate::wire::{
     AclBytes, AddWatch, DecodeError, ErrorCode, EventType, OpCode, PathWatch, Perms, Reader,
-    WatchPath, begin_reply, end_frame, put_buffer, put_error_reply, put_i32, text,
+    WatchPath, begin_reply, begin_vector, end_frame, end_vector, put_buffer, put_error_reply,
+    put_i32, text,
 };
 
 /// Cost of a node that is visited: its name.
@@ -237,8 +238,7 @@ impl ReadContext<'_> {
 
     fn get_ephemerals(&mut self, prefix: &str, out: &mut Vec<u8>) {
         let all = matches!(prefix.trim(), "" | "/");
-        let at = out.len();
-        put_i32(out, 0);
+        let start = begin_vector(out);
         let mut count = 0i32;
         let nodes = self.tree.ephemerals(self.session);
         self.cost += PATH_COST * nodes.len() as u64;
@@ -256,7 +256,7 @@ impl ReadContext<'_> {
                 count += 1;
             }
         }
-        out[at..at + 4].copy_from_slice(&count.to_be_bytes());
+        end_vector(out, start, count);
     }
 
     fn add_watch(&mut self, request: &AddWatch<'_>, out: &mut Vec<u8>) -> ReadResult {

@@ -1,12 +1,12 @@
-//! Client connections as the replica sees them: session, identities, what is still owed.
+//! Client connections as the replica sees them: session, identities, and the work still to do.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::auth::{Identities, SaslSession};
-use crate::base::{ConnId, Instant, SessionId, Xid};
+use crate::base::{ConnId, Instant, Now, SessionId, Xid, invariant};
 use crate::session::SessionSlot;
-use crate::wire::OpCode;
+use crate::wire::{OpCode, begin_frame, end_frame};
 
 use super::long::LongRead;
 
@@ -39,13 +39,13 @@ pub struct ConnStats {
     pub last_response: Instant,
     /// Milliseconds that the last request took.
     pub last_latency_ms: u64,
-    /// Least of them.
+    /// Least milliseconds that a request took.
     pub min_latency_ms: u64,
-    /// Greatest of them.
+    /// Most milliseconds that a request took.
     pub max_latency_ms: u64,
-    /// Their sum.
+    /// Milliseconds that all requests took together.
     pub total_latency_ms: u64,
-    /// Their number.
+    /// Number of requests answered.
     pub count: u64,
 }
 
@@ -87,17 +87,30 @@ impl ConnStats {
     }
 }
 
-/// Where a connection is in its life.
+/// How far a client has got. No stage leads back, see [`Client::enter`]. A connection that is
+/// closed from this side, or has ended from the other, is removed at once and has none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stage {
-    /// No ConnectRequest yet.
+    /// It has no session yet: its ConnectRequest has not come, or asks for a session of which only
+    /// the leader knows whether it lives.
     New,
-    /// The session is being created.
+    /// Its session is being created and its ConnectRequest not answered. Requests are taken.
     Connecting,
-    /// Requests are served.
+    /// Its ConnectRequest is answered, and requests are served.
     Active,
-    /// A close was asked for; further input is ignored.
+    /// Its end was asked for: what it sends is ignored, and what it asked for before is answered.
     Closing,
+}
+
+/// Whether a client takes its replies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Drain {
+    /// Few bytes can be on their way to it.
+    Unasked,
+    /// The front was asked to say when all has been sent.
+    Asked,
+    /// The same, and so much is on its way that nothing more is done for it until then.
+    Choked,
 }
 
 /// Work that must wait for the connection's own writes before it.
@@ -106,8 +119,12 @@ pub enum Deferred {
     /// A request to execute then, as the identities it was read under. Its frame, without the
     /// length, is the next of [`Client::frames`].
     Request {
+        /// What it asks for.
+        op: OpCode,
+        /// Its number.
+        xid: Xid,
         /// Bytes of the frame.
-        len: usize,
+        len: u32,
         /// When it arrived.
         received: Instant,
         /// Identities at the time of reading, if they are not the connection's.
@@ -115,7 +132,14 @@ pub enum Deferred {
         /// It takes long, see [`Client::heavy`].
         is_heavy: bool,
     },
-    /// A reply that is ready but must keep its place.
+    /// Anything else that must keep its place.
+    Ready(Ready),
+}
+
+/// What a client is to get in its place, and no work has to be done for.
+#[derive(Debug)]
+pub enum Ready {
+    /// A reply.
     Reply(Box<[u8]>),
     /// The refusal of a request that waited too long.
     Throttled(Xid),
@@ -123,15 +147,24 @@ pub enum Deferred {
     Close,
 }
 
+impl Ready {
+    /// Bytes that it takes, about.
+    pub fn size(&self) -> usize {
+        let reply = match self {
+            Ready::Reply(reply) => reply.len(),
+            Ready::Throttled(_) | Ready::Close => 0,
+        };
+        reply + 2 * size_of::<Deferred>()
+    }
+}
+
 impl Deferred {
     /// Bytes that it takes, about.
     pub fn size(&self) -> usize {
-        let extra = match self {
-            Deferred::Request { len, .. } => *len,
-            Deferred::Reply(reply) => reply.len(),
-            Deferred::Throttled(_) | Deferred::Close => 0,
-        };
-        extra + 2 * size_of::<Deferred>()
+        match self {
+            Deferred::Request { len, .. } => *len as usize + 2 * size_of::<Deferred>(),
+            Deferred::Ready(ready) => ready.size(),
+        }
     }
 
     /// Whether it is a read that takes long.
@@ -142,23 +175,25 @@ impl Deferred {
     /// Length of the request; 0 for anything else.
     pub fn request_len(&self) -> usize {
         match self {
-            Deferred::Request { len, .. } => *len,
-            _ => 0,
+            Deferred::Request { len, .. } => *len as usize,
+            Deferred::Ready(_) => 0,
         }
     }
 }
 
-/// What a client waits for that the leader of the ensemble has to say. Nothing that it sends later
-/// is looked at before.
+/// A client's question that the leader of the ensemble has to answer. Until then nothing that the
+/// client sends later is looked at.
 #[derive(Debug)]
 pub enum Asked {
-    /// Whether the session lives that it has brought along.
+    /// Whether the session lives that the client wants to go on with. It stays in [`Stage::New`].
     Session {
         /// Its ConnectRequest, without the length.
         frame: Box<[u8]>,
     },
     /// That this server is up to date (`sync`).
     Sync {
+        /// Its number.
+        xid: Xid,
         /// The request, without the length.
         frame: Box<[u8]>,
         /// When it came.
@@ -166,7 +201,7 @@ pub enum Asked {
     },
 }
 
-/// Frames one behind the other, first in, first out. Its memory serves again once it is empty.
+/// Frames in one piece of memory, first in, first out. The memory serves again once it is empty.
 #[derive(Debug, Default)]
 pub struct Frames {
     bytes: Vec<u8>,
@@ -175,10 +210,10 @@ pub struct Frames {
 }
 
 impl Frames {
-    /// What an empty one keeps, in bytes: ten thousand idle connections have one each.
+    /// Bytes of memory that an empty one keeps: ten thousand idle connections have one each.
     const KEPT_MAX: usize = 4096;
 
-    /// Adds a frame behind the others.
+    /// Adds a frame after the others.
     pub fn push(&mut self, frame: &[u8]) {
         self.bytes.extend_from_slice(frame);
     }
@@ -212,24 +247,27 @@ impl Frames {
     }
 }
 
-/// One client connection.
+/// One client connection. Only `stage` says how far it has got. The other marks say what holds it
+/// up for a while, and are independent of each other: `drain` replies that it has not taken,
+/// `awaits` a word of the leader, `long` and `heavy` a read, `queued` its turn, `paused` the
+/// server's load.
 #[derive(Debug)]
 pub struct Client {
     /// Its id, generation included.
     pub conn: ConnId,
     /// The other end.
     pub peer: SocketAddr,
-    /// Where it is in its life.
-    pub stage: Stage,
-    /// Its session; 0 before the handshake.
+    /// How far it has got.
+    stage: Stage,
+    /// Its session; 0 in [`Stage::New`].
     pub session: SessionId,
-    /// Where the session is in the table.
+    /// Where the session is in the leader's table; `None` on a server that does not lead.
     pub slot: Option<SessionSlot>,
     /// Negotiated timeout in ms.
     pub timeout_ms: i32,
     /// The client sent the readOnly byte, so it gets one back.
     pub wants_read_only: bool,
-    /// Whom it may act as.
+    /// The identities that its requests are judged by.
     pub identities: Identities,
     /// SASL negotiation under way.
     pub sasl: Option<Box<SaslSession>>,
@@ -237,30 +275,29 @@ pub struct Client {
     pub writes_prepared: u64,
     /// Writes applied for it. Invariant: `writes_applied <= writes_prepared`.
     pub writes_applied: u64,
-    /// What waits, each with the number of writes that must be applied first.
+    /// Work and replies that wait, each with the number of writes that must be applied first.
     pub deferred: VecDeque<(u64, Deferred)>,
     /// Frames of the requests in `deferred`.
     pub frames: Frames,
-    /// Bytes of what waits, about.
+    /// Bytes of all that waits (deferred, in line, held), about.
     pub waiting_bytes: usize,
     /// Requests that wait for room in the pipeline.
     pub in_line: u64,
     /// Bytes of read replies made for it since all was known to be sent.
     pub unsent_bytes: usize,
-    /// The same since its last write was applied: what it is owed before its next one.
+    /// The part of these bytes made since its last write was applied, which leaves before its next
+    /// one is.
     pub owed_bytes: usize,
-    /// It was asked whether all has been sent.
-    pub awaits_drain: bool,
-    /// Too much was answered: nothing more is done for it until that has been sent.
-    pub choked: bool,
+    /// Whether it takes its replies.
+    drain: Drain,
     /// Reads that take long among `deferred`: at most one, because the connection's next write,
     /// and with it everybody else's, must not be applied before them.
     pub heavy: u32,
     /// Whole frames, lengths included, that came while it was blocked or had no credit.
     pub held: Frames,
-    /// Their number.
+    /// Number of frames in `held`.
     pub held_count: u64,
-    /// What it may cost, in nanoseconds, see [`super::fair`]; below zero it is in debt.
+    /// Nanoseconds of work that it may still cause, see [`super::fair`]; below zero it is in debt.
     pub credit: i64,
     /// The turn that it got credit for last.
     pub credit_turn: u64,
@@ -272,7 +309,7 @@ pub struct Client {
     pub long: Option<Box<LongRead>>,
     /// The turn in which it was told of an event last.
     pub told_turn: u64,
-    /// What it waits for that the leader of the ensemble has to say.
+    /// Its question that the leader of the ensemble has to answer.
     pub awaits: Option<Asked>,
     /// The leader's question by which its session was noted as used last, see `super::learner`.
     pub touched_in: u64,
@@ -287,6 +324,93 @@ pub struct Client {
 }
 
 impl Client {
+    /// A connection from `peer` of which nothing has been seen yet.
+    pub fn new(now: Now, conn: ConnId, peer: SocketAddr, identities: Identities) -> Client {
+        Client {
+            conn,
+            peer,
+            stage: Stage::New,
+            session: SessionId(0),
+            slot: None,
+            timeout_ms: 0,
+            wants_read_only: false,
+            identities,
+            sasl: None,
+            writes_prepared: 0,
+            writes_applied: 0,
+            deferred: VecDeque::new(),
+            frames: Frames::default(),
+            waiting_bytes: 0,
+            in_line: 0,
+            unsent_bytes: 0,
+            owed_bytes: 0,
+            drain: Drain::Unasked,
+            heavy: 0,
+            held: Frames::default(),
+            held_count: 0,
+            credit: 0,
+            credit_turn: 0,
+            queued: false,
+            lone_streak: 0,
+            long: None,
+            told_turn: 0,
+            awaits: None,
+            touched_in: 0,
+            in_flight_bytes: 0,
+            paused: false,
+            established_ms: now.wall_ms,
+            stats: ConnStats::default(),
+        }
+    }
+
+    /// How far it has got.
+    #[inline]
+    pub fn stage(&self) -> Stage {
+        self.stage
+    }
+
+    /// The only way into another stage.
+    fn enter(&mut self, next: Stage) {
+        let from = self.stage;
+        let is_legal = match next {
+            Stage::New => false,
+            Stage::Connecting => from == Stage::New,
+            Stage::Active => from == Stage::Connecting,
+            Stage::Closing => matches!(from, Stage::Connecting | Stage::Active),
+        };
+        invariant!(is_legal, "{:?} cannot become {next:?} after {from:?}", self.conn);
+        self.stage = next;
+    }
+
+    /// It speaks for `session` from now on; `slot` is the session's place in the leader's table.
+    pub fn begin_session(&mut self, session: SessionId, slot: Option<SessionSlot>) {
+        invariant!(self.awaits.is_none(), "{:?} still waits for the leader's word", self.conn);
+        self.enter(Stage::Connecting);
+        (self.session, self.slot) = (session, slot);
+    }
+
+    /// Its ConnectRequest is answered.
+    pub fn established(&mut self) {
+        // Requests are taken before that: with one of them it may have asked for its end.
+        if self.stage != Stage::Closing {
+            self.enter(Stage::Active);
+        }
+    }
+
+    /// What it sends from now on is ignored.
+    pub fn end_input(&mut self) {
+        // A request that waited in line may ask for the end that a later one has asked for already.
+        if self.stage != Stage::Closing {
+            self.enter(Stage::Closing);
+        }
+    }
+
+    /// Whether a read that was deferred has to wait until its replies are taken.
+    #[inline]
+    pub fn is_choked(&self) -> bool {
+        self.drain == Drain::Choked
+    }
+
     /// Whether requests must queue behind unfinished ones.
     pub fn must_wait(&self) -> bool {
         self.writes_applied != self.writes_prepared
@@ -319,7 +443,7 @@ impl Client {
     /// Whether its next frame has to wait until something of it is answered, applied or sent.
     #[inline]
     pub fn is_blocked(&self, in_flight_max: usize) -> bool {
-        self.choked
+        self.is_choked()
             || self.awaits.is_some()
             || self.deferred.len() >= DEFERRED_MAX
             || self.heavy > 0
@@ -335,16 +459,19 @@ impl Client {
     pub fn is_choked_by(&mut self, bytes: usize) -> bool {
         self.unsent_bytes += bytes;
         self.owed_bytes += bytes;
-        self.choked |= self.unsent_bytes > REPLY_BYTES_MAX;
-        let asks = self.unsent_bytes > REPLY_BYTES_MAX / 2 && !self.awaits_drain;
-        self.awaits_drain |= asks;
-        asks
+        if self.unsent_bytes <= REPLY_BYTES_MAX / 2 {
+            return false;
+        }
+        let is_first = self.drain == Drain::Unasked;
+        let is_much = self.unsent_bytes > REPLY_BYTES_MAX;
+        self.drain = if is_much { Drain::Choked } else { Drain::Asked };
+        is_first
     }
 
     /// All has been sent.
     pub fn drained(&mut self) {
         (self.unsent_bytes, self.owed_bytes) = (0, 0);
-        (self.awaits_drain, self.choked) = (false, false);
+        self.drain = Drain::Unasked;
     }
 
     /// Requests received and not answered.
@@ -358,15 +485,14 @@ impl Client {
 
     /// What it asked, `frame` without the length, is to be looked at again before all that waits.
     pub fn put_back(&mut self, frame: &[u8]) {
-        // A frame is smaller than 2 GiB.
-        let len = (frame.len() as u32).to_be_bytes();
         let mut held = Frames::default();
-        held.push(&len);
+        let start = begin_frame(&mut held.bytes);
         held.push(frame);
+        end_frame(&mut held.bytes, start);
+        self.waiting_bytes += held.rest().len() + FRAME_OVERHEAD;
         held.push(self.held.rest());
         self.held = held;
         self.held_count += 1;
-        self.waiting_bytes += len.len() + frame.len() + FRAME_OVERHEAD;
     }
 
     /// Whether no more requests should be taken: it has something to wait for while the server is
@@ -404,6 +530,14 @@ impl Clients {
         (client.conn == conn).then_some(client)
     }
 
+    /// A connection that is being worked for, which nothing but the end of that work removes.
+    #[inline]
+    pub fn known(&mut self, conn: ConnId) -> &mut Client {
+        let found = self.get_mut(conn);
+        invariant!(found.is_some(), "{conn:?} is gone while it is being worked for");
+        found.unwrap_or_else(|| unreachable!("just asserted"))
+    }
+
     /// Adds a connection.
     pub fn insert(&mut self, client: Client) {
         let (front, slot) = place(client.conn);
@@ -414,9 +548,9 @@ impl Clients {
         if slots.len() <= slot {
             slots.resize_with(slot + 1, || None);
         }
-        if slots[slot].replace(Box::new(client)).is_none() {
-            self.count += 1;
-        }
+        invariant!(slots[slot].is_none(), "{:?} takes the slot of another one", client.conn);
+        slots[slot] = Some(Box::new(client));
+        self.count += 1;
     }
 
     /// Removes a connection.
@@ -447,6 +581,60 @@ impl Clients {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::{Auth, AuthOptions};
+
+    type Step = fn(&mut Client);
+    const BEGIN: Step = |client| client.begin_session(SessionId(7), None);
+    const ESTABLISHED: Step = Client::established;
+    const END: Step = Client::end_input;
+
+    fn client_after(steps: &[Step]) -> Client {
+        let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+        let auth = Auth::new(AuthOptions::default()).unwrap();
+        let now = Now { mono: Instant(0), wall_ms: 0 };
+        let mut client = Client::new(now, ConnId::new(0, 1), peer, auth.initial(peer.ip()));
+        steps.iter().for_each(|step| step(&mut client));
+        client
+    }
+
+    #[test]
+    fn no_stage_leads_back() {
+        let can = |before: &[Step], step: Step| {
+            let run = std::panic::AssertUnwindSafe(|| step(&mut client_after(before)));
+            std::panic::catch_unwind(run).is_ok()
+        };
+        let after = |before: &[Step]| [BEGIN, ESTABLISHED, END].map(|step| can(before, step));
+        assert_eq!(after(&[]), [true, false, false]);
+        assert_eq!(after(&[BEGIN]), [false, true, true]);
+        assert_eq!(after(&[BEGIN, ESTABLISHED]), [false, false, true]);
+        assert_eq!(after(&[BEGIN, ESTABLISHED, END]), [false, true, true]);
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_early_stays_when_the_session_is_there() {
+        assert_eq!(client_after(&[BEGIN, END, ESTABLISHED]).stage(), Stage::Closing);
+    }
+
+    #[test]
+    fn a_client_that_does_not_take_its_replies_is_asked_once_and_then_choked() {
+        let mut client = client_after(&[BEGIN, ESTABLISHED]);
+        let half = REPLY_BYTES_MAX / 2;
+        let mut seen = Vec::new();
+        for bytes in [half, 1, half - 1, 1, 1] {
+            seen.push((client.is_choked_by(bytes), client.is_choked()));
+        }
+        let (is_asked, is_choked) = (true, true);
+        let expected = [
+            (false, false),
+            (is_asked, false),
+            (false, false),
+            (false, is_choked),
+            (false, is_choked),
+        ];
+        assert_eq!(seen, expected);
+        client.drained();
+        assert!(!client.is_choked() && client.is_choked_by(half + 1));
+    }
 
     #[test]
     fn frames_come_out_as_they_went_in_and_leave_nothing_behind() {

@@ -61,11 +61,13 @@ impl ApplySink for Deliver<'_> {
         if self.watches.is_empty() {
             return;
         }
+        // Nobody can watch a path that is no text; a log of Apache's could hold one.
         let Ok(path) = str::from_utf8(change.path) else { return };
         let key = PathKey { path, hash: change.hash };
         let mut fired = [0; 4];
         self.watches.fire(kind, &key, &self.hasher, &mut |conn, event, path| {
-            let Some(client) = clients.get_mut(conn) else { return };
+            // Watches go with their connection.
+            let client = clients.known(conn);
             fired[event as usize - 1] += 1;
             let acl = match event {
                 EventType::NodeChildrenChanged => change.parent_acl,
@@ -188,6 +190,7 @@ impl Replica {
         if self.fair.spent >= stop_at || self.owed.is_much() {
             return false;
         }
+        // No client of this server asked for it.
         let Some(conn) = self.tail.front().and_then(|next| next.origin.conn()) else { return true };
         if !self.clients.get(conn).is_some_and(Client::owes_earlier) {
             return true;
@@ -206,7 +209,7 @@ impl Replica {
     }
 
     /// Asks for what coming transactions will need: names and data of the nodes that were asked for
-    /// a while ago, and the nodes of the transactions behind those.
+    /// a while ago, and the nodes of the transactions after those.
     fn look_ahead(&mut self) {
         if self.leader.is_none() {
             return self.look_ahead_in_tail();
@@ -244,6 +247,7 @@ impl Replica {
 
     /// Asks for all nodes of a multi at once.
     fn fetch_touched(&mut self, prepared: &Prepared) {
+        // Nothing is known of the nodes of what another server prepared.
         let Some(leader) = &self.leader else { return };
         self.ahead_hashes.clear();
         leader.hashes_of(prepared, &mut self.ahead_hashes);
@@ -318,7 +322,7 @@ impl Replica {
         Ok(())
     }
 
-    /// What a start found, or a leader has sent after its database, may stand behind a fuzzy
+    /// What a start found, or a leader has sent after its database, may come after a fuzzy
     /// snapshot, which holds some of its effects.
     fn mode(&self, proposal: &Entry) -> ApplyMode {
         match proposal.origin {
@@ -396,14 +400,11 @@ impl Replica {
         fx: &mut Effects,
     ) -> bool {
         self.committed_sessions.insert(session, timeout_ms);
+        // Another member's client asked for it, or a client of this server that has gone meanwhile.
         let Some(conn) = proposal.origin.conn() else { return false };
-        if self.clients.get(conn).is_none() {
-            return false;
-        }
-        let is_owed_more = self.clients.get_mut(conn).is_some_and(|client| {
-            count_answer(client, &mut self.stats, now, proposal, 0);
-            client.is_owed_more()
-        });
+        let Some(client) = self.clients.get_mut(conn) else { return false };
+        count_answer(client, &mut self.stats, now, proposal, 0);
+        let is_owed_more = client.is_owed_more();
         // The client counts from the answer on, which a slow disk may have held up.
         if let Some(leader) = &mut self.leader
             && let Some(slot) = leader.find(session)
@@ -435,8 +436,8 @@ impl Replica {
         is_owed_more
     }
 
-    /// Replies to whoever asked for the transaction with `self.result`. Returns whether the
-    /// connection waits for more.
+    /// Replies to the client that asked for the transaction with `self.result`. Returns whether
+    /// its connection waits for more.
     fn answer_result(&mut self, now: Now, proposal: &Entry, fx: &mut Effects) -> bool {
         let result = std::mem::take(&mut self.result);
         let is_owed_more = self.answer(now, 0, proposal, fx, |out| {
@@ -448,8 +449,8 @@ impl Replica {
         is_owed_more
     }
 
-    /// Replies to whoever asked for the transaction with nothing but `err`. Returns whether the
-    /// connection waits for more.
+    /// Replies to the client that asked for the transaction with nothing but `err`. Returns whether
+    /// its connection waits for more.
     fn answer_empty(&mut self, now: Now, err: i32, proposal: &Entry, fx: &mut Effects) -> bool {
         self.answer(now, err, proposal, fx, |out| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, err);
@@ -457,8 +458,8 @@ impl Replica {
         })
     }
 
-    /// Replies to whoever asked for the transaction with the frame that `write` appends. Returns
-    /// whether the connection waits for more.
+    /// Replies to the client that asked for the transaction with the frame that `write` appends.
+    /// Returns whether its connection waits for more.
     #[inline]
     fn answer(
         &mut self,
@@ -468,6 +469,7 @@ impl Replica {
         fx: &mut Effects,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
+        // Another member's client asked for it, or a client of this server that has gone meanwhile.
         let Some(conn) = proposal.origin.conn() else { return false };
         let Some(client) = self.clients.get_mut(conn) else { return false };
         self.owed.pay(conn, fx);

@@ -12,7 +12,7 @@ use crate::session::{SessionIds, Sessions};
 use crate::tree::{Foresight, NodeId, Tree};
 use crate::watch::Watches;
 
-use super::client::{Client, Clients};
+use super::client::{Asked, Client, Clients, Stage};
 use super::digest_check::DigestCheck;
 use super::effects::{Effect, Effects, Input};
 use super::fair::{Fair, FairOptions};
@@ -26,7 +26,7 @@ use super::stats::ServerStats;
 use super::tail::{Origin, Tail};
 use super::walks::{Target, Walks};
 
-/// Settings of one server's brain, as plain values.
+/// Settings of one server, as plain values.
 #[derive(Clone, Debug)]
 pub struct ReplicaOptions {
     /// Server id: top byte of the session ids it makes; 1 when standalone.
@@ -113,7 +113,7 @@ pub struct Restored {
     pub sessions: Vec<(SessionId, i32)>,
     /// The last transaction in the tree. Everything up to it is known to be committed.
     pub committed: Zxid,
-    /// Transactions behind it that the log of this server has, and of which it does not say whether
+    /// Transactions after it that the log of this server has, and of which it does not say whether
     /// they are committed.
     pub tail: Vec<Arc<Batch>>,
     /// How the tree agrees with the digests in snapshot and log so far.
@@ -351,6 +351,7 @@ impl Replica {
 
     /// Sessions, containers and TTL nodes whose time is up, if this server leads.
     fn end_what_is_due(&mut self, now: Now) {
+        // Another server does it, or this one in the next epoch: nothing gets a number before.
         let Some(leader) = self.leader.as_mut().filter(|_| !self.is_held) else { return };
         let due = leader.next_due(now, &self.tree);
         let mut expired = std::mem::take(&mut self.expired);
@@ -375,7 +376,7 @@ impl Replica {
         self.in_progress() + self.fair.held
     }
 
-    /// Those of them that do not only wait for their turn.
+    /// Requests received and not answered that wait for more than their turn.
     pub(super) fn in_progress(&self) -> u64 {
         self.tail.own() as u64 + self.deferred_total + self.limits.waiting()
     }
@@ -461,7 +462,7 @@ impl Replica {
         self.session_conns.get(&session).copied()
     }
 
-    /// Session behind a connection; 0 before the handshake.
+    /// Session that a connection speaks for; 0 before the handshake.
     pub fn session_of(&self, conn: ConnId) -> SessionId {
         self.clients.get(conn).map_or(SessionId(0), |client| client.session)
     }
@@ -549,7 +550,12 @@ impl Replica {
         assert!(!may_go_on, "somebody waits in line although there is room");
         self.check_queue();
         for client in self.clients.iter() {
-            assert!(client.writes_applied <= client.writes_prepared, "{:?}", client.conn);
+            let (conn, stage) = (client.conn, client.stage());
+            assert!(client.writes_applied <= client.writes_prepared, "{conn:?}");
+            let is_new = stage == Stage::New;
+            assert_eq!(is_new, client.session == SessionId(0), "{conn:?} is {stage:?}");
+            let asks_for_session = matches!(client.awaits, Some(Asked::Session { .. }));
+            assert!(is_new || !asks_for_session, "{conn:?} has a session and asks for one");
         }
     }
 }

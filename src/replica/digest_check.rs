@@ -24,7 +24,7 @@ pub struct DigestCheck {
 #[derive(Clone, Copy, Debug)]
 struct Difference {
     zxid: Zxid,
-    /// The transaction it is behind; `None` right after loading.
+    /// The transaction whose effect it shows last; `None` right after loading.
     kind: Option<TxnType>,
     found: u64,
     expected: u64,
@@ -91,8 +91,8 @@ impl DigestCheck {
     /// last node is written, while another thread may have applied part or all of the next
     /// transaction and not yet noted its digest (`DataTree.processTxn` changes nodes first and
     /// calls `logZxidDigest` last). Such a snapshot is ahead of its own digest section by one
-    /// transaction, so a difference there, be it from the section's digest or from that of the
-    /// transaction at its zxid, means nothing yet: behind the next transaction the tree must be
+    /// transaction, so a difference there, be it from the section's digest or from the one of the
+    /// transaction at its zxid, means nothing yet: after the next transaction the tree must be
     /// right. Apache itself reports these snapshots as mismatches.
     fn compare(&mut self, zxid: Zxid, kind: Option<TxnType>, expected: u64, tree: &Tree) {
         let found = tree.digest();

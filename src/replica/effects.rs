@@ -109,7 +109,7 @@ pub enum CloseHow {
     Now,
 }
 
-/// One wish. Order matters among those of one connection.
+/// One wish. Order matters among the wishes of one connection.
 #[derive(Debug)]
 pub enum Effect {
     /// Send `Effects::bytes[start..end]`.
@@ -154,7 +154,7 @@ pub enum Effect {
     },
     /// Make these transactions durable and answer with `Input::Logged`.
     Append(Arc<Batch>),
-    /// Carry out a command of the log behind what was appended before and answer with
+    /// Carry out a command of the log after what was appended before and answer with
     /// `Input::LogDone`.
     Log {
         /// Comes back with the outcome.

@@ -25,12 +25,11 @@
 use std::collections::VecDeque;
 
 use crate::base::{ConnId, Now};
-use crate::wire::OpCode;
+use crate::wire::{OpCode, leading_path, split_frame};
 
 use super::client::{Client, FRAME_OVERHEAD, Stage};
 use super::core::{CHECK_TURNS, Replica};
 use super::effects::{CloseHow, Effects};
-use super::request::split_frame;
 
 /// Any frame: found, decoded, counted.
 pub(super) const FRAME_COST: u64 = 50;
@@ -52,7 +51,7 @@ pub(super) const SASL_COST: u64 = 20_000;
 pub(super) const CONNECT_COST: u64 = 2_000;
 /// An ephemeral node that the end of its session deletes.
 pub(super) const CLOSE_NODE_COST: u64 = 300;
-/// Requests of a connection that came alone, one after the other: from so many on it is lone.
+/// Number of requests that came alone, one after the other, from which on a connection is lone.
 const LONE_STREAK: u8 = 3;
 /// How long, in nanoseconds of work, turns stay short after the request of a lone client.
 const LONE_FOR: u64 = 100_000_000;
@@ -229,7 +228,7 @@ impl Client {
 
     /// Whether it could go on if it were its turn; requests are taken by a server that leads only.
     fn could_go_on(&self, is_led: bool, in_flight_max: usize) -> bool {
-        self.owes_earlier() && !self.choked
+        self.owes_earlier() && !self.is_choked()
             || is_led && !self.held.is_empty() && !self.is_blocked(in_flight_max)
     }
 }
@@ -248,6 +247,7 @@ impl Replica {
     pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
         let is_serving = self.is_serving();
+        // It may have been closed from this side before its front knew.
         let Some(client) = self.clients.get_mut(conn) else { return };
         let mut rest = bytes;
         client.arrived(split_frame(bytes).is_some_and(|(_, others)| others.is_empty()));
@@ -279,8 +279,8 @@ impl Replica {
             // The front hands over whole frames only.
             return self.close(conn, CloseHow::Now, fx);
         }
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        if client.stage == Stage::Closing {
+        let client = self.clients.known(conn);
+        if client.stage() == Stage::Closing {
             return;
         }
         client.held.push(frames);
@@ -297,8 +297,9 @@ impl Replica {
     /// expire while it takes none. A session that lives longer is safe: nobody may rely on an end
     /// that has not been announced, and who is dead sends and takes nothing.
     pub(super) fn heard(&mut self, now: Now, conn: ConnId) {
+        // It may have been closed from this side before its front knew.
         let Some(client) = self.clients.get_mut(conn) else { return };
-        if client.stage != Stage::Active {
+        if client.stage() != Stage::Active {
             return;
         }
         if let Some(learner) = &mut self.learner {
@@ -329,6 +330,7 @@ impl Replica {
         while self.fair.spent < end
             && let Some(conn) = self.fair.queue.pop_front()
         {
+            // One that has gone had left its place in the queue.
             let Some(client) = self.clients.get_mut(conn) else { continue };
             client.queued = false;
             client.credit = (client.credit_at(self.turn, options.share) + share).min(share);
@@ -348,6 +350,7 @@ impl Replica {
     /// Its writes were applied, or it has taken its replies: goes on with what that held up, as far
     /// as its share allows.
     pub(super) fn go_on_early(&mut self, now: Now, conn: ConnId, stop_at: u64, fx: &mut Effects) {
+        // The transaction that was applied may have been its end.
         let Some(client) = self.clients.get_mut(conn) else { return };
         if client.queued {
             return;
@@ -379,7 +382,7 @@ impl Replica {
     }
 
     fn run_held(&mut self, now: Now, conn: ConnId, stop_at: u64, fx: &mut Effects) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         let mut held = std::mem::take(&mut client.held);
         let taken = self.run(now, conn, held.rest(), stop_at, fx);
         // One that is gone has taken the counts of all its frames with it.
@@ -400,10 +403,8 @@ impl Replica {
                 self.tree.ephemerals(session).len() > HEAVY_NODES
             }
             OpCode::GetChildren | OpCode::GetChildren2 => {
-                let path = body.split_first_chunk::<4>();
-                let path =
-                    path.and_then(|(len, rest)| rest.get(..u32::from_be_bytes(*len) as usize));
-                let node = path.and_then(|path| self.tree.find_bytes(path));
+                let node =
+                    leading_path(op.code(), body).and_then(|path| self.tree.find_bytes(path));
                 node.is_some_and(|node| self.tree.num_children(node) as usize > HEAVY_NODES)
             }
             OpCode::GetAllChildrenNumber => true,

@@ -9,7 +9,7 @@ use crate::base::{ConnId, Now, SessionId, Xid};
 use crate::session::Owner;
 use crate::wire::{ConnectRequest, ConnectResponse, OpCode, session_password};
 
-use super::client::{Client, ConnStats, Stage};
+use super::client::Client;
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{CLOSE_NODE_COST, CONNECT_COST, WRITE_COST};
@@ -19,46 +19,13 @@ use super::tail::Origin;
 
 impl Replica {
     pub(super) fn opened(&mut self, now: Now, conn: ConnId, peer: SocketAddr) {
-        self.clients.insert(Client {
-            conn,
-            peer,
-            stage: Stage::New,
-            session: SessionId(0),
-            slot: None,
-            timeout_ms: 0,
-            wants_read_only: false,
-            identities: self.auth.initial(peer.ip()),
-            sasl: None,
-            writes_prepared: 0,
-            writes_applied: 0,
-            deferred: Default::default(),
-            frames: Default::default(),
-            waiting_bytes: 0,
-            in_line: 0,
-            unsent_bytes: 0,
-            owed_bytes: 0,
-            awaits_drain: false,
-            choked: false,
-            heavy: 0,
-            held: Default::default(),
-            held_count: 0,
-            credit: 0,
-            credit_turn: 0,
-            queued: false,
-            lone_streak: 0,
-            long: None,
-            told_turn: 0,
-            awaits: None,
-            touched_in: 0,
-            in_flight_bytes: 0,
-            paused: false,
-            established_ms: now.wall_ms,
-            stats: ConnStats::default(),
-        });
+        let identities = self.auth.initial(peer.ip());
+        self.clients.insert(Client::new(now, conn, peer, identities));
     }
 
     /// The connection is gone; its session lives on until it expires.
     pub(super) fn forget(&mut self, conn: ConnId) {
+        // The front tells of an end that this side may have brought about meanwhile.
         let Some(client) = self.clients.remove(conn) else { return };
         self.forget_deferred(&client);
         self.owed.forget(conn);
@@ -75,8 +42,8 @@ impl Replica {
         fx.close(conn, how);
     }
 
-    /// The first frame of a connection. Refusals are silent closes, except that of a session
-    /// that is not valid.
+    /// The first frame of a connection. Refusals are silent closes, except
+    /// for a session that is not valid.
     pub(super) fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
         self.stats.connection_requests += 1;
         self.fair.spent += CONNECT_COST;
@@ -109,10 +76,9 @@ impl Replica {
         let timeout_ms = request
             .timeout_ms
             .clamp(self.options.min_session_timeout_ms, self.options.max_session_timeout_ms);
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.timeout_ms = timeout_ms;
-            client.wants_read_only = request.read_only.is_some();
-        }
+        let client = self.clients.known(conn);
+        client.timeout_ms = timeout_ms;
+        client.wants_read_only = request.read_only.is_some();
         if request.session.0 == 0 {
             self.create_session(now, conn, timeout_ms, fx);
         } else {
@@ -121,13 +87,11 @@ impl Replica {
     }
 
     fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32, fx: &mut Effects) {
-        // A connection that is gone asks for nothing more.
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         if self.learner.is_some() {
             let exists = |id| self.committed_sessions.contains_key(&id);
             let session = self.session_ids.next(exists);
-            client.stage = Stage::Connecting;
-            client.session = session;
+            client.begin_session(session, None);
             self.session_conns.insert(session, conn);
             return self.forward_session(now, conn, session, timeout_ms, fx);
         }
@@ -135,9 +99,7 @@ impl Replica {
         let session = self.session_ids.next(|id| leader.find(id).is_some());
         let (slot, proposed) = leader.create_session(now, session, Xid(0), timeout_ms, Owner::Here);
         leader.set_peer(slot, client.peer);
-        client.stage = Stage::Connecting;
-        client.session = session;
-        client.slot = Some(slot);
+        client.begin_session(session, Some(slot));
         self.session_conns.insert(session, conn);
         self.proposed(now, proposed, Origin::Client(conn), Xid(0), OpCode::CreateSession);
     }
@@ -170,11 +132,9 @@ impl Replica {
             return self.refuse_session(now, conn, session, fx);
         };
         self.session_conns.insert(session, conn);
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.session = session;
-            client.slot = Some(slot);
-            leading(&mut self.leader).set_peer(slot, client.peer);
-        }
+        let client = self.clients.known(conn);
+        client.begin_session(session, Some(slot));
+        leading(&mut self.leader).set_peer(slot, client.peer);
         self.established(conn, fx);
     }
 
@@ -191,16 +151,15 @@ impl Replica {
              to begin a new one"
         );
         self.complain(now, Complaint::NoSuchSession, self.who(conn).asking_for(session), why);
-        let Some(client) = self.clients.get(conn) else { return };
-        let read_only = client.wants_read_only.then_some(false);
+        let read_only = self.clients.known(conn).wants_read_only.then_some(false);
         fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
         self.close(conn, CloseHow::AfterFlush, fx);
     }
 
     /// Answers the ConnectRequest: the session is usable.
     pub(super) fn established(&mut self, conn: ConnId, fx: &mut Effects) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        client.stage = Stage::Active;
+        let client = self.clients.known(conn);
+        client.established();
         client.stats.sent += 1;
         self.stats.sent += 1;
         let response = ConnectResponse {

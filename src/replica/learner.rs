@@ -27,8 +27,8 @@ use crate::base::{
 use crate::log::Batch;
 use crate::pipeline::{bytes_cost, decode_multi};
 use crate::wire::{
-    Create, ErrorCode, MultiOps, OpCode, PathVersion, Reader, RequestHeader, SetAcl, SetData,
-    TxnHeader, TxnType, put_error_reply,
+    Create, ErrorCode, MultiOps, OpCode, PathVersion, Reader, SetAcl, SetData, TxnHeader, TxnType,
+    put_error_reply, put_i32,
 };
 
 use super::client::{Asked, Client, Stage};
@@ -126,6 +126,12 @@ impl Learner {
     }
 }
 
+/// What a server has that serves clients while another one leads.
+fn learning(learner: &mut Option<Learner>) -> &mut Learner {
+    invariant!(learner.is_some(), "a server asks its leader while it serves clients");
+    learner.as_mut().unwrap_or_else(|| unreachable!("just asserted"))
+}
+
 impl Replica {
     /// Whether clients are served: this server leads, or knows who does and is up to date.
     pub fn is_serving(&self) -> bool {
@@ -133,8 +139,8 @@ impl Replica {
     }
 
     /// Begins to serve clients while another server leads. The leader is asked about the sessions
-    /// of those who stayed, so that it takes them for this server's: it may know them as those of
-    /// a connection that has ended.
+    /// of clients that stayed, so that it takes them for this server's: it may know them as
+    /// sessions of a connection that has ended.
     pub fn follow(&mut self, fx: &mut Effects) {
         invariant!(!self.is_serving(), "a term of service begins when the last one has ended");
         self.touch_round += 1;
@@ -154,7 +160,7 @@ impl Replica {
     /// there. Closes their connections; returns their number.
     pub fn forsake_clients(&mut self, fx: &mut Effects) -> usize {
         invariant!(!self.is_serving(), "clients are given up between two terms");
-        let is_active = |client: &&Client| client.stage == Stage::Active;
+        let is_active = |client: &&Client| client.stage() == Stage::Active;
         let conns: Vec<ConnId> =
             self.clients.iter().filter(is_active).map(|client| client.conn).collect();
         for &conn in &conns {
@@ -164,10 +170,8 @@ impl Replica {
     }
 
     fn ask_about_kept(&mut self, conn: ConnId, fx: &mut Effects) {
-        let (Some(learner), Some(client)) = (&mut self.learner, self.clients.get(conn)) else {
-            return;
-        };
-        if client.stage == Stage::Active && !is_mutated(Mutation::AssumeKept) {
+        let (learner, client) = (learning(&mut self.learner), self.clients.known(conn));
+        if client.stage() == Stage::Active && !is_mutated(Mutation::AssumeKept) {
             let (session, timeout_ms) = (client.session, client.timeout_ms);
             learner.revalidating.push_back((session, conn));
             fx.list.push(Effect::AskSession { session, timeout_ms, is_kept: true });
@@ -184,7 +188,7 @@ impl Replica {
         let mut asking = Vec::new();
         for client in self.clients.iter_mut() {
             client.slot = None;
-            let is_creating = client.stage == Stage::Connecting && client.awaits.is_none();
+            let is_creating = client.stage() == Stage::Connecting;
             let is_unknown = client.writes_applied != client.writes_prepared;
             if is_creating || is_unknown && !is_mutated(Mutation::KeepUnknown) {
                 unknown.push(client.conn);
@@ -204,14 +208,11 @@ impl Replica {
 
     /// What a connection has asked the leader is asked again by the next term.
     fn put_back(&mut self, conn: ConnId) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        let Some(waits) = client.awaits.take() else { return };
-        let frame = match waits {
-            Asked::Session { frame } => {
-                client.stage = Stage::New;
-                frame
-            }
-            Asked::Sync { frame, .. } => frame,
+        let client = self.clients.known(conn);
+        let asked = client.awaits.take();
+        invariant!(asked.is_some(), "{conn:?} has not asked the leader for anything");
+        let Some(Asked::Session { frame } | Asked::Sync { frame, .. }) = asked else {
+            unreachable!("just asserted")
         };
         client.put_back(&frame);
         self.fair.held += 1;
@@ -315,6 +316,7 @@ impl Replica {
     }
 
     fn tell_leader(&self, request: &Request<'_>, fx: &mut Effects) {
+        // A connection that is gone asks for nothing more.
         let Some((session, identities)) = request.who(&self.clients) else { return };
         let (start, cxid, op) = (fx.bytes.len(), request.xid, request.op);
         fx.bytes.extend_from_slice(request.body());
@@ -334,7 +336,7 @@ impl Replica {
         fx: &mut Effects,
     ) {
         let start = fx.bytes.len();
-        fx.bytes.extend_from_slice(&timeout_ms.to_be_bytes());
+        put_i32(&mut fx.bytes, timeout_ms);
         let ids = fx.bytes.len();
         Identities::none().encode_into(&mut fx.bytes);
         let (end, cxid, op) = (fx.bytes.len(), Xid(0), OpCode::CreateSession);
@@ -344,9 +346,7 @@ impl Replica {
     }
 
     fn note_forwarded(&mut self, request: Forwarded) {
-        let learner = self.learner.as_mut();
-        invariant!(learner.is_some(), "a server forwards while it serves another leader's clients");
-        let Some(learner) = learner else { unreachable!("just asserted") };
+        let learner = learning(&mut self.learner);
         if let Some(client) = self.clients.get_mut(request.conn) {
             client.writes_prepared += 1;
             client.in_flight_bytes += request.len as usize;
@@ -363,10 +363,8 @@ impl Replica {
         frame: &[u8],
         fx: &mut Effects,
     ) {
-        let Some(learner) = &mut self.learner else { return };
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        client.stage = Stage::Connecting;
-        client.awaits = Some(Asked::Session { frame: frame.into() });
+        let learner = learning(&mut self.learner);
+        self.clients.known(conn).awaits = Some(Asked::Session { frame: frame.into() });
         learner.revalidating.push_back((session, conn));
         fx.list.push(Effect::AskSession { session, timeout_ms, is_kept: false });
     }
@@ -379,10 +377,12 @@ impl Replica {
         is_valid: bool,
         fx: &mut Effects,
     ) {
+        // Nobody is served who could have been asked about.
         let Some(learner) = &mut self.learner else { return };
-        // One that no longer waits may have been asked about twice.
         let asked = learner.revalidating.iter().position(|&(asked, _)| asked == session);
+        // The leader said it twice, or of a session that nobody asked about.
         let Some((_, conn)) = asked.and_then(|at| learner.revalidating.remove(at)) else { return };
+        // The client has gone meanwhile.
         let Some(client) = self.clients.get_mut(conn) else { return };
         // It may wait for a sync meanwhile.
         let was_kept = !matches!(client.awaits, Some(Asked::Session { .. }));
@@ -398,7 +398,7 @@ impl Replica {
             (false, true) => {}
             (false, false) => return self.refuse_session(now, conn, session, fx),
         }
-        client.session = session;
+        client.begin_session(session, None);
         learner.touch(client);
         if let Some(old) = self.session_conns.insert(session, conn)
             && old != conn
@@ -414,11 +414,12 @@ impl Replica {
     /// A `sync` of a client: it is answered when this server has applied everything that was
     /// committed when the leader got it. Nothing that the client sends later is looked at before.
     pub(super) fn sync(&mut self, request: &Request<'_>, fx: &mut Effects) {
-        let Request { now, conn, frame, .. } = *request;
+        let Request { now, conn, xid, frame, .. } = *request;
+        // A connection that is gone asks for nothing more.
         let Some(client) = self.clients.get_mut(conn) else { return };
         invariant!(client.awaits.is_none(), "{conn:?} is blocked while it waits for a sync");
         let frame = frame.into();
-        client.awaits = Some(Asked::Sync { frame, received: now.mono });
+        client.awaits = Some(Asked::Sync { xid, frame, received: now.mono });
         self.syncs.asked.push_back(conn);
         self.deferred_total += 1;
         match &self.learner {
@@ -450,12 +451,12 @@ impl Replica {
         {
             self.syncs.done.pop_front();
             self.deferred_total -= 1;
+            // The client has gone meanwhile.
             let Some(client) = self.clients.get_mut(conn) else { continue };
-            let Some(Asked::Sync { frame, received }) = client.awaits.take() else { continue };
-            let Ok(RequestHeader { xid, .. }) =
-                RequestHeader::decode_from(&mut Reader::new(&frame))
-            else {
-                continue;
+            let asked = client.awaits.take();
+            invariant!(matches!(asked, Some(Asked::Sync { .. })), "{conn:?} waits for {asked:?}");
+            let Some(Asked::Sync { xid, frame, received }) = asked else {
+                unreachable!("just asserted")
             };
             let waiting = Now { mono: received, ..now };
             let (op, frame) = (OpCode::Sync, &frame[..]);
@@ -469,6 +470,7 @@ impl Replica {
     /// the leader's PING.
     pub fn take_touched(&mut self) -> Vec<(SessionId, i32)> {
         self.touch_round += 1;
+        // Nobody is served.
         let Some(learner) = &mut self.learner else { return Vec::new() };
         learner.round = self.touch_round;
         std::mem::take(&mut learner.touched)

@@ -12,9 +12,9 @@ use crate::auth::Identities;
 use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
 use crate::metrics::{Histogram, Summary};
 use crate::session::{Claim, Owner};
-use crate::wire::{ErrorCode, OpCode, Reader, RequestHeader, put_error_reply};
+use crate::wire::OpCode;
 
-use super::client::{Client, Deferred};
+use super::client::{Client, Deferred, Ready};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::FRAME_COST;
@@ -98,18 +98,18 @@ struct Waiting {
 /// What stands in line for the pipeline.
 #[derive(Debug)]
 pub(super) enum InLine {
-    /// A request, with the identities it was read under.
-    Request { frame: Box<[u8]>, received: Instant, identities: Identities },
-    /// Anything that must stay behind it.
-    Other(Deferred),
+    /// A request, with the identities it was read under. The frame is whole, without its length.
+    Request { op: OpCode, xid: Xid, frame: Box<[u8]>, received: Instant, identities: Identities },
+    /// Anything that its client is to get after the answers to such requests.
+    Ready(Ready),
 }
 
 impl InLine {
-    /// Bytes that it takes, about, and how many of them are a request's.
+    /// Bytes of memory that it takes, about, and bytes of the request in it.
     fn sizes(&self) -> (usize, usize) {
         match self {
             InLine::Request { frame, .. } => (frame.len() + size_of::<Waiting>(), frame.len()),
-            InLine::Other(what) => (what.size(), what.request_len()),
+            InLine::Ready(ready) => (ready.size(), 0),
         }
     }
 }
@@ -217,6 +217,7 @@ impl Replica {
 
     /// A choked connection has taken its replies.
     pub(super) fn drained(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+        // It may have been closed from this side before its front knew.
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.drained();
         let begun = self.fair.spent;
@@ -239,23 +240,22 @@ impl Replica {
     /// Has something wait for the writes of its connection.
     pub(super) fn defer(&mut self, conn: ConnId, what: Deferred) {
         self.hold_large(what.request_len());
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.waiting_bytes += what.size();
-            client.heavy += u32::from(what.is_heavy());
-            client.deferred.push_back((client.writes_prepared, what));
-            self.deferred_total += 1;
-        }
+        let client = self.clients.known(conn);
+        client.waiting_bytes += what.size();
+        client.heavy += u32::from(what.is_heavy());
+        client.deferred.push_back((client.writes_prepared, what));
+        self.deferred_total += 1;
     }
 
     /// As [`Replica::defer`], for a request.
     pub(super) fn defer_request(&mut self, request: &Request<'_>) {
-        let Some(client) = self.clients.get_mut(request.conn) else { return };
-        client.frames.push(request.frame);
-        let (len, received) = (request.frame.len(), request.now.mono);
-        let identities = request.asked.map(|(_, as_whom)| as_whom.clone());
-        let is_heavy = self.is_heavy(request.op, request.conn, request.body());
-        let what = Deferred::Request { len, received, identities, is_heavy };
-        self.defer(request.conn, what);
+        let Request { now, conn, op, xid, frame, asked } = *request;
+        self.clients.known(conn).frames.push(frame);
+        // A frame is smaller than 2 GiB.
+        let (len, received) = (frame.len() as u32, now.mono);
+        let identities = asked.map(|(_, as_whom)| as_whom.clone());
+        let is_heavy = self.is_heavy(op, conn, request.body());
+        self.defer(conn, Deferred::Request { op, xid, len, received, identities, is_heavy });
     }
 
     /// Whether a request has to line up. Only with a limit on requests.
@@ -268,7 +268,7 @@ impl Replica {
     pub(super) fn line_up(&mut self, conn: ConnId, what: InLine) {
         let (size, request_len) = what.sizes();
         self.hold_large(request_len);
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         client.waiting_bytes += size;
         client.in_line += 1;
         let is_request = matches!(what, InLine::Request { .. });
@@ -329,17 +329,25 @@ impl Replica {
             if self.in_pipeline() >= self.options.limits.requests_max {
                 return;
             }
-            let Some(waiting) = self.limits.line.pop_front() else { return };
+            let Some(waiting) = self.limits.line.pop_front() else {
+                unreachable!("it has a first one")
+            };
             self.leave_line(&waiting);
             self.limits.figures.stale_requests += u64::from(is_stale);
             match waiting.what {
-                InLine::Request { frame, received, identities } => {
+                InLine::Request { op, xid, frame, received, identities } => {
                     let queued = now.mono.since(received).as_micros() as u64;
                     self.limits.figures.request_throttle_queue_us.record(queued);
-                    let asked = (waiting.session, &identities);
-                    self.let_request_in(now, conn, &frame, received, asked, fx);
+                    let asked = Some((waiting.session, &identities));
+                    let request = Request { now, conn, op, xid, frame: &frame, asked };
+                    self.let_request_in(&request, waiting.session, received, fx);
                 }
-                InLine::Other(what) => self.pass_on(conn, what, fx),
+                InLine::Ready(ready) => {
+                    // Its connection may have gone while it stood in line.
+                    if self.clients.get(conn).is_some() {
+                        self.defer_or_give(conn, ready, fx);
+                    }
+                }
             }
         }
     }
@@ -357,20 +365,19 @@ impl Replica {
     fn is_stale(&self, now: Now, waiting: &Waiting) -> bool {
         let limits = &self.options.limits;
         let is_gone = self.clients.get(waiting.conn).is_none();
-        let InLine::Request { frame, received, .. } = &waiting.what else { return is_gone };
-        let header = RequestHeader::decode_from(&mut Reader::new(frame));
-        if header.is_ok_and(|h| OpCode::from_code(h.op) == Some(OpCode::CloseSession)) {
-            return false;
+        match waiting.what {
+            InLine::Ready(_) => is_gone,
+            InLine::Request { op: OpCode::CloseSession, .. } => false,
+            InLine::Request { .. } if is_gone => limits.stale_connection_check,
+            InLine::Request { received, .. } => {
+                let waited_ms = now.mono.since(received).as_millis();
+                limits.stale_latency_check && waited_ms as i64 > i64::from(waiting.timeout_ms)
+            }
         }
-        if is_gone {
-            return limits.stale_connection_check;
-        }
-        let waited_ms = now.mono.since(*received).as_millis();
-        limits.stale_latency_check && waited_ms as i64 > i64::from(waiting.timeout_ms)
     }
 
-    /// Drops the first in line and everything of its connection behind it: what comes later must
-    /// not be done without what came before.
+    /// Drops the first in line and everything else of its connection: what came later must not be
+    /// done without what came before.
     fn drop_stale(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
         if self.clients.get(conn).is_none() {
             if let Some(waiting) = self.limits.line.pop_front() {
@@ -393,63 +400,39 @@ impl Replica {
         self.close(conn, CloseHow::AfterFlush, fx);
     }
 
+    /// Brings a request of `session`, which came at `received`, from the line into the pipeline.
     fn let_request_in(
         &mut self,
-        now: Now,
-        conn: ConnId,
-        frame: &[u8],
+        request: &Request<'_>,
+        session: SessionId,
         received: Instant,
-        asked: (SessionId, &Identities),
         fx: &mut Effects,
     ) {
-        let Ok(header) = RequestHeader::decode_from(&mut Reader::new(frame)) else { return };
-        let Some(op) = OpCode::from_code(header.op) else { return };
+        let Request { now, conn, op, xid, .. } = *request;
         let claim = match &mut self.leader {
-            Some(leader) => leader.claim(asked.0, Owner::Here),
-            None if self.committed_sessions.contains_key(&asked.0) => Claim::Granted,
+            Some(leader) => leader.claim(session, Owner::Here),
+            None if self.committed_sessions.contains_key(&session) => Claim::Granted,
             None => Claim::Gone,
         };
         match claim {
             Claim::Granted => {}
+            // Dropped without a reply; the close of the session closes the connection.
             Claim::Gone => return,
             Claim::Moved if op == OpCode::CloseSession => {}
-            Claim::Moved => return self.refuse_moved(now, conn, op, header.xid, fx),
+            Claim::Moved => return self.refuse_moved(now, conn, op, xid, fx),
         }
         let waited_ms = now.mono.since(received).as_millis() as u64;
         if self.options.limits.throttled_op_wait_ms.is_some_and(|max| waited_ms > max)
             && !matches!(op, OpCode::Ping | OpCode::CloseSession)
         {
             self.limits.figures.throttled_ops += 1;
-            if let Some(client) = self.clients.get_mut(conn) {
-                client.stats.sent += 1;
-                self.stats.sent += 1;
-            }
-            return self.pass_on(conn, Deferred::Throttled(header.xid), fx);
+            // Its connection may have gone while it stood in line.
+            let Some(client) = self.clients.get_mut(conn) else { return };
+            client.stats.sent += 1;
+            self.stats.sent += 1;
+            return self.defer_or_give(conn, Ready::Throttled(xid), fx);
         }
-        let asked = Some(asked);
-        self.dispatch(&Request { now, conn, op, xid: header.xid, frame, asked }, fx);
-    }
-
-    /// Does something that is no request, once the connection's writes are done.
-    fn pass_on(&mut self, conn: ConnId, what: Deferred, fx: &mut Effects) {
-        let Some(client) = self.clients.get(conn) else { return };
-        if client.must_wait() {
-            return self.defer(conn, what);
-        }
-        self.owed.pay(conn, fx);
-        match what {
-            Deferred::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
-            Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
-            Deferred::Close => self.close(conn, CloseHow::AfterFlush, fx),
-            Deferred::Request { .. } => {}
-        }
-    }
-
-    /// Answers a request that waited too long.
-    pub(super) fn refuse_throttled(&mut self, conn: ConnId, xid: Xid, fx: &mut Effects) {
-        let zxid = self.tail.applied();
-        self.owed.pay(conn, fx);
-        fx.send(conn, |out| put_error_reply(out, xid, zxid, ErrorCode::ThrottledOp));
+        self.dispatch(request, fx);
     }
 
     /// Input came: pauses its connection if the server has more than enough to do and the
@@ -485,6 +468,7 @@ impl Replica {
         let bytes_max = self.options.limits.waiting_bytes_max;
         let clients = &mut self.clients;
         self.paused.retain(|&conn| {
+            // One that has gone needs nothing any more.
             let Some(client) = clients.get_mut(conn) else { return false };
             client.paused = client.has_enough(is_busy, bytes_max);
             if !client.paused {

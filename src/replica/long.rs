@@ -4,7 +4,7 @@
 //! done, and the connection stands in the queue unless it is choked.
 
 use crate::auth::Identities;
-use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid};
+use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid, invariant};
 use crate::pipeline::{Parts, ReadContext, ReadResult, bytes_cost};
 use crate::wire::{ErrorCode, OpCode, RequestHeader, begin_reply, end_frame, put_error_reply};
 
@@ -53,23 +53,23 @@ impl Replica {
             return;
         }
         long.frame = frame.into();
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.long = Some(long);
-            self.deferred_total += 1;
-            self.queue_up(conn);
-        }
+        self.clients.known(conn).long = Some(long);
+        self.deferred_total += 1;
+        self.queue_up(conn);
     }
 
     /// Does the next part of the read that a connection has begun.
     pub(super) fn go_on_long(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        let Some(mut long) = client.long.take() else { return };
+        let long = self.clients.known(conn).long.take();
+        invariant!(long.is_some(), "{conn:?} has no read to go on with");
+        let Some(mut long) = long else { unreachable!("just asserted") };
         let frame = std::mem::take(&mut long.frame);
         let is_over = self.do_part(now, conn, &frame, &mut long, fx);
         long.frame = frame;
-        match self.clients.get_mut(conn) {
-            Some(client) if !is_over => client.long = Some(long),
-            _ => self.deferred_total -= 1,
+        if is_over {
+            self.deferred_total -= 1;
+        } else {
+            self.clients.known(conn).long = Some(long);
         }
     }
 
@@ -100,9 +100,7 @@ impl Replica {
         self.fair.spent += context.cost + self.auth.take_cost() + bytes_cost(made);
         let notified = long.parts.take_notified();
         self.stats.sent += notified;
-        if let Some(client) = self.clients.get_mut(conn) {
-            client.stats.sent += notified;
-        }
+        self.clients.known(conn).stats.sent += notified;
         let mut bytes = 0;
         if long.op != OpCode::MultiRead && !long.results.is_empty() {
             self.owed.pay(conn, fx);

@@ -4,13 +4,13 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::base::{ConnId, Now, Ration, SessionId};
-use crate::leader::Leader;
+use crate::base::{ConnId, Now, Ration, SessionId, invariant};
 use crate::session::Owner;
 
 use super::core::Replica;
+use super::leading::leading;
 
-/// What the operator should hear of: except for one kind, why a connection is closed.
+/// Reasons to write to the operator: except for one kind, why a connection is closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Complaint {
     /// What came first is no ConnectRequest.
@@ -33,14 +33,14 @@ impl Complaint {
     const COUNT: usize = Complaint::TooMuchOwed as usize + 1;
 }
 
-/// What of each kind was written and what was held back.
+/// How many messages of each kind were written and held back.
 #[derive(Debug, Default)]
 pub(super) struct Rations {
     complaints: [Ration; Complaint::COUNT],
     expiries: Ration,
 }
 
-/// Whom a message is about.
+/// The client that a message is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Who {
     peer: Option<SocketAddr>,
@@ -68,7 +68,7 @@ impl fmt::Display for Who {
 }
 
 impl Replica {
-    /// Whom a message about a connection is about.
+    /// The client of a connection, for messages.
     pub(super) fn who(&self, conn: ConnId) -> Who {
         match self.clients.get(conn) {
             Some(client) => Who { peer: Some(client.peer), session: client.session },
@@ -76,7 +76,8 @@ impl Replica {
         }
     }
 
-    /// Says what happened and why, unless the same was said a moment ago of another connection.
+    /// Writes to the operator what happened and why, unless the same was written a moment ago of
+    /// another connection.
     pub(super) fn complain(
         &mut self,
         now: Now,
@@ -84,6 +85,7 @@ impl Replica {
         who: Who,
         why: fmt::Arguments<'_>,
     ) {
+        // The same was said a moment ago; it is counted.
         let Some(more) = self.rations.complaints[complaint as usize].take(now.mono) else { return };
         let level = match complaint {
             // Nobody did anything wrong: it happens when a server or a client was away for long.
@@ -98,13 +100,17 @@ impl Replica {
 
     /// Says which session expired and what goes with it: of many that expire at once, the first.
     pub(super) fn tell_expired(&mut self, now: Now, expired: &[SessionId]) {
-        let Some(more) = self.rations.expiries.take_many(now.mono, expired.len() as u64) else {
+        let first = expired.first().copied();
+        // None has expired, or the same was said a moment ago and these are counted.
+        let Some((session, more)) =
+            first.zip(self.rations.expiries.take_many(now.mono, expired.len() as u64))
+        else {
             return;
         };
-        let Some(&session) = expired.first() else { return };
-        let Some(sessions) = self.leader.as_ref().map(Leader::sessions) else { return };
+        let sessions = leading(&mut self.leader).sessions();
         let tracked = sessions.get(session).and_then(|slot| sessions.session(slot));
-        let Some(tracked) = tracked else { return };
+        invariant!(tracked.is_some(), "{session:?} is tracked until its end is applied");
+        let Some(tracked) = tracked else { unreachable!("just asserted") };
         let of = match (tracked.owner, tracked.peer) {
             (Some(Owner::Learner(_)), _) => "last served by another member".to_owned(),
             (_, Some(peer)) => format!("last served at {peer}"),

@@ -1,4 +1,4 @@
-//! One server's brain: routes what happens on connections, disk and clock to sessions, the
+//! The state of one server: routes what happens on connections, disk and clock to sessions, the
 //! prepare stage, the tree and the watches, and says what is to be done about it.
 //!
 //! Sans-IO: [`Replica::handle`] takes the time and one [`Input`] and leaves [`Effects`]. It reads

@@ -72,6 +72,7 @@ impl Owed {
 
     /// Returns whether anything was owed.
     fn pay_some(&mut self, conn: ConnId, fx: &mut Effects) -> bool {
+        // Others are owed something, this one is not.
         let Some(events) = self.take(conn) else { return false };
         fx.send(conn, |out| out.extend_from_slice(&events));
         true

@@ -9,12 +9,12 @@
 //!    disk as an ordinary snapshot file under a name that a start ignores.
 //! 3. `Input::ReceptionEnded` says that the whole file is durable.
 //! 4. The log is retired as a command of its own: one decision on disk makes the file the database
-//!    and everything older nothing. Before it a start gives the old state, behind it the new one.
+//!    and everything older nothing. Before it a start gives the old state, after it the new one.
 //! 5. [`Replica::adopt`]: tree and sessions are replaced. Then the server may serve again.
 //!
 //! Until step 5 the old tree is here unchanged, so a sender that is lost costs nothing but time;
 //! the price is the memory of two trees. Invariant: nothing of the old state, such as a watch, a
-//! verdict about one of its ACLs, or a walk over its nodes, is left behind step 5.
+//! verdict about one of its ACLs, or a walk over its nodes, is left after step 5.
 
 use std::fmt;
 
@@ -156,7 +156,7 @@ impl Replica {
         };
         let is_done = reception.reader.is_done();
         let mut chunk = Vec::with_capacity(used + 64);
-        // The mark behind the tree is not the file's.
+        // The mark after the tree is not the file's.
         let nodes = used - if is_done { SnapshotReader::STREAM_END_LEN } else { 0 };
         reception.file.relay(&reception.rest[..nodes], &mut chunk);
         let beyond = if is_done { reception.rest.len() - used } else { 0 };
@@ -194,9 +194,9 @@ impl Replica {
         }
     }
 
-    /// The file is durable, or could not be written, `!ok`: then the reception is over. It may be
-    /// one that was given up meanwhile.
+    /// The file is durable, or could not be written, `!ok`: then the reception is over.
     pub(super) fn reception_ended(&mut self, of: StreamId, ok: bool) {
+        // It may be one that was given up meanwhile.
         let Some(reception) = self.reception.as_mut().filter(|found| found.stream == of) else {
             return;
         };

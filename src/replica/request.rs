@@ -6,16 +6,16 @@
 //! order.
 
 use crate::auth::{AuthOutcome, Identities, SaslOutcome};
-use crate::base::{ConnId, Now, SessionId, Xid, Zxid};
+use crate::base::{ConnId, Now, SessionId, Xid, Zxid, invariant};
 use crate::leader::Leader;
 use crate::pipeline::{ReadContext, bytes_cost};
 use crate::session::Claim;
 use crate::wire::{
     Auth as AuthPacket, ErrorCode, OpCode, Reader, RequestHeader, XID_PING, begin_reply, end_frame,
-    leading_path, put_buffer, put_error_reply, quorum,
+    put_buffer, put_error_reply, quorum, requested_path, split_frame,
 };
 
-use super::client::{Clients, Deferred, Frames, Stage};
+use super::client::{Clients, Deferred, Frames, Ready, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST};
@@ -58,23 +58,11 @@ impl Request<'_> {
     }
 }
 
-/// The path of a request that begins with one, for prefetching only.
-fn path_of(frame: &[u8]) -> Option<&[u8]> {
-    let (head, body) = frame.split_first_chunk::<8>()?;
-    leading_path(i32::from_be_bytes([head[4], head[5], head[6], head[7]]), body)
-}
-
-/// The first of a run of frames, without its length, and those behind it; `None` if there is no
-/// whole one.
-#[inline(always)]
-pub(super) fn split_frame(frames: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = frames.split_first_chunk::<4>()?;
-    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
-}
-
-/// How far [`Replica::run`] came. Of a connection that is gone nothing is left.
+/// How far [`Replica::run`] came. If the connection is gone, all counts as taken.
 pub(super) struct Taken {
+    /// Bytes of the frames that were handled, lengths included.
     pub bytes: usize,
+    /// Number of frames that were handled.
     pub frames: u64,
 }
 
@@ -98,6 +86,7 @@ impl Replica {
         self.ahead.clear();
         self.look_ahead_in(&mut ahead);
         while let Some((frame, tail)) = split_frame(rest) {
+            // The request before may have closed it.
             let Some(client) = self.clients.get_mut(conn) else {
                 return Taken { bytes: bytes.len(), frames };
             };
@@ -105,7 +94,7 @@ impl Replica {
                 break;
             }
             client.stats.received += 1;
-            let stage = client.stage;
+            let stage = client.stage();
             if until_next == 0 {
                 self.look_ahead_in(&mut ahead);
                 until_next = AHEAD;
@@ -140,14 +129,14 @@ impl Replica {
     }
 
     /// Asks for what coming requests will need: names and data of the nodes that were asked for the
-    /// last time, and the nodes of the requests behind those.
+    /// last time, and the nodes of the requests after those.
     fn look_ahead_in(&mut self, frames: &mut &[u8]) {
         self.tree.prefetch_data(self.ahead.drain(..));
         self.ahead_hashes.clear();
         for _ in 0..AHEAD {
             let Some((frame, tail)) = split_frame(frames) else { break };
             *frames = tail;
-            if let Some(path) = path_of(frame) {
+            if let Some(path) = requested_path(frame) {
                 self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
             }
         }
@@ -179,18 +168,18 @@ impl Replica {
 
     /// Asks for what the next deferred requests that may run will need.
     fn look_ahead_deferred(&mut self, conn: ConnId, frames: &Frames) {
-        let Some(client) = self.clients.get(conn) else { return };
+        let client = self.clients.known(conn);
         let applied = client.writes_applied;
         let mut rest = frames.rest();
         self.ahead_hashes.clear();
         for (after, deferred) in client.deferred.iter().take(AHEAD) {
             let Deferred::Request { len, .. } = deferred else { break };
-            let Some((frame, tail)) = rest.split_at_checked(*len) else { break };
+            let Some((frame, tail)) = rest.split_at_checked(*len as usize) else { break };
             if *after > applied {
                 break;
             }
             rest = tail;
-            if let Some(path) = path_of(frame) {
+            if let Some(path) = requested_path(frame) {
                 self.ahead_hashes.push(self.tree.hasher().path_bytes(path));
             }
         }
@@ -225,7 +214,7 @@ impl Replica {
             OpCode::Sasl => return self.sasl_packet(now, conn, xid, &mut r, fx),
             _ => {}
         }
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         if !self.auth.is_enforced_ok(&client.identities) {
             let code = ErrorCode::SessionClosedRequireSaslAuth;
             return self.reply_and_close(conn, xid, Zxid::ZERO, code, fx);
@@ -251,13 +240,12 @@ impl Replica {
             Claim::Moved => return self.refuse_moved(now, conn, op, xid, fx),
         }
         if op == OpCode::CloseSession {
-            client.stage = Stage::Closing;
+            client.end_input();
         }
         if self.is_pipeline_full() {
-            let Some(client) = self.clients.get(conn) else { return };
-            let identities = client.identities.clone();
-            let request = InLine::Request { frame: frame.into(), received: now.mono, identities };
-            return self.line_up(conn, request);
+            let identities = self.clients.known(conn).identities.clone();
+            let (frame, received) = (frame.into(), now.mono);
+            return self.line_up(conn, InLine::Request { op, xid, frame, received, identities });
         }
         self.dispatch(&Request { now, conn, op, xid, frame, asked: None }, fx);
     }
@@ -297,7 +285,7 @@ impl Replica {
         if !op.is_write() {
             return self.close_in_order(conn, fx);
         }
-        client.stage = Stage::Closing;
+        client.end_input();
         let session = client.session;
         self.refuse(now, session, xid, op, Origin::Client(conn), ErrorCode::SessionMoved);
     }
@@ -323,32 +311,47 @@ impl Replica {
 
     /// Sends a reply once everything before it on the connection is answered.
     pub(super) fn send_in_order(&mut self, conn: ConnId, reply: Vec<u8>, fx: &mut Effects) {
+        // The connection of a request that is let in from the line may have gone.
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stats.sent += 1;
         self.stats.sent += 1;
-        let must_wait = client.must_wait();
-        let is_behind_line = client.in_line > 0 && !self.limits.is_letting_in();
-        if is_behind_line {
-            self.line_up(conn, InLine::Other(Deferred::Reply(reply.into())));
-        } else if must_wait {
-            self.defer(conn, Deferred::Reply(reply.into()));
-        } else {
-            self.owed.pay(conn, fx);
-            fx.send(conn, |out| out.extend_from_slice(&reply));
-        }
+        self.give_in_order(conn, Ready::Reply(reply.into()), fx);
     }
 
     fn close_in_order(&mut self, conn: ConnId, fx: &mut Effects) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
-        client.stage = Stage::Closing;
-        let must_wait = client.must_wait();
-        let is_behind_line = client.in_line > 0 && !self.limits.is_letting_in();
-        if is_behind_line {
-            self.line_up(conn, InLine::Other(Deferred::Close));
-        } else if must_wait {
-            self.defer(conn, Deferred::Close);
+        self.clients.known(conn).end_input();
+        self.give_in_order(conn, Ready::Close, fx);
+    }
+
+    /// Gives a connection what is ready for it, after all that it asked for before.
+    fn give_in_order(&mut self, conn: ConnId, ready: Ready, fx: &mut Effects) {
+        let client = self.clients.known(conn);
+        if client.in_line > 0 && !self.limits.is_letting_in() {
+            self.line_up(conn, InLine::Ready(ready));
         } else {
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.defer_or_give(conn, ready, fx);
+        }
+    }
+
+    /// Gives a connection what is ready for it, once its writes before it are applied.
+    pub(super) fn defer_or_give(&mut self, conn: ConnId, ready: Ready, fx: &mut Effects) {
+        if self.clients.known(conn).must_wait() {
+            self.defer(conn, Deferred::Ready(ready));
+        } else {
+            self.give(conn, ready, fx);
+        }
+    }
+
+    /// Gives a connection what is ready for it, whose turn it is.
+    fn give(&mut self, conn: ConnId, ready: Ready, fx: &mut Effects) {
+        self.owed.pay(conn, fx);
+        match ready {
+            Ready::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
+            Ready::Throttled(xid) => {
+                let (zxid, code) = (self.tail.applied(), ErrorCode::ThrottledOp);
+                fx.send(conn, |out| put_error_reply(out, xid, zxid, code));
+            }
+            Ready::Close => self.close(conn, CloseHow::AfterFlush, fx),
         }
     }
 
@@ -363,7 +366,7 @@ impl Replica {
         let Ok(packet) = AuthPacket::decode_from(r) else {
             return self.close(conn, CloseHow::Now, fx);
         };
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         let outcome = self.auth.add_auth(
             &client.identities,
             client.peer.ip(),
@@ -401,7 +404,7 @@ impl Replica {
         let Ok(Some(token)) = r.buffer("sasl token") else {
             return self.close(conn, CloseHow::Now, fx);
         };
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         self.fair.spent += SASL_COST;
         let identities = client.identities.clone();
         let sasl = client.sasl.get_or_insert_with(|| Box::new(self.auth.sasl_begin()));
@@ -433,6 +436,8 @@ impl Replica {
 
     #[inline(always)]
     pub(super) fn read_or_defer(&mut self, request: &Request<'_>, fx: &mut Effects) {
+        // The connection of a request that is let in from the line may have gone. A write is done
+        // all the same; a read has nobody to answer.
         let Some(client) = self.clients.get(request.conn) else { return };
         if client.must_wait() {
             return self.defer_request(request);
@@ -446,7 +451,7 @@ impl Replica {
         if ReadContext::is_divided(op) {
             return self.begin_long(request, waited_us, fx);
         }
-        let Some(client) = self.clients.get(conn) else { return };
+        let client = self.clients.known(conn);
         self.owed.pay(conn, fx);
         let before = fx.bytes.len();
         let mut cost = READ_COST + bytes_cost(request.frame.len());
@@ -489,14 +494,13 @@ impl Replica {
         self.stats.sent += 1;
         self.stats.read_answered(op, waited_us);
         let zxid = self.tail.applied().0;
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         client.stats.sent += 1;
         client.stats.answered(op, waited_us / 1000, now.mono, zxid);
         self.choke(conn, bytes, fx);
     }
 
-    /// So many bytes were sent that the connection did not have to ask for one by one: it may have
-    /// to take them before it gets more.
+    /// Counts bytes of a reply to a read: the connection may have to take them before it gets more.
     #[inline(always)]
     pub(super) fn choke(&mut self, conn: ConnId, bytes: usize, fx: &mut Effects) {
         if let Some(client) = self.clients.get_mut(conn)
@@ -522,7 +526,7 @@ impl Replica {
         stop_at: u64,
         fx: &mut Effects,
     ) {
-        let Some(client) = self.clients.get_mut(conn) else { return };
+        let client = self.clients.known(conn);
         if !client.owes_earlier() {
             return;
         }
@@ -547,8 +551,9 @@ impl Replica {
         fx: &mut Effects,
     ) {
         loop {
+            // What it got last may have been its end.
             let Some(client) = self.clients.get_mut(conn) else { return };
-            let is_choked = client.choked && !is_urgent;
+            let is_choked = client.is_choked() && !is_urgent;
             if !client.owes_earlier() || is_choked || self.fair.spent >= stop_at {
                 return;
             }
@@ -566,27 +571,21 @@ impl Replica {
                 continue;
             }
             let session = client.session;
-            let Some((_, deferred)) = client.deferred.pop_front() else { return };
+            let next = client.deferred.pop_front();
+            invariant!(next.is_some(), "{conn:?} owes work, and none is there");
+            let Some((_, deferred)) = next else { unreachable!("just asserted") };
             client.waiting_bytes -= deferred.size();
             client.heavy -= u32::from(deferred.is_heavy());
             self.deferred_total -= 1;
             self.release_large(deferred.request_len());
             match deferred {
-                Deferred::Request { len, received, identities, .. } => {
-                    let frame = frames.pop(len);
-                    let header = RequestHeader::decode_from(&mut Reader::new(frame));
-                    let Ok(RequestHeader { xid, op }) = header else { continue };
-                    let Some(op) = OpCode::from_code(op) else { continue };
+                Deferred::Request { op, xid, len, received, identities, .. } => {
+                    let frame = frames.pop(len as usize);
                     let waited_us = now.mono.since(received).as_micros() as u64;
                     let asked = identities.as_ref().map(|as_whom| (session, as_whom));
                     self.read(&Request { now, conn, op, xid, frame, asked }, waited_us, fx);
                 }
-                Deferred::Reply(reply) => {
-                    self.owed.pay(conn, fx);
-                    fx.send(conn, |out| out.extend_from_slice(&reply));
-                }
-                Deferred::Throttled(xid) => self.refuse_throttled(conn, xid, fx),
-                Deferred::Close => return self.close(conn, CloseHow::AfterFlush, fx),
+                Deferred::Ready(ready) => self.give(conn, ready, fx),
             }
         }
     }

@@ -90,7 +90,7 @@ fn an_exact_snapshot_and_log_agree() {
 }
 
 /// Apache notes the digest of a transaction only when it has changed the nodes, so its snapshot
-/// thread may see the nodes of one transaction more than the digest it writes behind them.
+/// thread may see the nodes of one transaction more than the digest it writes after them.
 #[test]
 fn a_snapshot_one_transaction_ahead_of_its_digest_section_is_right() {
     // Nothing else was applied meanwhile.

@@ -25,7 +25,7 @@ pub struct SnapshotState {
     bytes: u64,
     txns_due: u64,
     bytes_due: u64,
-    /// Bytes of log that a snapshot must be worth: so many times the size of the last one.
+    /// Bytes of log that a snapshot must be worth: a multiple of the size of the last one.
     log_bytes_min: u64,
     wanted: bool,
     /// Position of the one that began last.
@@ -81,8 +81,8 @@ impl SnapshotState {
         self.bytes += bytes;
     }
 
-    /// Whether the newest one on disk lacks transactions up to `applied`, whoever logged them: this
-    /// process, or one before it that was killed.
+    /// Whether the newest one on disk lacks transactions up to `applied`, logged by
+    /// this process, or by one before it that was killed.
     fn is_stale(&self, applied: Zxid) -> bool {
         let is_older = self.newest.is_none_or(|newest| newest < applied);
         !self.is_barred && (self.wanted || is_older)
@@ -202,7 +202,7 @@ impl Replica {
     pub(super) fn end_snapshot(&mut self, writer: SnapshotWriter, size: u64, out: &mut Vec<u8>) {
         let is_fuzzy = self.fuzzy.is_some_and(|until| until > self.tail.applied());
         let digest = self.options.digest.then(|| match is_fuzzy {
-            // What the tree shows is not that of any transaction yet.
+            // The tree shows the state after no transaction yet.
             true => SnapshotDigest::BLANK,
             false => SnapshotDigest {
                 zxid: self.tail.applied(),

@@ -1,4 +1,4 @@
-//! Server-wide counters behind `srvr`, `stat` and `mntr` (`ServerStats`).
+//! Server-wide counters of `srvr`, `stat` and `mntr` (`ServerStats`).
 
 use crate::base::Instant;
 use crate::metrics::{Histogram, Namespaces, Summary};

@@ -58,7 +58,7 @@ pub(super) struct Entry {
 }
 
 /// See the module's introduction. Invariant: `applied <= committed`, and `entries` are the
-/// transactions after `applied`, those of `batches` first.
+/// transactions after `applied`, the ones in `batches` first.
 #[derive(Debug)]
 pub(super) struct Tail {
     entries: VecDeque<Entry>,
@@ -96,7 +96,7 @@ impl Tail {
     }
 
     /// What a start found: the tree has everything up to `applied`, which is committed, and the
-    /// log has these batches behind it.
+    /// log has these batches after it.
     pub fn recovered(applied: Zxid, batches: Vec<Arc<Batch>>, now: Instant) -> Tail {
         let mut tail = Tail::new(applied);
         for batch in batches {

@@ -278,7 +278,7 @@ fn requests_beyond_the_limit_wait_in_order_of_arrival() {
     let base = scene.replica.last_processed().0;
     scene.sync();
     assert_eq!(scene.xids(a), [1, 2]);
-    // a's third write and the read behind it fill the pipeline again.
+    // a's third write and the read after it fill the pipeline again.
     assert_eq!(scene.replies(b), []);
     scene.sync();
     assert_eq!(scene.replies(a), [(3, base + 3, 0), (4, base + 3, 0)]);

@@ -115,6 +115,7 @@ impl ConnectionThrottle {
     }
 
     fn drops_early(&mut self, now_ms: u64, rng: &mut Rng) -> bool {
+        // No connection is dropped at random unless the operator asked for it.
         let Some(freeze_ms) = self.options.freeze_time_ms else { return false };
         if now_ms.saturating_sub(self.frozen_ms) > freeze_ms {
             let threshold = u128::from(self.options.tokens)

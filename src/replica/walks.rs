@@ -114,7 +114,7 @@ impl Replica {
     }
 
     /// Begins a walk at the last applied transaction. Its head, with sessions and ACLs, is made at
-    /// once: they have to be those of that transaction.
+    /// once: they have to be as that transaction left them.
     pub(super) fn begin_walk(&mut self, target: Target, fx: &mut Effects) {
         let is_new = self.walks.jobs.iter().all(|job| job.target != target);
         invariant!(is_new, "{target:?} is walked for twice");

@@ -22,13 +22,13 @@ use super::leading::leading;
 use super::request::Request;
 use super::tail::Origin;
 
-/// Who asks for a write. Each kind has its own copy of the code below, so that one costs the other
-/// nothing.
+/// A request for a write, of a client or of another member. Each kind has its own copy of the code
+/// below, so that one costs the other nothing.
 pub(super) trait Writer {
-    /// Whom the transaction is made for.
+    /// Where the answer to the transaction goes.
     fn origin(&self) -> Origin;
 
-    /// The session that asks and as whom; `None` if there is nobody any more.
+    /// The session that asks, and its identities; `None` if its connection is gone.
     fn who<'a>(&'a self, clients: &'a Clients) -> Option<(SessionId, &'a Identities)>;
 
     /// When the request came, its number, and its type.
@@ -192,8 +192,8 @@ impl Replica {
     }
 }
 
-/// `ZooKeeperServer.authWriteRequest`: whether committed permissions allow a write. What is wrong
-/// with it otherwise is found when it is prepared.
+/// `ZooKeeperServer.authWriteRequest`: whether committed permissions allow a write. `true` if
+/// anything else is wrong with the write: that is found when it is prepared.
 pub(super) fn allows(
     auth: &Auth,
     tree: &Tree,
@@ -201,6 +201,7 @@ pub(super) fn allows(
     path: Option<&[u8]>,
     identities: &Identities,
 ) -> bool {
+    // No path, or one that is no text: see above.
     let Some(Ok(path)) = path.map(str::from_utf8) else { return true };
     let parent = match path.rsplit_once('/') {
         Some(("", _)) => "/",
@@ -217,6 +218,7 @@ pub(super) fn allows(
     if validate_path(path).is_err() {
         return true;
     }
+    // No such node: see above.
     let Some(node) = tree.find(&tree.key(path)) else { return true };
     let (acls, acl) = (tree.acls(), tree.acl(node));
     auth.allows(acls.bytes(acl), acls.serial(acl), perms, identities)

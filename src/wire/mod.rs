@@ -31,16 +31,17 @@ pub use jute::{DecodeError, Reader, put_bool, put_buffer, put_i32, put_i64, put_
 pub use op::{CreateMode, OpCode, XID_AUTH, XID_NOTIFICATION, XID_PING, XID_SET_WATCHES};
 pub use properties::{BadEscape, Line, has_byte_order_mark, parse_properties, parse_property_text};
 pub use reply::{
-    EventType, FrameStart, begin_frame, begin_reply, end_frame, put_error_reply, put_multi_end,
-    put_multi_error, put_multi_header, put_notification, put_stat_reply,
+    EventType, FrameStart, VectorStart, begin_frame, begin_reply, begin_vector, end_frame,
+    end_vector, put_error_reply, put_multi_end, put_multi_error, put_multi_header,
+    put_notification, put_stat_reply,
 };
 pub use request::{
     AddWatch, Auth, CheckVersion, Create, MultiOp, MultiOps, PathVersion, PathWatch, Reconfig,
-    RequestHeader, SetAcl, SetData, StrVector, WatchPath, text,
+    RequestHeader, SetAcl, SetData, StrVector, WatchPath, requested_path, split_frame, text,
 };
 pub use stat::{PersistedStat, Stat};
 pub use txn::{
-    CreateTxn, MultiTxn, PathList, SetAclTxn, SetDataTxn, SubTxn, Txn, TxnDigest, TxnHeader,
-    TxnType, leading_path, leading_path_of_txn, put_close_session_txn, put_create_txn,
-    put_error_txn,
+    CreateTxn, MultiTxn, PathList, SetAclTxn, SetDataTxn, SubTxn, SubTxnStart, Txn, TxnDigest,
+    TxnHeader, TxnType, begin_sub_txn, end_sub_txn, leading_path, leading_path_of_txn,
+    put_close_session_txn, put_create_txn, put_error_txn, restart_sub_txn,
 };

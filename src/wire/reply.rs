@@ -26,6 +26,23 @@ pub fn end_frame(out: &mut [u8], start: FrameStart) {
     out[start.0..start.0 + 4].copy_from_slice(&len.to_be_bytes());
 }
 
+/// Where a vector under construction began; see [`begin_vector`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct VectorStart(usize);
+
+/// Appends a placeholder for the number of elements; [`end_vector`] fills it in.
+pub fn begin_vector(out: &mut Vec<u8>) -> VectorStart {
+    let start = out.len();
+    put_i32(out, 0);
+    VectorStart(start)
+}
+
+/// Says that `count` elements were appended since the vector was begun at `start`.
+pub fn end_vector(out: &mut [u8], start: VectorStart, count: i32) {
+    out[start.0..start.0 + 4].copy_from_slice(&count.to_be_bytes());
+}
+
 /// Begins a reply frame: length placeholder and `ReplyHeader`.
 pub fn begin_reply(out: &mut Vec<u8>, xid: Xid, zxid: Zxid, err: i32) -> FrameStart {
     let start = out.len();

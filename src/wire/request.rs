@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::base::Xid;
 
-use super::{AclBytes, CreateMode, DecodeError, OpCode, Reader};
+use super::{AclBytes, CreateMode, DecodeError, OpCode, Reader, leading_path};
 
 /// Required text; null is an error, as it is for the path of every read.
 pub fn text<'a>(r: &mut Reader<'a>, what: &'static str) -> Result<Cow<'a, str>, DecodeError> {
@@ -28,6 +28,21 @@ impl RequestHeader {
     pub fn decode_from(r: &mut Reader<'_>) -> Result<RequestHeader, DecodeError> {
         Ok(RequestHeader { xid: Xid(r.i32("xid")?), op: r.i32("opcode")? })
     }
+}
+
+/// The first of a run of frames, without its length, and the frames after it; `None` if there is no
+/// whole one.
+#[inline(always)]
+pub fn split_frame(frames: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = frames.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*len) as usize)
+}
+
+/// The path of a request whose record begins with one, for prefetching only: nothing is checked.
+#[inline(always)]
+pub fn requested_path(frame: &[u8]) -> Option<&[u8]> {
+    let (head, record) = frame.split_first_chunk::<{ RequestHeader::SIZE }>()?;
+    leading_path(i32::from_be_bytes(*head.last_chunk()?), record)
 }
 
 /// create, create2, createContainer and createTTL.
@@ -377,6 +392,35 @@ mod tests {
     fn check(bytes: &[u8]) -> Result<usize, DecodeError> {
         let ops: Result<Vec<_>, _> = MultiOps::new(Reader::new(bytes)).collect();
         ops.map(|ops| ops.len())
+    }
+
+    #[test]
+    fn frames_are_split_where_they_are_whole() {
+        let frames = [0, 0, 0, 2, 7, 8, 0, 0, 0, 0, 0, 0, 0, 1];
+        let (first, rest) = split_frame(&frames).unwrap();
+        assert_eq!(first, [7, 8]);
+        let (second, rest) = split_frame(rest).unwrap();
+        assert_eq!((second, rest), (&[][..], &frames[10..]));
+        assert_eq!(split_frame(rest), None);
+        assert_eq!(split_frame(&[0xff; 5]), None);
+    }
+
+    #[test]
+    fn requests_that_begin_with_a_path_show_it() {
+        for op in OpCode::ALL {
+            let mut frame = Vec::new();
+            put_i32(&mut frame, 1);
+            put_i32(&mut frame, op.code());
+            put_str(&mut frame, "/a");
+            let has_path = op.is_write() && !matches!(op, OpCode::Multi | OpCode::Reconfig)
+                || matches!(op, OpCode::Exists | OpCode::GetData | OpCode::GetAcl)
+                || matches!(op, OpCode::GetChildren | OpCode::GetChildren2)
+                || op == OpCode::DeleteContainer;
+            assert_eq!(requested_path(&frame), has_path.then_some(&b"/a"[..]), "{op:?}");
+            frame.pop();
+            assert_eq!(requested_path(&frame), None, "{op:?}");
+        }
+        assert_eq!(requested_path(&[0; 7]), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
 /// something else. It is not checked, and for prefetching only.
 #[inline]
 pub fn leading_path(op: i32, body: &[u8]) -> Option<&[u8]> {
-    if !matches!(op, 1..=8 | 12 | 15 | 19 | 20 | 21) {
+    if !matches!(op, 1..=8 | 12 | 15 | 19..=21) {
         return None;
     }
     let (len, body) = body.split_first_chunk::<4>()?;
@@ -374,6 +374,37 @@ pub fn put_close_session_txn<S: AsRef<str>>(out: &mut Vec<u8>, paths: &[S]) {
     for path in paths {
         put_str(out, path.as_ref());
     }
+}
+
+/// Where a part of a multi under construction began; see [`begin_sub_txn`].
+#[derive(Clone, Copy, Debug)]
+#[must_use]
+pub struct SubTxnStart(usize);
+
+impl SubTxnStart {
+    /// Bytes before the part's record: its type and its length.
+    const HEAD: usize = 8;
+}
+
+/// Appends placeholders for type and length of a part of a multi; [`end_sub_txn`] fills them in.
+pub fn begin_sub_txn(out: &mut Vec<u8>) -> SubTxnStart {
+    let start = out.len();
+    put_i32(out, 0);
+    put_i32(out, 0);
+    SubTxnStart(start)
+}
+
+/// Takes back what was appended since the part was begun at `start`: an error follows instead.
+pub fn restart_sub_txn(out: &mut Vec<u8>, start: SubTxnStart) {
+    out.truncate(start.0 + SubTxnStart::HEAD);
+}
+
+/// Completes the part begun at `start`, which became a `kind`, with everything appended since.
+pub fn end_sub_txn(out: &mut [u8], start: SubTxnStart, kind: TxnType) {
+    // A transaction is smaller than 2 GiB.
+    let len = (out.len() - start.0 - SubTxnStart::HEAD) as i32;
+    out[start.0..start.0 + 4].copy_from_slice(&(kind as i32).to_be_bytes());
+    out[start.0 + 4..start.0 + SubTxnStart::HEAD].copy_from_slice(&len.to_be_bytes());
 }
 
 /// Appends the body of an error transaction.

@@ -233,7 +233,7 @@ fn a_sync_is_answered_as_soon_as_what_it_waits_for_is_applied() {
     assert_eq!(follower.scene.xids(conn).first(), Some(&1));
 }
 
-/// Nothing behind a `sync` is looked at before the leader has answered it.
+/// Nothing after a `sync` is looked at before the leader has answered it.
 #[test]
 fn requests_of_a_client_that_waits_for_a_sync_stay_in_line() {
     let mut follower = Follower::with(|options| options.limits.requests_max = 1);
@@ -365,7 +365,7 @@ fn what_the_log_takes_back_goes_from_the_tail() {
     assert!(replica.is_all_applied());
 }
 
-/// It crashed behind a database that was received while its sender's tree went on.
+/// It crashed after a database that was received while its sender's tree went on.
 #[test]
 fn a_fuzzy_tree_stays_so_over_a_start_until_its_server_is_in_step() {
     let mut follower = Follower::new();

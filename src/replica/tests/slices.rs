@@ -137,7 +137,7 @@ fn a_long_multi_read_is_divided_and_says_what_a_short_one_says() {
     assert_eq!(long[20..], [results.repeat(2_000), end.to_vec()].concat());
 }
 
-/// Its results are those of one moment, though the node changes between the parts.
+/// Its results show one moment, though the node changes between the parts.
 #[test]
 fn a_multi_read_shows_one_state_of_the_tree() {
     for changes in [1, 2, 1_000] {

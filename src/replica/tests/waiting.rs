@@ -128,7 +128,7 @@ fn a_connection_forgotten_without_an_answer_lets_others_in() {
 }
 
 /// What waits in line is done for its session or not at all, whatever became of its connection
-/// and whoever has its slot, and nothing stays counted.
+/// and whichever has its slot, and nothing stays counted.
 #[test]
 fn what_waits_for_a_closed_connection_is_counted_no_longer_than_it_waits() {
     for drops in [true, false] {

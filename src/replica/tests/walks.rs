@@ -142,7 +142,7 @@ impl Walked {
         took
     }
 
-    /// What was received, and all transactions behind it, are the tree that there is.
+    /// What was received, and all transactions after it, are the tree that there is.
     fn check(&self, received: &Received, mut reader: SnapshotReader) {
         let mut restore = Restore::new(TREE);
         let used = reader.feed(&received.bytes, true, &mut restore).unwrap();
