@@ -534,6 +534,7 @@ impl<I: Io> Edge<I> {
         sink: &mut impl FrontSink,
     ) {
         for at in 0..self.sockets.len() {
+            // A free slot.
             let Some(socket) = &self.sockets[at] else { continue };
             let conn = socket.conn;
             if socket.stage == Stage::Dying || !self.front.wants_progress(conn) {
@@ -594,6 +595,7 @@ impl<I: Io> Edge<I> {
     /// When it does not.
     pub fn check(&mut self) {
         for at in 0..self.sockets.len() {
+            // A free slot.
             let Some(socket) = &self.sockets[at] else { continue };
             let (conn, stage) = (socket.conn, socket.stage);
             let is_idle = matches!(socket.receive, Receive::Not);

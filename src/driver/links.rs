@@ -123,7 +123,7 @@ pub struct Links<I: Io> {
     ready: Vec<LinkId>,
     /// Number of the next one that arrives.
     next_accepted: LinkId,
-    /// Those of `links` that arrived.
+    /// Number of `links` that arrived, and were not dialed.
     accepted: usize,
     /// Accepts to begin again later: the process ran out of something.
     accept_later: Vec<(Instant, usize)>,
@@ -285,6 +285,7 @@ impl<I: Io> Links<I> {
 
     /// Receives unless a receive is under way, or nothing is to be received.
     fn receive(&mut self, id: LinkId, io: &mut I) -> io::Result<()> {
+        // Its last completion may just have freed it.
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         if matches!(link.receive, Receive::Not) && link.wants_input() {
             link.receive = Receive::Running(io.receive_from_member(link.socket(), id)?);
@@ -456,6 +457,7 @@ impl<I: Io> Links<I> {
     }
 
     fn close(&mut self, now: Now, io: &mut I, id: LinkId) -> io::Result<()> {
+        // The member may close a link of whose end it has not been told yet.
         let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
         match link.stage {
             Stage::Dialing => {

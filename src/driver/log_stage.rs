@@ -101,9 +101,13 @@ impl<F: LogFiles> LogStage<F> {
         if self.writer.is_changing() {
             return format!("a change of it under way, {} more wait for it", self.waiting.len());
         }
-        let Some(write) = &self.in_flight else { return "no write in flight".to_owned() };
-        let (offset, took) = (write.offset, now.since(write.began).as_millis());
-        format!("{} bytes at offset {offset} in flight since {took} ms", write.len)
+        match &self.in_flight {
+            None => "no write in flight".to_owned(),
+            Some(write) => {
+                let (offset, took) = (write.offset, now.since(write.began).as_millis());
+                format!("{} bytes at offset {offset} in flight since {took} ms", write.len)
+            }
+        }
     }
 
     /// Begins the next write if none is under way and something is queued; returns its last
@@ -117,6 +121,7 @@ impl<F: LogFiles> LogStage<F> {
             return Ok(None);
         }
         self.go_on();
+        // Nothing is queued, or a change of the log comes first.
         let Some(write) = self.writer.begin_write()? else { return Ok(None) };
         let PendingWrite { fd, offset, len, rw_flags, buf, plan } = write;
         io.write_log(fd, buf, len, offset, rw_flags)?;
@@ -149,6 +154,7 @@ impl<F: LogFiles> LogStage<F> {
     ) -> Result<Option<Zxid>, FatalLogError> {
         self.go_on();
         let (before, began) = (self.writer.records(), io.now());
+        // Nothing is queued, or a change of the log comes first.
         let Some(zxid) = self.writer.write_sync()? else { return Ok(None) };
         let now = io.now();
         self.took(now, measures, now.since(began), self.writer.records() - before);

@@ -188,6 +188,7 @@ impl<I: Io> Driver<I> {
     /// the turn. Returns whether there was anything.
     fn take_members(&mut self, io: &mut I) -> Result<bool, Failure> {
         let now = self.now;
+        // A lone server, or another loop has them.
         let Some(links) = &mut self.parts.links else { return Ok(false) };
         let Some(brain) = &mut self.parts.brain else { unreachable!("members talk to the brain") };
         let mut taken = 0;
@@ -382,7 +383,9 @@ impl<I: Io> Driver<I> {
 
     /// Tells of changes of the log that have ended. Returns whether there was one.
     fn take_changes(&mut self) -> Result<bool, Failure> {
+        // Another loop runs the log.
         let Some(log) = &mut self.parts.log else { return Ok(false) };
+        // None is under way, or it goes on.
         let Some((ticket, done)) = log.finish_change()? else { return Ok(false) };
         let now = self.now;
         match &mut self.parts.brain {
@@ -414,6 +417,7 @@ impl<I: Io> Driver<I> {
     }
 
     fn run_brain(&mut self, io: &mut I) -> Result<(), Failure> {
+        // Another loop runs the replica.
         let Some(brain) = &mut self.parts.brain else { return Ok(()) };
         let mut now = self.now;
         brain.house.poll(now, &mut brain.member, &mut brain.effects, &mut brain.probe);
@@ -599,6 +603,7 @@ impl<I: Io> Driver<I> {
     }
 
     fn run_log(&mut self, io: &mut I) -> Result<(), Failure> {
+        // Another loop runs the log.
         let Some(log) = &mut self.parts.log else { return Ok(()) };
         if log.inline {
             while let Some(zxid) = log.write_inline(io, &self.parts.measures)? {
@@ -624,11 +629,13 @@ impl<I: Io> Driver<I> {
     /// Whether a snapshot holds what was applied, or could not be written. What is not applied when
     /// all loops end was not acknowledged.
     fn is_saved(&self) -> bool {
+        // Only the loop of the replica has anything to save.
         let Some(brain) = &self.parts.brain else { return true };
         !brain.member.replica().is_settled() || brain.house.is_done()
     }
 
     fn is_drained(&self) -> bool {
+        // The loop of the replica decides for all.
         let Some(brain) = &self.parts.brain else { return false };
         let flushed = self.parts.edge.as_ref().is_none_or(Edge::is_flushed);
         brain.member.replica().is_settled()

@@ -21,8 +21,8 @@ pub struct FrontOptions {
     pub sessionless_timeout_ms: u64,
     /// Output bytes waiting for a slow reader beyond which its requests are not taken.
     pub max_output: usize,
-    /// What it did not ask for, such as notifications, keeps coming: so many bytes may be queued
-    /// while more than `max_output` waits. A reply is never cut off for its size; with a reply of
+    /// Bytes that it did not ask for, such as notifications, which may be queued while more than
+    /// `max_output` waits. A reply is never cut off for its size; with a reply of
     /// 70 MiB waiting, 64 MiB of notifications may follow.
     pub max_excess: usize,
     /// Who has more than `max_output` to read must take this many bytes a second, on average over
@@ -88,7 +88,7 @@ impl fmt::Display for Who {
     }
 }
 
-/// What passes through a connection. The order is that of a life: no stage leads back, see
+/// What passes through a connection. In the order of a life: no stage leads back, see
 /// [`Conn::enter`].
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Stage {
@@ -117,7 +117,7 @@ struct Conn {
     clogged: bool,
     /// The replica waits for the output to be sent.
     awaited: bool,
-    /// Input behind the last whole frame, or held back while paused or clogged.
+    /// Input after the last whole frame, or held back while paused or clogged.
     input: Vec<u8>,
     /// Output not given to the socket yet.
     output: Vec<u8>,
@@ -285,6 +285,7 @@ impl Front {
     /// Queues output.
     pub fn queue(&mut self, conn: ConnId, bytes: &[u8]) -> Queued {
         let FrontOptions { max_output, max_excess, .. } = self.options;
+        // The replica may not have been told of its end yet.
         let Some(found) = self.get(conn).filter(|found| found.stage != Stage::Over) else {
             return Queued::Waiting;
         };

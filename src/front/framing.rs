@@ -16,7 +16,7 @@ pub enum FrameError {
     },
 }
 
-/// What is behind a [`FrameError`], so that messages about one do not hide those about another.
+/// The kind of a [`FrameError`]: messages about one do not hide messages about another.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offence {
     /// It speaks TLS, and this port does not.
@@ -73,13 +73,14 @@ impl fmt::Display for FrameError {
 
 impl std::error::Error for FrameError {}
 
-/// How many bytes at the start of `bytes` are whole frames. A bad length behind whole frames is
+/// How many bytes at the start of `bytes` are whole frames. A bad length after whole frames is
 /// reported only when those have been taken, so that requests before it are served.
 pub fn whole_frames(bytes: &[u8], max_frame: usize) -> Result<usize, FrameError> {
     let mut at = 0;
     while let Some(head) = bytes[at..].first_chunk::<4>() {
         let len = i32::from_be_bytes(*head);
         let fits = usize::try_from(len).ok().filter(|&len| len <= max_frame);
+        // Frames before a bad one are served first.
         let Some(size) = fits else {
             return if at == 0 {
                 Err(FrameError::BadLength { len, max: max_frame })
@@ -109,6 +110,7 @@ pub enum First {
 /// Classifies the first bytes of a connection. `takes_mask`: `stmk` is answered, so its argument is
 /// waited for; otherwise it is refused at once, as Apache does.
 pub fn classify(bytes: &[u8], takes_mask: bool) -> First {
+    // A word has four bytes, and so has the length of a frame.
     let Some(word) = bytes.first_chunk::<4>() else { return First::Unknown };
     let telnet_interrupt = [0xff, 0xf4, 0xff, 0xfd];
     let is_word = FOUR_LETTER_WORDS.iter().any(|known| known.as_bytes() == word);

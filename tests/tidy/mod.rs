@@ -11,6 +11,7 @@ mod layers;
 mod links;
 mod marks;
 mod purity;
+mod returns;
 mod sizes;
 mod source;
 mod unsafety;
