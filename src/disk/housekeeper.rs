@@ -198,7 +198,7 @@ impl<F: LogFiles> Housekeeper<F> {
             backlog: Arc::clone(&backlog),
             acts: VecDeque::new(),
             hand: None,
-            stake: Stake::Purge,
+            scope: FailureScope::Purge,
             reusable: Vec::new(),
             segments: SegmentKind::default(),
             snapshot: None,
@@ -340,8 +340,8 @@ pub struct Chores<F: LogFiles> {
     acts: VecDeque<Act>,
     /// The file that the job under way has open.
     hand: Option<F::File>,
-    /// What an error means to it.
-    stake: Stake,
+    /// What is lost if it fails.
+    scope: FailureScope,
     /// Segments free for another life.
     reusable: Vec<PathBuf>,
     segments: SegmentKind,
@@ -364,7 +364,7 @@ enum Act {
 }
 
 /// What is lost when the job under way fails.
-enum Stake {
+enum FailureScope {
     /// A segment ahead of need, and this file of it.
     Segment(Option<PathBuf>),
     /// The durable names of segments.
@@ -439,7 +439,7 @@ impl<F: LogFiles> Chores<F> {
                 let is_rename = matches!(step, Step::Rename(..));
                 if let Err(error) = step.perform(&*self.files, &mut self.hand) {
                     let is_gone = is_rename && error.kind() == io::ErrorKind::NotFound;
-                    if is_gone && matches!(self.stake, Stake::Purge) {
+                    if is_gone && matches!(self.scope, FailureScope::Purge) {
                         self.skip_segment();
                     } else {
                         self.acts.clear();
@@ -463,7 +463,7 @@ impl<F: LogFiles> Chores<F> {
     }
 
     /// Somebody has removed the segment that a purge was about to keep for another life: it goes on
-    /// behind it.
+    /// after it.
     fn skip_segment(&mut self) {
         while let Some(act) = self.acts.pop_front() {
             if matches!(act, Act::Keep(_)) {
@@ -473,8 +473,8 @@ impl<F: LogFiles> Chores<F> {
     }
 
     fn failed(&mut self, error: io::Error) {
-        match std::mem::replace(&mut self.stake, Stake::Purge) {
-            Stake::Segment(tmp) => {
+        match std::mem::replace(&mut self.scope, FailureScope::Purge) {
+            FailureScope::Segment(tmp) => {
                 // What it takes up is given back with its last handle.
                 self.hand = None;
                 if let Some(tmp) = tmp {
@@ -482,18 +482,18 @@ impl<F: LogFiles> Chores<F> {
                 }
                 self.prepare_failed(error);
             }
-            Stake::Names => self.report(Report::SegmentFailed(error)),
-            Stake::Snapshot(zxid, path) => {
+            FailureScope::Names => self.report(Report::SegmentFailed(error)),
+            FailureScope::Snapshot(zxid, path) => {
                 let _ = self.files.remove(&path);
                 self.snapshot_failed(zxid, path, error);
             }
-            Stake::Received(stream, path) => {
+            FailureScope::Received(stream, path) => {
                 let _ = self.files.remove(&path);
                 self.received = None;
                 self.report(Report::ReceiveFailed { stream, path, error });
             }
-            Stake::Log(ticket) => self.changed(Changed { ticket, outcome: Err(error) }),
-            Stake::Purge => self.report(Report::PurgeFailed(error)),
+            FailureScope::Log(ticket) => self.changed(Changed { ticket, outcome: Err(error) }),
+            FailureScope::Purge => self.report(Report::PurgeFailed(error)),
         }
     }
 
@@ -520,7 +520,7 @@ impl<F: LogFiles> Chores<F> {
             file.abandon();
             self.report(Report::SnapshotDropped(zxid));
         }
-        self.stake = Stake::Log(ticket);
+        self.scope = FailureScope::Log(ticket);
         self.acts.extend(steps.into_iter().map(Act::File));
         self.acts.push_back(Act::Changed(Changed { ticket, outcome: Ok((done, end)) }));
         Ok(())
@@ -552,7 +552,7 @@ impl<F: LogFiles> Chores<F> {
             }
             Urgent::Adopt(files) => self.reusable.extend(files),
             Urgent::SyncLogDir => {
-                self.stake = Stake::Names;
+                self.scope = FailureScope::Names;
                 self.acts.push_back(Act::File(Step::SyncDir(self.files.log_dir().to_owned())));
             }
             Urgent::Change(ticket, change) => {
@@ -578,12 +578,12 @@ impl<F: LogFiles> Chores<F> {
         }
         let making = match again {
             Some(making) => {
-                self.stake = Stake::Segment(None);
+                self.scope = FailureScope::Segment(None);
                 making
             }
             None => {
                 let making = Making::fresh(&*self.files, kind, true)?;
-                self.stake = Stake::Segment(Some(making.tmp.clone()));
+                self.scope = FailureScope::Segment(Some(making.tmp.clone()));
                 making
             }
         };
@@ -659,7 +659,7 @@ impl<F: LogFiles> Chores<F> {
         let Some((zxid, file)) = self.snapshot.take() else { return };
         let finish = file.finish();
         self.hand = Some(finish.file);
-        self.stake = Stake::Snapshot(zxid, finish.tmp);
+        self.scope = FailureScope::Snapshot(zxid, finish.tmp);
         self.acts.extend(finish.steps.into_iter().map(Act::File));
         let (path, bytes) = (finish.path, finish.bytes);
         self.acts.push_back(Act::Tell(Report::SnapshotDone { zxid, path, bytes }));
@@ -695,7 +695,7 @@ impl<F: LogFiles> Chores<F> {
         let finish = file.finish();
         self.hand = Some(finish.file);
         self.received = Some(finish.path.clone());
-        self.stake = Stake::Received(stream, finish.tmp);
+        self.scope = FailureScope::Received(stream, finish.tmp);
         self.acts.extend(finish.steps.into_iter().map(Act::File));
         let (path, bytes) = (finish.path, finish.bytes);
         self.acts.push_back(Act::Tell(Report::Received { stream, path, bytes }));
@@ -729,7 +729,7 @@ impl<F: LogFiles> Chores<F> {
             }
         }
         acts.push_back(Act::Tell(Report::Purged(purged)));
-        self.stake = Stake::Purge;
+        self.scope = FailureScope::Purge;
         self.acts = acts;
         Ok(())
     }

@@ -3,11 +3,11 @@
 use crate::base::Instant;
 use crate::disk::LogFiles;
 
-use super::brain::Brain;
 use super::edge::Edge;
 use super::links::Links;
 use super::log_stage::LogStage;
 use super::port::Io;
+use super::replica_stage::ReplicaStage;
 use super::turn::DriverParts;
 
 /// The state of the stages of one loop.
@@ -15,7 +15,7 @@ pub(super) fn stages<I: Io>(now: Instant, parts: &DriverParts<I>) -> String {
     let told = [
         parts.edge.as_ref().map(connections),
         parts.links.as_ref().map(members),
-        parts.brain.as_ref().map(|brain| replica(now, brain)),
+        parts.replica.as_ref().map(|stage| replica(now, stage)),
         parts.log.as_ref().map(|stage| log_stage(now, stage)),
     ];
     told.into_iter().flatten().collect::<Vec<_>>().join("; ")
@@ -29,9 +29,9 @@ fn members<I: Io>(links: &Links<I>) -> String {
     format!("{} connections with other members", links.len())
 }
 
-fn replica<I: Io>(now: Instant, brain: &Brain<I>) -> String {
-    let replica = brain.member.replica();
-    let (snap_bytes, log_bytes) = brain.house.dir_sizes;
+fn replica<I: Io>(now: Instant, stage: &ReplicaStage<I>) -> String {
+    let replica = stage.member.replica();
+    let (snap_bytes, log_bytes) = stage.house.dir_sizes;
     let timer = match replica.deadline() {
         Some(at) => format!("in {} ms", at.since(now).as_millis()),
         None => "none".to_owned(),
@@ -44,7 +44,7 @@ fn replica<I: Io>(now: Instant, brain: &Brain<I>) -> String {
         replica.client_count(),
         replica.tree().node_count(),
         replica.outstanding(),
-        brain.house.describe_snapshot(now, replica.is_snapshotting()),
+        stage.house.describe_snapshot(now, replica.is_snapshotting()),
     )
 }
 

@@ -282,7 +282,7 @@ impl<F: LogFiles> Housekeeping<F> {
             return false;
         }
         if !self.failed && replica.request_snapshot() {
-            // Requests that were still in the queues of other loops came behind the last one.
+            // Requests that were still in the queues of other loops came after the last one.
             self.done = false;
             return false;
         }

@@ -1,7 +1,7 @@
 //! The sockets of other members: turns completions into what `member` hears of its connections, and
 //! carries out what it wants of them.
 //!
-//! They live in the loop that runs the brain. What a turn sends on one connection goes in one
+//! They live in the loop that runs the replica. What a turn sends on one connection goes in one
 //! operation; while that is under way the next one gathers. How much may gather is decided by the
 //! member, which is told what the socket has not taken.
 

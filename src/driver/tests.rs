@@ -202,7 +202,7 @@ fn parts() -> DriverParts<Hands> {
         index: 0,
         edge: None,
         links: None,
-        brain: None,
+        replica: None,
         log: None,
         routes: Routes { loops: 1, front_at: vec![0], replica_at: 0, log_at: 0 },
         measures: Arc::new(Measures::default()),
@@ -210,10 +210,10 @@ fn parts() -> DriverParts<Hands> {
 }
 
 /// Replica and log of a server in this directory.
-fn brain_and_log(
+fn replica_and_log(
     home: &tempfile::TempDir,
     measures: &Arc<Measures>,
-) -> (Brain<Hands>, LogStage<DataDir>, Chores<DataDir>) {
+) -> (ReplicaStage<Hands>, LogStage<DataDir>, Chores<DataDir>) {
     let data_dir = home.path().to_owned();
     let dir = DataDir::open(&DirOptions { data_dir, log_dir: None, autocreate: true });
     let dir = Arc::new(dir.unwrap());
@@ -240,16 +240,16 @@ fn brain_and_log(
     let admin = AdminContext::new(&settings, address, Host::default(), Arc::clone(measures));
     let options = HousekeepingOptions::default();
     let house = Housekeeping::new(options, house, reports, Arc::clone(measures));
-    let brain = Brain::new(Member::alone(now(), replica), house, admin, Unobserved);
-    (brain, LogStage::new(writer, false, Duration::MAX), chores)
+    let stage = ReplicaStage::new(Member::alone(now(), replica), house, admin, Unobserved);
+    (stage, LogStage::new(writer, false, Duration::MAX), chores)
 }
 
 #[test]
 fn a_turn_takes_a_bounded_number_of_messages() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();
-    let (brain, log, _chores) = brain_and_log(&home, &stages.measures);
-    (stages.brain, stages.log) = (Some(brain), Some(log));
+    let (stage, log, _chores) = replica_and_log(&home, &stages.measures);
+    (stages.replica, stages.log) = (Some(stage), Some(log));
     let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
     let all = 3 * MESSAGES_MAX + 1;
     io.messages.extend((0..all).map(|_| Message::FromFront(FrontTurn::default())));
@@ -281,26 +281,26 @@ fn ask_for_session(driver: &mut Driver<Hands>, slot: u32) {
     let conn = ConnId::new(slot, 1);
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     let frame = connect_frame(SessionId(0), 10_000);
-    let brain = driver.brain_mut().unwrap();
-    brain.handle(now(), Input::Opened { conn, peer });
-    brain.handle(now(), Input::Frames { conn, bytes: &frame });
+    let stage = driver.replica_stage_mut().unwrap();
+    stage.handle(now(), Input::Opened { conn, peer });
+    stage.handle(now(), Input::Frames { conn, bytes: &frame });
 }
 
 #[test]
 fn a_word_of_a_connection_that_was_closed_in_its_turn_is_not_answered() {
     let home = tempfile::tempdir().unwrap();
-    let (mut brain, _log, _chores) = brain_and_log(&home, &Arc::default());
+    let (mut stage, _log, _chores) = replica_and_log(&home, &Arc::default());
     let peer = SocketAddr::from(([127, 0, 0, 1], 1));
     for (slot, is_closed) in [(0, false), (1, true)] {
         let conn = ConnId::new(slot, 1);
-        brain.handle(now(), Input::Opened { conn, peer });
-        brain.asked(conn, *b"ruok", b"");
+        stage.handle(now(), Input::Opened { conn, peer });
+        stage.asked(conn, *b"ruok", b"");
         if is_closed {
-            brain.handle(now(), Input::Closed { conn });
+            stage.handle(now(), Input::Closed { conn });
         }
-        brain.answer_words(now(), &mut Hands::default());
-        assert_eq!(brain.effects.list.is_empty(), is_closed, "{:?}", brain.effects.list);
-        brain.effects.clear();
+        stage.answer_words(now(), &mut Hands::default());
+        assert_eq!(stage.effects.list.is_empty(), is_closed, "{:?}", stage.effects.list);
+        stage.effects.clear();
     }
 }
 
@@ -308,8 +308,8 @@ fn a_word_of_a_connection_that_was_closed_in_its_turn_is_not_answered() {
 fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();
-    let (brain, log, _chores) = brain_and_log(&home, &stages.measures);
-    (stages.brain, stages.log) = (Some(brain), Some(log));
+    let (stage, log, _chores) = replica_and_log(&home, &stages.measures);
+    (stages.replica, stages.log) = (Some(stage), Some(log));
     // Its fronts are elsewhere.
     stages.routes.front_at = vec![1];
     let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
@@ -321,7 +321,7 @@ fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
         let (len, buf) = io.write.take().unwrap();
         io.completions.push_back(Completion::Written { buf, result: Ok(len) });
         driver.take_completions(&mut io).unwrap();
-        assert_eq!(driver.brain().unwrap().member.replica().last_processed(), Zxid(last));
+        assert_eq!(driver.replica_stage().unwrap().member.replica().last_processed(), Zxid(last));
         assert_eq!(io.write.is_some(), last == 1, "the disk stands still until the turn ends");
     }
 }
@@ -330,16 +330,16 @@ fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
 fn a_change_of_the_log_waits_for_writes_before_it_and_holds_up_those_behind() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();
-    let (brain, log, mut chores) = brain_and_log(&home, &stages.measures);
-    (stages.brain, stages.log) = (Some(brain), Some(log));
+    let (stage, log, mut chores) = replica_and_log(&home, &stages.measures);
+    (stages.replica, stages.log) = (Some(stage), Some(log));
     stages.routes.front_at = vec![1];
     let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
     ask_for_session(&mut driver, 0);
     driver.turn(now(), &mut io).unwrap();
     assert!(driver.is_writing());
-    let brain = driver.brain_mut().unwrap();
+    let stage = driver.replica_stage_mut().unwrap();
     let change = LogChange::WriteEpoch { file: EpochFile::Accepted, epoch: Epoch(7) };
-    brain.member.ask_log(LogCommand::Change(change), &mut brain.effects);
+    stage.member.ask_log(LogCommand::Change(change), &mut stage.effects);
     ask_for_session(&mut driver, 1);
     let mut finish_chores = |expected: bool| {
         while !chores.is_idle() {
@@ -354,9 +354,9 @@ fn a_change_of_the_log_waits_for_writes_before_it_and_holds_up_those_behind() {
     driver.turn(now(), &mut io).unwrap();
     assert!(!driver.is_writing(), "the second session waits for the change");
     finish_chores(true);
-    assert!(driver.has_reports() && driver.brain().unwrap().member.awaits_log());
+    assert!(driver.has_reports() && driver.replica_stage().unwrap().member.awaits_log());
     driver.turn(now(), &mut io).unwrap();
-    assert!(driver.is_writing() && !driver.brain().unwrap().member.awaits_log());
+    assert!(driver.is_writing() && !driver.replica_stage().unwrap().member.awaits_log());
     let epoch = std::fs::read(home.path().join("version-2/acceptedEpoch")).unwrap();
     assert_eq!(epoch, b"7");
 }

@@ -13,7 +13,6 @@ use crate::log::LogCommand;
 use crate::metrics::Measures;
 use crate::replica::{CloseHow, Effect, Effects, Input};
 
-use super::brain::Brain;
 use super::describe;
 use super::edge::Edge;
 use super::failure::Failure;
@@ -22,6 +21,7 @@ use super::log_stage::{LogStage, LogWork};
 use super::message::Message;
 use super::outbox::{Outbox, Routes};
 use super::port::{Completion, Io, Probe};
+use super::replica_stage::ReplicaStage;
 use super::sink::Sink;
 
 /// How long an ending loop waits for its sockets to take what is left.
@@ -51,7 +51,7 @@ pub struct DriverParts<I: Io> {
     /// Connections of other members: beside the replica, if there are any others.
     pub links: Option<Links<I>>,
     /// The replica, if it runs it.
-    pub brain: Option<Brain<I>>,
+    pub replica: Option<ReplicaStage<I>>,
     /// The log, if it runs it.
     pub log: Option<LogStage<I::Files>>,
     /// Which loop runs which stage.
@@ -119,13 +119,13 @@ impl<I: Io> Driver<I> {
     }
 
     /// The replica and what only it talks to, if this loop runs it.
-    pub fn brain(&self) -> Option<&Brain<I>> {
-        self.parts.brain.as_ref()
+    pub fn replica_stage(&self) -> Option<&ReplicaStage<I>> {
+        self.parts.replica.as_ref()
     }
 
     /// The same, to be changed.
-    pub fn brain_mut(&mut self) -> Option<&mut Brain<I>> {
-        self.parts.brain.as_mut()
+    pub fn replica_stage_mut(&mut self) -> Option<&mut ReplicaStage<I>> {
+        self.parts.replica.as_mut()
     }
 
     /// Whether a write of the log is under way.
@@ -140,7 +140,7 @@ impl<I: Io> Driver<I> {
 
     /// Whether the housekeeper has something to say.
     pub fn has_reports(&self) -> bool {
-        self.parts.brain.as_ref().is_some_and(|brain| brain.house.has_reports())
+        self.parts.replica.as_ref().is_some_and(|stage| stage.house.has_reports())
             || self.parts.log.as_ref().is_some_and(LogStage::has_changed)
     }
 
@@ -152,8 +152,8 @@ impl<I: Io> Driver<I> {
     /// One turn. Call it when something has arrived, and at [`Driver::deadline`] at the latest.
     pub fn turn(&mut self, now: Now, io: &mut I) -> Result<Turn, Failure> {
         self.now = now;
-        if let Some(brain) = &mut self.parts.brain {
-            brain.member.begin_turn();
+        if let Some(stage) = &mut self.parts.replica {
+            stage.member.begin_turn();
         }
         let mut worked = self.take_members(io)?;
         worked |= self.take_completions(io)? > 0;
@@ -190,13 +190,15 @@ impl<I: Io> Driver<I> {
         let now = self.now;
         // A lone server, or another loop has them.
         let Some(links) = &mut self.parts.links else { return Ok(false) };
-        let Some(brain) = &mut self.parts.brain else { unreachable!("members talk to the brain") };
+        let Some(stage) = &mut self.parts.replica else {
+            unreachable!("links are beside the replica")
+        };
         let mut taken = 0;
         while taken < MEMBERS_MAX
             && let Some(completion) = io.next_of_members()?
         {
             taken += 1;
-            links.complete(now, io, completion, &mut |input| brain.handle_peer(now, input))?;
+            links.complete(now, io, completion, &mut |input| stage.handle_peer(now, input))?;
         }
         Ok(taken > 0)
     }
@@ -241,7 +243,7 @@ impl<I: Io> Driver<I> {
                 assert!(log.is_some(), "a write of the log ends in a loop without a log");
                 let Some(log) = log else { unreachable!("just asserted") };
                 let zxid = log.finish(now.mono, buf, result, &self.parts.measures)?;
-                if self.parts.brain.is_some() && is_mutated(Mutation::AckBeforeSync) {
+                if self.parts.replica.is_some() && is_mutated(Mutation::AckBeforeSync) {
                     return Ok(());
                 }
                 self.durable(io, zxid)
@@ -251,8 +253,8 @@ impl<I: Io> Driver<I> {
 
     /// The sockets, of which a completion told, and where their input goes.
     fn edge_and_sink(&mut self) -> (&mut Edge<I>, Sink<'_, I>) {
-        let sink = match &mut self.parts.brain {
-            Some(brain) => Sink::Local { now: self.now, brain },
+        let sink = match &mut self.parts.replica {
+            Some(stage) => Sink::Local { now: self.now, stage },
             None => Sink::Remote(&mut self.outbox.front_turn),
         };
         let edge = self.parts.edge.as_mut();
@@ -323,7 +325,7 @@ impl<I: Io> Driver<I> {
             match message {
                 Message::FromFront(turn) => {
                     let now = self.now;
-                    self.expect_brain().front_turn(now, turn);
+                    self.expect_replica().front_turn(now, turn);
                 }
                 Message::ToFront(effects) => {
                     self.apply(io, effects)?;
@@ -339,7 +341,7 @@ impl<I: Io> Driver<I> {
                 Message::Synced(zxid) => self.durable(io, zxid)?,
                 Message::LogDone(ticket, done) => {
                     let now = self.now;
-                    self.expect_brain().handle(now, Input::LogDone { ticket, done });
+                    self.expect_replica().handle(now, Input::LogDone { ticket, done });
                 }
                 Message::Describe(tell) => tell(describe::stages(self.now.mono, &self.parts)),
                 Message::Drain => self.drain(io),
@@ -350,9 +352,9 @@ impl<I: Io> Driver<I> {
     }
 
     /// The replica of a loop that got a message for it.
-    fn expect_brain(&mut self) -> &mut Brain<I> {
-        assert!(self.parts.brain.is_some(), "a message for the replica in a loop without it");
-        self.parts.brain.as_mut().unwrap_or_else(|| unreachable!("just asserted"))
+    fn expect_replica(&mut self) -> &mut ReplicaStage<I> {
+        assert!(self.parts.replica.is_some(), "a message for the replica in a loop without it");
+        self.parts.replica.as_mut().unwrap_or_else(|| unreachable!("just asserted"))
     }
 
     /// Finishes what is under way, takes nothing new, ends.
@@ -369,7 +371,7 @@ impl<I: Io> Driver<I> {
     /// Tells `Member` that everything up to `zxid` is durable here, while the disk goes on with the
     /// next batches. What is committed by that, and may be acknowledged, `Member::handle` decides.
     fn durable(&mut self, io: &mut I, zxid: Zxid) -> Result<(), Failure> {
-        if self.parts.brain.is_none() {
+        if self.parts.replica.is_none() {
             self.outbox.synced = Some(zxid);
             return Ok(());
         }
@@ -377,7 +379,7 @@ impl<I: Io> Driver<I> {
         self.flush_outputs(io)?;
         io.submit()?;
         let now = self.now;
-        self.expect_brain().handle(now, Input::Logged { zxid });
+        self.expect_replica().handle(now, Input::Logged { zxid });
         Ok(())
     }
 
@@ -388,8 +390,8 @@ impl<I: Io> Driver<I> {
         // None is under way, or it goes on.
         let Some((ticket, done)) = log.finish_change()? else { return Ok(false) };
         let now = self.now;
-        match &mut self.parts.brain {
-            Some(brain) => brain.handle(now, Input::LogDone { ticket, done }),
+        match &mut self.parts.replica {
+            Some(stage) => stage.handle(now, Input::LogDone { ticket, done }),
             None => self.outbox.log_done.push_back((ticket, done)),
         }
         Ok(true)
@@ -412,30 +414,30 @@ impl<I: Io> Driver<I> {
         if let Some(links) = &mut self.parts.links {
             links.tick(now, io)?;
         }
-        self.run_brain(io)?;
+        self.run_replica(io)?;
         self.flush_outputs(io)
     }
 
-    fn run_brain(&mut self, io: &mut I) -> Result<(), Failure> {
+    fn run_replica(&mut self, io: &mut I) -> Result<(), Failure> {
         // Another loop runs the replica.
-        let Some(brain) = &mut self.parts.brain else { return Ok(()) };
+        let Some(stage) = &mut self.parts.replica else { return Ok(()) };
         let mut now = self.now;
-        brain.house.poll(now, &mut brain.member, &mut brain.effects, &mut brain.probe);
-        brain.answer_words(now, io);
+        stage.house.poll(now, &mut stage.member, &mut stage.effects, &mut stage.probe);
+        stage.answer_words(now, io);
         if is_mutated(Mutation::ExpireEarly) {
             now.mono = now.mono + Duration::from_secs(2);
         }
         let sleeps = is_mutated(Mutation::SleepOnWork);
-        let due = brain.member.deadline().filter(|&at| at <= now.mono);
+        let due = stage.member.deadline().filter(|&at| at <= now.mono);
         if due.is_some_and(|at| {
-            !sleeps || at > Instant(0) || brain.member.replica().is_snapshotting()
+            !sleeps || at > Instant(0) || stage.member.replica().is_snapshotting()
         }) {
-            brain.handle(now, Input::Tick);
+            stage.handle(now, Input::Tick);
         }
         if let Some(leave_at) = self.leave_at {
-            brain.member.retire(now, leave_at <= now.mono, &mut brain.effects);
+            stage.member.retire(now, leave_at <= now.mono, &mut stage.effects);
         }
-        if self.draining && brain.house.final_snapshot(brain.member.replica_mut()) {
+        if self.draining && stage.house.final_snapshot(stage.member.replica_mut()) {
             io.settled();
         }
         self.run_effects(io)
@@ -444,17 +446,17 @@ impl<I: Io> Driver<I> {
     /// Carries out what the replica wants done, until that leads to no more.
     fn run_effects(&mut self, io: &mut I) -> Result<(), Failure> {
         let mut rounds = 0;
-        while let Some(brain) = &mut self.parts.brain {
-            brain.member.hand_over(self.now, &mut brain.effects);
+        while let Some(stage) = &mut self.parts.replica {
+            stage.member.hand_over(self.now, &mut stage.effects);
             if let Some(links) = &mut self.parts.links {
-                let wishes = brain.member.peer_effects();
+                let wishes = stage.member.peer_effects();
                 links.carry_out(self.now, io, wishes)?;
                 wishes.clear();
             }
-            if brain.effects.list.is_empty() {
+            if stage.effects.list.is_empty() {
                 break;
             }
-            let mut effects = std::mem::take(&mut brain.effects);
+            let mut effects = std::mem::take(&mut stage.effects);
             rounds += 1;
             if rounds > 1 && is_mutated(Mutation::LoseEffects) {
                 effects.clear();
@@ -462,10 +464,10 @@ impl<I: Io> Driver<I> {
             let mut effects = self.apply(io, effects)?;
             effects.clear();
             // Resumed connections may have been served meanwhile.
-            if let Some(brain) = &mut self.parts.brain
-                && brain.effects.list.is_empty()
+            if let Some(stage) = &mut self.parts.replica
+                && stage.effects.list.is_empty()
             {
-                brain.effects = effects;
+                stage.effects = effects;
             }
         }
         Ok(())
@@ -502,18 +504,18 @@ impl<I: Io> Driver<I> {
         for effect in list.drain(..) {
             match effect {
                 Effect::Append(batch) => {
-                    if let Some(brain) = &mut self.parts.brain {
-                        brain.probe.appended(&batch);
+                    if let Some(stage) = &mut self.parts.replica {
+                        stage.probe.appended(&batch);
                     }
                     self.hand_to_log(LogWork::Append(batch));
                 }
                 Effect::Log { ticket, command } => match command {
                     LogCommand::Change(change) => {
-                        self.expect_brain().probe.log_changing(&change);
+                        self.expect_replica().probe.log_changing(&change);
                         self.hand_to_log(LogWork::Change(ticket, change));
                     }
                     LogCommand::Range(command) => {
-                        self.expect_brain().house.range(ticket, command);
+                        self.expect_replica().house.range(ticket, command);
                     }
                 },
                 Effect::SnapshotBegin(_)
@@ -523,10 +525,10 @@ impl<I: Io> Driver<I> {
                 | Effect::ReceptionBegin { .. }
                 | Effect::ReceptionChunk(_)
                 | Effect::ReceptionFinish
-                | Effect::ReceptionAbandon => self.expect_brain().house.snapshot(effect),
+                | Effect::ReceptionAbandon => self.expect_replica().house.snapshot(effect),
                 Effect::StreamBegin { .. }
                 | Effect::StreamChunk { .. }
-                | Effect::StreamEnd { .. } => self.expect_brain().probe.streamed(effect),
+                | Effect::StreamEnd { .. } => self.expect_replica().probe.streamed(effect),
                 Effect::Forward { .. } | Effect::AskSession { .. } | Effect::AskSync => {
                     unreachable!("a member takes out what is for other members")
                 }
@@ -543,8 +545,8 @@ impl<I: Io> Driver<I> {
                     None => self.outbox.to(conn).close(conn, how),
                 },
                 Effect::Established { conn, session, timeout_ms } => {
-                    if let Some(brain) = &mut self.parts.brain {
-                        brain.probe.established(brain.member.replica(), conn);
+                    if let Some(stage) = &mut self.parts.replica {
+                        stage.probe.established(stage.member.replica(), conn);
                     }
                     match self.local_edge(conn) {
                         Some(edge) => edge.front.established(now.mono, conn, session, timeout_ms),
@@ -615,11 +617,11 @@ impl<I: Io> Driver<I> {
         }
         let began = log.begin(self.now.mono, io)?;
         if let Some(zxid) = began
-            && self.parts.brain.is_some()
+            && self.parts.replica.is_some()
             && is_mutated(Mutation::AckBeforeSync)
         {
             let now = self.now;
-            self.expect_brain().handle(now, Input::Logged { zxid });
+            self.expect_replica().handle(now, Input::Logged { zxid });
             self.run_effects(io)?;
             return self.send_to_members(io);
         }
@@ -630,17 +632,17 @@ impl<I: Io> Driver<I> {
     /// all loops end was not acknowledged.
     fn is_saved(&self) -> bool {
         // Only the loop of the replica has anything to save.
-        let Some(brain) = &self.parts.brain else { return true };
-        !brain.member.replica().is_settled() || brain.house.is_done()
+        let Some(stage) = &self.parts.replica else { return true };
+        !stage.member.replica().is_settled() || stage.house.is_done()
     }
 
     fn is_drained(&self) -> bool {
         // The loop of the replica decides for all.
-        let Some(brain) = &self.parts.brain else { return false };
+        let Some(stage) = &self.parts.replica else { return false };
         let flushed = self.parts.edge.as_ref().is_none_or(Edge::is_flushed);
-        brain.member.replica().is_settled()
-            && !brain.member.awaits_log()
-            && brain.house.is_done()
+        stage.member.replica().is_settled()
+            && !stage.member.awaits_log()
+            && stage.house.is_done()
             && flushed
             && self.outbox.is_empty()
     }
@@ -660,13 +662,13 @@ impl<I: Io> Driver<I> {
 
     /// When [`Driver::turn`] is needed though nothing arrives.
     pub fn deadline(&self) -> Option<Instant> {
-        let brain = self.parts.brain.as_ref().map(|brain| {
-            let house = brain.house.deadline();
-            brain.member.deadline().map_or(house, |at| at.min(house))
+        let replica = self.parts.replica.as_ref().map(|stage| {
+            let house = stage.house.deadline();
+            stage.member.deadline().map_or(house, |at| at.min(house))
         });
         let edge = self.parts.edge.as_ref().and_then(Edge::deadline);
         let links = self.parts.links.as_ref().and_then(Links::deadline);
-        let mut next = [brain, edge, links].into_iter().flatten().min();
+        let mut next = [replica, edge, links].into_iter().flatten().min();
         if self.draining {
             let soon = self.now.mono + DRAIN_POLL;
             next = Some(next.map_or(soon, |at| at.min(soon)));

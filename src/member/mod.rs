@@ -1,4 +1,5 @@
-//! One server's whole brain: its role, and what that means for the rooms below.
+//! One server as a whole, but for files and sockets: its role, and what that means for the rooms
+//! below.
 //!
 //! It decides nothing about clients, nodes or numbers; it says when a transaction counts as
 //! committed and when leadership begins and ends. A lone server is a quorum of one: what its disk

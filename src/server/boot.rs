@@ -19,7 +19,7 @@ use crate::disk::{
     LogWriterOptions, RecoverOptions, recover,
 };
 use crate::driver::{
-    Brain, DriverParts, Edge, Housekeeping, HousekeepingOptions, Links, LogStage, Routes,
+    DriverParts, Edge, Housekeeping, HousekeepingOptions, Links, LogStage, ReplicaStage, Routes,
     Unobserved,
 };
 use crate::front::{FrontOptions, MIN_RATE};
@@ -392,7 +392,7 @@ impl Server {
             ..HousekeepingOptions::default()
         };
         let house = Housekeeping::new(house_options, house, reports, Arc::clone(measures));
-        let mut brain = Some(Brain::new(member, house, admin, Unobserved));
+        let mut replica = Some(ReplicaStage::new(member, house, admin, Unobserved));
         let mut settled_out = Some(settled_out);
         let mut writer = Some(writer);
         let front_at: Vec<usize> = (0..topology.fronts())
@@ -418,7 +418,7 @@ impl Server {
                 stages: DriverParts {
                     index,
                     edge: plan.front.map(|id| Edge::new(front_options(settings, id))),
-                    brain: if plan.replica { brain.take() } else { None },
+                    replica: if plan.replica { replica.take() } else { None },
                     links: members.as_ref().map(|_| Links::new()),
                     log: log.map(|writer| LogStage::new(writer, inline, slow)),
                     routes: Routes {
@@ -716,7 +716,7 @@ mod tests {
                 index: 0,
                 edge: Some(Edge::new(front)),
                 links: None,
-                brain: None,
+                replica: None,
                 log: None,
                 routes,
                 measures: Arc::new(Measures::default()),

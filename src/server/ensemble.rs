@@ -11,7 +11,7 @@ use crate::replica::Replica;
 use crate::sys::cpu;
 use crate::wire::{TxnDigest, TxnHeader};
 
-/// The brain in its role at the start: alone, or in search of a leader.
+/// The member in its role at the start: alone, or in search of a leader.
 pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Member {
     let Some(ensemble) = &settings.ensemble else { return Member::alone(cpu::now(), replica) };
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));

@@ -108,7 +108,7 @@ pub fn open(ensemble: &EnsembleSettings) -> Result<MemberPorts, BootError> {
 fn bind(ensemble: &EnsembleSettings) -> Result<Vec<(Port, OwnedFd)>, BootError> {
     let mut bound = Vec::new();
     for place in Place::all(ensemble) {
-        let sockets = patiently(ensemble.bind_attempts_max, || {
+        let sockets = retry_while_taken(ensemble.bind_attempts_max, || {
             place.with(|address| net::listen(address, BACKLOG, 1))
         });
         let sockets = sockets.map_err(|what| BootError {
@@ -125,7 +125,9 @@ fn bind(ensemble: &EnsembleSettings) -> Result<Vec<(Port, OwnedFd)>, BootError> 
     Ok(bound)
 }
 
-fn patiently<T>(
+/// Tries `on` again and again, for instance because the port is still taken, up to `attempts_max`
+/// times; without limit if that is `None`.
+fn retry_while_taken<T>(
     attempts_max: Option<u32>,
     on: impl Fn() -> Result<T, String>,
 ) -> Result<T, String> {

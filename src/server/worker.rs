@@ -81,11 +81,11 @@ impl Worker {
     /// Runs until stopped.
     pub fn run(mut self) -> Ended {
         let outcome = self.serve();
-        let brain = self.driver.brain();
+        let stage = self.driver.replica_stage();
         match outcome {
-            Ok(()) if brain.is_some_and(|brain| brain.house.is_unsaved()) => Ended::Unsaved,
+            Ok(()) if stage.is_some_and(|stage| stage.house.is_unsaved()) => Ended::Unsaved,
             Ok(()) => {
-                let marks = brain.map(|brain| brain.member.replica());
+                let marks = stage.map(|stage| stage.member.replica());
                 let marks = marks.map(|it| (it.last_processed(), it.last_known()));
                 Ended::Stopped { at: marks }
             }

@@ -19,8 +19,8 @@ use crate::disk::{
     Chores, Handover, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions, hand_over,
 };
 use crate::driver::{
-    Brain, Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, Links, LogStage,
-    Message, Routes, Turn,
+    Driver, DriverParts, Edge, Failure, Housekeeping, HousekeepingOptions, Links, LogStage,
+    Message, ReplicaStage, Routes, Turn,
 };
 use crate::front::FrontOptions;
 use crate::leader::LeaderOptions;
@@ -231,13 +231,13 @@ fn admin(measures: &Arc<Measures>) -> Result<AdminContext, String> {
     Ok(AdminContext::new(settings, address, Host::default(), Arc::clone(measures)))
 }
 
-/// What the members of an ensemble of so many are told of each other.
+/// What the members of an ensemble of `members` are told of each other.
 pub(super) fn membership_text(members: usize) -> String {
     let line = |id| format!("server.{id}=10.0.0.{id}:2888:3888:participant;2181");
     (1..=members).map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The brain of a server that stands alone, or joins the others.
+/// The member of a server that stands alone, or joins the others.
 fn member(
     now: Now,
     replica: Replica,
@@ -308,7 +308,7 @@ pub(super) fn reload(files: &SimFiles, rng: &mut Rng) -> Result<Reloaded, String
 
 impl Node {
     /// Starts on what the disk holds. The outer error is the end of the machine, the inner one
-    /// that of the process: it refuses to start.
+    /// the end of the process: it refuses to start.
     pub fn start(
         files: &Arc<SimFiles>,
         swarm: &Swarm,
@@ -388,7 +388,7 @@ impl Node {
         let house = Housekeeping::new(options, house, reports, Arc::clone(&measures));
         let admin = admin(&measures).map_err(Ended::Fatal)?;
         let probe = SimProbe::new(Rc::clone(&net));
-        let mut brain = Some(Brain::new(member, house, admin, probe));
+        let mut stage = Some(ReplicaStage::new(member, house, admin, probe));
         let mut writer = Some(writer);
         let mut rng = Rng::derived(seed, "loops", 0);
         let loops = (0..routes.loops).map(|index| {
@@ -399,7 +399,7 @@ impl Node {
                 index,
                 edge: front.map(|id| Edge::new(front_options(swarm, id as u8))),
                 links: (index == routes.replica_at && swarm.is_joined).then(Links::new),
-                brain: if index == routes.replica_at { brain.take() } else { None },
+                replica: if index == routes.replica_at { stage.take() } else { None },
                 log: log.map(|writer| LogStage::new(writer, is_alone, Duration::MAX)),
                 routes: routes.clone(),
                 measures: Arc::clone(&measures),
@@ -425,10 +425,10 @@ impl Node {
         })
     }
 
-    /// Its brain, to be looked at.
+    /// Its member, to be looked at.
     pub fn member(&self) -> &Member {
-        match self.loops[self.replica_at].driver.brain() {
-            Some(brain) => &brain.member,
+        match self.loops[self.replica_at].driver.replica_stage() {
+            Some(stage) => &stage.member,
             None => unreachable!("its loop runs it"),
         }
     }
@@ -473,13 +473,13 @@ impl Node {
                 return ended;
             }
         }
-        let Some(brain) = self.loops[self.replica_at].driver.brain() else {
+        let Some(stage) = self.loops[self.replica_at].driver.replica_stage() else {
             unreachable!("its loop runs it")
         };
-        if brain.house.is_unsaved() {
+        if stage.house.is_unsaved() {
             return Ended::Stopped;
         }
-        let replica = brain.member.replica();
+        let replica = stage.member.replica();
         if replica.last_known() > replica.last_processed() {
             // Only the others know what becomes of the rest: an Apache server has to wait.
             return Ended::Stopped;
@@ -570,17 +570,17 @@ impl Node {
 
     /// Gives up leadership; what follows is the next turn's.
     pub fn resign(&mut self) {
-        let brain = self.loops[self.replica_at].driver.brain_mut();
-        if let Some(brain) = brain {
-            brain.member.resign(&mut brain.effects);
+        let stage = self.loops[self.replica_at].driver.replica_stage_mut();
+        if let Some(stage) = stage {
+            stage.member.resign(&mut stage.effects);
         }
     }
 
     /// Takes leadership up again; what follows is the next turn's.
     pub fn claim(&mut self, now: Now) {
-        let brain = self.loops[self.replica_at].driver.brain_mut();
-        if let Some(brain) = brain {
-            brain.member.claim(now, &mut brain.effects);
+        let stage = self.loops[self.replica_at].driver.replica_stage_mut();
+        if let Some(stage) = stage {
+            stage.member.claim(now, &mut stage.effects);
         }
     }
 

@@ -317,13 +317,13 @@ fn a_close_does_not_wait_for_long() {
 fn what_members_are_to_get_leaves_before_the_write_of_the_log_begins() {
     let home = tempfile::tempdir().unwrap();
     let mut stages = parts();
-    let (brain, log, _chores) = brain_and_log(&home, &stages.measures);
+    let (stage, log, _chores) = replica_and_log(&home, &stages.measures);
     let scene = Scene::connected();
-    (stages.brain, stages.log, stages.links) = (Some(brain), Some(log), Some(scene.links));
+    (stages.replica, stages.log, stages.links) = (Some(stage), Some(log), Some(scene.links));
     stages.routes.front_at = vec![1];
     let (mut driver, mut io) = (Driver::new(now(), stages), scene.io);
     ask_for_session(&mut driver, 0);
-    driver.brain_mut().unwrap().member.peer_effects().send(OUT, b"proposal");
+    driver.replica_stage_mut().unwrap().member.peer_effects().send(OUT, b"proposal");
     driver.turn(now(), &mut io).unwrap();
     assert_eq!(io.order, ["send to a member", "write of the log"]);
     // So does the write that begins in the middle of a turn, when the last one has ended.
@@ -333,7 +333,7 @@ fn what_members_are_to_get_leaves_before_the_write_of_the_log_begins() {
     let done = MemberCompletion::Sent { link: OUT, buf: b"proposal".to_vec(), result: Ok(8) };
     driver.parts.links.as_mut().unwrap().complete(now(), &mut io, done, &mut |_| {}).unwrap();
     ask_for_session(&mut driver, 1);
-    driver.brain_mut().unwrap().member.peer_effects().send(OUT, b"next");
+    driver.replica_stage_mut().unwrap().member.peer_effects().send(OUT, b"next");
     io.completions.push_back(Completion::Written { buf, result: Ok(len) });
     driver.take_completions(&mut io).unwrap();
     assert_eq!(io.order, ["send to a member", "write of the log"]);

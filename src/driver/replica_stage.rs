@@ -1,4 +1,4 @@
-//! The server's brain and what only the replica's loop talks to.
+//! The replica in its member, and everything that only their loop talks to.
 
 use crate::admin::{self, AdminContext, LeaderFigures, MemberState};
 use crate::base::{ConnId, Now};
@@ -19,7 +19,7 @@ struct Word {
 }
 
 /// See the module's introduction.
-pub struct Brain<I: Io> {
+pub struct ReplicaStage<I: Io> {
     /// Decides everything.
     pub member: Member,
     /// What the replica wants done, of this turn.
@@ -33,15 +33,15 @@ pub struct Brain<I: Io> {
     words: Vec<Word>,
 }
 
-impl<I: Io> Brain<I> {
+impl<I: Io> ReplicaStage<I> {
     /// A server that has done nothing yet.
     pub fn new(
         member: Member,
         house: Housekeeping<I::Files>,
         admin: AdminContext,
         probe: I::Probe,
-    ) -> Brain<I> {
-        Brain { member, effects: Effects::default(), house, admin, probe, words: Vec::new() }
+    ) -> ReplicaStage<I> {
+        ReplicaStage { member, effects: Effects::default(), house, admin, probe, words: Vec::new() }
     }
 
     /// Hands one input to the replica.
