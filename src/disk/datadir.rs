@@ -177,7 +177,7 @@ pub fn closed_file(version_dir: &Path) -> Option<(PathBuf, io::Error)> {
         FileName::Snapshot(zxid) => Some(*zxid),
         _ => None,
     });
-    // Cut behind its last whole group commit.
+    // Cut after its last whole group commit.
     let segment = newest(|kind| match kind {
         FileName::Segment(zxid) => Some(*zxid),
         _ => None,
@@ -215,7 +215,7 @@ fn try_room(dir: &Path, size: u64) -> Result<(), DirError> {
 }
 
 /// [`foresee_lock`] takes the lock for as long as it looks, so a start asks this often again, with
-/// pauses of [`LOOK`], before it takes it for that of a server.
+/// pauses of [`LOOK`], before it takes the lock for a server's.
 const LOOKS: u32 = 10;
 const LOOK: Duration = Duration::from_millis(20);
 

@@ -28,7 +28,7 @@ pub(super) fn write<F: LogFiles>(files: &F, file: EpochFile, epoch: Epoch) -> Ve
 /// Writes all of these, one after the other.
 ///
 /// # Errors
-/// Those of the files; what was written before stays.
+/// As the files give them; what was written before stays.
 pub fn write_epochs<F: LogFiles>(files: &F, all: &[(EpochFile, Epoch)]) -> io::Result<()> {
     let mut hand = None;
     let steps = all.iter().flat_map(|&(file, epoch)| write(files, file, epoch));

@@ -71,7 +71,7 @@ impl DirError {
     }
 }
 
-/// What to do about `EFBIG`, which the limit of the process causes or that of the file system.
+/// What to do about `EFBIG`, which a limit of the process or of the file system causes.
 const FILE_TOO_LARGE: &str = "raise LimitFSIZE of its unit, or `ulimit -f`";
 
 impl fmt::Display for DirError {

@@ -26,12 +26,12 @@ use super::presence::Absence;
 /// Flag of a write that is durable when it has ended (`RWF_DSYNC`).
 pub const DURABLE: i32 = crate::sys::file::RWF_DSYNC;
 
-/// The files of one data directory. Paths are those of the directory's own listing or built from
+/// The files of one data directory. Paths come from the directory's own listing or are built from
 /// its two directories; errors are the system's.
 pub trait LogFiles: DataFiles {
     /// An open file. It stays open, whatever becomes of its name, until this is dropped.
     type File: fmt::Debug;
-    /// How whoever performs a [`super::PendingWrite`] knows an open file.
+    /// How the code that performs a [`super::PendingWrite`] knows an open file.
     type Handle: Copy + fmt::Debug;
     /// Memory that a segment can be written from.
     type Buffer: DerefMut<Target = [u8]> + fmt::Debug;
@@ -65,7 +65,7 @@ pub trait LogFiles: DataFiles {
     fn write(&self, file: &Self::File, buf: &[u8], offset: u64, flags: i32) -> io::Result<usize>;
     /// The same for all of `buf`, by other means where the system does not know the flag.
     fn write_all(&self, file: &Self::File, buf: &[u8], offset: u64, flags: i32) -> io::Result<()>;
-    /// Writes all of `buf` behind what [`LogFiles::append`] wrote before.
+    /// Writes all of `buf` after what [`LogFiles::append`] wrote before.
     fn append(&self, file: &Self::File, buf: &[u8]) -> io::Result<()>;
     /// Bytes of a file from `offset` on: `len`, or fewer where it ends. Other than
     /// [`DataFiles::read`], it may be written meanwhile.

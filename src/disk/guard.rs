@@ -43,7 +43,7 @@ pub(super) fn path<F: LogFiles>(files: &F) -> PathBuf {
 pub(super) fn place<F: LogFiles>(files: &F) -> io::Result<()> {
     let path = path(files);
     if files.exists(&path) {
-        // Whoever copied the directory may not have synced it.
+        // An operator who copied the directory may not have synced it.
         files.sync_path(&path)?;
         return files.sync_dir(files.log_dir());
     }

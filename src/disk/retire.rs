@@ -9,8 +9,8 @@ use crate::log::Retirement;
 use super::files::LogFiles;
 use super::steps::Step;
 
-/// Decides it: behind these, a start gives the snapshot. The snapshot's own name is made durable
-/// before, in case its directory is another one.
+/// Decides it: once these are done, a start gives the snapshot. The snapshot's own name is made
+/// durable before, in case its directory is another one.
 pub(super) fn decide<F: LogFiles>(files: &F, snapshot: Zxid) -> Vec<Step> {
     let (snap_dir, log_dir) = (files.snap_dir(), files.log_dir());
     vec![

@@ -38,7 +38,7 @@ pub(super) struct SnapshotFinish<F: LogFiles> {
     pub bytes: u64,
 }
 
-/// Write-back is started, and the one before awaited, every so many bytes.
+/// Bytes after which the next write-back is started, and the one before awaited.
 const PACE: u64 = 8 << 20;
 
 impl<F: LogFiles> SnapshotFile<F> {

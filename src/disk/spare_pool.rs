@@ -63,7 +63,7 @@ impl<F: LogFiles> SparePool<F> {
     /// `name` returned `Ok` for.
     ///
     /// # Errors
-    /// Those of making one and of naming it.
+    /// As making a file and naming it give them.
     pub fn take(
         &mut self,
         files: &F,

@@ -17,7 +17,7 @@ pub(super) enum Step {
     SetLen(u64),
     /// Writes the first block through.
     Header(SegmentHeader),
-    /// Writes zeros behind the first block up to here.
+    /// Writes zeros after the first block up to here.
     ZeroFill(u64),
     Append(Vec<u8>),
     Sync,

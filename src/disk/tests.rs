@@ -165,7 +165,7 @@ impl Dirs {
         Ok((recovered, state))
     }
 
-    /// Recovers, then runs `f` with a writer behind the recovered log.
+    /// Recovers, then runs `f` with a writer that goes on after the recovered log.
     fn run(&self, f: impl FnOnce(&mut LogWriter, &Housekeeper, &Receiver<Report>)) -> State {
         let dir = self.open();
         let mut state = State::default();
@@ -339,7 +339,7 @@ fn a_torn_tail_is_cut_and_the_log_goes_on() {
 }
 
 /// The snapshot covers all but a write that was torn, so nothing of the log is replayed. It goes on
-/// behind what is there all the same: should the snapshot break one day, all of it is needed.
+/// after what is there all the same: should the snapshot break one day, all of it is needed.
 #[test]
 fn a_log_that_a_snapshot_made_superfluous_goes_on_without_a_gap() {
     let dirs = Dirs::new();
@@ -548,7 +548,7 @@ fn snapshots_are_published_and_segments_recycled() {
     assert_eq!(dirs.names("snapshot."), ["snapshot.1388", "snapshot.bb8", "snapshot.fa0"]);
     let (recovered, state) = dirs.recover().unwrap();
     assert_eq!((recovered.last_zxid, state.nodes.len()), (Zxid(5400), 1001));
-    // Both newer snapshots break: the third, and the log behind it, are still enough.
+    // Both newer snapshots break: the third, and the log after it, are still enough.
     dirs.put("snapshot.1388", b"broken");
     dirs.put("snapshot.fa0", b"broken");
     let (recovered, state) = dirs.recover().unwrap();
@@ -641,7 +641,7 @@ fn two_histories_are_refused_whatever_snapshots_say() {
         ("at its end", &[("log.5", apache_log(5..=7)), ("snapshot.7", snapshot.clone())]),
         ("ours is older", &[("log.5", apache_log(5..=40)), ("snapshot.28", snapshot.clone())]),
         ("alike names", &[("log.7", apache_log(7..=7)), ("snapshot.7", snapshot.clone())]),
-        // Whoever came last has gone on, and covers everything.
+        // The call that came last has gone on, and covers everything.
         (
             "in the middle",
             &[

@@ -12,7 +12,7 @@ use super::steps::Step;
 /// Name of a file until it is whole; a start removes it.
 const UNFINISHED: &str = "spare.truncate.tmp";
 
-/// Decides that the log ends with `keep`: behind these, it does.
+/// Decides that the log ends with `keep`: once these are done, it does.
 pub(super) fn decide<F: LogFiles>(files: &F, keep: Zxid) -> Vec<Step> {
     vec![Step::Create(intent(files, keep)), Step::SyncDir(files.log_dir().to_owned())]
 }

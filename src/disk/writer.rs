@@ -94,7 +94,7 @@ pub struct LogWriter<F: LogFiles = DataDir> {
 
 impl<F: LogFiles> LogWriter<F> {
     /// Completes what recovery found to be necessary (cut the torn tail, remove empty segments),
-    /// keeps Apache away (`guard`) and gets ready to append behind `recovered`. The first record
+    /// keeps Apache away (`guard`) and gets ready to append after `recovered`. The first record
     /// opens a new segment.
     pub fn open(
         files: Arc<F>,
@@ -278,7 +278,7 @@ impl<F: LogFiles> LogWriter<F> {
     }
 
     /// Has the housekeeper change what a start finds. A crash meanwhile leaves the state before or
-    /// the one behind it.
+    /// the one after it.
     ///
     /// # Panics
     /// Before all that was handed over is durable, and while another change is under way: its
@@ -300,8 +300,8 @@ impl<F: LogFiles> LogWriter<F> {
     /// What the change that has just ended came to, if one has. From then on the log goes on.
     ///
     /// # Errors
-    /// Those of the files, which end the process: what a start finds is one of the two states, and
-    /// nobody knows which.
+    /// Any error of the files ends the process: a start finds one of the two states, and nobody
+    /// knows which.
     pub fn finish_change(&mut self) -> Result<Option<(LogTicket, LogDone)>, FatalLogError> {
         let Ok(Changed { ticket, outcome }) = self.changes.changed.try_recv() else {
             return Ok(None);

@@ -101,7 +101,7 @@ pub enum Effect {
 pub struct Election {
     options: Options,
     ensemble: Ensemble,
-    /// Counts this server's elections; goes ahead to that of others (`logicalclock`).
+    /// Counts this server's elections; goes ahead to the count of others (`logicalclock`).
     round: Round,
     /// The leader that was found last; before the first, this server itself.
     current: Ballot,

@@ -390,7 +390,7 @@ fn who_has_no_vote_is_answered_and_not_counted() {
         script.hear(sid, ballot(Looking, own(), 1));
     }
     assert_eq!(script.elected(), None);
-    // With a leader: the round is that of the last election, not of the vote.
+    // With a leader: the round of the last election is told, not the round of the vote.
     let led = vote(4, 50, 2);
     for (from, state) in [(1, Following), (2, Following), (4, Leading)] {
         script.hear(from, ballot(state, led, 9));

@@ -23,7 +23,7 @@ const END_MARK: u8 = 0x42;
 pub struct ApacheScan {
     /// Whether a torn record follows the last whole one.
     pub tail: Tail,
-    /// Byte offset behind the last whole record.
+    /// Byte offset after the last whole record.
     pub end: u64,
     /// Entries handed out.
     pub records: u64,
@@ -121,7 +121,7 @@ pub(super) fn has_header(bytes: &[u8]) -> bool {
     bytes.len() >= HEADER && bytes.starts_with(MAGIC)
 }
 
-/// First whole record at or behind `from`. Records stand at any offset, so this looks at each;
+/// First whole record at or after `from`. Records stand at any offset, so this looks at each;
 /// the zeros of the preallocation are skipped from the end. Clients choose the bytes of a torn
 /// record, and so the lengths in them: all of them together cost one pass over the bytes.
 fn find_later(bytes: &[u8], from: usize) -> Option<Zxid> {

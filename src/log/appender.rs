@@ -1,7 +1,7 @@
 //! Turns pending batches into block-aligned writes: group commit without a file.
 //!
 //! One write is one group commit. It rewrites the last, partly filled block (same bytes, more
-//! behind them, so a torn write cannot harm what is already durable), never crosses a segment's
+//! after them, so a torn write cannot harm what is already durable), never crosses a segment's
 //! end, and numbers itself one above the write before. Only one write is in flight at a time;
 //! recovery relies on that.
 
@@ -214,7 +214,7 @@ impl Appender {
         let len = at - start - GROUP_HEAD;
         let head = GroupHead { number, committed: self.committed, len };
         head.write(&mut staging[start..], salt, seed, group_at);
-        // Zeros behind the last record mark the end, see `segment`.
+        // Zeros after the last record mark the end, see `segment`.
         plan.len = (at + TAIL).next_multiple_of(BLOCK).min(staging.len());
         staging[at..plan.len].fill(0);
         let kept = at % BLOCK;

@@ -1,6 +1,6 @@
 //! A run of transactions on their way from the pipeline to the log, encoded once and shared.
 //!
-//! The bytes of an entry are exactly those of Apache's log and of a PROPOSAL: `TxnHeader`, body,
+//! An entry has exactly the bytes that Apache's log and a PROPOSAL have: `TxnHeader`, body,
 //! optionally `TxnDigest`. Invariant: zxids ascend strictly.
 
 use std::ops::Range;
@@ -82,7 +82,7 @@ impl Batch {
         self.entries.last().map(|&(zxid, _)| zxid)
     }
 
-    /// Entry number `index`, if there are so many.
+    /// Entry number `index`, if there is one.
     #[inline]
     pub fn get(&self, index: usize) -> Option<(Zxid, &[u8])> {
         let &(zxid, end) = self.entries.get(index)?;

@@ -88,7 +88,7 @@ pub enum LogDone {
     Unavailable(RangeError),
     /// The next transactions of a leased range.
     Read {
-        /// They follow those of the read before, and may be none.
+        /// They follow the transactions of the read before, and may be none.
         batch: Arc<Batch>,
         /// They end with the last one of the range.
         is_last: bool,
@@ -100,7 +100,7 @@ pub enum LogDone {
 /// Why a change was not begun.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogRefusal {
-    /// The transaction that the log was to end with is neither in it nor that of a snapshot.
+    /// The transaction that the log was to end with is neither in it nor the last of a snapshot.
     NotThere,
     /// This snapshot holds transactions that were to be taken back.
     SnapshotBeyond(Zxid),
@@ -111,7 +111,7 @@ pub enum LogRefusal {
 /// Why a range cannot be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RangeError {
-    /// The log begins behind the first transaction, here, or holds nothing at all.
+    /// The log begins after the first transaction, here, or holds nothing at all.
     Purged(Option<Zxid>),
     /// A truncation took some of them back, or a snapshot took the place of the log.
     TakenBack,

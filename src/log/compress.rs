@@ -195,7 +195,7 @@ enum Dec {
     GzipTrailer(Crc),
     SnappyHeader,
     Snappy,
-    /// Bytes behind a gzip member are ignored.
+    /// Bytes after a gzip member are ignored.
     Ended,
 }
 
@@ -214,7 +214,7 @@ impl Decoder {
 
     /// Decompresses some of `input` to the end of `out`, at most about `limit` bytes at a time,
     /// and returns how much of `input` was used. If nothing was used and nothing appended, more
-    /// input is needed: offer the same bytes again with more behind them, or call
+    /// input is needed: offer the same bytes again with more after them, or call
     /// [`Decoder::finish`] at the end.
     pub fn pull(
         &mut self,

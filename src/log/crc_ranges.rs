@@ -56,8 +56,8 @@ impl<'a> CrcRanges<'a> {
         checksum(self.checkpoints[at / STRIDE], &self.bytes[at / STRIDE * STRIDE..at])
     }
 
-    /// What a CRC contributes to that of `len` more bytes. For instance 10 000 bytes are two digits
-    /// of 4096 bytes and 1808 ones.
+    /// What a CRC contributes to the CRC of the same bytes and `len` more. For instance 10 000
+    /// bytes are two digits of 4096 bytes and 1808 ones.
     fn shift(&self, crc: u32, len: usize) -> u32 {
         multiply(multiply(crc, self.ones[len % DIGIT]), self.digits[len / DIGIT])
     }
@@ -68,7 +68,7 @@ fn powers(base: u32, count: usize) -> Vec<u32> {
     std::iter::successors(Some(ONE), |&power| Some(multiply(power, base))).take(count).collect()
 }
 
-/// Product of two polynomials, modulo that of CRC-32C.
+/// Product of two polynomials, modulo the polynomial of CRC-32C.
 fn multiply(a: u32, mut b: u32) -> u32 {
     let mut product = 0;
     for bit in (0..32).rev() {

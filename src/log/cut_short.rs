@@ -6,9 +6,9 @@
 //! unless `ringkeeper.log.acceptTruncated` names this very file. A start with the setting seals
 //! the file; from then on it means nothing, and the next start says so.
 //!
-//! Two kinds of file say less. Releases that wrote format 1 cut a segment behind its last whole
+//! Two kinds of file say less. Releases that wrote format 1 cut a segment after its last whole
 //! group commit and left no seal: ending there proves nothing. Apache allocates ahead of its last
-//! record, but not with `preAllocSize=0` nor behind a large record, and cuts the file itself where
+//! record, but not with `preAllocSize=0` nor after a large record, and cuts the file itself where
 //! an ensemble takes back transactions: only a record of which the end is missing, where 4 KiB
 //! should follow its begin, is taken for a file that was cut.
 
@@ -27,7 +27,7 @@ use super::segment::{Format, SegmentHeader};
 const KEY: &str = "ringkeeper.log.acceptTruncated";
 /// Before it writes a record, Apache sees to it that more bytes than this follow its begin.
 const APACHE_AHEAD: u64 = 4096;
-/// So many zeros behind a record are none of the next one, whose length is in them.
+/// Where this many zeros follow a record, no next one begins: its length would be among them.
 const APACHE_HEAD: u64 = 12;
 
 /// A file that may be cut short.

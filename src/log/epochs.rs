@@ -21,7 +21,7 @@ use super::recover_error::{RecoverError, RecoverErrorKind};
 pub enum EpochFile {
     /// `acceptedEpoch`: the highest epoch that this server has promised to a leader.
     Accepted,
-    /// `currentEpoch`: that of the last leader whose history this server has on disk as a whole.
+    /// `currentEpoch`: the epoch of the last leader whose history this server has on disk whole.
     Current,
 }
 

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The CRC starts from the segment's salt. The last record of a group commit carries END, and at
-//! least 16 zero bytes stand behind each write. Where whole group commits end, at the first record
+//! least 16 zero bytes stand after each write. Where whole group commits end, at the first record
 //! that is not valid:
 //! - the last valid record has no END mark: its group commit is torn. If anything of a later
 //!   group commit exists, it was complete once, and this is damage;
@@ -129,8 +129,8 @@ impl<'a> Finder<'a> {
         Finder { bytes, from, seed, sums: None }
     }
 
-    /// First valid record whose group commit is numbered `min_group` or higher. `is_near`: that
-    /// number is known to be that of a group commit which begins behind `from`, if there is one.
+    /// First valid record whose group commit is numbered `min_group` or higher. `is_near`: if a
+    /// group commit begins after `from` at all, it is known to have that number.
     fn find(&mut self, min_group: u64, is_near: bool) -> Option<(u64, Zxid)> {
         // Records start at multiples of 8, their group number 8 bytes later. Zeros and most
         // leftovers fail the comparison of that one word.
@@ -168,7 +168,7 @@ struct Scanner<'a> {
 
 impl<'a> Scanner<'a> {
     /// Follows the records of one group commit from `at` without handing them out. Returns the
-    /// offset behind its END, or where the first bad record stands.
+    /// offset after its END, or where the first bad record stands.
     fn walk_group(&self, at: usize) -> (usize, Option<(u64, bool)>) {
         let mut at = at;
         let mut group = None;
@@ -234,7 +234,7 @@ pub(super) fn first_entry(bytes: &[u8], header: &SegmentHeader) -> Option<Zxid> 
     matches!(group, Some((_, true))).then_some(first)
 }
 
-/// Judges the place where whole group commits end: `at` is behind the last whole one, `bad` is
+/// Judges the place where whole group commits end: `at` is where the last whole one ends, `bad` is
 /// the first invalid record, `partial` the group commit of valid records between the two.
 fn finish<E>(
     mut s: Scanner<'_>,

@@ -4,20 +4,20 @@
 //! an older state and gives zxids a second time. From then on there are two histories with
 //! acknowledged transactions in each, and no rule can merge them or choose. The rule that notices:
 //! **no transaction stands both in one of Apache's logs and in one of ours.** In one history, who
-//! takes over begins behind the last transaction of the other, so that where the kind of log
+//! takes over begins after the last transaction of the other, so that where the kind of log
 //! changes their ranges touch and never overlap. What the two say about the same zxid is not
 //! compared: even if it were alike, nobody writes it twice.
 //!
 //! The snapshot that recovery loads has no say in that: it may be Apache's, cover everything, and
 //! so hide that our segments below it hold something else. Therefore also files that are not
 //! needed are looked at, but only where the kind changes: within a run of one kind each file
-//! begins behind the one before.
+//! begins after the one before.
 //!
 //! Apache purges its logs, and somebody who sorts files by hand may leave a snapshot of the wrong
 //! history behind. Hence a second rule: **a transaction has one time.** Nodes carry the zxid and
 //! the time of the transactions that created and last changed them; where our newest segment that
 //! begins at or below the snapshot holds such a zxid, it must have that time. (Digests would say
-//! more, but our entries have none, and those of Apache's snapshots are empty after a start
+//! more, but our entries have none, and Apache's snapshots have empty ones after a start
 //! without replay.)
 
 #![allow(clippy::result_large_err, reason = "a recovery fails once")]
@@ -41,8 +41,8 @@ struct Span {
     last: Zxid,
 }
 
-/// Refuses log files, in the order of their first transactions, that overlap those of the other
-/// kind.
+/// Refuses log files, in the order of their first transactions, that overlap files of
+/// the other kind.
 pub(super) fn check_one_history(
     dir: &impl DataFiles,
     logs: &[LogFile],
@@ -143,7 +143,7 @@ pub(super) struct Times {
 }
 
 impl Times {
-    /// Those of our newest segment that begins at or below a snapshot and holds something.
+    /// Transactions of our newest segment that begins at or below a snapshot and holds something.
     pub(super) fn below(
         dir: &impl DataFiles,
         logs: &[LogFile],
@@ -152,7 +152,7 @@ impl Times {
         let is_below = |file: &&LogFile| file.source == Source::Native && file.first <= snapshot;
         let mut times = Vec::new();
         for file in logs.iter().rev().filter(is_below) {
-            // What is damaged says nothing; whether that matters is decided by whoever needs it.
+            // A damaged part says nothing; recovery decides whether that matters when it needs it.
             let _ = scan_segment(&read(dir, &file.path)?, Expect::default(), &mut |at, entry| {
                 if let Ok(header) = TxnHeader::decode_from(&mut Reader::new(entry)) {
                     times.push((at.zxid, header.time_ms));

@@ -23,7 +23,7 @@ use super::names::{FileName, GUARD_NAME};
 use super::scan::{Group, Piece, head_at, piece_at};
 use super::{BLOCK, Batch, Format, GROUP_HEAD, MIN_ENTRY, RECORD_HEAD, SegmentHeader};
 
-/// Bytes of a file from an offset on: so many, or fewer where it ends.
+/// Reads bytes of a file: from an offset on, the number asked for, or fewer where the file ends.
 pub type ReadAt<'a> = dyn Fn(&Path, u64, usize) -> Result<Vec<u8>, String> + 'a;
 
 /// Bytes that are looked at to pass over a group commit: two heads and a transaction's.
@@ -60,7 +60,7 @@ pub struct RangeReader {
     /// The next transaction to give, if there is one of that number.
     next: Zxid,
     to: Zxid,
-    /// The last transaction that was looked at, if nothing was passed over behind it.
+    /// The last transaction that was looked at, if nothing was passed over after it.
     previous: Option<Zxid>,
     /// Number of the last group commit, likewise.
     group: Option<u64>,
@@ -184,11 +184,11 @@ impl RangeReader {
         };
         let Some((len, first)) = peek(place.at)? else { return Ok(None) };
         let Some((_, behind)) = peek(place.at + len)? else { return Ok(None) };
-        // One that is just being written may have older bytes behind its head.
+        // One that is just being written may have older bytes after its head.
         Ok((first < behind && behind <= self.next).then_some(len))
     }
 
-    /// Where it goes on behind the last whole group commit of a file.
+    /// Where it goes on after the last whole group commit of a file.
     fn next_file(
         &mut self,
         dir: &impl DataFiles,

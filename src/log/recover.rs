@@ -103,7 +103,7 @@ pub struct LogRepair {
     pub cut: Option<(PathBuf, Seal)>,
     /// The last segment if there is no whole group commit in it and the next transaction gives its
     /// segment the same name. Until then it stays, cut to its header: the name says that all of the
-    /// segment before is whole, and that nothing of it is behind a snapshot that ends there.
+    /// segment before is whole, and that nothing of it comes after a snapshot that ends there.
     pub unused: Option<PathBuf>,
     /// Other segments without a whole group commit.
     pub remove: Vec<PathBuf>,
@@ -113,7 +113,7 @@ pub struct LogRepair {
     pub spares: Vec<PathBuf>,
     /// What was read and perhaps never synced: the snapshot, Apache's logs, and segments before the
     /// last, which is in `cut`. A server that was killed leaves what only the page cache holds, and
-    /// our log begins behind it.
+    /// our log begins after it.
     pub sync: Vec<PathBuf>,
     /// Epoch files to be written, in this order.
     pub epochs: Vec<(EpochFile, Epoch)>,
@@ -132,12 +132,12 @@ pub struct Recovered {
     /// The last transaction in the target. Everything up to it is committed, as far as the log
     /// says (see `tail`).
     pub committed: Zxid,
-    /// The transactions behind `committed`. A quorum decides of them: for a server alone, its own
+    /// The transactions after `committed`. A quorum decides of them: for a server alone, its own
     /// log.
     pub tail: Vec<Arc<Batch>>,
     /// Position of the snapshot it started from.
     pub snapshot_zxid: Option<Zxid>,
-    /// Transactions behind the snapshot, those of the tail included.
+    /// Transactions after the snapshot, the tail included.
     pub entries_replayed: u64,
     /// What the epoch files say; `None` for a server alone that has none.
     pub epochs: Option<Epochs>,
@@ -154,7 +154,7 @@ impl Recovered {
     /// tests, and for a simulated server that errs.
     ///
     /// # Errors
-    /// Those of the target.
+    /// As the target gives them.
     pub fn commit_tail(&mut self, target: &mut dyn RecoveryTarget) -> Result<(), String> {
         for batch in std::mem::take(&mut self.tail) {
             for (zxid, entry) in batch.iter() {

@@ -43,7 +43,7 @@ pub struct RecoverError {
     pub offset: Option<u64>,
     /// The last readable transaction before the place.
     pub before: Option<Zxid>,
-    /// The first readable transaction behind it.
+    /// The first readable transaction after it.
     pub after: Option<Zxid>,
     /// What is wrong.
     pub what: String,

@@ -2,7 +2,7 @@
 //! recovery sees meanwhile. Counterpart: the SNAP branch of `Learner.syncWithLeader`, which leaves
 //! the old log beside the new snapshot.
 //!
-//! The old log may tell another history than the snapshot, or go on behind it; together they are
+//! The old log may tell another history than the snapshot, or go on after it; together they are
 //! nobody's state. So the change is decided by one file, the *intent* `retire.<zxid>` in the log's
 //! directory. The snapshot stands beside the others as `received.<zxid>`, where nobody looks. From
 //! the moment the intent is durable that snapshot is the database, and [`Retired`] shows a
@@ -35,7 +35,7 @@ pub fn received_name(zxid: Zxid, compression: Compression) -> String {
 /// What becomes of the files when a received snapshot takes the log's place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Retirement {
-    /// The transaction that the log begins behind from then on.
+    /// The transaction that the log begins after from then on.
     pub snapshot: Zxid,
     /// The snapshot's file and the name it gets; `None` if it has that already.
     pub rename: Option<(PathBuf, PathBuf)>,

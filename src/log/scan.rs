@@ -4,7 +4,7 @@
 //! Only one write is in flight at a time, so a crash can tear the last group commit only, and any
 //! subset of its blocks may have reached the disk. Hence, where the group commit that begins at an
 //! offset is not whole:
-//! - a later group commit stands behind it: it was whole once, and this is damage. For instance,
+//! - a later group commit stands after it: it was whole once, and this is damage. For instance,
 //!   the group at 4096 is unreadable and at 8192 there is the head of one. Which numbers the two
 //!   have, and what lies before the segment, does not matter;
 //! - none does: it is the end of the log, or a write that was torn, and it is cut as a whole.
@@ -58,7 +58,7 @@ pub enum Tail {
 pub struct SegmentScan {
     /// How it ends.
     pub tail: Tail,
-    /// Byte offset behind the last whole group commit.
+    /// Byte offset after the last whole group commit.
     pub end: u64,
     /// Number of the last whole group commit.
     pub last_group: Option<u64>,
@@ -102,7 +102,7 @@ pub struct Damage {
     pub what: String,
     /// The last readable transaction before it.
     pub before: Option<Zxid>,
-    /// The first readable transaction behind it.
+    /// The first readable transaction after it.
     pub after: Option<Zxid>,
 }
 
@@ -186,7 +186,7 @@ pub(super) struct Group {
 /// What the bytes of a log from some place on begin with.
 pub(super) enum Piece {
     Group(Group),
-    /// That takes at least so many bytes to tell.
+    /// It takes at least this number of bytes to tell.
     More(usize),
     /// No whole group commit.
     End,
@@ -215,7 +215,7 @@ pub(super) fn piece_at(bytes: &[u8], header: &SegmentHeader, offset: u64) -> Pie
 }
 
 /// How long the group commit of format 2 at `offset` is, and its first transaction, by its head
-/// alone. What stands behind the head may not be whole.
+/// alone. What stands after the head may not be whole.
 pub(super) fn head_at(bytes: &[u8], header: &SegmentHeader, offset: u64) -> Option<(u64, Zxid)> {
     let mut scanner = Scanner::new(bytes, header, Expect::default());
     scanner.base = offset;
@@ -292,7 +292,7 @@ impl<'a> Scanner<'a> {
         (next == bytes.len() && next > start).then_some(Records { bytes, at: start })
     }
 
-    /// First head of a group commit at or behind `from`.
+    /// First head of a group commit at or after `from`.
     fn find_later(&self, from: usize) -> Option<(GroupHead, usize)> {
         let (words, _) = self.bytes.get(from..)?.as_chunks::<8>();
         let mut stamp_at = from as u64;

@@ -10,10 +10,10 @@
 //!   record  u32 CRC-32C of what follows, u32 length, entry bytes, zeros to a multiple of 8
 //! ```
 //!
-//! A group commit is one write. The CRC of a head starts from the segment's salt, that of a record
-//! from its group's position and number. The salt is random, drawn anew whenever a file is used
-//! again, and no client ever sees it. So a head proves by one comparison of 8 bytes that it was
-//! written here in this life of the file: neither what is left of a former life nor bytes that
+//! A group commit is one write. The CRC of a head starts from the segment's salt, the CRC of a
+//! record from its group's position and number. The salt is random, drawn anew whenever a file is
+//! used again, and no client ever sees it. So a head proves by one comparison of 8 bytes that it
+//! was written here in this life of the file: neither what is left of a former life nor bytes that
 //! clients chose pass for one, and nothing is summed up before. For instance with salt 0x5000 the
 //! first group commit begins at 4096 = 0x1000 with the stamp 0x4000.
 //!
@@ -31,7 +31,7 @@ pub const BLOCK: usize = 4096;
 pub const GROUP_HEAD: usize = 32;
 /// Bytes in front of each record's entry.
 pub const RECORD_HEAD: usize = 8;
-/// Zero bytes behind each write.
+/// Zero bytes after each write.
 pub(super) const TAIL: usize = 8;
 /// The shortest entry: a transaction header.
 pub const MIN_ENTRY: usize = crate::wire::TxnHeader::SIZE;
@@ -172,7 +172,7 @@ impl SegmentHeader {
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Seal {
     bytes: [u8; SEAL],
-    /// Byte offset behind the last whole group commit.
+    /// Byte offset after the last whole group commit.
     pub end: u64,
 }
 
@@ -211,7 +211,7 @@ impl GroupHead {
     }
 
     /// The head at `at` of these bytes, which is `offset` of the file, if one was written there in
-    /// this life of the file: `salt` and `seed` are those of its header.
+    /// this life of the file: `salt` and `seed` are in its header.
     pub fn read(
         bytes: &[u8],
         at: usize,

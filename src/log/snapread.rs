@@ -55,12 +55,12 @@ pub enum SnapshotError {
         /// Offset of the seal in the uncompressed stream.
         offset: u64,
     },
-    /// A SNAP stream does not have its mark behind the tree.
+    /// A SNAP stream does not have its mark after the tree.
     StreamEnd {
         /// Offset of what stands there.
         offset: u64,
     },
-    /// The bytes behind the first seal are no known combination of sections.
+    /// The bytes after the first seal are no known combination of sections.
     Sections {
         /// How many there are.
         remaining: u64,
@@ -137,7 +137,7 @@ pub struct SnapshotReader {
 const SLICE: usize = 128 << 10;
 
 impl SnapshotReader {
-    /// Bytes of the mark behind the tree of a SNAP stream.
+    /// Bytes of the mark after the tree of a SNAP stream.
     pub const STREAM_END_LEN: usize = 4 + STREAM_END.len();
 
     /// A reader of a snapshot file.
@@ -153,7 +153,7 @@ impl SnapshotReader {
         }
     }
 
-    /// A reader of a SNAP stream: no file header, no seals; a mark behind the tree.
+    /// A reader of a SNAP stream: no file header, no seals; a mark after the tree.
     pub fn stream() -> SnapshotReader {
         SnapshotReader { stage: Stage::SessionCount, stream: true, ..SnapshotReader::new() }
     }
@@ -179,7 +179,7 @@ impl SnapshotReader {
     }
 
     /// Reads as many whole items as `input` holds and returns how many bytes they take; the
-    /// caller offers the rest again, with more behind it. `last` says that nothing will follow:
+    /// caller offers the rest again, with more after it. `last` says that nothing will follow:
     /// then an incomplete item is an error.
     pub fn feed(
         &mut self,

@@ -34,7 +34,7 @@ pub struct SnapshotWriter {
     adler: Adler32,
 }
 
-/// What a SNAP stream ends with, behind the tree.
+/// What a SNAP stream ends with, after the tree.
 pub(super) const STREAM_END: &str = "BenWasHere";
 
 impl fmt::Debug for SnapshotWriter {

@@ -327,7 +327,7 @@ fn format_1_is_read_and_its_damage_noticed() {
         let whole_groups = ends.iter().filter(|end| **end <= at).count();
         match scan(&image) {
             Ok((found, seen)) => {
-                // The zeros behind an entry say nothing.
+                // The zeros after an entry say nothing.
                 let is_cut = seen.len() < 90;
                 assert!(!is_cut || whole_groups >= 28, "seed {seed}: damage at {at} was cut");
                 assert!(found.end as usize >= ends[27] && seen.len() >= 84, "seed {seed}");
@@ -625,7 +625,7 @@ fn damaged_snapshots_are_noticed() {
         let mut image = bytes.clone();
         let at = rng.below(image.len() as u64 - 5) as usize;
         image[at] ^= 1 << rng.below(8);
-        // The text behind an inner seal is not compared, as in Apache's reader; the seal of the
+        // The text after an inner seal is not compared, as in Apache's reader; the seal of the
         // next section covers it, and the last one is left out above.
         let magic_tail = (4..16).contains(&at);
         assert!(read_snapshot(&image).is_err(), "seed {seed}, byte {at}, header {magic_tail}");

@@ -4,7 +4,7 @@
 //! A truncation is decided by one file, the *intent* `truncate.<zxid>` in the log's directory. From
 //! the moment it is durable the log ends with that transaction, whatever else the directory still
 //! holds: [`Truncated`] shows a directory as it will be, and recovery reads no other. So a crash
-//! between any two operations leaves the state before the truncation or the one behind it. For
+//! between any two operations leaves the state before the truncation or the one after it. For
 //! instance with wal.1 (transactions 1 to 9) and wal.a (from 10 on), `truncate.5` says: wal.a goes,
 //! and in place of wal.1 stands a segment with 1 to 5. Who carries that out does it again after a
 //! crash, and removes the intent last, before anything is appended.
@@ -31,7 +31,7 @@ use super::segment::{
 };
 use super::{Expect, Format, RECORD_HEAD, format1, scan_apache, scan_segment};
 
-/// As much as Apache allocates behind its last record, so that the file looks like one of its own.
+/// As much as Apache allocates after its last record, so that the file looks like one of its own.
 const APACHE_ROOM: usize = 8192;
 
 /// What a truncation does to the files of the log.
@@ -60,7 +60,7 @@ struct Prefix {
     last: Option<Zxid>,
 }
 
-/// The transaction behind which the log was decided to end, if that is not completed.
+/// The transaction that the log was decided to end with, if that is not completed.
 pub fn intended(dir: &impl DataFiles) -> Result<Option<Zxid>, RecoverError> {
     let log_dir = dir.log_dir();
     let files = dir.list(log_dir).map_err(|error| io_error(log_dir, &error))?;

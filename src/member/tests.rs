@@ -129,7 +129,7 @@ impl Scene {
     }
 }
 
-/// Requests are answered once, in order, whoever led when they came and when they were judged.
+/// Requests are answered once, in order, also if this server did not lead when they came.
 #[test]
 fn leadership_is_lost_and_taken_up_under_load() {
     for seed in 0..200 {

@@ -76,7 +76,7 @@ pub enum Input<'a> {
     },
 }
 
-/// One wish. Those of one connection are carried out in order.
+/// One wish. The wishes of one connection are carried out in order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
     /// Connect to a member; `Input::Dialed` answers.

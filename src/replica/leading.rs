@@ -108,8 +108,8 @@ impl Replica {
     }
 
     /// Whether each transaction that this server makes says from now on what the digest of the tree
-    /// is after it. That is for learners of Apache's, which compare; those of ours are told now and
-    /// then, which costs less. Nothing is stated where digests are off, or another server leads.
+    /// is after it. That is for learners of Apache's, which compare; learners of ours are told now
+    /// and then, which costs less. Nothing is stated where digests are off or another server leads.
     pub fn state_digests(&mut self, is_wanted: bool) {
         let can_state = self.leader.is_some() && self.tree.options().digest;
         if !is_wanted || !can_state {
@@ -127,6 +127,7 @@ impl Replica {
 
     /// A batch as it goes to the log: each transaction with its digest, if that is wanted.
     pub(super) fn stated(&mut self, batch: Arc<Batch>) -> Arc<Batch> {
+        // Nobody wants digests with the transactions.
         let Some(foresight) = &mut self.foresight else { return batch };
         foresight.forget(&self.tree, self.tail.applied());
         let mut stated = Batch::new();

@@ -394,7 +394,7 @@ impl Client {
         Ok(())
     }
 
-    /// The next requests of the workload, at most so many.
+    /// The next requests of the workload, at most this number.
     pub fn burst(&mut self, swarm: &Swarm, most: usize) -> Vec<Op> {
         if most == 0 {
             return Vec::new();

@@ -13,7 +13,7 @@ const WALL_MS: i64 = 1_700_000_000_000;
 /// How far a run's clocks go wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct ClockOptions {
-    /// Too fast or too slow by at most so many parts per million.
+    /// Parts per million by which a clock is too fast or too slow at most.
     pub drift_ppm: u64,
     /// The wall clocks of hosts differ by at most this.
     pub wall_offset_ms: u64,

@@ -114,7 +114,7 @@ impl SimDisk {
         self.fail_next = false;
     }
 
-    /// The next random number for whoever needs a salt.
+    /// The next random number, for a salt.
     pub fn salt(&mut self) -> u64 {
         self.salts.next_u64()
     }

@@ -148,7 +148,7 @@ pub struct Restoring<'a> {
     pub relative: i64,
     /// The reply's.
     pub zxid: i64,
-    /// Those of zxid -1 tell of a change before the watch was restored.
+    /// Events of zxid -1 tell of a change before the watch was restored.
     pub arrived: &'a [Event],
 }
 

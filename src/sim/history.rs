@@ -3,7 +3,7 @@
 //!
 //! What is committed is one history: the member that commits a transaction first says what comes
 //! next, and from then on all others must commit the same, without a gap and in the same order,
-//! whoever leads and whatever was lost. What a member has logged beyond that may go again.
+//! whichever member leads and whatever was lost. What a member has logged beyond that may go again.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -24,7 +24,7 @@ use super::vigil::Vigil;
 #[derive(Debug)]
 struct Request {
     op: Op,
-    /// What clients had seen by then. It comes after that, whoever asks and wherever.
+    /// What clients had seen by then. It comes after that, whichever client asks and wherever.
     floor: i64,
     /// How often its session had been brought along by then.
     moves: u32,
@@ -34,7 +34,7 @@ struct Request {
 #[derive(Debug, Default)]
 struct MemberLog {
     entries: BTreeMap<i64, Vec<u8>>,
-    /// Up to here its commits are those of the others.
+    /// Up to here its commits are the same as the others'.
     checked: i64,
     /// What it said is on its disk.
     durable: i64,
@@ -119,7 +119,7 @@ impl History {
         }
     }
 
-    /// Highest zxid that a client has seen: what is asked for now is done behind it.
+    /// Highest zxid that a client has seen: what is asked for now is done after it.
     pub fn floor(&self) -> i64 {
         self.revealed
     }
@@ -239,7 +239,7 @@ impl History {
         }
     }
 
-    /// Whether the zxid is that of a committed transaction, or the beginning of an epoch.
+    /// Whether the zxid belongs to a committed transaction, or is the beginning of an epoch.
     fn is_committed(&self, zxid: i64) -> Checked {
         let last = self.model.last;
         match zxid <= last || Zxid(zxid).counter() == 0 {

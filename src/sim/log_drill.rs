@@ -250,7 +250,7 @@ fn a_log_is_taken_back_at_every_record_whenever_the_power_fails() {
     let (mut before, mut after) = (0, 0);
     for seed in 0..12 {
         for keep in 0..=last {
-            // Until the power fails behind the last operation.
+            // Until the power fails after the last operation.
             for crash_in in 0.. {
                 let files = log_of(seed, last);
                 let mut rng = Rng::new(seed << 16 ^ (keep as u64) << 8 ^ u64::from(crash_in));

@@ -65,7 +65,7 @@ pub struct Answer {
     pub zxid: i64,
     /// 0 or the error code.
     pub err: i32,
-    /// Everything behind the reply header.
+    /// Everything after the reply header.
     pub body: Vec<u8>,
 }
 

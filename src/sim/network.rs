@@ -125,7 +125,7 @@ struct EndState {
     wake: Option<u64>,
     /// Its owner has left it.
     is_gone: bool,
-    /// Whoever sends to this end after it is gone is told so; drawn the first time.
+    /// A sender to this end is told when it is gone; drawn the first time.
     tells: Option<bool>,
 }
 
@@ -140,7 +140,7 @@ enum Timer {
 pub(super) struct Network {
     options: NetworkOptions,
     rng: Rng,
-    /// Those of stream n are 2n, which connected, and 2n + 1.
+    /// The ends of stream n are 2n, which connected, and 2n + 1.
     ends: Vec<EndState>,
     /// Streams that were cut.
     cut: BTreeSet<usize>,
@@ -261,7 +261,7 @@ impl Network {
         self.push(now, to, delay, Packet::Arrival(what));
     }
 
-    /// Begins a stream; the end of who connects. The paces are those of its end and of the other.
+    /// Begins a stream; the end that connects. `paces`: of its end, and of the other.
     pub fn open(
         &mut self,
         now: u64,

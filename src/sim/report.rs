@@ -27,7 +27,7 @@ pub struct SimReport {
     pub txns: u64,
     /// Starts of the server.
     pub starts: u64,
-    /// Those of them that found a tail, which the log does not say is committed.
+    /// Starts that found a tail, which the log does not say is committed.
     pub tails: u64,
     /// Power failures and kills.
     pub crashes: u64,
@@ -35,7 +35,7 @@ pub struct SimReport {
     pub fatals: u64,
     /// Starts with a flipped bit on disk.
     pub rots: u64,
-    /// Those of them that were refused.
+    /// Starts with a flipped bit that were refused.
     pub refusals: u64,
     /// Clean shutdowns.
     pub stops: u64,

@@ -167,7 +167,7 @@ fn prefer_superfluous(targets: &mut Vec<(FileId, String, usize)>, snapshot: Zxid
     }
 }
 
-/// Offset behind the last whole group commit.
+/// Offset after the last whole group commit.
 fn end_of(disk: &SimDisk, file: FileId) -> usize {
     let scan = scan_segment::<()>(disk.content(file), Expect::default(), &mut |_, _| Ok(()));
     scan.map_or(0, |scan| scan.end as usize)

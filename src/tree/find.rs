@@ -75,7 +75,7 @@ impl Tree {
     }
 
     /// Asks for the names of children from position `at` on without waiting for them, and for the
-    /// nodes of those behind them: called for every [`CHILDREN_AHEAD`] children, it makes a long
+    /// nodes of those after them: called for every [`CHILDREN_AHEAD`] children, it makes a long
     /// list several times as fast.
     ///
     /// [`CHILDREN_AHEAD`]: Tree::CHILDREN_AHEAD
@@ -91,7 +91,7 @@ impl Tree {
     pub const CHILDREN_AHEAD: u32 = 16;
 
     /// The path of a node other than the root, in two parts: what is before its last slash, and
-    /// what is behind it.
+    /// what is after it.
     pub fn path_parts(&self, id: NodeId) -> (&str, &[u8]) {
         let parent = self.ext(self.node(self.node(id.0).parent));
         (parent.and_then(|ext| ext.path.as_deref()).unwrap_or_default(), self.name_bytes(id.0))

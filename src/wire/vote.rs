@@ -363,7 +363,7 @@ mod tests {
             Notification::decode(&bytes).map(|vote| (vote.epoch.0, vote.version))
         };
         let epoch = "0000000000000007";
-        // Without an epoch, that of the zxid counts.
+        // Without an epoch, the zxid's counts.
         assert_eq!(decode(""), Ok((1, 0)));
         assert_eq!(decode(&format!("{epoch} 00000002")), Ok((7, 0)));
         assert_eq!(decode(&format!("{epoch} 00000001 00")), Ok((7, 1)));

@@ -208,7 +208,7 @@ pub enum Effect {
     /// with `SnapshotBegun` when its zxid is known, and with `SnapshotSent` when all is written.
     SendSnapshot(LinkId),
     /// A learner forwards a request of one of its clients: `Effects::bytes[start..end]` is its
-    /// record, and what the client has authenticated as stands behind it at `ids`.
+    /// record, and the identities that the client has proved follow it at `ids`.
     Request {
         /// The learner's link.
         link: LinkId,

@@ -153,7 +153,7 @@ pub struct Learning {
     acked: Zxid,
     /// Received and not handed over yet.
     batch: Batch,
-    /// Those of `batch` that requests of this server have become, if the leader says so.
+    /// Transactions of `batch` that requests of this server have become, if the leader says so.
     own: Vec<Zxid>,
     /// When the leader counts as silent.
     silence: Silence,
@@ -330,7 +330,7 @@ impl Learning {
         }
     }
 
-    /// Whether a quorum stands behind what the leader calls committed.
+    /// Whether a quorum has what the leader calls committed.
     ///
     /// Before UPTODATE a leader of Apache's sends its whole history as committed, also what no
     /// quorum has. A leader of ours says whether it is beyond that.
@@ -484,7 +484,7 @@ impl Learning {
                 Ok(())
             }
             PacketKind::Trunc if packet.zxid < self.released => {
-                // Whoever asks for this has lost what a quorum had.
+                // A leader that asks for this has lost what a quorum had.
                 Err(self.forgotten(Rebuild::Truncation, packet.zxid))
             }
             PacketKind::Trunc if self.needs_snapshot || packet.zxid > self.last => {

@@ -6,8 +6,8 @@ use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 
 use super::effects::{Effect, Effects, LearnerEnd};
 
-/// What was proposed must be a transaction of that number: it goes to the log, and whoever applies
-/// it relies on it.
+/// What was proposed must be a transaction of that number: it goes to the log, and the
+/// code that applies it relies on it.
 pub(super) fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
     let mut reader = Reader::new(entry);
     let header = TxnHeader::decode_from(&mut reader).map_err(malformed)?;

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(400);
 /// Mean intervals that are waited for on top of it.
 const INTERVALS: u32 = 8;
 
-/// An interval counts for one in so many in the mean.
+/// The mean's weight: an interval counts for one in this number.
 const WEIGHT: u32 = 8;
 
 /// A look that comes later than asked for by this much says that this server was held up itself.

@@ -26,7 +26,7 @@ pub enum Decision {
 /// history that the leader of that epoch began with.
 ///
 /// Why a truncation is right: all transactions of an epoch come from one leader and follow each
-/// other, so whoever has number 9 of an epoch has its numbers 1 to 8, the same as everybody's.
+/// other, so a server that has number 9 of an epoch has its numbers 1 to 8, the same as all others.
 /// - If our last transaction up to `peer` is of the same epoch, the learner has it, too. For
 ///   example: the learner has 2|1 to 2|9, we have 2|1 to 2|6 and 3|1. It truncates to 2|6.
 /// - If we have none of that epoch, but have synchronized with its leader or a later one, our

@@ -68,7 +68,7 @@ fn a_purge_leaves_it_and_is_not_misled_by_it() {
         let purged = reports.iter().find(|report| matches!(report, Report::Purged(_)));
         assert!(purged.is_some());
     });
-    // The log holds what is behind the oldest snapshot that stays.
+    // The log holds what is after the oldest snapshot that stays.
     assert_eq!(dirs.names("log."), ["log.1", GUARD_NAME]);
     assert_eq!(dirs.names("snapshot."), ["snapshot.14", "snapshot.5", "snapshot.a"]);
 }

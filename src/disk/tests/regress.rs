@@ -165,7 +165,7 @@ fn a_segment_that_is_whole_again_is_followed_by_a_higher_number() {
     cut[second_group()..].fill(0);
     dirs.put("wal.1", &cut);
     dirs.expect_damage();
-    // So is a first one behind it.
+    // So is a first one after it.
     dirs.put("wal.1", &whole);
     dirs.damage("wal.7");
     dirs.expect_damage();
@@ -180,7 +180,7 @@ fn torn_first_write(dirs: &Dirs) {
     dirs.put("wal.7", &torn);
 }
 
-/// That `wal.1` holds nothing behind the snapshot is known from the name of the segment behind it,
+/// That `wal.1` holds nothing after the snapshot is known from the name of the segment after it,
 /// even if there is nothing in that one.
 #[test]
 fn a_segment_that_is_not_needed_is_not_needed_at_the_next_start() {
@@ -314,7 +314,7 @@ fn segments_before_the_last_are_made_durable() {
     assert_eq!(repair.cut.map(|(path, _)| path), Some(dirs.version_2().join("wal.7")));
 }
 
-/// A killed Apache leaves what is in the page cache only. Our log begins behind it, so it must not
+/// A killed Apache leaves what is in the page cache only. Our log begins after it, so it must not
 /// vanish when the power fails.
 #[test]
 fn what_apache_left_is_made_durable() {

@@ -1,4 +1,4 @@
-//! Replays the transactions behind the snapshot, file by file, and notes what the log needs before
+//! Replays the transactions after the snapshot, file by file, and notes what the log needs before
 //! it can be appended to.
 
 use crate::base::{Zxid, invariant};
@@ -13,14 +13,16 @@ use super::find::{LogFile, Source, read};
 use super::tail::{Kept, Mark, UNTOLD_BYTES_MAX};
 use super::{Decoded, LogRepair, RecoveryTarget, decode};
 
-/// The number of the group commit that follows those of a segment; `None` if it holds none.
+/// The number of the group commit that follows a segment's last; `None` if the segment holds none.
 fn group_behind(scan: &SegmentScan) -> Option<u64> {
     scan.last_group.map(|group| group.saturating_add(1))
 }
 
-/// A number above those of all group commits up to a transaction, and one that the next would not
-/// have got by counting: each has a transaction, so counting gives none above its zxid. Nor will
-/// there be 2^39 of them, and a scan does not look for numbers much farther ahead.
+/// A number above the numbers of all group commits up to a transaction, and one that the next would
+/// not have got by counting: each has a transaction, so counting gives none above its zxid. For
+/// instance, up to zxid 5 there are at most five group commits, numbers 1 to 5, and the next one
+/// counted would be 6, so 7 tells that numbering began anew. Nor will there be 2^39 of them, and a
+/// scan does not look for numbers much farther ahead.
 fn group_above(zxid: Zxid) -> u64 {
     zxid.0.unsigned_abs().min(1 << 39) + 2
 }
@@ -39,7 +41,7 @@ pub(super) struct Replay<'a, F> {
     pub says_what_is_committed: bool,
     /// The transactions that are not in the target.
     pub tail: Kept,
-    /// Transactions behind the snapshot.
+    /// Transactions after the snapshot.
     pub entries: u64,
     /// Transactions that Apache's logs hold twice.
     pub overlaps: u64,
@@ -190,7 +192,7 @@ impl<F: DataFiles> Replay<'_, F> {
             },
         };
         if scan.tail == Tail::Torn && scan.records == 0 && expect.group.is_none() {
-            // A torn first write, or a damaged one with a single one behind it: that depends on
+            // A torn first write, or a damaged one with a single one after it: that depends on
             // the number of the one that can be read.
             expect.group = self.first_group(file, before)?;
             scan = self.scan(file, &map, expect)?;

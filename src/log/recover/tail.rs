@@ -1,4 +1,4 @@
-//! How far a log says that it is committed, and the transactions behind that.
+//! How far a log says that it is committed, and the transactions after that.
 //!
 //! Each group commit of format 2 says which transaction was known to be committed when it was
 //! written. For instance, of the group commits with 1 to 4, 5 to 7 and 8 to 9 the last one says 6:
@@ -6,7 +6,7 @@
 //!
 //! Logs of format 1 and Apache's say nothing of commits. For a server alone all that is in them,
 //! and before them, counts as committed. For a member that goes for format 1 only, whose releases
-//! knew no quorum. What it has in Apache's logs behind the snapshot is tail, as an Apache that
+//! knew no quorum. What it has in Apache's logs after the snapshot is tail, as an Apache that
 //! led may have logged what no quorum ever had: that is taken back by the next leader, and must
 //! not have been shown by then. Apache itself applies all of it at a start, and loads everything
 //! anew when it is taken back. More than [`UNTOLD_BYTES_MAX`] were never under way at a time, so
@@ -36,7 +36,7 @@ pub(super) struct Mark {
 }
 
 impl Mark {
-    /// That of these log files, of which those before `skip` are not needed.
+    /// The mark in these log files; the first `skip` of them are not needed.
     pub fn find(
         dir: &impl DataFiles,
         logs: &[LogFile],

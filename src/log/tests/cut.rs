@@ -114,7 +114,7 @@ fn every_truncation_of_a_segment_is_refused_until_it_is_accepted() {
         let error = files.recover(None).map(|_| ()).expect_err("a segment that is cut");
         let kind = if cut < BLOCK { RecoverErrorKind::Damage } else { RecoverErrorKind::Truncated };
         assert_eq!(error.kind, kind, "cut at {cut}: {error}");
-        // Every so many, as each is a start of its own.
+        // Not every one, as each is a start of its own.
         if cut < BLOCK || cut % 7 > 0 {
             continue;
         }
@@ -158,7 +158,7 @@ fn nothing_of_a_sealed_segment_can_go() {
         let mut image = sealed.clone();
         image[at] ^= 1 << (at % 8);
         match Files::new(&[("wal.1", &image)]).recover(None) {
-            // The zeros behind an entry say nothing.
+            // The zeros after an entry say nothing.
             Ok((_, seen)) => assert_eq!(seen, all, "byte {at}"),
             Err(error) => assert!(error.offset.is_some(), "{error}"),
         }
@@ -211,7 +211,7 @@ fn a_name_says_that_the_segment_before_is_whole() {
     assert_eq!(error.kind, RecoverErrorKind::Gap, "{error}");
 }
 
-/// Releases that wrote format 1 cut segments behind the last whole group commit, without a seal.
+/// Releases that wrote format 1 cut segments after the last whole group commit, without a seal.
 #[test]
 fn truncations_of_format_1_are_refused_unless_a_release_of_old_cuts_so() {
     let (header, whole, ends) = format1(4, &[(1, 3), (4, 1), (5, 40), (45, 2)], 0);

@@ -14,7 +14,7 @@ struct Written {
     committed: i64,
 }
 
-/// A log of 1 to `last`: `older` transactions that say nothing of commits, and ours behind them.
+/// A log of 1 to `last`: `older` transactions that say nothing of commits, and then ours.
 struct History {
     older: i64,
     base: Vec<(String, Vec<u8>)>,
@@ -99,7 +99,7 @@ impl History {
         History { older, base, groups, segments }
     }
 
-    /// The files after `count` group commits, the next one torn behind its first block if asked,
+    /// The files after `count` group commits, the next one torn after its first block if asked,
     /// with the last transaction and the last that is said to be committed.
     fn ended(&self, count: usize, torn: bool) -> (Vec<(String, Vec<u8>)>, i64, i64) {
         let whole = &self.groups[..count];

@@ -1,5 +1,5 @@
 //! What servers of ours say to each other beside Apache's packets. A server of Apache's ignores the
-//! bytes behind its own records, so both sides know without a further round trip whether the other
+//! bytes after its own records, so both sides know without a further round trip whether the other
 //! one understands more.
 
 use crate::base::Zxid;
@@ -28,7 +28,7 @@ const OWN: i32 = 1 << 30;
 /// The leader is about to end. What comes after it does not come from this leader.
 pub const FAREWELL: PacketKind = PacketKind::Unknown(0x524b_0004);
 
-/// Marks our bytes behind LearnerInfo and behind the version in LEADERINFO.
+/// Marks our bytes after LearnerInfo and after the version in LEADERINFO.
 const MAGIC: [u8; 4] = *b"RkPr";
 
 /// What a member understands, or says of itself, beyond Apache's protocol.
@@ -47,7 +47,7 @@ impl Features {
     /// It takes part in [`NEXT_EPOCH`].
     const RENEWALS: u32 = 8;
 
-    /// Those of this server.
+    /// The features of this server.
     pub fn ours(is_established: bool) -> Features {
         let established = if is_established { Features::ESTABLISHED } else { 0 };
         Features(Features::GROUPS | Features::BEATS | Features::RENEWALS | established)
@@ -73,12 +73,12 @@ impl Features {
         self.0 & Features::ESTABLISHED != 0
     }
 
-    /// Those behind a LearnerInfo.
+    /// Our bytes after a LearnerInfo.
     pub fn of_learner(data: &[u8]) -> Features {
         Features::behind(data, 20)
     }
 
-    /// Those behind the version in LEADERINFO.
+    /// Our bytes after the version in LEADERINFO.
     pub fn of_leader(data: &[u8]) -> Features {
         Features::behind(data, 4)
     }

@@ -7,7 +7,7 @@ use crate::wire::{DecodeError, Reader, leading_path, put_buffer, put_i32, put_i6
 
 use super::payload::Forwarded;
 
-/// What a packet is about. The numbers are those of `Leader` in ZooKeeper.
+/// What a packet is about, numbered as in ZooKeeper's `Leader`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum PacketKind {
     /// A learner forwards a client's request.

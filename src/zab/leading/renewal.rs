@@ -6,7 +6,7 @@
 //! the next epoch, on the connections that are there:
 //!
 //! 1. The leader makes `acceptedEpoch` durable, so that it promises the epoch to nobody else, and
-//!    sends NEXT_EPOCH behind the last transaction, whose number is in it. Learners that have not
+//!    sends NEXT_EPOCH after the last transaction, whose number is in it. Learners that have not
 //!    been sent everything have to synchronize again.
 //! 2. Each server, the leader among them, makes its whole log durable, then `acceptedEpoch`, then
 //!    `currentEpoch`, and answers. One that has promised the epoch to somebody else leaves.

@@ -108,7 +108,7 @@ pub struct World {
     /// What was proposed under which number.
     pub(super) proposed: BTreeMap<Zxid, Vec<u8>>,
     pub seen: Seen,
-    /// What happened, for whoever looks for a cause.
+    /// What happened, for a reader who looks for a cause.
     pub history: Vec<String>,
 }
 
