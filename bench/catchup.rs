@@ -2,21 +2,20 @@
 //! long until it serves, and what that costs the clients and the memory of the leader.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lexopt::prelude::*;
 use serde_json::{Value as Json, json};
 
 use crate::admin::Admin;
 use crate::cli::{seconds, value};
 use crate::ensemble::{Ensemble, Target};
-use crate::fair::{contestant, unexpected};
+
 use crate::load::{self, Load, Outcome, Pace, Stop};
 use crate::mix::{Kind, Mix};
+use crate::options::{Common, contestant, rounds};
 use crate::procfs::{self, Memory};
 use crate::report::number;
-use crate::servers::{self, Contestant, OPTIONS, Programs, Server};
+use crate::servers::{self, Contestant, Server};
 use crate::stats::{median, round3};
 
 const HELP: &str = "\
@@ -37,9 +36,6 @@ and its memory noticed of it.
   --connections N          of these clients (16); --size N: bytes of data (100)
   --seconds S              the same load before, with all members there (3)
   --patience S             the follower must serve within it (300)
-  --keep                   leave the servers' directories
-  --out FILE               write the JSON to FILE
-  --json                   JSON instead of the table on standard output
 ";
 
 /// The load runs this long before the follower is started.
@@ -50,7 +46,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const LOAD_MAX: Duration = Duration::from_secs(3600);
 
 struct Catchup {
-    programs: Programs,
+    common: Common,
     who: Contestant,
     members: usize,
     rounds: usize,
@@ -63,9 +59,6 @@ struct Catchup {
     size: usize,
     quiet: Duration,
     patience: Duration,
-    keep: bool,
-    json: bool,
-    out: Option<PathBuf>,
 }
 
 /// Runs `rk-bench catchup`.
@@ -73,34 +66,18 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     let Some(catchup) = parse(parser)? else { return Ok(()) };
     servers::end_with_us()?;
     let begin = Instant::now();
-    let mut rounds = Vec::new();
-    for round in 1..=catchup.rounds {
-        eprintln!("round {round} of {}", catchup.rounds);
-        let mut figures = catchup.round()?;
-        figures["round"] = json!(round);
-        eprintln!("  {}", line(&figures));
-        rounds.push(figures);
-    }
-    let mut json = procfs::about_run(&catchup.programs.dir, begin.elapsed());
+    let rounds = rounds(catchup.rounds, || catchup.round(), line)?;
+    let mut json = procfs::about_run(&catchup.common.programs.dir, begin.elapsed());
     json["server"] = json!(catchup.who.name());
     json["ensemble"] = json!(catchup.members);
     json["medians"] = medians(&rounds);
     json["rounds"] = json!(rounds);
-    if let Some(path) = &catchup.out {
-        std::fs::write(path, format!("{json:#}\n"))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-    }
-    if catchup.json {
-        println!("{json:#}");
-    } else {
-        print!("{}", text(&json));
-    }
-    Ok(())
+    catchup.common.write(&json, || text(&json))
 }
 
 fn default() -> Catchup {
     Catchup {
-        programs: Programs::new(),
+        common: Common::new(),
         who: Contestant::Ringkeeper,
         members: 3,
         rounds: 1,
@@ -113,22 +90,14 @@ fn default() -> Catchup {
         size: 100,
         quiet: Duration::from_secs(3),
         patience: Duration::from_secs(300),
-        keep: false,
-        json: false,
-        out: None,
     }
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Catchup>, String> {
     let mut this = default();
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        let name = match &arg {
-            Long(name) => (*name).to_owned(),
-            Short('h') => "help".to_owned(),
-            other => return Err(format!("{}; see rk-bench catchup --help", unexpected(other))),
-        };
-        match name.as_str() {
-            "server" => this.who = contestant(&value::<String>(parser, "server")?)?,
+    let common = Common::parse(parser, "catchup", HELP, |_, name, parser| {
+        match name {
+            "server" => this.who = contestant(parser)?,
             "ensemble" => this.members = value(parser, "ensemble")?,
             "rounds" => this.rounds = value(parser, "rounds")?,
             "transactions" => this.transactions = value(parser, "transactions")?,
@@ -140,22 +109,17 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Catchup>, String> {
             "size" => this.size = value(parser, "size")?,
             "seconds" => this.quiet = seconds(parser, "seconds")?,
             "patience" => this.patience = seconds(parser, "patience")?,
-            "keep" => this.keep = true,
-            "json" => this.json = true,
-            "out" => this.out = Some(value(parser, "out")?),
-            "help" => {
-                println!("{HELP}\n{OPTIONS}");
-                return Ok(None);
-            }
-            other if this.programs.take_option(other, parser)? => {}
-            other => return Err(format!("no option --{other}; see rk-bench catchup --help")),
+            _ => return Ok(false),
         }
-    }
+        Ok(true)
+    })?;
+    let Some(common) = common else { return Ok(None) };
+    this.common = common;
     if this.members < 3 {
         return Err(format!("--ensemble {}: no follower can be spared", this.members));
     }
     Ensemble::check(this.members)?;
-    this.programs.get_ready(&[this.who])?;
+    this.common.programs.get_ready(&[this.who])?;
     Ok(Some(this))
 }
 
@@ -169,9 +133,10 @@ struct Return {
 
 impl Catchup {
     fn round(&self) -> Result<Json, String> {
-        let mut ensemble = Ensemble::start(&self.programs, self.who, "catchup", self.members)?;
+        let mut ensemble =
+            Ensemble::start(&self.common.programs, self.who, "catchup", self.members)?;
         let found = self.measure(&mut ensemble);
-        ensemble.conclude(found, self.keep)
+        ensemble.conclude(found, self.common.keep)
     }
 
     fn measure(&self, ensemble: &mut Ensemble) -> Result<Json, String> {

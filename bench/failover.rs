@@ -3,11 +3,9 @@
 //! acknowledged is still there, once.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use lexopt::prelude::*;
 use ringkeeper::wire::OpCode;
 use rustix::process::Signal;
 use serde_json::{Value as Json, json};
@@ -18,12 +16,13 @@ use crate::cli::{seconds, value};
 use crate::codec;
 use crate::crew::{self, Crew, Log, Order, Word};
 use crate::ensemble::Ensemble;
-use crate::fair::{contestant, unexpected};
+
 use crate::load::{self, Load};
 use crate::mix::{Kind, Mix};
+use crate::options::{Common, contestant};
 use crate::procfs;
 use crate::report::number;
-use crate::servers::{self, Contestant, OPTIONS, Programs, Server};
+use crate::servers::{self, Contestant, Server};
 use crate::stats::{quantile, round3};
 
 const HELP: &str = "\
@@ -46,9 +45,6 @@ an acknowledged write is missing on any member at the end.
   --pause S                load between the return of one leader and the end of the next (0.3)
   --znodes N               nodes of a tree that is there besides (0)
   --patience S             all clients must write again within it (60)
-  --keep                   leave the servers' directories
-  --out FILE               write the JSON to FILE
-  --json                   JSON instead of the table on standard output
 ";
 
 /// How the leader ends.
@@ -60,7 +56,7 @@ enum End {
 }
 
 struct Failover {
-    programs: Programs,
+    common: Common,
     who: Contestant,
     members: usize,
     kills: usize,
@@ -69,9 +65,6 @@ struct Failover {
     pause: Duration,
     znodes: u64,
     patience: Duration,
-    keep: bool,
-    json: bool,
-    out: Option<PathBuf>,
 }
 
 /// Runs `rk-bench failover`.
@@ -80,7 +73,7 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     servers::end_with_us()?;
     let begin = Instant::now();
     let (figures, faults) = failover.measure()?;
-    let mut json = procfs::about_run(&failover.programs.dir, begin.elapsed());
+    let mut json = procfs::about_run(&failover.common.programs.dir, begin.elapsed());
     json["server"] = json!(failover.who.name());
     json["ensemble"] = json!(failover.members);
     json["end"] = json!(format!("{:?}", failover.end).to_lowercase());
@@ -88,21 +81,13 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     if let Json::Object(figures) = figures {
         figures.into_iter().for_each(|(name, value)| json[name] = value);
     }
-    if let Some(path) = &failover.out {
-        std::fs::write(path, format!("{json:#}\n"))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-    }
-    if failover.json {
-        println!("{json:#}");
-    } else {
-        print!("{}", text(&json));
-    }
+    failover.common.write(&json, || text(&json))?;
     if faults.any() { Err("what was acknowledged does not hold".to_owned()) } else { Ok(()) }
 }
 
 fn default() -> Failover {
     Failover {
-        programs: Programs::new(),
+        common: Common::new(),
         who: Contestant::Ringkeeper,
         members: 3,
         kills: 20,
@@ -120,22 +105,14 @@ fn default() -> Failover {
         pause: Duration::from_millis(300),
         znodes: 0,
         patience: Duration::from_secs(60),
-        keep: false,
-        json: false,
-        out: None,
     }
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Failover>, String> {
     let mut this = default();
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        let name = match &arg {
-            Long(name) => (*name).to_owned(),
-            Short('h') => "help".to_owned(),
-            other => return Err(format!("{}; see rk-bench failover --help", unexpected(other))),
-        };
-        match name.as_str() {
-            "server" => this.who = contestant(&value::<String>(parser, "server")?)?,
+    let common = Common::parse(parser, "failover", HELP, |_, name, parser| {
+        match name {
+            "server" => this.who = contestant(parser)?,
             "ensemble" => this.members = value(parser, "ensemble")?,
             "kills" => this.kills = value(parser, "kills")?,
             "term" => this.end = End::Term,
@@ -152,17 +129,12 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Failover>, String> {
             "pause" => this.pause = seconds(parser, "pause")?,
             "znodes" => this.znodes = value(parser, "znodes")?,
             "patience" => this.patience = seconds(parser, "patience")?,
-            "keep" => this.keep = true,
-            "json" => this.json = true,
-            "out" => this.out = Some(value(parser, "out")?),
-            "help" => {
-                println!("{HELP}\n{OPTIONS}");
-                return Ok(None);
-            }
-            other if this.programs.take_option(other, parser)? => {}
-            other => return Err(format!("no option --{other}; see rk-bench failover --help")),
+            _ => return Ok(false),
         }
-    }
+        Ok(true)
+    })?;
+    let Some(common) = common else { return Ok(None) };
+    this.common = common;
     if this.members < 3 {
         return Err(format!("--ensemble {}: no leader can be spared", this.members));
     }
@@ -170,15 +142,16 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Failover>, String> {
     if this.crew.count() == 0 {
         return Err("no clients: --calm, --lone, --pipelined".into());
     }
-    this.programs.get_ready(&[this.who])?;
+    this.common.programs.get_ready(&[this.who])?;
     Ok(Some(this))
 }
 
 impl Failover {
     fn measure(&self) -> Result<(Json, Faults), String> {
-        let mut ensemble = Ensemble::start(&self.programs, self.who, "failover", self.members)?;
+        let mut ensemble =
+            Ensemble::start(&self.common.programs, self.who, "failover", self.members)?;
         let found = self.measure_on(&mut ensemble);
-        ensemble.conclude(found, self.keep)
+        ensemble.conclude(found, self.common.keep)
     }
 
     fn measure_on(&self, ensemble: &mut Ensemble) -> Result<(Json, Faults), String> {

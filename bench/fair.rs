@@ -5,11 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lexopt::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use crate::admin::Admin;
@@ -20,10 +18,11 @@ use crate::floodkinds::{Kind, ROOT, Sizes};
 use crate::load::{self, Load};
 use crate::mix::Mix;
 use crate::neighbours::{Neighbours, Waits};
+use crate::options::{Common, contestant};
 use crate::procfs::{self, Cpu};
 use crate::report::number;
 use crate::scenario::remove;
-use crate::servers::{self, Contestant, Programs, Server};
+use crate::servers::{self, Contestant, Server};
 use crate::stats::round3;
 
 const HELP: &str = "\
@@ -43,9 +42,6 @@ flood, and the flood ends by breaking its connection.
   --watches N              paths of a setWatches (100000)
   --watchers N             sessions that are told of each change (2000)
   --first-warmup S         mixed load after each start; Java compiles meanwhile (2)
-  --keep                   leave the servers' directories
-  --out FILE               write the JSON to FILE
-  --json                   JSON instead of the table on standard output
 ";
 
 /// The neighbours' p99 beside a flood may be this many times their p99 without.
@@ -53,7 +49,7 @@ const GOAL: f64 = 2.0;
 const PERCENTILES: [&str; 3] = ["p50_us", "p99_us", "p999_us"];
 
 struct Fair {
-    programs: Programs,
+    common: Common,
     servers: Vec<Contestant>,
     kinds: Vec<Kind>,
     sizes: Sizes,
@@ -62,9 +58,6 @@ struct Fair {
     window: Duration,
     patience: Duration,
     first_warmup: Duration,
-    keep: bool,
-    json: bool,
-    out: Option<PathBuf>,
 }
 
 /// Runs `rk-bench fair`.
@@ -94,16 +87,7 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
         }
     }
     let json = fair.report(&lines, &failures, begin.elapsed());
-    if let Some(path) = &fair.out {
-        std::fs::write(path, format!("{json:#}\n"))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-    }
-    if fair.json {
-        println!("{json:#}");
-    } else {
-        print!("{}", text(&lines, &failures));
-    }
-    Ok(())
+    fair.common.write(&json, || text(&lines, &failures))
 }
 
 fn keep(lines: &mut Vec<Line>, kind: Kind, sizes: &Sizes, rounds: BTreeMap<Contestant, Vec<Json>>) {
@@ -117,7 +101,7 @@ fn keep(lines: &mut Vec<Line>, kind: Kind, sizes: &Sizes, rounds: BTreeMap<Conte
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Fair>, String> {
     let mut fair = Fair {
-        programs: Programs::new(),
+        common: Common::new(),
         servers: Vec::new(),
         kinds: Kind::ALL.to_vec(),
         sizes: Sizes { entries: 20_000, watches: 100_000, watchers: 2_000 },
@@ -126,18 +110,11 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Fair>, String> {
         window: Duration::from_secs(2),
         patience: Duration::from_secs(10),
         first_warmup: Duration::from_secs(2),
-        keep: false,
-        json: false,
-        out: None,
     };
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        let name = match &arg {
-            Long(name) => (*name).to_owned(),
-            Short('h') => "help".to_owned(),
-            other => return Err(format!("{}; see rk-bench fair --help", unexpected(other))),
-        };
-        match name.as_str() {
-            "server" => fair.servers.push(contestant(&value::<String>(parser, "server")?)?),
+    let mut list = false;
+    let common = Common::parse(parser, "fair", HELP, |_, name, parser| {
+        match name {
+            "server" => fair.servers.push(contestant(parser)?),
             "only" => fair.kinds = choose(&value::<String>(parser, "only")?)?,
             "rounds" => fair.rounds = value(parser, "rounds")?,
             "seconds" => fair.window = seconds(parser, "seconds")?,
@@ -147,46 +124,25 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Fair>, String> {
             "watches" => fair.sizes.watches = value(parser, "watches")?,
             "watchers" => fair.sizes.watchers = value(parser, "watchers")?,
             "first-warmup" => fair.first_warmup = seconds(parser, "first-warmup")?,
-            "keep" => fair.keep = true,
-            "json" => fair.json = true,
-            "out" => fair.out = Some(value(parser, "out")?),
-            "list" => {
-                Kind::ALL
-                    .iter()
-                    .for_each(|k| println!("{:<16} {}", k.name(), k.title(&fair.sizes)));
-                return Ok(None);
-            }
-            "help" => {
-                println!("{HELP}\n{}", servers::OPTIONS);
-                return Ok(None);
-            }
-            other if fair.programs.take_option(other, parser)? => {}
-            other => return Err(format!("no option --{other}; see rk-bench fair --help")),
+            "list" => list = true,
+            _ => return Ok(false),
         }
+        Ok(true)
+    })?;
+    let Some(common) = common else { return Ok(None) };
+    fair.common = common;
+    if list {
+        let show = |kind: &Kind| println!("{:<16} {}", kind.name(), kind.title(&fair.sizes));
+        Kind::ALL.iter().for_each(show);
+        return Ok(None);
     }
     if fair.servers.is_empty() {
         fair.servers.push(Contestant::Ringkeeper);
     }
     fair.servers.sort_unstable();
     fair.servers.dedup();
-    fair.programs.get_ready(&fair.servers)?;
+    fair.common.programs.get_ready(&fair.servers)?;
     Ok(Some(fair))
-}
-
-/// The message for an argument that is no option of this command.
-pub fn unexpected(arg: &lexopt::Arg<'_>) -> String {
-    match arg {
-        Short(c) => format!("no option -{c}"),
-        Long(name) => format!("no option --{name}"),
-        Value(text) => format!("`{}` is not an option", text.to_string_lossy()),
-    }
-}
-
-/// A server that can be flooded; the ceiling keeps no state and does not count.
-pub fn contestant(name: &str) -> Result<Contestant, String> {
-    let all = [Contestant::Ringkeeper, Contestant::Apache];
-    let found = all.into_iter().find(|who| who.name() == name);
-    found.ok_or_else(|| format!("--server {name}: ringkeeper or apache"))
 }
 
 fn choose(list: &str) -> Result<Vec<Kind>, String> {
@@ -199,12 +155,12 @@ fn choose(list: &str) -> Result<Vec<Kind>, String> {
 
 impl Fair {
     fn one(&self, who: Contestant, kind: Kind) -> Result<Json, String> {
-        let home = self.programs.home(who, kind.name())?;
-        let server = self.programs.start(who, &home)?;
+        let home = self.common.programs.home(who, kind.name())?;
+        let server = self.common.programs.start(who, &home)?;
         let figures = self.flood(&server, kind);
         // It may have hours of work before it, so it is not asked to stop.
         server.kill();
-        if !self.keep {
+        if !self.common.keep {
             remove(&home);
         }
         figures
@@ -275,7 +231,7 @@ impl Fair {
                 .collect();
             results.insert(line.name.clone(), json!({"title": line.title, "rounds": rounds}));
         }
-        let mut json = procfs::about_run(&self.programs.dir, took);
+        let mut json = procfs::about_run(&self.common.programs.dir, took);
         json["rounds"] = json!(self.rounds);
         json["seconds"] = json!(self.window.as_secs_f64());
         json["clients"] = json!(self.clients);
@@ -422,6 +378,7 @@ mod tests {
     fn kinds_and_servers_are_chosen_by_name() {
         assert_eq!(choose("get,fan-out"), Ok(vec![Kind::Get, Kind::FanOut]));
         assert!(choose("got").is_err());
-        assert!(contestant("ceiling").is_err());
+        let server = |name: &str| contestant(&mut lexopt::Parser::from_args(["--server", name]));
+        assert!(server("ceiling").is_err());
     }
 }

@@ -21,6 +21,7 @@ mod load;
 mod mix;
 mod neighbours;
 mod net;
+mod options;
 mod page;
 mod pair;
 mod procfs;

@@ -7,17 +7,16 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use lexopt::prelude::*;
 use serde_json::{Map, Value as Json, json};
 
 use crate::cli::{cpu_list, seconds, value};
 use crate::disk::Disk;
 use crate::ensemble::{Ensemble, Target};
-use crate::fair::unexpected;
+use crate::options::Common;
 use crate::procfs;
 use crate::report::number;
 use crate::scenario::{self, Measured, Method, Scenario, Settings, remove};
-use crate::servers::{self, Contestant, OPTIONS, Programs};
+use crate::servers::{self, Contestant, Programs};
 use crate::stats::{median, round3};
 
 const HELP: &str = "\
@@ -35,9 +34,6 @@ A in the same round, and how far A was from itself.
   --znodes N               of the big tree (1000000); --sessions N of the storm (10000)
   --client-cpus LIST       cores of the generator
   --quiet-seconds S        wait so long for a quiet machine before each measurement (2)
-  --keep                   leave the servers' directories
-  --out FILE               write the JSON to FILE
-  --json                   JSON instead of the table on standard output
 ";
 
 /// A binary's place in a round: A, A once more, B.
@@ -68,7 +64,7 @@ const SCENARIOS: [&str; 8] =
     ["get", "set", "create", "get-lone", "set-lone", "set-64x1", "storm", "big"];
 
 struct Pair {
-    programs: Programs,
+    common: Common,
     binaries: Vec<PathBuf>,
     settings: Settings,
     /// Processes of each.
@@ -76,9 +72,6 @@ struct Pair {
     scenarios: Vec<(usize, Scenario)>,
     rounds: usize,
     patience: Duration,
-    keep: bool,
-    json: bool,
-    out: Option<PathBuf>,
 }
 
 /// The values of one figure, by round, at each place.
@@ -122,14 +115,14 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     let Some(pair) = parse(parser)? else { return Ok(()) };
     servers::end_with_us()?;
     let begin = Instant::now();
-    let say = |e| format!("{}: {e}", pair.programs.dir.display());
-    let mut disk = Disk::new(&pair.programs.dir).map_err(say)?;
+    let say = |e| format!("{}: {e}", pair.common.programs.dir.display());
+    let mut disk = Disk::new(&pair.common.programs.dir).map_err(say)?;
     let mut rounds: Vec<[Map<String, Json>; 3]> = Vec::new();
     for round in 0..pair.rounds {
         eprintln!("round {} of {}", round + 1, pair.rounds);
         rounds.push(pair.round(round, &mut disk)?);
     }
-    let mut json = procfs::about_run(&pair.programs.dir, begin.elapsed());
+    let mut json = procfs::about_run(&pair.common.programs.dir, begin.elapsed());
     if pair.members > 1 {
         json["ensemble"] = json!(pair.members);
     }
@@ -141,16 +134,7 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
         PLACES.iter().zip(round).map(|(place, found)| (place.to_string(), json!(found))).collect()
     };
     json["rounds"] = rounds.iter().map(places).collect();
-    if let Some(path) = &pair.out {
-        std::fs::write(path, format!("{json:#}\n"))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-    }
-    if pair.json {
-        println!("{json:#}");
-    } else {
-        print!("{}", text(&series, pair.rounds));
-    }
-    Ok(())
+    pair.common.write(&json, || text(&series, pair.rounds))
 }
 
 fn settings() -> Settings {
@@ -171,25 +155,17 @@ fn settings() -> Settings {
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Pair>, String> {
     let mut pair = Pair {
-        programs: Programs::new(),
+        common: Common::new(),
         binaries: Vec::new(),
         settings: settings(),
         members: 1,
         scenarios: Vec::new(),
         rounds: 7,
         patience: Duration::from_secs(2),
-        keep: false,
-        json: false,
-        out: None,
     };
     let mut only = None;
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        let name = match &arg {
-            Long(name) => (*name).to_owned(),
-            Short('h') => "help".to_owned(),
-            other => return Err(format!("{}; see rk-bench pair --help", unexpected(other))),
-        };
-        match name.as_str() {
+    let common = Common::parse(parser, "pair", HELP, |_, name, parser| {
+        match name {
             "server" => pair.binaries.push(value(parser, "server")?),
             "rounds" => pair.rounds = value::<usize>(parser, "rounds")?.max(1),
             "seconds" => pair.settings.duration = seconds(parser, "seconds")?,
@@ -204,24 +180,19 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Pair>, String> {
             "sessions" => pair.settings.sessions = value(parser, "sessions")?,
             "client-cpus" => pair.settings.cpus = cpu_list(parser, "client-cpus")?,
             "quiet-seconds" => pair.patience = seconds(parser, "quiet-seconds")?,
-            "keep" => pair.keep = true,
-            "json" => pair.json = true,
-            "out" => pair.out = Some(value(parser, "out")?),
-            "help" => {
-                println!("{HELP}\n{OPTIONS}");
-                return Ok(None);
-            }
-            other if pair.programs.take_option(other, parser)? => {}
-            other => return Err(format!("no option --{other}; see rk-bench pair --help")),
+            _ => return Ok(false),
         }
-    }
+        Ok(true)
+    })?;
+    let Some(common) = common else { return Ok(None) };
+    pair.common = common;
     pair.scenarios = choose(pair.members, only.as_deref())?;
     if pair.binaries.len() != 2 {
         return Err("name two binaries: rk-bench pair --server BEFORE --server AFTER".into());
     }
     for binary in pair.binaries.clone() {
-        pair.programs.ringkeeper = binary;
-        pair.programs.get_ready(&[Contestant::Ringkeeper])?;
+        pair.common.programs.ringkeeper = binary;
+        pair.common.programs.get_ready(&[Contestant::Ringkeeper])?;
     }
     Ok(Some(pair))
 }
@@ -251,7 +222,7 @@ impl Pair {
     /// The programs to start, with the binary that takes this place in a round.
     fn programs(&self, place: usize) -> Programs {
         let binary = &self.binaries[place / 2];
-        Programs { ringkeeper: binary.clone(), ..self.programs.clone() }
+        Programs { ringkeeper: binary.clone(), ..self.common.programs.clone() }
     }
 
     /// One round: by place, the figures by measurement. Who begins changes from round to round.
@@ -299,7 +270,7 @@ impl Pair {
                 note(*place, measured, found);
             }
         }
-        running.into_iter().for_each(|(_, ensemble)| ensemble.end(self.keep));
+        running.into_iter().for_each(|(_, ensemble)| ensemble.end(self.common.keep));
         Ok(())
     }
 
@@ -316,7 +287,7 @@ impl Pair {
         let server = programs.start(Contestant::Ringkeeper, &home)?;
         let measured = scenario::run(&self.settings, &Target::alone(&server), one, index);
         server.stop();
-        if !self.keep {
+        if !self.common.keep {
             remove(&home);
         }
         measured

@@ -9,11 +9,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use lexopt::prelude::*;
 use ringkeeper::base::Xid;
 use ringkeeper::wire::OpCode;
 use serde_json::{Value as Json, json};
@@ -21,11 +20,12 @@ use serde_json::{Value as Json, json};
 use crate::admin::{self, Admin};
 use crate::cli::{seconds, value};
 use crate::codec;
-use crate::fair::{contestant, unexpected};
+
 use crate::flood::{self, Flood, Manner, Signals};
+use crate::options::{Common, contestant, rounds};
 use crate::procfs::{self, Cpu};
 use crate::scenario::remove;
-use crate::servers::{self, Contestant, OPTIONS, Programs, Server};
+use crate::servers::{self, Contestant, Server};
 use crate::stats::round3;
 
 const HELP: &str = "\
@@ -44,9 +44,6 @@ used again, starts it on its data, and says how long it took to serve and what i
                            (random)
   --connections N          (8); --depth N: requests in flight on each (100)
   --patience S             give a start up after this long (60)
-  --keep                   leave the server's directory
-  --out FILE               write the JSON to FILE
-  --json                   JSON instead of the table on standard output
 ";
 
 /// The time that a start may take besides the replay.
@@ -81,7 +78,7 @@ impl Payload {
 }
 
 struct Restart {
-    programs: Programs,
+    common: Common,
     who: Contestant,
     rounds: usize,
     load: Duration,
@@ -91,9 +88,6 @@ struct Restart {
     connections: usize,
     depth: usize,
     patience: Duration,
-    keep: bool,
-    json: bool,
-    out: Option<PathBuf>,
 }
 
 /// Runs `rk-bench restart`.
@@ -101,33 +95,16 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), String> {
     let Some(restart) = parse(parser)? else { return Ok(()) };
     servers::end_with_us()?;
     let begin = Instant::now();
-    let mut rounds = Vec::new();
-    for round in 1..=restart.rounds {
-        eprintln!("round {round} of {}", restart.rounds);
-        let mut figures = restart.round()?;
-        figures["round"] = json!(round);
-        eprintln!("  {}", line(&figures));
-        rounds.push(figures);
-    }
-    let text: Vec<String> = rounds.iter().map(line).collect();
-    let mut json = procfs::about_run(&restart.programs.dir, begin.elapsed());
+    let rounds = rounds(restart.rounds, || restart.round(), line)?;
+    let mut json = procfs::about_run(&restart.common.programs.dir, begin.elapsed());
     json["server"] = json!(restart.who.name());
     json["rounds"] = json!(rounds);
-    if let Some(path) = &restart.out {
-        std::fs::write(path, format!("{json:#}\n"))
-            .map_err(|e| format!("{}: {e}", path.display()))?;
-    }
-    if restart.json {
-        println!("{json:#}");
-    } else {
-        text.iter().for_each(|line| println!("{line}"));
-    }
-    Ok(())
+    restart.common.write(&json, || rounds.iter().map(|round| line(round) + "\n").collect())
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Restart>, String> {
     let mut restart = Restart {
-        programs: Programs::new(),
+        common: Common::new(),
         who: Contestant::Ringkeeper,
         rounds: 1,
         load: Duration::from_secs(10),
@@ -137,25 +114,15 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Restart>, String> {
         connections: 8,
         depth: 100,
         patience: Duration::from_secs(60),
-        keep: false,
-        json: false,
-        out: None,
     };
-    // `ruok` is not among the words that are answered by default.
-    restart.programs.config.push("4lw.commands.whitelist=*".to_owned());
-    while let Some(arg) = parser.next().map_err(|e| e.to_string())? {
-        let name = match &arg {
-            Long(name) => (*name).to_owned(),
-            Short('h') => "help".to_owned(),
-            other => return Err(format!("{}; see rk-bench restart --help", unexpected(other))),
-        };
-        match name.as_str() {
-            "server" => restart.who = contestant(&value::<String>(parser, "server")?)?,
+    let common = Common::parse(parser, "restart", HELP, |common, name, parser| {
+        match name {
+            "server" => restart.who = contestant(parser)?,
             "rounds" => restart.rounds = value(parser, "rounds")?,
             "seconds" => restart.load = seconds(parser, "seconds")?,
             "segment-kib" => {
                 let kib: u64 = value(parser, "segment-kib")?;
-                restart.programs.config.push(format!("ringkeeper.log.segmentSizeInKb={kib}"));
+                common.programs.config.push(format!("ringkeeper.log.segmentSizeInKb={kib}"));
             }
             "nodes" => restart.nodes = value::<usize>(parser, "nodes")?.max(1),
             "size" => restart.size = value(parser, "size")?,
@@ -163,18 +130,16 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Restart>, String> {
             "connections" => restart.connections = value::<usize>(parser, "connections")?.max(1),
             "depth" => restart.depth = value::<usize>(parser, "depth")?.max(1),
             "patience" => restart.patience = seconds(parser, "patience")?,
-            "keep" => restart.keep = true,
-            "json" => restart.json = true,
-            "out" => restart.out = Some(value(parser, "out")?),
-            "help" => {
-                println!("{HELP}\n{OPTIONS}");
-                return Ok(None);
-            }
-            other if restart.programs.take_option(other, parser)? => {}
-            other => return Err(format!("no option --{other}; see rk-bench restart --help")),
+            _ => return Ok(false),
         }
-    }
-    restart.programs.get_ready(&[restart.who])?;
+        Ok(true)
+    })?;
+    let Some(common) = common else { return Ok(None) };
+    restart.common = common;
+    // `ruok` is not among the words that are answered by default. The operator's lines come after
+    // this one, and win.
+    restart.common.programs.config.insert(0, "4lw.commands.whitelist=*".to_owned());
+    restart.common.programs.get_ready(&[restart.who])?;
     Ok(Some(restart))
 }
 
@@ -197,12 +162,12 @@ struct Killed {
 
 impl Restart {
     fn round(&self) -> Result<Json, String> {
-        let home = self.programs.home(self.who, "restart")?;
-        let server = self.programs.start(self.who, &home)?;
+        let home = self.common.programs.home(self.who, "restart")?;
+        let server = self.common.programs.start(self.who, &home)?;
         let killed = self.load_and_kill(server, &home)?;
         let snapshot = newest_snapshot(&home).unwrap_or(0);
         let figures = self.start_again(&home, &killed, snapshot);
-        if !self.keep {
+        if !self.common.keep {
             remove(&home);
         }
         figures
@@ -266,7 +231,7 @@ impl Restart {
     /// Starts it on its data and watches until it serves or patience ends.
     fn start_again(&self, home: &Path, killed: &Killed, snapshot: i64) -> Result<Json, String> {
         let begin = Instant::now();
-        let mut server = self.programs.spawn(self.who, home)?;
+        let mut server = self.common.programs.spawn(self.who, home)?;
         let mut ruok_s = None;
         let mut serving = None;
         while begin.elapsed() < self.patience {
