@@ -45,6 +45,8 @@ pub(super) struct Correspondent {
     expected_until: Instant,
     /// When a message that waits is dialed for.
     redial_at: Instant,
+    /// It has probably ended. The next dial tells, so there is no pause before it.
+    is_suspect: bool,
     /// Dials, and connections that hardly lived, since the last good one.
     failures: u32,
     /// Complaints that it cannot be reached.
@@ -81,11 +83,13 @@ impl Correspondent {
     /// There is a connection.
     pub fn connected(&mut self) {
         self.waits_since = None;
+        self.is_suspect = false;
         self.expected_until = Instant::default();
     }
 
     /// A dial has failed.
     pub fn failed(&mut self, now: Instant) {
+        self.is_suspect = false;
         self.failures = self.failures.saturating_add(1);
         self.redial_at = now + self.pause();
     }
@@ -106,12 +110,13 @@ impl Correspondent {
     /// It has probably ended.
     pub fn suspect(&mut self, now: Instant) {
         (self.failures, self.redial_at, self.expected_until) = (0, now, Instant::default());
+        self.is_suspect = true;
     }
 
     /// Its connection has ended. The message waits again if it may be lost.
     pub fn lost(&mut self, now: Instant, ended: &Ended) {
         self.link = None;
-        if now.since(ended.began) < SETTLED {
+        if now.since(ended.began) < SETTLED && !self.is_suspect {
             self.failed(now);
             if ended.may_be_replaced {
                 self.expected_until = self.redial_at;

@@ -377,6 +377,28 @@ fn a_larger_server_that_ends_a_young_connection_has_time_to_make_another() {
     assert_eq!(port.events, ["4 connected", "4 connected", "4 unreachable"]);
 }
 
+/// A leader that ends soon after it has come: the others wait for its vote until they know.
+#[test]
+fn a_server_that_has_probably_ended_is_dialed_at_once_after_a_young_connection() {
+    let mut port = ServerThree::new();
+    for (sid, accepted, dialed) in [(4, 1, 2), (5, 3, 4)] {
+        port.accept(accepted);
+        port.bytes(accepted, &hello(sid));
+        if sid == 4 {
+            port.links.suspect(port.now, ServerId(sid));
+        }
+        port.send(sid, 7);
+        let ended = Input::Ended { link: LinkId(accepted), was_reset: false };
+        let dials: &[Effect] = if sid == 4 { &[dial(dialed, sid)] } else { &[] };
+        assert_eq!(port.handle(ended), dials, "server {sid}");
+    }
+    let refused = Err(DialError::Refused);
+    port.handle(Input::Dialed { link: LinkId(2), result: refused });
+    assert_eq!(port.events, ["4 connected", "5 connected", "4 unreachable"]);
+    // It was right to suspect it, and it is dialed as everybody is.
+    assert_eq!(port.links.deadline(), Some(port.now + Duration::from_millis(100)));
+}
+
 #[test]
 fn strangers_are_refused_unless_they_keep_their_connection() {
     let mut port = ServerThree::new();
