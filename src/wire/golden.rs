@@ -8,3 +8,32 @@ pub(crate) fn hex(text: &str) -> Vec<u8> {
     let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     pairs.iter().map(byte).collect()
 }
+
+/// What two servers of Apache's (3.9.5) said on a connection: a voter at the election port
+/// of another one, and a follower and an observer at the port of their leader.
+/// `tests/foreign/mixed/record.py` has recorded it.
+pub(crate) const VOTES: &str = include_str!("recorded/votes.txt");
+/// See [`VOTES`].
+pub(crate) const FOLLOWER: &str = include_str!("recorded/follower.txt");
+/// See [`VOTES`].
+pub(crate) const OBSERVER: &str = include_str!("recorded/observer.txt");
+
+/// A message that was recorded.
+pub(crate) struct Said {
+    /// By the server that connected; otherwise by the one that it connected to.
+    pub by_dialler: bool,
+    pub bytes: Vec<u8>,
+}
+
+/// The messages of a recording, in the order in which they were said.
+pub(crate) fn recorded(text: &str) -> Vec<Said> {
+    let mut found: Vec<Said> = Vec::new();
+    for line in text.lines() {
+        let (mark, digits) = line.split_at(1);
+        match found.last_mut() {
+            Some(said) if mark == " " => said.bytes.extend(hex(digits)),
+            _ => found.push(Said { by_dialler: mark == ">", bytes: hex(digits) }),
+        }
+    }
+    found
+}

@@ -243,7 +243,7 @@ pub fn next_message(buffer: &[u8]) -> Result<Option<(&[u8], usize)>, DecodeError
 mod tests {
     use super::*;
     use crate::base::Rng;
-    use crate::wire::golden::hex;
+    use crate::wire::{VOTES, hex, recorded};
 
     fn hello(sid: i64, addresses: &[(&str, u16)]) -> Hello {
         let addresses = addresses.iter().map(|(host, port)| ((*host).to_owned(), *port));
@@ -431,5 +431,30 @@ mod tests {
             }
         }
         assert!(read > 5_000, "{read}");
+    }
+
+    #[test]
+    fn recorded_votes_are_written_as_they_were_read() {
+        let said = recorded(VOTES);
+        let (hello, size) = Hello::decode(&said[0].bytes).unwrap().unwrap();
+        assert!(said[0].by_dialler && size == said[0].bytes.len());
+        let mut again = Vec::new();
+        hello.encode_into(&mut again);
+        assert_eq!(again, said[0].bytes);
+        for said in &said[1..] {
+            let (message, size) = next_message(&said.bytes).unwrap().unwrap();
+            assert_eq!(size, said.bytes.len());
+            let vote = Notification::decode(message).unwrap();
+            assert_eq!(vote.version, Notification::VERSION);
+            again.clear();
+            vote.encode_into(&mut again);
+            assert_eq!(again, said.bytes, "{vote:?}");
+        }
+        // Each votes for itself, and the first for the second then.
+        let leaders = said[1..].iter().map(|said| {
+            let (message, _) = next_message(&said.bytes).unwrap().unwrap();
+            (said.by_dialler, Notification::decode(message).unwrap().leader.0)
+        });
+        assert_eq!(leaders.collect::<Vec<_>>(), [(false, 1), (true, 2), (false, 2)]);
     }
 }

@@ -6,9 +6,13 @@ mod snapshot;
 mod workload;
 
 use crate::base::{SessionId, Xid, Zxid};
-use crate::wire::{AclBytes, CreateTxn, PersistedStat, SetDataTxn, Txn, TxnHeader, TxnType};
+use crate::wire::quorum::{Packet, PacketKind};
+use crate::wire::{
+    AclBytes, CreateTxn, FOLLOWER, PersistedStat, Reader, SetDataTxn, Txn, TxnDigest, TxnHeader,
+    TxnType, recorded,
+};
 
-use super::{ApplyMode, NoSink, NodeId, QuotaValues, Tree, TreeOptions, node_digest};
+use super::{ApplyMode, Foresight, NoSink, NodeId, QuotaValues, Tree, TreeOptions, node_digest};
 
 pub(super) const OPTIONS: TreeOptions =
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 0x5eed };
@@ -264,4 +268,30 @@ fn odd_times_and_large_families_hold() {
     names.dedup();
     assert_eq!(names.len(), 2501);
     assert_eq!(tree.stat(NodeId::ROOT).cversion, 2 * 5000 - 2501);
+}
+
+/// A leader of Apache's has stated the digest behind each transaction.
+#[test]
+fn a_recorded_leader_of_apaches_has_had_the_same_trees() {
+    let mut tree = Tree::new(OPTIONS);
+    let mut foresight = Foresight::new(&tree);
+    let mut count = 0;
+    for said in recorded(FOLLOWER) {
+        let packet = Packet::decode_from(&mut Reader::new(&said.bytes)).unwrap();
+        if packet.kind != PacketKind::Proposal {
+            continue;
+        }
+        let entry = packet.data.unwrap();
+        let mut reader = Reader::new(entry);
+        let header = TxnHeader::decode_from(&mut reader).unwrap();
+        let txn = Txn::decode_from(header.kind, &mut reader).unwrap();
+        let stated = TxnDigest::decode_trailing(&mut reader).unwrap();
+        assert_eq!(foresight.foresee(&tree, entry), stated, "{header:?}");
+        tree.apply(&header, &txn, ApplyMode::Live, &mut NoSink);
+        foresight.forget(&tree, header.zxid);
+        let digest = stated.map(|stated| stated.tree_digest);
+        assert_eq!(digest, Some(tree.digest()), "{header:?}");
+        count += 1;
+    }
+    assert_eq!(count, 11);
 }

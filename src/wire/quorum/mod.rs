@@ -6,6 +6,8 @@
 mod ours;
 mod packet;
 mod payload;
+#[cfg(test)]
+mod recorded_tests;
 
 pub use ours::{
     DIGEST, FAREWELL, Features, NEXT_EPOCH, PROPOSALS, ProposalGroup, Proposed, proposals,

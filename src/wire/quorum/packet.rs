@@ -348,7 +348,7 @@ fn int_at(buffer: &[u8], at: usize) -> Option<i32> {
 mod tests {
     use super::*;
     use crate::base::{Rng, SessionId, Xid};
-    use crate::wire::golden::hex;
+    use crate::wire::hex;
 
     const BYTES_MAX: usize = 64;
 

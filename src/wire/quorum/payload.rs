@@ -247,7 +247,7 @@ impl<'a> Activate<'a> {
 mod tests {
     use super::*;
     use crate::base::{Rng, Zxid};
-    use crate::wire::golden::hex;
+    use crate::wire::hex;
     use crate::wire::quorum::{AuthIds, Packet, PacketKind, PacketScan, Scan};
 
     fn encoded(packet: &Packet<'_>) -> Vec<u8> {

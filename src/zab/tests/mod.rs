@@ -6,6 +6,7 @@ mod disk;
 mod faults;
 mod network;
 mod node;
+mod recorded;
 mod scripts;
 mod world;
 
