@@ -24,7 +24,7 @@ import process
 from kazoo.client import KazooClient
 
 PING, SNAP = 5, 15
-PATIENCE_SECONDS = 120
+PATIENCE_SECONDS = 240
 COLUMNS = 96
 
 
