@@ -10,7 +10,9 @@
 //! How long is too long follows from the mean interval between what came so far, as in failure
 //! detectors that adapt (Chen, Toueg and Aguilera, DSN 2000): a leader that is often held up is
 //! given more time. For example: under load something comes each millisecond, and the leader is
-//! left after 408 ms; with nothing to do it comes each 100 ms, and that is 1.2 s.
+//! left after 408 ms; with nothing to do it comes each 100 ms, and that is 1.2 s. The mean forgets
+//! a pause within milliseconds of load, so the longest one of the last minute counts, too: a leader
+//! that has just been silent for 300 ms is left after 608 ms.
 
 use std::time::Duration;
 
@@ -25,6 +27,9 @@ const PAUSE: Duration = Duration::from_millis(400);
 
 /// Mean intervals that are waited for on top of it.
 const INTERVALS: u32 = 8;
+
+/// How long the longest interval counts.
+const MEMORY: Duration = Duration::from_secs(60);
 
 /// The mean's weight: an interval counts for one in this number.
 const WEIGHT: u32 = 8;
@@ -41,6 +46,8 @@ pub(super) struct Silence {
     ends_at: Instant,
     /// Mean interval between what came; `None` where the leader does not promise any.
     mean: Option<Duration>,
+    /// The longest interval of the last minute, and when it ended.
+    longest: (Duration, Instant),
     /// Once since something came, this server was held up itself.
     was_excused: bool,
 }
@@ -48,7 +55,8 @@ pub(super) struct Silence {
 impl Silence {
     /// The leader is asked for something now and has `limit` to answer.
     pub fn new(now: Instant, limit: Duration) -> Silence {
-        Silence { heard_at: now, ends_at: now + limit, mean: None, was_excused: false }
+        let (longest, was_excused) = ((Duration::ZERO, now), false);
+        Silence { heard_at: now, ends_at: now + limit, mean: None, longest, was_excused }
     }
 
     /// From now on the leader sends something at short intervals.
@@ -68,7 +76,13 @@ impl Silence {
         if !interval.is_zero() {
             *mean = (*mean * (WEIGHT - 1) + interval.min(limit)) / WEIGHT;
         }
-        self.ends_at = now + (PAUSE + *mean * INTERVALS).min(limit);
+        let (longest, ended_at) = self.longest;
+        if interval >= longest || now.since(ended_at) > MEMORY {
+            // A longer one is a pause of this server, or the leader would have been left.
+            self.longest = (interval.min(PAUSE), now);
+        }
+        let pause = PAUSE.max(self.longest.0 * 2);
+        self.ends_at = now + (pause + *mean * INTERVALS).min(limit);
     }
 
     /// When it has lasted too long.
@@ -143,6 +157,30 @@ mod tests {
             assert_eq!(busy.check(now), None, "{nth}");
             busy.heard(now, LIMIT);
         }
+    }
+
+    /// A machine that pauses is likely to do so again, for longer, when it is busy besides.
+    #[test]
+    fn a_pause_is_remembered_for_a_minute() {
+        let (mut busy, last) = hearing(1);
+        let mut now = last + 300;
+        busy.heard(at(now), LIMIT);
+        let hear_until = |busy: &mut Silence, now: &mut u64, until: u64| {
+            while *now < until {
+                *now += 1;
+                assert_eq!(busy.check(at(*now)), None);
+                busy.heard(at(*now), LIMIT);
+            }
+        };
+        hear_until(&mut busy, &mut now, last + 300 + 60_000);
+        assert_eq!(lasts(&busy, now).as_millis(), 608);
+        hear_until(&mut busy, &mut now, last + 300 + 60_001);
+        assert_eq!(lasts(&busy, now).as_millis(), 408);
+        now += 5_000;
+        busy.heard(at(now), LIMIT);
+        let until = now + 100;
+        hear_until(&mut busy, &mut now, until);
+        assert_eq!(lasts(&busy, now).as_millis(), 808, "one of its own is not the leader's");
     }
 
     #[test]
