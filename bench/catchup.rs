@@ -14,9 +14,9 @@ use crate::load::{self, Load, Outcome, Pace, Stop};
 use crate::mix::{Kind, Mix};
 use crate::options::{Common, contestant, rounds};
 use crate::procfs::{self, Memory};
-use crate::report::number;
+use crate::report::cell;
 use crate::servers::{self, Contestant, Server};
-use crate::stats::{median, round3};
+use crate::stats::{median, round3, values};
 
 const HELP: &str = "\
 rk-bench catchup [options]
@@ -283,19 +283,14 @@ const FIGURES: [(&str, &str, &str); 10] = [
 /// By pointer: the medians over the rounds.
 fn medians(rounds: &[Json]) -> Json {
     let one = |(pointer, ..): &(&str, &str, &str)| {
-        let values: Vec<f64> =
-            rounds.iter().filter_map(|r| r.pointer(pointer).and_then(Json::as_f64)).collect();
-        ((*pointer).to_owned(), json!(median(&values).map(round3)))
+        ((*pointer).to_owned(), json!(median(&values(rounds, pointer)).map(round3)))
     };
     Json::Object(FIGURES.iter().map(one).collect())
 }
 
 /// One round for people.
 fn line(figures: &Json) -> String {
-    let show = |pointer: &str| {
-        let value = figures.pointer(pointer).and_then(Json::as_f64);
-        value.map_or_else(|| "-".to_owned(), number)
-    };
+    let show = |pointer: &str| cell(figures.pointer(pointer).and_then(Json::as_f64));
     format!(
         "{} transactions missed: serves after {} ms, in step after {} ms; p99 {} µs, before {} µs; \
          memory +{} MiB",
@@ -313,8 +308,7 @@ fn text(json: &Json) -> String {
     let server = json["server"].as_str().unwrap_or_default();
     let mut out = format!("{server}, {} members, medians of {rounds}\n", json["ensemble"]);
     for (pointer, meaning, unit) in FIGURES {
-        let value = json["medians"][pointer].as_f64();
-        let value = value.map_or_else(|| "-".to_owned(), number);
+        let value = cell(json["medians"][pointer].as_f64());
         out.push_str(&format!("{meaning:<44}{value:>12} {unit}\n"));
     }
     out

@@ -4,7 +4,7 @@
 //! one copy of a prepared frame plus a few stores. `ringkeeper::wire` defines the layouts.
 #![forbid(unsafe_code)]
 
-use ringkeeper::base::{SessionId, Xid, Zxid};
+use ringkeeper::base::{Rng, SessionId, Xid, Zxid};
 use ringkeeper::wire::{
     ACL_OPEN_BYTES, ConnectRequest, OpCode, put_bool, put_buffer, put_i32, put_i64, put_multi_end,
     put_str,
@@ -228,15 +228,9 @@ pub fn list_dir(root: &str) -> String {
 
 /// Node data that neither repeats nor compresses well.
 pub fn filler(size: usize) -> Vec<u8> {
-    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
-    (0..size)
-        .map(|_| {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            (state >> 32) as u8
-        })
-        .collect()
+    let mut data = vec![0; size];
+    Rng::new(1).fill(&mut data);
+    data
 }
 
 const PAIRS: [u8; 200] = {

@@ -17,7 +17,7 @@ use crate::procfs;
 use crate::report;
 use crate::scenario::{self, Measured, Method, Scenario, Settings};
 use crate::servers::{self, Contestant, Programs};
-use crate::stats::{median, round3};
+use crate::stats::{median, round3, values};
 
 const HELP: &str = "\
 rk-bench compare [options]
@@ -79,9 +79,7 @@ impl Line {
     /// Median over the rounds of the figure at `pointer` (a JSON pointer).
     pub fn median(&self, who: Contestant, pointer: &str) -> Option<f64> {
         let rounds = self.rounds.get(&who)?;
-        let values: Vec<f64> =
-            rounds.iter().filter_map(|r| r.pointer(pointer).and_then(Json::as_f64)).collect();
-        median(&values)
+        median(&values(rounds, pointer))
     }
 
     /// Median over the rounds of a ratio: the figure at `pointer` divided by the other server's in

@@ -21,9 +21,9 @@ use crate::load::{self, Load};
 use crate::mix::{Kind, Mix};
 use crate::options::{Common, contestant};
 use crate::procfs;
-use crate::report::number;
+use crate::report::cell;
 use crate::servers::{self, Contestant, Server};
-use crate::stats::{quantile, round3};
+use crate::stats::{quantile, round3, values};
 
 const HELP: &str = "\
 rk-bench failover [options]
@@ -344,8 +344,7 @@ const FIGURES: [(&str, &str, &str); 8] = [
 /// Over all changes: median, 99th percentile and maximum of each figure.
 fn summary(changes: &[Json]) -> Json {
     let one = |(name, pointer, _): &(&str, &str, &str)| {
-        let values: Vec<f64> =
-            changes.iter().filter_map(|c| c.pointer(pointer).and_then(Json::as_f64)).collect();
+        let values = values(changes, pointer);
         let at = |share: f64| quantile(&values, share).map(round3);
         let row = json!({
             "changes": values.len(),
@@ -360,10 +359,7 @@ fn summary(changes: &[Json]) -> Json {
 
 /// One change for people.
 fn line(change: &Json) -> String {
-    let ms = |pointer: &str| {
-        let value = change.pointer(pointer).and_then(Json::as_f64);
-        value.map_or_else(|| "-".to_owned(), number)
-    };
+    let ms = |pointer: &str| cell(change.pointer(pointer).and_then(Json::as_f64));
     let count = |name: &str| change[name]["clients"].as_u64().unwrap_or(0);
     format!(
         "{:>4}: survivors' first write after {} ms, all after {} ms; stayed {}, closed {}, moved \
@@ -395,7 +391,7 @@ fn text(json: &Json) -> String {
     );
     for (name, _, meaning) in FIGURES {
         let row = &json["summary"][name];
-        let cell = |name: &str| row[name].as_f64().map_or_else(|| "-".to_owned(), number);
+        let cell = |name: &str| cell(row[name].as_f64());
         out.push_str(&format!(
             "{meaning:<54}{:>10}{:>10}{:>10}\n",
             cell("p50_ms"),

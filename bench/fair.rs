@@ -20,7 +20,7 @@ use crate::mix::Mix;
 use crate::neighbours::{Neighbours, Waits};
 use crate::options::{Common, contestant};
 use crate::procfs::{self, Cpu};
-use crate::report::number;
+use crate::report::cell;
 use crate::scenario::remove;
 use crate::servers::{self, Contestant, Server};
 use crate::stats::round3;
@@ -308,7 +308,7 @@ fn text(lines: &[Line], failures: &[String]) -> String {
 
 fn row(out: &mut String, line: &Line, who: Contestant, request: &str) {
     let median = |pointer: &str| line.median(who, pointer);
-    let cell = |v: Option<f64>| v.map_or_else(|| "-".to_owned(), number);
+
     for phase in ["quiet", "flood"] {
         for percentile in PERCENTILES {
             let ms = median(&format!("/{phase}/{request}/{percentile}")).map(|us| us / 1e3);

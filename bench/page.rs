@@ -10,6 +10,7 @@ use crate::charts::decade_label;
 use crate::compare::{Line, members_of};
 use crate::report::{BIG, by_member, disturbed, failed, is_big, number};
 use crate::servers::Contestant;
+use crate::stats::values;
 use crate::svg::escape;
 
 const WIDTH: f64 = 330.0;
@@ -228,7 +229,7 @@ fn bars(line: &Line, pointer: &str, unit: &str, higher: bool) -> String {
         line.rounds.keys().copied().filter(|who| line.median(*who, pointer).is_some()).collect();
     let rounds = |who: Contestant| {
         let rounds = line.rounds.get(&who).map_or(&[][..], Vec::as_slice);
-        rounds.iter().filter_map(|r| r.pointer(pointer).and_then(Json::as_f64))
+        values(rounds, pointer)
     };
     let most = servers.iter().flat_map(|who| rounds(*who)).fold(f64::MIN_POSITIVE, f64::max);
     let mut svg = open_svg(ROW * servers.len() as f64, &line.title);

@@ -27,6 +27,11 @@ pub fn number(value: f64) -> String {
     }
 }
 
+/// As [`number`], or a dash where there is none.
+pub fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), number)
+}
+
 const COLUMNS: [(&str, &str); 6] = [
     ("req/s", "/ops_per_s"),
     ("p50 µs", "/latency/p50_us"),
@@ -94,12 +99,10 @@ fn rate_rows(out: &mut String, line: &Line) {
         let _ = write!(out, "{title:<50} {:<11}", who.name());
         for (_, pointer) in COLUMNS {
             let scale = if pointer == "/client_share" { 100.0 } else { 1.0 };
-            let cell = line.median(*who, pointer).map(|v| number(v * scale));
-            let _ = write!(out, "{:>11}", cell.unwrap_or_else(|| "-".into()));
+            let _ = write!(out, "{:>11}", cell(line.median(*who, pointer).map(|v| v * scale)));
         }
         for to in [Contestant::Ceiling, Contestant::Apache] {
-            let cell = line.ratio(*who, to, "/ops_per_s").map(number);
-            let _ = write!(out, "{:>10}", cell.unwrap_or_else(|| "-".into()));
+            let _ = write!(out, "{:>10}", cell(line.ratio(*who, to, "/ops_per_s")));
         }
         if let Some(lost) = line.median(*who, "/lost").filter(|lost| *lost > 0.0) {
             let _ = write!(out, "  {lost} lost");

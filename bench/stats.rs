@@ -119,6 +119,11 @@ impl Tally {
     }
 }
 
+/// The figure at `pointer` (a JSON pointer) of each round that has it.
+pub fn values(rounds: &[Value], pointer: &str) -> Vec<f64> {
+    rounds.iter().filter_map(|round| round.pointer(pointer).and_then(Value::as_f64)).collect()
+}
+
 /// The middle value, the mean of the middle two for an even count; `None` of nothing.
 pub fn median(values: &[f64]) -> Option<f64> {
     let mut sorted = values.to_vec();

@@ -70,7 +70,7 @@ type Step = (Option<usize>, Action);
 
 /// The history of `seed` below `root`.
 pub fn history(seed: u64, root: &str, limits: Limits) -> Vec<Op> {
-    let rng = Rng::new(seed ^ 0xd1ff);
+    let rng = Rng::derived(seed, "history", 0);
     let mut g = Generator { rng, root: root.to_owned(), theme: Theme::Mixed, limits, xid: 0 };
     g.theme = g.pick(&THEMES);
     let mut steps: Vec<Step> =
