@@ -89,12 +89,12 @@ impl<F: LogFiles> EpochWriter<F> {
     }
 
     fn go_on(&mut self, order: EpochOrder) {
-        let Some(step) = self.steps.pop_front() else { return self.end(order, Ok(())) };
-        if let Err(error) = step.perform(&*self.files, &mut self.hand) {
-            return self.end(order, Err(error));
-        }
-        if self.steps.is_empty() {
-            self.end(order, Ok(()));
+        let result = match self.steps.pop_front() {
+            Some(step) => step.perform(&*self.files, &mut self.hand),
+            None => Ok(()),
+        };
+        if result.is_err() || self.steps.is_empty() {
+            self.end(order, result);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Instant, Ration, Zxid};
+use crate::base::{Instant, Ration, Zxid, invariant};
 use crate::disk::{FatalLogError, LogFiles, LogWriter, PendingWrite};
 use crate::log::{Batch, LogChange, LogDone, LogTicket, WritePlan};
 use crate::metrics::Measures;
@@ -138,7 +138,7 @@ impl<F: LogFiles> LogStage<F> {
         measures: &Measures,
     ) -> Result<Zxid, FatalLogError> {
         let in_flight = self.in_flight.take();
-        assert!(in_flight.is_some(), "a write of the log ends that never began");
+        invariant!(in_flight.is_some(), "a write of the log ends that never began");
         let Some(InFlight { fd, offset, len, rw_flags, plan, began }) = in_flight else {
             unreachable!("just asserted")
         };

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant, Mutation, Now, Ration, Zxid, is_mutated};
+use crate::base::{ConnId, Instant, Mutation, Now, Ration, Zxid, invariant, is_mutated};
 use crate::front::FrontSink;
 use crate::log::LogCommand;
 use crate::metrics::Measures;
@@ -240,7 +240,7 @@ impl<I: Io> Driver<I> {
             }
             Completion::Written { buf, result } => {
                 let log = self.parts.log.as_mut();
-                assert!(log.is_some(), "a write of the log ends in a loop without a log");
+                invariant!(log.is_some(), "a write of the log ends in a loop without a log");
                 let Some(log) = log else { unreachable!("just asserted") };
                 let zxid = log.finish(now.mono, buf, result, &self.parts.measures)?;
                 if self.parts.replica.is_some() && is_mutated(Mutation::AckBeforeSync) {
@@ -258,7 +258,7 @@ impl<I: Io> Driver<I> {
             None => Sink::Remote(&mut self.outbox.front_turn),
         };
         let edge = self.parts.edge.as_mut();
-        assert!(edge.is_some(), "a socket in a loop without sockets");
+        invariant!(edge.is_some(), "a socket in a loop without sockets");
         (edge.unwrap_or_else(|| unreachable!("just asserted")), sink)
     }
 
@@ -333,7 +333,7 @@ impl<I: Io> Driver<I> {
                 Message::Adopt(socket, peer) => self.adopt(io, socket, peer)?,
                 Message::Log(work) => {
                     let log = self.parts.log.as_mut();
-                    assert!(log.is_some(), "work for the log in a loop without it");
+                    invariant!(log.is_some(), "work for the log in a loop without it");
                     if let Some(log) = log {
                         work.into_iter().for_each(|work| log.take(work));
                     }
@@ -353,7 +353,7 @@ impl<I: Io> Driver<I> {
 
     /// The replica of a loop that got a message for it.
     fn expect_replica(&mut self) -> &mut ReplicaStage<I> {
-        assert!(self.parts.replica.is_some(), "a message for the replica in a loop without it");
+        invariant!(self.parts.replica.is_some(), "a message for the replica in a loop without it");
         self.parts.replica.as_mut().unwrap_or_else(|| unreachable!("just asserted"))
     }
 

@@ -122,7 +122,7 @@ impl Appender {
     /// When its zxids do not continue upwards from the batch before.
     pub fn submit(&mut self, batch: Arc<Batch>) {
         let (Some(first), Some(last)) = (batch.first_zxid(), batch.last_zxid()) else { return };
-        assert!(first > self.last_submitted, "{first:?} after {:?}", self.last_submitted);
+        invariant!(first > self.last_submitted, "{first:?} comes after {:?}", self.last_submitted);
         self.last_submitted = last;
         self.committed = self.committed.max(batch.committed());
         self.pending_bytes += batch.bytes_len();
@@ -147,8 +147,8 @@ impl Appender {
 
     /// Continues in a fresh segment with this header, of format 2.
     pub fn roll(&mut self, header: &SegmentHeader) {
-        assert_eq!(header.format, Format::Two, "format 1 is read only");
-        assert!(header.size >= 2 * BLOCK as u64, "a segment has room for records");
+        invariant!(header.format == Format::Two, "format 1 is read only");
+        invariant!(header.size >= 2 * BLOCK as u64, "a segment has room for records");
         let (salt, seed, size) = (header.salt, header.crc_seed(), header.size);
         self.segment = Some(Segment { salt, seed, size, at: BLOCK as u64 });
         self.roll_asked = false;
@@ -221,7 +221,16 @@ impl Appender {
         self.tail[..kept].copy_from_slice(&staging[at - kept..at]);
         if let Some(segment) = &mut self.segment {
             segment.at = base + at as u64;
+            let (end, size) = (segment.at, segment.size);
+            invariant!(end <= size, "a write up to {end} crosses the segment's end at {size}");
         }
+        invariant!(plan.records > 0, "group commit {number} says that something is committed");
+        invariant!(
+            self.pending.is_empty() == (self.pending_bytes == 0),
+            "{} bytes wait in {} batches",
+            self.pending_bytes,
+            self.pending.len()
+        );
         self.next_group += 1;
         plan
     }

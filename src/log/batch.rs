@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::base::Zxid;
+use crate::base::{Zxid, invariant};
 
 /// Concatenated log entries. Built by the pipeline, then shared read-only as `Arc<Batch>`.
 #[derive(Clone, Debug, Default)]
@@ -36,8 +36,8 @@ impl Batch {
     pub fn finish_entry(&mut self, zxid: Zxid) {
         let end = u32::try_from(self.bytes.len()).expect("a batch is smaller than 4 GiB");
         let start = self.entries.last().map_or(0, |&(_, end)| end);
-        assert!(end >= start + super::MIN_ENTRY as u32, "entry {zxid:?} is shorter than a header");
-        assert!(self.entries.last().is_none_or(|&(last, _)| last < zxid), "zxid {zxid:?} repeats");
+        invariant!(end >= start + super::MIN_ENTRY as u32, "{zxid:?} is shorter than a header");
+        invariant!(self.entries.last().is_none_or(|&(last, _)| last < zxid), "{zxid:?} repeats");
         self.entries.push((zxid, end));
     }
 

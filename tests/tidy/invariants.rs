@@ -4,8 +4,19 @@ use super::source::{Source, find, package};
 
 /// Rooms with state of their own, and how many `invariant!`s each has at least. A change that
 /// adds some raises the number; no change lowers it.
-const LEAST: &[(&str, usize)] =
-    &[("leader", 3), ("replica", 14), ("session", 12), ("tree", 25), ("watch", 27)];
+const LEAST: &[(&str, usize)] = &[
+    ("disk", 5),
+    ("driver", 18),
+    ("election", 3),
+    ("front", 5),
+    ("leader", 5),
+    ("log", 10),
+    ("peer", 5),
+    ("replica", 46),
+    ("session", 12),
+    ("tree", 25),
+    ("watch", 27),
+];
 
 /// The `invariant!`s in what is shipped of a room.
 fn count(sources: &[Source], room: &str) -> usize {
