@@ -283,6 +283,8 @@ fn ask_for_session(driver: &mut Driver<Hands>, slot: u32) {
     let frame = connect_frame(SessionId(0), 10_000);
     let stage = driver.replica_stage_mut().unwrap();
     stage.handle(now(), Input::Opened { conn, peer });
+    // In its first turn it has no share.
+    stage.member.begin_turn();
     stage.handle(now(), Input::Frames { conn, bytes: &frame });
 }
 

@@ -20,7 +20,11 @@ use super::tail::Origin;
 impl Replica {
     pub(super) fn opened(&mut self, now: Now, conn: ConnId, peer: SocketAddr) {
         let identities = self.auth.initial(peer.ip());
-        self.clients.insert(Client::new(now, conn, peer, identities));
+        let mut client = Client::new(now, conn, peer, identities);
+        // It has waited for nothing yet: in its first turn it stands in the queue. Otherwise one
+        // that leaves and comes back would have a full share each time.
+        client.credit_turn = self.turn;
+        self.clients.insert(client);
     }
 
     /// The connection is gone; its session lives on until it expires.

@@ -48,6 +48,21 @@ fn loop_turn(scene: &mut Scene, before_write: Vec<Input<'_>>, after_write: Vec<I
     spent(scene) - begun
 }
 
+/// One that leaves and comes back at once would get all that others wait for.
+#[test]
+fn a_connection_has_no_share_in_its_first_turn() {
+    let mut scene = Scene::new(1000, limits(|_| {}));
+    let conn = ConnId::new(5, 1);
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let frame = connect_frame(SessionId(0), 10_000);
+    scene.replica.begin_turn();
+    scene.part_of_turn(Input::Opened { conn, peer });
+    scene.part_of_turn(Input::Frames { conn, bytes: &frame });
+    assert_eq!(scene.replica.last_known(), Zxid::ZERO, "it waits behind all that came before");
+    scene.part_of_turn(Input::Tick);
+    assert!(scene.replica.last_known() > Zxid::ZERO, "the end of the turn serves the queue");
+}
+
 /// A turn's length is what a lone request waits for, so all kinds of work share one budget.
 #[test]
 fn a_lone_read_is_answered_in_its_turn_and_turns_are_short() {
