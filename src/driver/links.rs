@@ -339,6 +339,7 @@ impl<I: Io> Links<I> {
 
     /// Ends both directions; the connection is gone when the last completion has arrived.
     fn abort(&mut self, id: LinkId, io: &mut I) {
+        io.let_go(id);
         let link = self.known(id);
         link.enter(Stage::Dying);
         link.out = Vec::new();
@@ -451,6 +452,14 @@ impl<I: Io> Links<I> {
                         self.receive(id, io)?;
                     }
                 }
+                Effect::KeepAlive { link: id } => {
+                    if let Some(link) = self.links.get_mut(&id)
+                        && link.stage == Stage::Open
+                    {
+                        let left = link.sending.map_or(0, |sending| sending.len - sending.taken);
+                        io.keep_alive(link.socket(), id, left);
+                    }
+                }
             }
         }
         Ok(())
@@ -466,6 +475,7 @@ impl<I: Io> Links<I> {
                 Ok(())
             }
             Stage::Open => {
+                io.let_go(id);
                 link.enter(Stage::Flushing { by: now.mono + CLOSE_LIMIT });
                 self.finish_if_flushed(now, id, io);
                 self.receive(id, io)

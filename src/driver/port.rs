@@ -82,7 +82,7 @@ pub trait Io: Sized + 'static {
     fn shutdown(&mut self, socket: &Self::Socket, direction: Direction);
 
     /// Accepts connections of other members on all their listening sockets from now on. This and
-    /// the next six belong to a loop with [`super::Links`]; no other asks for them.
+    /// the next eight belong to a loop with [`super::Links`]; no other asks for them.
     fn start_listening_to_members(&mut self) -> io::Result<()>;
     /// The next finished operation on a connection of a member, however many of clients' came
     /// before it.
@@ -108,6 +108,12 @@ pub trait Io: Sized + 'static {
         buf: Vec<u8>,
         from: usize,
     ) -> io::Result<()>;
+
+    /// While this loop is held up, shows the other end of a member's connection that the process
+    /// lives, but not while a send is under way: of one, the socket has `left` bytes to take.
+    fn keep_alive(&mut self, socket: &Self::Socket, link: LinkId, left: usize);
+    /// Ends that, be it so or not, before the connection is closed or shut down.
+    fn let_go(&mut self, link: LinkId);
 
     /// Writes `buf[..len]` to the log; one at a time.
     fn write_log(

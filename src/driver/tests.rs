@@ -47,6 +47,8 @@ struct Hands {
     dials: Vec<(LinkId, ServerId, Port)>,
     member_receives: Vec<LinkId>,
     member_sends: Vec<(LinkId, Vec<u8>, usize)>,
+    /// Connections on which something shows that this process lives, and what a send had left.
+    kept_alive: Vec<(LinkId, usize)>,
     refused: usize,
     /// What of this began first.
     order: Vec<&'static str>,
@@ -163,6 +165,14 @@ impl Io for Hands {
         self.order.push("send to a member");
         self.member_sends.push((link, buf, from));
         Ok(())
+    }
+
+    fn keep_alive(&mut self, (): &(), link: LinkId, left: usize) {
+        self.kept_alive.push((link, left));
+    }
+
+    fn let_go(&mut self, link: LinkId) {
+        self.kept_alive.retain(|(kept, _)| *kept != link);
     }
 
     fn write_log(&mut self, _: i32, buf: AlignedBuf, len: usize, _: u64, _: i32) -> io::Result<()> {

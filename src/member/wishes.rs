@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::base::{Epoch, LinkId, Mutation, ServerId, Zxid, is_mutated};
 use crate::election;
 use crate::log::{LogChange, LogCommand};
+use crate::peer;
 use crate::replica::{Effect, ForwardedRequest, Input, StreamId};
 use crate::session::Owner;
 use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
@@ -77,6 +78,9 @@ impl Turn<'_> {
                 self.replica.session_answered(now, session, is_valid, self.effects);
             }
             zab::Effect::EndLeading(end) => self.end_leading(end),
+            zab::Effect::KeepAlive(link) => {
+                self.party.out.list.push(peer::Effect::KeepAlive { link });
+            }
             zab::Effect::ReadLog { link, after } => self.read_log(link, after),
             zab::Effect::SendSnapshot(link) => self.begin_sending(link),
             wish @ (zab::Effect::Request { .. }

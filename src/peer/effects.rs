@@ -113,6 +113,12 @@ pub enum Effect {
         /// The connection.
         link: LinkId,
     },
+    /// From now on a BEAT goes over the connection, between two packets, now and then while the
+    /// loop is held up.
+    KeepAlive {
+        /// The connection, which is open.
+        link: LinkId,
+    },
 }
 
 /// Wishes of one or more calls, reused between turns.

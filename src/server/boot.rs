@@ -301,7 +301,9 @@ impl Server {
         };
         let recovered = recover(&dir, &options, &mut restore).map_err(|e| dir_error(&e))?;
         // Not before there is something to answer with: until then others are refused, and know it.
-        let members = settings.ensemble.as_ref().map(member_ports::open).transpose()?;
+        let tick = Duration::from_millis(u64::from(settings.tick_ms));
+        let members = settings.ensemble.as_ref();
+        let members = members.map(|members| member_ports::open(members, tick)).transpose()?;
         signals.recovered();
         for note in &recovered.notes {
             log::warn!("{note}");

@@ -32,6 +32,8 @@ pub struct MemberPorts {
     pub addresses: Addresses,
     /// How long one address may take to answer (`cnxTimeout`).
     pub dial_timeout: Duration,
+    /// How long this server's loop may be held up before its learners are to leave it.
+    pub held_up_max: Duration,
 }
 
 /// What a dial came to.

@@ -93,15 +93,18 @@ fn purpose(port: Port) -> &'static str {
     }
 }
 
-/// Listens on both ports of this member, with as many attempts as are configured.
+/// Listens on both ports of this member, with as many attempts as are configured. `tick` is
+/// `tickTime`.
 ///
 /// # Errors
 /// Why the last attempt failed.
-pub fn open(ensemble: &EnsembleSettings) -> Result<MemberPorts, BootError> {
+pub fn open(ensemble: &EnsembleSettings, tick: Duration) -> Result<MemberPorts, BootError> {
     Ok(MemberPorts {
         listeners: bind(ensemble)?,
         addresses: addresses(&ensemble.membership),
         dial_timeout: Duration::from_millis(u64::from(ensemble.cnx_timeout_ms)),
+        // With the silence that learners bear on top, they leave within `syncLimit`.
+        held_up_max: tick * ensemble.sync_limit / 2,
     })
 }
 

@@ -17,6 +17,7 @@ mod member_ports;
 mod preflight;
 mod presence_watch;
 mod probe;
+mod pulse;
 mod rings;
 mod signals;
 mod state_report;

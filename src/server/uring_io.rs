@@ -21,6 +21,7 @@ use super::census::Census;
 use super::dials::{Dials, MemberPorts};
 use super::host;
 use super::links::{Mailbox, Message};
+use super::pulse::Pulse;
 
 /// Tokens carry the kind of the operation in the top byte and the connection's slot and generation
 /// below. The front's index, which a connection's id has there, is added again.
@@ -67,6 +68,7 @@ pub struct UringIo {
 struct Members {
     listeners: Vec<(peer::Port, OwnedFd)>,
     dials: Dials,
+    pulse: Pulse,
 }
 
 impl UringIo {
@@ -90,19 +92,26 @@ impl UringIo {
     /// Serves other members, too.
     ///
     /// # Errors
-    /// Of the ring.
+    /// Of the ring, or a thread that cannot be started.
     pub fn serve_members(&mut self, ports: MemberPorts) -> io::Result<()> {
         self.ring.add_first_buffers(MEMBER_BUFFERS)?;
-        let MemberPorts { listeners, addresses, dial_timeout } = ports;
+        let MemberPorts { listeners, addresses, dial_timeout, held_up_max } = ports;
         let bell = Arc::clone(self.mailboxes[self.index].bell());
-        self.members =
-            Some(Members { listeners, dials: Dials::new(addresses, dial_timeout, bell) });
+        let dials = Dials::new(addresses, dial_timeout, bell);
+        self.members = Some(Members { listeners, dials, pulse: Pulse::start(held_up_max)? });
         Ok(())
     }
 
     /// The ports for members, of which only a loop with such connections speaks.
     fn members(&self) -> io::Result<&Members> {
         self.members.as_ref().ok_or_else(|| io::Error::other("this server has no other members"))
+    }
+
+    /// The loop begins a turn.
+    pub fn begin_turn(&self, now: Instant) {
+        if let Some(members) = &self.members {
+            members.pulse.turn_begins(now);
+        }
     }
 
     fn wait_for_bell(&mut self) -> io::Result<()> {
@@ -317,8 +326,12 @@ impl Io for UringIo {
         if let Some((link, result)) = members.dials.next() {
             return Ok(Some(MemberCompletion::Dialed { link, result }));
         }
-        let completion = self.ring.next_first();
-        Ok(completion.map(|completion| UringIo::of_member(completion, &members.listeners)))
+        let Some(completion) = self.ring.next_first() else { return Ok(None) };
+        let completion = UringIo::of_member(completion, &members.listeners);
+        if let MemberCompletion::Sent { link, result: Ok(bytes), .. } = &completion {
+            members.pulse.send_ends(*link, *bytes);
+        }
+        Ok(Some(completion))
     }
 
     fn accept_member_again(&mut self, listener: usize) -> io::Result<()> {
@@ -352,8 +365,21 @@ impl Io for UringIo {
         buf: Vec<u8>,
         from: usize,
     ) -> io::Result<()> {
+        self.members()?.pulse.send_begins(link, buf.len() - from);
         let token = TOKEN_MEMBER_SEND | link.0 & !KIND;
         self.ring.send(Lane::First, socket.as_raw_fd(), buf, from, token).map(|_| ())
+    }
+
+    fn keep_alive(&mut self, socket: &OwnedFd, link: LinkId, left: usize) {
+        if let Some(members) = &self.members {
+            members.pulse.add(socket, link, left);
+        }
+    }
+
+    fn let_go(&mut self, link: LinkId) {
+        if let Some(members) = &self.members {
+            members.pulse.remove(link);
+        }
     }
 
     fn write_log(

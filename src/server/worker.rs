@@ -98,6 +98,7 @@ impl Worker {
         let mut last_work = cpu::now().mono;
         loop {
             let now = cpu::now();
+            self.io.begin_turn(now.mono);
             match self.driver.turn(now, &mut self.io)? {
                 Turn::Over => return Ok(()),
                 Turn::Worked => last_work = now.mono,

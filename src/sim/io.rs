@@ -504,6 +504,11 @@ impl Io for SimIo {
         Ok(())
     }
 
+    /// Turns take no time here.
+    fn keep_alive(&mut self, _socket: &SimSocket, _link: LinkId, _left: usize) {}
+
+    fn let_go(&mut self, _link: LinkId) {}
+
     fn write_log(
         &mut self,
         fd: FileId,

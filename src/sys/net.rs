@@ -199,6 +199,17 @@ pub fn unsent(fd: &impl AsRawFd) -> usize {
     if result < 0 { 0 } else { usize::try_from(bytes).unwrap_or(0) }
 }
 
+/// Sends as many of these bytes as the socket takes at once; their number.
+///
+/// # Errors
+/// The error of send: it takes none, or the connection has ended.
+pub fn send_now(fd: &impl AsRawFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: pointer and length describe the slice, which lives across the call.
+    let sent = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    usize::try_from(sent).map_err(|_| io::Error::last_os_error())
+}
+
 /// Whether the peer has closed the connection or reset it, though there may be more to read.
 pub fn is_hung_up(fd: &impl AsRawFd) -> bool {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };

@@ -196,6 +196,9 @@ pub enum Effect {
     },
     /// Stop leading.
     EndLeading(LeadingEnd),
+    /// This learner leaves a leader of which nothing comes: while this server's loop is held up,
+    /// something beside it has to show on the link that the process lives. Until the link ends.
+    KeepAlive(LinkId),
     /// Read transactions after `after` from the log for this link; answer with `Read` or
     /// `Unreadable`, and go on after each part while `is_wanted` says so.
     ReadLog {

@@ -7,6 +7,13 @@
 //! whose packets are dropped, is left in a fraction of a second. A connection that ends says so
 //! at once, and needs none of this.
 //!
+//! A leader whose loop is held up is not gone: a turn may take as long as the longest piece of work
+//! that is not divided, and a busy machine may let a loop wait. Meanwhile something beside the loop
+//! sends BEATs (`Effect::KeepAlive`), for a part of `syncLimit` at most. So a machine that has
+//! stopped is noticed within a second, and a loop that does not go on within `syncLimit`. Rejected:
+//! announcing long work before it begins, which has to foresee each kind of it and how busy the
+//! machine is; and growing patience alone, which comes after the first leader was lost for nothing.
+//!
 //! How long is too long follows from the mean interval between what came so far, as in failure
 //! detectors that adapt (Chen, Toueg and Aguilera, DSN 2000): a leader that is often held up is
 //! given more time. For example: under load something comes each millisecond, and the leader is

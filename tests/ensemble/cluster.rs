@@ -34,6 +34,11 @@ impl Ensemble {
     /// Starts three members with further lines of zoo.cfg and waits until all serve. A key given
     /// here replaces the line of that key in `TICKS`.
     pub fn start(lines: &[&str]) -> Ensemble {
+        Ensemble::start_with(lines, &[])
+    }
+
+    /// The same, with `-D` arguments, too.
+    pub fn start_with(lines: &[&str], properties: &[&str]) -> Ensemble {
         let ports = || (0..SIZE).map(|_| free_port()).collect::<Vec<_>>();
         let (quorum_ports, election_ports) = (ports(), ports());
         let key = |line: &str| line.split('=').next().map(str::to_owned);
@@ -41,8 +46,10 @@ impl Ensemble {
         let mut config: Vec<String> = ticks.chain(lines).map(|line| (*line).to_owned()).collect();
         let pairs = quorum_ports.iter().zip(&election_ports).enumerate();
         config.extend(pairs.map(|(at, (q, e))| format!("server.{}=127.0.0.1:{q}:{e}", at + 1)));
+        let properties: Vec<String> = properties.iter().map(|one| (*one).to_owned()).collect();
+        let options = Options { config, properties, ..Options::default() };
         let prepare = |at: usize| {
-            let member = Server::prepare(Options { config: config.clone(), ..Options::default() });
+            let member = Server::prepare(options.clone());
             fs::write(member.data_dir().join("myid"), format!("{}\n", at + 1)).expect("myid");
             member
         };

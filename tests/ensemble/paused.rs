@@ -2,8 +2,9 @@
 
 use super::cluster::{Ensemble, Mode};
 use super::load::Load;
-use crate::util::{Jute, PATIENCE, op};
+use crate::util::{Client, Jute, PATIENCE, op};
 use std::io::ErrorKind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 #[test]
@@ -93,4 +94,51 @@ fn a_silent_leader_is_left_long_before_sync_limit() {
     ensemble.wait_for_mode(old, |mode| (mode == Some(Mode::Follower)).then_some(()));
     assert_eq!(ensemble.mode(next), Some(Mode::Leader), "the one that comes back joins");
     ensemble.assert_equal("/");
+}
+
+/// The longest time that a ping takes while this is going on.
+fn longest_ping(mut client: Client, is_over: &AtomicBool) -> Duration {
+    let mut longest = Duration::ZERO;
+    while !is_over.load(Ordering::Relaxed) {
+        let begin = Instant::now();
+        client.ping();
+        longest = longest.max(begin.elapsed());
+    }
+    longest
+}
+
+/// Longer than the silence after which followers leave. The last of the checks fails, so that only
+/// the leader has something to do.
+#[test]
+fn a_leader_is_not_left_while_a_turn_takes_long() {
+    let lines = ["tickTime=2000", "syncLimit=60"];
+    let mut ensemble = Ensemble::start_with(&lines, &["jute.maxbuffer=268435456"]);
+    let leader = ensemble.leader();
+    let mut client = ensemble.connect(leader);
+    let before = client.create("/before", b"", 0).zxid;
+    let mut checks = 50_000;
+    loop {
+        let check = |path| Jute::new().multi_header(op::CHECK).string(path).int(-1);
+        let many = check("/").0.repeat(checks);
+        let body = Jute::new().raw(&many).raw(&check("/none").0).multi_end();
+        let (other, is_over) = (ensemble.connect(leader), AtomicBool::new(false));
+        let turn = std::thread::scope(|scope| {
+            let pings = scope.spawn(|| longest_ping(other, &is_over));
+            client.request(op::MULTI, body);
+            is_over.store(true, Ordering::Relaxed);
+            pings.join().expect("pings")
+        });
+        if turn > Duration::from_millis(2_500) {
+            break;
+        }
+        checks *= 2;
+        assert!(checks < 10_000_000, "the frame is too long, and its turn takes {turn:?}");
+    }
+    let after = client.create("/after", b"", 0);
+    after.ok();
+    assert_eq!(after.zxid >> 32, before >> 32, "there was an election meanwhile");
+    for at in Ensemble::others(leader) {
+        let log = ensemble.member(at).stderr();
+        assert!(!log.contains("looking for a leader again"), "{log}");
+    }
 }

@@ -385,6 +385,7 @@ impl World {
                     }
                 }
             }
+            peer::Effect::KeepAlive { .. } => {}
             peer::Effect::Hold { link } | peer::Effect::Resume { link } => {
                 let is_held = matches!(effect, peer::Effect::Hold { .. });
                 if let Some(link) = self.nodes[at].links.get_mut(&link) {

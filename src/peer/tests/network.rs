@@ -187,7 +187,7 @@ impl Network {
                     }
                 }
                 Effect::Close { link } => self.cut((host, link), Some(host), false),
-                Effect::Hold { .. } | Effect::Resume { .. } => {}
+                Effect::Hold { .. } | Effect::Resume { .. } | Effect::KeepAlive { .. } => {}
             }
         }
     }

@@ -28,6 +28,10 @@ const OWN: i32 = 1 << 30;
 /// The leader is about to end. What comes after it does not come from this leader.
 pub const FAREWELL: PacketKind = PacketKind::Unknown(0x524b_0004);
 
+/// The leader is held up, and its process lives. It comes from beside the leader's loop, says
+/// nothing else, and may stand between any two packets after UPTODATE.
+pub const BEAT: PacketKind = PacketKind::Unknown(0x524b_0005);
+
 /// Marks our bytes after LearnerInfo and after the version in LEADERINFO.
 const MAGIC: [u8; 4] = *b"RkPr";
 

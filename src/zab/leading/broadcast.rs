@@ -105,6 +105,9 @@ impl Leading {
             if link.stage == Stage::Current {
                 link.stage = Stage::UpToDate;
                 link.send(Packet::bare(PacketKind::UpToDate, Packet::NO_ZXID), effects);
+                if link.wants_beats() {
+                    effects.push(Effect::KeepAlive(link.id));
+                }
             }
         }
     }
