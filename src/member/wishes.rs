@@ -346,7 +346,7 @@ impl Turn<'_> {
                 };
                 let request = Forwarded { session, cxid, op: op as i32, body };
                 let is_lost = is_mutated(Mutation::LoseForwarded) && cxid.0 % 16 == 7;
-                if let Machine::Learning(learning) = &self.party.machine
+                if let Machine::Learning(learning) = &mut self.party.machine
                     && !is_lost
                 {
                     learning.forward(request, ids, &mut self.party.zab);

@@ -10,6 +10,7 @@ use crate::base::{
     mark,
 };
 use crate::log::{Batch, EpochFile, Epochs};
+use crate::wire::OpCode;
 use crate::wire::quorum::{
     AuthIds, DIGEST, EpochAnswer, FAREWELL, Features, Forwarded, LearnerInfo, NEXT_EPOCH,
     PROPOSALS, Packet, PacketKind, Proposed, Revalidate, Revalidated, SessionTouches,
@@ -157,6 +158,8 @@ pub struct Learning {
     own: Vec<Zxid>,
     /// When the leader counts as silent.
     silence: Silence,
+    /// `sync`s that were forwarded and are not answered.
+    syncs: usize,
     /// It takes no more transactions.
     is_leaving: bool,
     /// A snapshot has not arrived as a whole.
@@ -194,6 +197,7 @@ impl Learning {
             batch: Batch::new(),
             own: Vec::new(),
             silence,
+            syncs: 0,
             is_leaving: false,
             is_receiving: false,
             renewal: None,
@@ -568,6 +572,10 @@ impl Learning {
             }
             DIGEST if self.phase == Phase::Broadcast => digest_told(&packet, effects),
             PacketKind::Sync if self.phase == Phase::Broadcast => {
+                let Some(left) = self.syncs.checked_sub(1) else {
+                    return Err(unexpected(&packet, "though no sync waits for an answer"));
+                };
+                self.syncs = left;
                 // It stands behind the commits that it waited for.
                 self.flush(effects);
                 effects.push(Effect::SyncDone);
@@ -715,8 +723,14 @@ impl Learning {
 
     /// Forwards a request of a client, who has authenticated as `ids`. Requests stay in order.
     /// False when there is no leader to forward it to.
-    pub fn forward(&self, request: Forwarded<'_>, ids: AuthIds<'_>, effects: &mut Effects) -> bool {
+    pub fn forward(
+        &mut self,
+        request: Forwarded<'_>,
+        ids: AuthIds<'_>,
+        effects: &mut Effects,
+    ) -> bool {
         if self.phase == Phase::Broadcast {
+            self.syncs += usize::from(request.op == OpCode::Sync.code());
             let mut data = Vec::with_capacity(16 + request.body.len());
             request.encode_into(&mut data);
             let packet = Packet::with(PacketKind::Request, Packet::NO_ZXID, &data);

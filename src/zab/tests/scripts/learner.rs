@@ -379,3 +379,20 @@ fn an_epoch_is_not_entered_with_less_than_all_before_it() {
         assert!(!told.iter().any(|line| line.starts_with("store")), "{told:?}");
     }
 }
+
+#[test]
+fn a_leader_that_answers_a_sync_that_nobody_asked_for_is_left() {
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 5)));
+    script.packet(PacketKind::Diff, z(1, 5));
+    script.packet(PacketKind::NewLeader, z(2, 0));
+    script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
+    script.packet(PacketKind::UpToDate, Zxid(-1));
+    let (session, cxid, op) = (SessionId(7), Xid(1), OpCode::Sync.code());
+    let Script { machine, effects } = &mut script;
+    machine.forward(Forwarded { session, cxid, op, body: b"" }, AuthIds::NONE, effects);
+    effects.clear();
+    assert_eq!(script.packet(PacketKind::Sync, Zxid::ZERO), ["SyncDone"]);
+    let end = "the leader breaks the protocol: Sync though no sync waits for an answer";
+    let told = script.packet(PacketKind::Sync, Zxid::ZERO);
+    assert_eq!(told, [format!("1: closed {end}"), format!("end: {end}")]);
+}
