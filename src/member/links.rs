@@ -10,7 +10,7 @@ use crate::replica::{AHEAD, Input, StreamId};
 use crate::wire::DecodeError;
 use crate::zab::{LeadInput, LearnInput};
 
-use super::party::{Behind, Full, Machine, Party};
+use super::party::{Behind, Full, Machine, Party, ToFollow};
 use super::turn::Turn;
 
 /// Attempts at a connection to the elected leader, and the pause between two, as in Apache.
@@ -184,6 +184,10 @@ impl Turn<'_> {
             && self.replica.backlog() <= self.party.options.backlog_bytes_max / 2
         {
             self.party.behind = None;
+            if let Some(epoch) = self.party.catching_up.take() {
+                let mark = self.replica.last_committed();
+                self.party.to_follow = Some(ToFollow { epoch, mark });
+            }
         }
         let marks = self.marks();
         let Some(full) = &mut self.party.full else { return false };

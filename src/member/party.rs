@@ -75,8 +75,8 @@ pub(super) struct Full {
 
 /// A learner is behind: so much waits for its disk, or to be applied, that it has taken nothing
 /// from its leader for a moment, since this time. It is over when half of that is done. One that
-/// does not catch up within `syncLimit` leaves, so that nobody reads from it what is older still.
-/// It comes back when it has everything that is committed by then.
+/// does not catch up within `syncLimit` serves nobody, so that nobody reads from it what is older
+/// still (`Party::catching_up`).
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Behind(pub Instant);
 
@@ -229,6 +229,10 @@ pub(super) struct Party {
     pub full: Option<Full>,
     pub behind: Option<Behind>,
     pub to_follow: Option<ToFollow>,
+    /// The epoch in which this learner serves nobody while it is behind. It goes on to follow: the
+    /// leader may need it for its quorum. Once it has caught up, it serves when it has applied what
+    /// was committed by then.
+    pub catching_up: Option<Epoch>,
     /// A digest of the leader's tree that is not compared yet, and the transaction before it.
     pub stated: Option<(Zxid, u64)>,
     /// The last transaction after which the leader's tree was found to be the same as here.
@@ -308,6 +312,7 @@ impl Party {
             full: None,
             behind: None,
             to_follow: None,
+            catching_up: None,
             stated: None,
             agreed: None,
             to_lead: None,
@@ -409,7 +414,7 @@ impl Party {
         Some(self.full?.since + self.options.tick * self.options.sync_limit)
     }
 
-    /// When a learner leaves that does not catch up.
+    /// When a learner that does not catch up serves nobody any more.
     pub fn behind_until(&self) -> Option<Instant> {
         Some(self.behind?.0 + self.options.tick * self.options.sync_limit)
     }

@@ -83,7 +83,7 @@ impl Turn<'_> {
             // One that is not in step yet is behind by its nature, and nobody reads from it.
             self.party.behind = Some(Behind(now.mono));
             if self.replica.is_serving() {
-                self.tell_learning(LearnInput::Behind { bytes: self.replica.backlog() });
+                self.serve_nobody();
             }
         }
         match &self.party.machine {
@@ -96,6 +96,21 @@ impl Turn<'_> {
             }
             _ => {}
         }
+    }
+
+    /// What this learner shows is too old. The term goes on, or one whose disk is slow would end
+    /// it again and again where its leader needs it for a quorum.
+    fn serve_nobody(&mut self) {
+        let Some(epoch) = self.party.served else { return };
+        let from = self.effects.list.len();
+        let count = self.replica.pause_serving(self.effects);
+        self.route(from);
+        self.party.catching_up = Some(epoch);
+        log::warn!(
+            "serving no clients until this server has caught up: {} bytes of transactions wait for \
+             its disk, or to be applied; closing {count} connections",
+            self.replica.backlog()
+        );
     }
 
     /// What was prepared goes to the log and to the learners, and the machines end their turn.
@@ -317,7 +332,7 @@ impl Turn<'_> {
         }
         self.party.machine = Machine::Settling;
         (self.party.to_lead, self.party.to_follow, self.party.followed) = (None, None, None);
-        (self.party.full, self.party.behind) = (None, None);
+        (self.party.full, self.party.behind, self.party.catching_up) = (None, None, None);
         self.party.held.clear();
         (self.party.stated, self.party.agreed) = (None, None);
         let from = self.effects.list.len();

@@ -62,10 +62,7 @@ impl Turn<'_> {
             }
             zab::Effect::ReceiveSnapshot(zxid) => self.begin_receiving(zxid),
             zab::Effect::Serve(epoch) => self.serve(epoch),
-            zab::Effect::Renewed(epoch) => match &mut self.party.to_follow {
-                Some(term) => term.epoch = epoch,
-                None => self.established(epoch),
-            },
+            zab::Effect::Renewed(epoch) => self.renewed(epoch),
             zab::Effect::SyncDone | zab::Effect::OwnSyncDone(_) => {
                 self.replica.sync_done(now, self.effects);
             }
@@ -269,6 +266,17 @@ impl Turn<'_> {
                 Held::Sync(link) => self.place_sync(link),
                 Held::Revalidation { link, asked } => self.revalidate(link, asked),
             }
+        }
+    }
+
+    /// The leader goes on in the next epoch.
+    fn renewed(&mut self, epoch: Epoch) {
+        if let Some(term) = &mut self.party.to_follow {
+            term.epoch = epoch;
+        } else if let Some(served) = &mut self.party.catching_up {
+            *served = epoch;
+        } else {
+            self.established(epoch);
         }
     }
 

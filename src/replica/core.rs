@@ -16,7 +16,7 @@ use super::client::{Asked, Client, Clients, Stage};
 use super::digest_check::DigestCheck;
 use super::effects::{Effect, Effects, Input};
 use super::fair::{Fair, FairOptions};
-use super::learner::{Learner, Syncs};
+use super::learner::{GivenUp, Learner, Syncs};
 use super::limits::{LimitOptions, Limits};
 use super::messages::Rations;
 use super::owed::Owed;
@@ -161,6 +161,8 @@ pub struct Replica {
     pub(super) foresight: Option<Box<Foresight>>,
     /// What a server has that serves clients while another one leads.
     pub(super) learner: Option<Learner>,
+    /// What the leader will answer, and nobody waits for any more.
+    pub(super) given_up: GivenUp,
     /// Counts the leader's questions which sessions are used, over all terms.
     pub(super) touch_round: u64,
     /// Clients that wait for a quorum to confirm that this server is up to date.
@@ -237,6 +239,7 @@ impl Replica {
             is_held: false,
             foresight: None,
             learner: None,
+            given_up: GivenUp::default(),
             touch_round: 0,
             syncs: Syncs::default(),
             fuzzy: (is_member && restored.is_fuzzy).then_some(Zxid(i64::MAX)),

@@ -79,6 +79,24 @@ pub(super) struct Learner {
     round: u64,
 }
 
+/// What the leader was asked before this server stopped to serve in the middle of a term, and has
+/// not answered. Each kind is answered in order, so the first answers are to these.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct GivenUp {
+    /// Forwarded requests, where the leader says which transactions are this server's.
+    requests: usize,
+    /// Questions about sessions.
+    sessions: usize,
+    syncs: usize,
+}
+
+/// Takes one off, if there is any.
+fn take_one(count: &mut usize) -> bool {
+    let is_some = *count > 0;
+    *count -= usize::from(is_some);
+    is_some
+}
+
 impl Learner {
     /// A client was there.
     pub fn touch(&mut self, client: &mut Client) {
@@ -183,6 +201,7 @@ impl Replica {
     pub fn stop_serving(&mut self, fx: &mut Effects) {
         self.resign(fx);
         self.learner = None;
+        self.given_up = GivenUp::default();
         self.deferred_total -= self.syncs.clear();
         let mut unknown = Vec::new();
         let mut asking = Vec::new();
@@ -204,6 +223,22 @@ impl Replica {
             mark(Mark::AskedAgain);
             self.put_back(conn);
         }
+    }
+
+    /// Serves nobody for now, as what this server shows is too old, and goes on to follow the same
+    /// leader. Clients are better served elsewhere: closes their connections, and returns the
+    /// number. [`Replica::follow`] ends it.
+    pub fn pause_serving(&mut self, fx: &mut Effects) -> usize {
+        invariant!(self.learner.is_some(), "only a server that follows falls behind");
+        let mut given_up = self.given_up;
+        if let Some(learner) = &self.learner {
+            given_up.requests += learner.forwarded.len();
+            given_up.sessions += learner.revalidating.len();
+            given_up.syncs += self.syncs.asked.len();
+        }
+        self.stop_serving(fx);
+        self.given_up = given_up;
+        self.forsake_clients(fx)
     }
 
     /// What a connection has asked the leader is asked again by the next term.
@@ -235,8 +270,10 @@ impl Replica {
                 len: bytes.len() as u32,
                 received: now.mono,
             };
-            let may_be_own =
-                named.as_mut().is_none_or(|named| named.next_if(|own| **own == zxid).is_some());
+            let given_up = &mut self.given_up.requests;
+            let may_be_own = named.as_mut().is_none_or(|named| {
+                named.next_if(|own| **own == zxid).is_some() && !take_one(given_up)
+            });
             if may_be_own
                 && let Some(learner) = &mut self.learner
                 && let Ok(header) = TxnHeader::decode_from(&mut Reader::new(bytes))
@@ -377,6 +414,9 @@ impl Replica {
         is_valid: bool,
         fx: &mut Effects,
     ) {
+        if take_one(&mut self.given_up.sessions) {
+            return;
+        }
         // Nobody is served who could have been asked about.
         let Some(learner) = &mut self.learner else { return };
         let asked = learner.revalidating.iter().position(|&(asked, _)| asked == session);
@@ -430,6 +470,9 @@ impl Replica {
 
     /// The oldest `sync` that was asked for covers everything that is committed now.
     pub fn sync_done(&mut self, now: Now, fx: &mut Effects) {
+        if take_one(&mut self.given_up.syncs) {
+            return;
+        }
         let conn = self.syncs.asked.pop_front();
         invariant!(conn.is_some(), "a sync is done that nobody has asked for");
         let Some(conn) = conn else { unreachable!("just asserted") };

@@ -24,11 +24,6 @@ pub enum LearnerEnd {
         /// Transactions that wait for it.
         bytes: usize,
     },
-    /// This server does not catch up.
-    Behind {
-        /// Transactions that wait for its disk, or to be applied.
-        bytes: usize,
-    },
     /// The leader proposes an epoch older than one that this member has promised.
     OldEpoch {
         /// The proposed epoch.
@@ -77,11 +72,6 @@ impl fmt::Display for LearnerEnd {
                 f,
                 "the disk of this server has taken nothing for {ms} ms, and {bytes} bytes of \
                  transactions wait for it"
-            ),
-            LearnerEnd::Behind { bytes } => write!(
-                f,
-                "this server does not catch up: {bytes} bytes of transactions wait for its disk, \
-                 or to be applied"
             ),
             LearnerEnd::OldEpoch { offered, promised } => write!(
                 f,

@@ -87,11 +87,6 @@ pub enum LearnInput<'a> {
     BadSnapshot(String),
     /// Everything up to here is durable.
     Logged(Zxid),
-    /// This server is too far behind for too long.
-    Behind {
-        /// Transactions that wait.
-        bytes: usize,
-    },
     /// This server's own disk has taken nothing for so long that it is of no use to anybody.
     Stalled {
         /// Milliseconds.
@@ -304,7 +299,6 @@ impl Learning {
                 self.on_disk(zxid, effects);
                 Ok(())
             }
-            LearnInput::Behind { bytes } => Err(LearnerEnd::Behind { bytes }),
             LearnInput::Stalled { ms, bytes } => Err(LearnerEnd::Stalled { ms, bytes }),
             LearnInput::Tick => self.check_silence(now),
         };
