@@ -86,7 +86,7 @@ impl Turn<'_> {
     }
 
     /// A connection has ended, or was closed for what came over it.
-    fn link_ended(&mut self, link: LinkId) {
+    pub(super) fn link_ended(&mut self, link: LinkId) {
         self.tell_leading(LeadInput::Closed(link));
         let was_leaders = self.is_leaders(link);
         self.link_gone(link);
@@ -128,6 +128,7 @@ impl Turn<'_> {
             self.tell_replica(Input::StreamGone { stream: StreamId(link.0) });
         }
         self.end_range(link);
+        self.party.held.forget(link);
     }
 
     pub(super) fn tell_room(&mut self, link: LinkId) {

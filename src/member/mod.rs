@@ -8,6 +8,7 @@
 
 mod distrust;
 mod figures;
+mod held;
 mod links;
 mod party;
 mod role;

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, Ration, ServerId, SessionId, Xid, Zxid, invariant};
+use crate::base::{Epoch, Instant, LinkId, Now, Ration, ServerId, Zxid, invariant};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
 use crate::metrics::TermFigures;
@@ -12,10 +12,10 @@ use crate::peer::{
     self, ElectionLinkOptions, ElectionLinks, LinkNumbers, QuorumLinkOptions, QuorumLinks,
 };
 use crate::quorum::{Ensemble, Membership, Role};
-use crate::wire::OpCode;
-use crate::wire::quorum::Revalidate;
 use crate::wire::vote::PeerState;
 use crate::zab::{self, History, Leading, LeadingOptions, Learning, LearningOptions, Standing};
+
+use super::held::HeldRequests;
 
 /// Settings of one of several servers, as plain values.
 #[derive(Clone, Debug)]
@@ -37,6 +37,9 @@ pub struct EnsembleOptions {
     /// Bytes of transactions that may wait for a learner's own disk, or to be applied. Beyond that
     /// it takes nothing more from its leader.
     pub backlog_bytes_max: usize,
+    /// Bytes of requests that a learner may have waiting for the leader's next epoch. Beyond that
+    /// they get an error, and beyond twice as much the learner loses its connection.
+    pub held_bytes_max: usize,
     /// Bytes of transactions that a leader keeps in memory for learners that fall behind.
     pub history_bytes_max: usize,
     /// Largest packet of another member, in bytes.
@@ -145,25 +148,6 @@ impl Asked {
     }
 }
 
-/// What a learner asked for while requests waited for the next epoch of the same leader.
-#[derive(Debug)]
-pub(super) enum Held {
-    /// A client's request, see `zab::Effect::Request`.
-    Request {
-        link: LinkId,
-        session: SessionId,
-        cxid: Xid,
-        op: OpCode,
-        /// Its record.
-        body: Vec<u8>,
-        ids: Vec<u8>,
-    },
-    /// See `zab::Effect::SyncAsked`: it stands behind the requests before it.
-    Sync(LinkId),
-    /// See `zab::Effect::Revalidate`.
-    Revalidation { link: LinkId, asked: Revalidate },
-}
-
 /// How far reading the log for a learner has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Step {
@@ -253,8 +237,8 @@ pub(super) struct Party {
     pub later: Vec<LinkId>,
     /// Connections with packets that a leader has not looked at, as it does not judge requests yet.
     pub unread: Vec<LinkId>,
-    /// What waits for the next epoch of this leader. Each learner bounds what it forwards.
-    pub held: Vec<Held>,
+    /// What waits for the next epoch of this leader.
+    pub held: HeldRequests,
     /// Numbers of `sync`s of own clients.
     pub syncs: u64,
     pub noted: Noted,
@@ -323,7 +307,7 @@ impl Party {
             is_leaving: false,
             later: Vec::new(),
             unread: Vec::new(),
-            held: Vec::new(),
+            held: HeldRequests::new(options.held_bytes_max),
             syncs: 0,
             noted: Noted::new(now.mono),
             zab: zab::Effects::default(),

@@ -333,7 +333,7 @@ impl Turn<'_> {
         self.party.machine = Machine::Settling;
         (self.party.to_lead, self.party.to_follow, self.party.followed) = (None, None, None);
         (self.party.full, self.party.behind, self.party.catching_up) = (None, None, None);
-        self.party.held.clear();
+        self.party.held.take();
         (self.party.stated, self.party.agreed) = (None, None);
         let from = self.effects.list.len();
         self.replica.stop_serving(self.effects);

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, Mutation, ServerId, Zxid, is_mutated};
+use crate::base::{Epoch, LinkId, Mutation, Now, ServerId, Zxid, is_mutated};
 use crate::election;
 use crate::log::{LogChange, LogCommand};
 use crate::peer;
-use crate::replica::{Effect, ForwardedRequest, Input, StreamId};
+use crate::replica::{Effect, Effects, ForwardedRequest, Input, Replica, StreamId};
 use crate::session::Owner;
 use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
 use crate::zab::{self, LeadInput, LeadingEnd, LearnerEnd};
 
 use super::distrust;
-use super::party::{Held, Machine, Purpose, ToFollow};
+use super::held::{self, Asked, Held};
+use super::party::{Machine, Purpose, ToFollow};
 use super::turn::Turn;
 
 impl Turn<'_> {
@@ -93,11 +94,12 @@ impl Turn<'_> {
             zab::Effect::Request { link, session, cxid, op, start, ids, end }
                 if self.replica.is_held() =>
             {
-                let (body, ids) = (bytes[start..ids].to_vec(), bytes[ids..end].to_vec());
-                self.party.held.push(Held::Request { link, session, cxid, op, body, ids });
+                let content = Some((bytes[start..ids].to_vec(), bytes[ids..end].to_vec()));
+                let request = held::Request { session, cxid, op, content };
+                self.hold(Held { link, asked: Asked::Request(request) });
             }
             zab::Effect::SyncAsked(link) if self.replica.is_held() => {
-                self.party.held.push(Held::Sync(link));
+                self.hold(Held { link, asked: Asked::Sync });
             }
             zab::Effect::Request { link, session, cxid, op, start, ids, end } => {
                 // The shape of the identities was checked when the packet was read.
@@ -115,6 +117,22 @@ impl Turn<'_> {
             zab::Effect::Revalidate { link, asked } => self.revalidate(link, asked),
             other => unreachable!("{other:?} is nothing that a learner asks for"),
         }
+    }
+
+    /// Keeps what a learner asks for until the next epoch.
+    fn hold(&mut self, held: Held) {
+        let link = held.link;
+        if self.party.held.add(held) {
+            return;
+        }
+        if let Some(more) = self.party.refusals[1].take(self.now.mono) {
+            log::warn!(
+                "closing the connection of a learner that asks for more than it may while the \
+                 next epoch begins{more}"
+            );
+        }
+        self.party.links.close(link, &mut self.party.out);
+        self.link_ended(link);
     }
 
     fn close_link(&mut self, link: LinkId) {
@@ -138,9 +156,19 @@ impl Turn<'_> {
     /// A learner forwards a request of a client. Before this server judges requests, packets are
     /// not looked at, so one that comes when it does not belongs to a term that has just ended.
     fn judge(&mut self, link: LinkId, request: ForwardedRequest<'_>) {
+        self.propose(link, |replica, now, fx| replica.forwarded(now, request, fx));
+    }
+
+    /// There was no room for what a learner has forwarded.
+    fn throttle(&mut self, link: LinkId, request: ForwardedRequest<'_>) {
+        self.propose(link, |replica, now, fx| replica.throttle_forwarded(now, request, fx));
+    }
+
+    /// `make` makes a transaction of what a learner has forwarded.
+    fn propose(&mut self, link: LinkId, make: impl FnOnce(&mut Replica, Now, &mut Effects)) {
         if self.replica.is_leading() && !self.party.is_leaving {
             let (from, before) = (self.effects.list.len(), self.replica.last_known());
-            self.replica.forwarded(self.now, request, self.effects);
+            make(self.replica, self.now, self.effects);
             let made = self.replica.last_known();
             if made > before {
                 // It is not written to any connection yet.
@@ -169,7 +197,7 @@ impl Turn<'_> {
     /// asked for later.
     fn revalidate(&mut self, link: LinkId, asked: Revalidate) {
         if self.replica.is_held() {
-            return self.party.held.push(Held::Revalidation { link, asked });
+            return self.hold(Held { link, asked: Asked::Revalidation(asked) });
         }
         let Revalidate { session, timeout_ms, is_kept } = asked;
         let is_elsewhere = match self.replica.session_owner(session) {
@@ -254,17 +282,25 @@ impl Turn<'_> {
 
     /// What learners asked for while requests waited for the next epoch, in its order.
     fn take_held(&mut self) {
-        for held in std::mem::take(&mut self.party.held) {
-            match held {
-                Held::Request { link, session, cxid, op, body, ids } => {
+        for Held { link, asked } in self.party.held.take() {
+            match asked {
+                Asked::Request(held::Request { session, cxid, op, content }) => {
+                    let owner = Owner::Learner(link);
+                    let Some((body, ids)) = content else {
+                        let (body, ids) = (&[][..], AuthIds::NONE);
+                        let request = ForwardedRequest { session, cxid, op, body, ids, owner };
+                        self.throttle(link, request);
+                        continue;
+                    };
                     let Ok(ids) = AuthIds::parse(&ids) else {
                         unreachable!("they were parsed when the request came")
                     };
-                    let (body, owner) = (&body[..], Owner::Learner(link));
-                    self.judge(link, ForwardedRequest { session, cxid, op, body, ids, owner });
+                    let body = body.as_slice();
+                    let request = ForwardedRequest { session, cxid, op, body, ids, owner };
+                    self.judge(link, request);
                 }
-                Held::Sync(link) => self.place_sync(link),
-                Held::Revalidation { link, asked } => self.revalidate(link, asked),
+                Asked::Sync => self.place_sync(link),
+                Asked::Revalidation(asked) => self.revalidate(link, asked),
             }
         }
     }

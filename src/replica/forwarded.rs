@@ -86,6 +86,19 @@ impl Replica {
         self.hand_over_much(fx);
     }
 
+    /// Makes the transaction of an error of a request that nobody had room for.
+    pub fn throttle_forwarded(
+        &mut self,
+        now: Now,
+        request: ForwardedRequest<'_>,
+        fx: &mut Effects,
+    ) {
+        self.fair.spent += FRAME_COST;
+        let ForwardedRequest { session, cxid, op, .. } = request;
+        self.refuse(now, session, cxid, op, Origin::Learner, ErrorCode::ThrottledOp);
+        self.hand_over_much(fx);
+    }
+
     fn forwarded_write(
         &mut self,
         now: Now,

@@ -25,6 +25,7 @@ pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epoch
         sync_limit: ensemble.sync_limit,
         repeat_votes: (ms(ensemble.vote_repeat_ms_min), ms(ensemble.vote_repeat_ms_max)),
         backlog_bytes_max: BACKLOG_MAX,
+        held_bytes_max: HELD_MAX,
         history_bytes_max: HISTORY_MAX,
         packet_bytes_max: PACKET_MAX,
         is_plain: false,
@@ -52,6 +53,10 @@ const TXN_FRAME: usize = TxnHeader::SIZE + TxnDigest::SIZE;
 
 /// Bytes of transactions that may wait for the disk of a learner before it takes no more.
 const BACKLOG_MAX: usize = 64 << 20;
+
+/// Bytes of a learner's requests that may wait while an epoch follows another: of small ones, what
+/// a learner forwards in a tenth of a second.
+const HELD_MAX: usize = 16 << 20;
 
 /// Bytes of transactions that a leader keeps in memory: a learner that is further behind gets them
 /// from the log.

@@ -257,6 +257,7 @@ fn member(
         sync_limit: 5,
         repeat_votes: (Duration::from_millis(200), Duration::from_secs(60)),
         backlog_bytes_max: swarm.history,
+        held_bytes_max: swarm.history,
         history_bytes_max: swarm.history,
         packet_bytes_max: 1 << 20,
         is_plain: swarm.is_plain,

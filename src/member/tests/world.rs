@@ -100,6 +100,8 @@ pub(super) struct World {
     pub(super) turn: u64,
     /// The same for `leaderServes`.
     pub(super) leader_serves: bool,
+    /// The same for what a learner may have waiting for the next epoch.
+    pub(super) held_max: usize,
 }
 
 pub(super) fn request(xid: i32, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -200,6 +202,7 @@ impl World {
             spent_counter: LeaderOptions::default().spent_counter,
             turn: FairOptions::default().turn,
             leader_serves: true,
+            held_max: 16 << 20,
         };
         for _ in 0..members {
             world.nodes.push(Node {
@@ -250,6 +253,7 @@ impl World {
             sync_limit: 5,
             repeat_votes: (Duration::from_millis(200), Duration::from_secs(60)),
             backlog_bytes_max: BACKLOG_MAX,
+            held_bytes_max: self.held_max,
             history_bytes_max: 4_000,
             packet_bytes_max: 1 << 20,
             is_plain: self.is_plain,

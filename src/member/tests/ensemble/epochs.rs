@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// `ErrorCode::ThrottledOp`.
+const THROTTLED: i32 = -127;
+
 /// Each of the clients has a request under way all the time.
 #[test]
 fn an_epoch_that_is_spent_is_followed_by_the_next_one_in_place() {
@@ -49,4 +52,56 @@ fn an_epoch_that_is_spent_is_followed_by_the_next_one_in_place() {
         world.until("all serve", World::all_serve);
         world.settle();
     }
+}
+
+/// The leader's disk is held up in between: requests of others may not fill its memory.
+#[test]
+fn while_an_epoch_follows_another_learners_have_a_bound() {
+    let mut throttled = 0;
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, 0, false);
+        (world.spent_counter, world.held_max) = (12, 3_000);
+        for at in 0..3 {
+            world.kill(at);
+            world.start(at);
+        }
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let at = (leader + 1) % 3;
+        let conn = world.connect(at, SessionId(0));
+        world.until("a session begins", |world| world.nodes[at].sessions.contains_key(&conn));
+        let is_held =
+            |world: &World| world.nodes[leader].member.as_ref().unwrap().replica().is_held();
+        let mut xid = 0;
+        while !is_held(&world) {
+            xid += 1;
+            world.send(at, conn, &create(xid, &format!("/n{xid}")));
+            let sent = xid as usize;
+            world.until("an answer", |world| world.has_replies(at, conn, sent) || is_held(world));
+        }
+        world.nodes[leader].is_stalled = true;
+        let more = if seed % 2 == 0 { 30 } else { 200 };
+        for _ in 0..more {
+            xid += 1;
+            world.send(at, conn, &create(xid, &format!("/n{xid}")));
+        }
+        let until = world.now.mono + TICK;
+        world.until("time passes", |world| world.now.mono >= until);
+        assert!(is_held(&world));
+        if seed % 2 == 1 {
+            assert!(world.nodes[at].closed.contains(&conn), "seed {seed}: it has lost its leader");
+        }
+        world.nodes[leader].is_stalled = false;
+        world.until("all serve", World::all_serve);
+        if seed % 2 == 0 {
+            world.until("all are answered", |world| world.has_replies(at, conn, xid as usize));
+            let replies = &world.nodes[at].replies[&conn];
+            assert!(replies.iter().map(|(xid, _)| *xid).eq(1..=xid), "seed {seed}: {replies:?}");
+            assert!(replies.iter().all(|(_, error)| [0, THROTTLED].contains(error)), "{replies:?}");
+            throttled += replies.iter().filter(|(_, error)| *error == THROTTLED).count();
+            assert_eq!(world.leader(), Some(leader), "seed {seed}");
+        }
+        world.settle();
+    }
+    assert!(throttled > 20, "{throttled} requests were refused");
 }
