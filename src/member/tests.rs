@@ -2,6 +2,7 @@
 
 mod ensemble;
 mod faults;
+mod hostile;
 mod world;
 
 use std::collections::VecDeque;

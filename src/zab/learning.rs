@@ -502,6 +502,12 @@ impl Learning {
             PacketKind::Snap if packet.zxid < self.released => {
                 Err(self.forgotten(Rebuild::Snapshot, packet.zxid))
             }
+            PacketKind::Snap if packet.zxid.epoch() > self.epoch => {
+                Err(LearnerEnd::Protocol(format!(
+                    "it sends its database as of {:?} in epoch {:x}",
+                    packet.zxid, self.epoch.0
+                )))
+            }
             PacketKind::Snap => {
                 self.is_receiving = true;
                 self.phase = Phase::Rebuilding(packet.zxid);

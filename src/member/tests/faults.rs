@@ -329,9 +329,10 @@ fn a_follower_turns_learners_away() {
             let link = LinkId(world.nodes[at].next_accepted);
             world.nodes[at].next_accepted += 2;
             let (other, arrives) = (None, VecDeque::new());
-            world.nodes[at].links.insert(link, Link { other, arrives, is_held: false });
+            let port = peer::Port::Quorum;
+            world.nodes[at].links.insert(link, Link { port, other, arrives, is_held: false });
             let from = SocketAddr::from(([127, 0, 0, 1], 9));
-            world.peer(at, peer::Input::Accepted { link, port: peer::Port::Quorum, from });
+            world.peer(at, peer::Input::Accepted { link, port, from });
             assert!(!world.nodes[at].links.contains_key(&link), "server {}", at + 1);
         }
     }

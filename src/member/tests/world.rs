@@ -24,6 +24,8 @@ use crate::wire::{
     end_frame, put_buffer, put_i32, put_str,
 };
 
+use super::hostile::Hostile;
+
 const TREE: TreeOptions =
     TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
 
@@ -59,6 +61,7 @@ pub(super) enum Work {
 }
 
 pub(super) struct Link {
+    pub(super) port: peer::Port,
     /// The other end, if it is still there.
     pub(super) other: Option<(usize, LinkId)>,
     pub(super) arrives: VecDeque<Vec<u8>>,
@@ -102,6 +105,8 @@ pub(super) struct World {
     pub(super) leader_serves: bool,
     /// The same for what a learner may have waiting for the next epoch.
     pub(super) held_max: usize,
+    /// Damages what one of them sends.
+    pub(super) hostile: Option<Hostile>,
 }
 
 pub(super) fn request(xid: i32, op: OpCode, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -203,6 +208,7 @@ impl World {
             turn: FairOptions::default().turn,
             leader_serves: true,
             held_max: 16 << 20,
+            hostile: None,
         };
         for _ in 0..members {
             world.nodes.push(Node {
@@ -365,10 +371,10 @@ impl World {
                 let accepted = LinkId(self.nodes[other].next_accepted);
                 self.nodes[other].next_accepted += 2;
                 let arrives = VecDeque::new();
-                let own = Link { other: Some((other, accepted)), arrives, is_held: false };
+                let own = Link { port, other: Some((other, accepted)), arrives, is_held: false };
                 self.nodes[at].links.insert(link, own);
                 let (other_end, arrives) = (Some((at, link)), VecDeque::new());
-                let its = Link { other: other_end, arrives, is_held: false };
+                let its = Link { port, other: other_end, arrives, is_held: false };
                 self.nodes[other].links.insert(accepted, its);
                 self.peer(at, peer::Input::Dialed { link, result: Ok(from) });
                 self.peer(other, peer::Input::Accepted { link: accepted, port, from });
@@ -376,8 +382,14 @@ impl World {
             peer::Effect::Send { link, start, end } => {
                 let Some(own) = self.nodes[at].links.get(&link) else { return };
                 let Some((other, its)) = own.other else { return };
+                let bytes = match &mut self.hostile {
+                    Some(hostile) if hostile.at == at => {
+                        hostile.damage(&mut self.rng, own.port, &bytes[start..end])
+                    }
+                    _ => bytes[start..end].to_vec(),
+                };
                 if let Some(link) = self.nodes[other].links.get_mut(&its) {
-                    link.arrives.push_back(bytes[start..end].to_vec());
+                    link.arrives.push_back(bytes);
                 }
             }
             peer::Effect::Close { link } => {

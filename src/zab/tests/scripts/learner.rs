@@ -396,3 +396,10 @@ fn a_leader_that_answers_a_sync_that_nobody_asked_for_is_left() {
     let told = script.packet(PacketKind::Sync, Zxid::ZERO);
     assert_eq!(told, [format!("1: closed {end}"), format!("end: {end}")]);
 }
+
+#[test]
+fn a_database_of_a_later_epoch_than_the_leaders_is_not_taken() {
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 5)));
+    let told = script.packet(PacketKind::Snap, z(3, 1));
+    assert!(told[0].starts_with("1: closed the leader breaks the protocol"), "{told:?}");
+}
