@@ -1,4 +1,4 @@
-//! Three real processes that elect a leader: killed, paused, stopped, emptied and disturbed.
+//! Real processes that elect a leader: killed, paused, stopped, emptied, cut off and disturbed.
 //!
 //! Every test has an ensemble of its own on free ports. What a client may rely on is checked from
 //! the outside only: acknowledged writes, the order of each client's writes, sessions, watches,
@@ -10,6 +10,7 @@ mod load;
 mod absent;
 mod epochs;
 mod leaders;
+mod linearizable;
 mod paused;
 mod restarts;
 mod strangers;
