@@ -5,9 +5,25 @@
 #[cfg(debug_assertions)]
 use std::cell::Cell;
 
-/// A branch, by what happens there.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Mark {
+/// Defines the marks, and how many there are.
+macro_rules! marks {
+    ($($(#[$text:meta])* $name:ident,)*) => {
+        /// A branch, by what happens there.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+        pub enum Mark {
+            $($(#[$text])* $name,)*
+        }
+
+        impl Mark {
+            /// All of them, in their order.
+            pub const ALL: [Mark; Mark::COUNT] = [$(Mark::$name),*];
+            /// How many there are.
+            pub const COUNT: usize = [$(stringify!($name)),*].len();
+        }
+    };
+}
+
+marks! {
     /// A better vote of the same round takes the place of this server's.
     BetterVote,
     /// A vote of a later round makes a server begin its search anew.
@@ -140,81 +156,128 @@ pub enum Mark {
     TailFound,
     /// A session expires.
     ExpiredSession,
-}
-
-impl Mark {
-    /// How many there are.
-    pub const COUNT: usize = 66;
-
-    /// All of them, in their order.
-    pub const ALL: [Mark; Mark::COUNT] = [
-        Mark::BetterVote,
-        Mark::LaterRound,
-        Mark::EarlierRound,
-        Mark::JoinsLeader,
-        Mark::VoteRepeated,
-        Mark::WaitsForBetterVote,
-        Mark::DecidesOnUnreachable,
-        Mark::EpochRaised,
-        Mark::EpochPromisedBefore,
-        Mark::OldEpochOffered,
-        Mark::LaterPromise,
-        Mark::LaterHistory,
-        Mark::SecondConnection,
-        Mark::Diff,
-        Mark::TruncInsideEpoch,
-        Mark::TruncToEarlierEpoch,
-        Mark::TruncForApache,
-        Mark::TruncFromLog,
-        Mark::SnapOfUnknownHistory,
-        Mark::SnapOfShortLog,
-        Mark::ReadsOn,
-        Mark::HistoryForgotten,
-        Mark::FellBehind,
-        Mark::HistoryOverlaps,
-        Mark::DirtyHistory,
-        Mark::AwaitsDiskToEnter,
-        Mark::OpenProposals,
-        Mark::CommitBeforeOwnDisk,
-        Mark::QuorumLost,
-        Mark::NotConfirmed,
-        Mark::LeaderSilent,
-        Mark::LearnerSilent,
-        Mark::ProposalWhileLeaving,
-        Mark::SyncForLearner,
-        Mark::SyncOfOwn,
-        Mark::RoundsFull,
-        Mark::DialFailed,
-        Mark::DialGivenUp,
-        Mark::PacketsLeftForLater,
-        Mark::PacketsBeforeService,
-        Mark::SettlesByDisk,
-        Mark::ReceptionGivenUp,
-        Mark::ReceptionStays,
-        Mark::TruncateRefused,
-        Mark::StreamBrokenOff,
-        Mark::LeaseOutlived,
-        Mark::LeavesInSync,
-        Mark::LeavesInService,
-        Mark::UnknownFate,
-        Mark::AskedAgain,
-        Mark::KeptClient,
-        Mark::KeptClientGone,
-        Mark::PassedOver,
-        Mark::SessionTakenOver,
-        Mark::SyncAwaitsApply,
-        Mark::LateRequest,
-        Mark::LateSession,
-        Mark::FuzzyReplay,
-        Mark::AdoptedWithClients,
-        Mark::TruncatedInsideGroup,
-        Mark::TruncatedSegments,
-        Mark::TruncationCompleted,
-        Mark::RetirementCompleted,
-        Mark::CurrentEpochMended,
-        Mark::TailFound,
-        Mark::ExpiredSession,
-    ];
+    /// A leader that is gone, by its own word or by its silence, is not waited for.
+    LeaderGone,
+    /// Somebody votes for a server that this one has left, and has not heard of since.
+    GoneByHearsay,
+    /// A client that stayed at a member has written elsewhere meanwhile.
+    SeenElsewhere,
+    /// Others have found a better one to lead than this server, which was elected.
+    Outvoted,
+    /// Before a quorum has come, an elected leader gives up because it was outvoted.
+    GivesUpOutvoted,
+    /// A voter is told a better vote than its own once more.
+    ToldAgain,
+    /// While a quorum waits for a better vote, a worse one of a later round begins none.
+    LaterRoundPassedOver,
+    /// A vote of a voter without a history, or one that comes to such a voter, does not count.
+    VoteWithoutHistory,
+    /// While a quorum waits for a better vote, a report of a worse leader does not count.
+    ReportPassedOver,
+    /// The election port of another member refuses.
+    ElectionPortRefuses,
+    /// A member with a smaller id has come, and is dialed back.
+    DialedBack,
+    /// A connection for votes takes the place of another one.
+    ElectionLinkReplaced,
+    /// A greeting was reset: who should have dialed back is about to end.
+    GreetingReset,
+    /// A vote waits until the connection has taken the last one.
+    VoteWaits,
+    /// A connection for votes has ended, and is made anew at once.
+    RedialedAtOnce,
+    /// A learner hears that its leader is about to end.
+    LeaderLeft,
+    /// A learner that was held up itself looks at what came before it leaves its leader.
+    HeldUpItself,
+    /// A learner's disk has to catch up before it can enter the next epoch of its leader.
+    RenewalAwaitsDisk,
+    /// A learner that is about to end does not enter the next epoch.
+    RenewalWhileLeaving,
+    /// A learner enters the next epoch of its leader.
+    RenewedByLearner,
+    /// A learner that was not sent everything does not enter the next epoch.
+    RenewalLeavesOut,
+    /// A leader goes on in the next epoch.
+    Renewed,
+    /// A learner has entered the next epoch before its leader has.
+    RenewedLast,
+    /// An epoch is spent, and the next one needs an election.
+    SpentByElection,
+    /// A learner takes nothing more from its leader, as too much waits for its disk.
+    TakesNothing,
+    /// A learner's disk has taken nothing for so long that it leaves its leader.
+    Stalled,
+    /// A learner does not catch up, and serves nobody until it has.
+    LeavesBehind,
+    /// A member that is about to end hears of the commit of what it has passed over.
+    CommitWhileLeaving,
+    /// A learner that synchronizes with an established leader applies what is committed already.
+    CommittedInSync,
+    /// A transaction of the new epoch is acknowledged before NEWLEADER is.
+    EarlyAck,
+    /// Commits wait for the answer to a `sync` of a learner that speaks Apache's protocol.
+    CommitsAwaitSync,
+    /// A learner's request waits for the next epoch.
+    HeldRequest,
+    /// A learner's `sync` waits for the next epoch.
+    HeldSync,
+    /// A session that was brought to a learner waits for the next epoch.
+    HeldRevalidation,
+    /// Clients are closed that may have been elsewhere in an epoch that this server missed.
+    ForsakenClients,
+    /// The digests of a leader's tree and a follower's are compared.
+    DigestsCompared,
+    /// A learner lacks more than the disk of its leader has.
+    LogAskedBeyondDisk,
+    /// The log does not have a learner's last transaction.
+    LogLacksFloor,
+    /// What arrives of a database waits for the disk.
+    ReceptionAwaitsDisk,
+    /// A member has waited long enough for its clients, and ends.
+    LeavesInVain,
+    /// A member ends while there is no leader.
+    LeavesWhileLooking,
+    /// A member starts without a database that it can rely on.
+    StartsVoid,
+    /// A member without a database gets one.
+    VoidAdopts,
+    /// A request is forwarded to a leader that is about to end.
+    ForwardedToLeaving,
+    /// A learner claims the session of a client that was seen elsewhere since.
+    KeptElsewhere,
+    /// A client has seen more than the member that it comes to.
+    ClientAhead,
+    /// A client brings a session that is not valid.
+    SessionRefused,
+    /// A client's connection is replaced by one of the same session on the same server.
+    SessionReconnected,
+    /// A sync that a client had asked the lost leader for is asked of the next one.
+    SyncAskedAgain,
+    /// Events of a transaction were left for a later turn.
+    EventsOwed,
+    /// A start finds a damaged snapshot, and uses an older one.
+    DamagedSnapshotPassedOver,
+    /// A start finds a segment with nothing in it, which keeps its name.
+    EmptySegmentKept,
+    /// A start finds segments with nothing in them, which go.
+    EmptySegmentsRemoved,
+    /// A start finds a segment whose name did not become durable.
+    SegmentRenamed,
+    /// A start finds segments that were made ahead of need.
+    SparesFound,
+    /// A start has no snapshot to use, and reads the log from its beginning.
+    LogFromItsBeginning,
+    /// A write of the log was short, and goes on.
+    ShortLogWrite,
+    /// A change of the log waits for writes under way.
+    ChangeAwaitsWrites,
+    /// The queue of the replica's loop is full.
+    ReplicaQueueFull,
+    /// The queue of a front's loop is full.
+    FrontQueueFull,
+    /// The queue of the log's loop is full.
+    LogQueueFull,
 }
 
 #[cfg(debug_assertions)]

@@ -91,11 +91,21 @@ pub enum Mutation {
     EndMoved,
     /// A learner does not ask about the sessions of clients that stayed.
     AssumeKept,
+    /// A member that comes back takes sessions from where their clients were seen since.
+    ClaimMoved,
+    /// A member that has missed an epoch keeps the clients that it had before.
+    ForsakeNobody,
+    /// A member keeps a client that has written elsewhere meanwhile.
+    KeepMoved,
+    /// A member votes before its first snapshot is durable.
+    VoteBeforeSnapshot,
+    /// A learner says that it has entered the next epoch of its leader before it has.
+    RenewUnstored,
 }
 
 impl Mutation {
     /// All of them.
-    pub const ALL: [Mutation; 40] = [
+    pub const ALL: [Mutation; 45] = [
         Mutation::AckBeforeSync,
         Mutation::ExpireEarly,
         Mutation::LoseEffects,
@@ -136,6 +146,11 @@ impl Mutation {
         Mutation::KeepOwner,
         Mutation::EndMoved,
         Mutation::AssumeKept,
+        Mutation::ClaimMoved,
+        Mutation::ForsakeNobody,
+        Mutation::KeepMoved,
+        Mutation::VoteBeforeSnapshot,
+        Mutation::RenewUnstored,
     ];
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::base::{Zxid, invariant};
+use crate::base::{Mark, Zxid, invariant, mark};
 use crate::log::{
     Appender, BLOCK, Batch, LogChange, LogDone, LogTicket, Plan, Recovered, WritePlan,
 };
@@ -232,6 +232,7 @@ impl<F: LogFiles> LogWriter<F> {
             Err(e) => return Err(self.fatal("write to", e)),
         };
         if done < write.len {
+            mark(Mark::ShortLogWrite);
             // Short writes are legal, if rare; the rest goes in line, from a whole block on.
             let from = done - done % BLOCK;
             let rest = &write.buf[from..write.len];

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Instant, Ration, Zxid, invariant};
+use crate::base::{Instant, Mark, Ration, Zxid, invariant, mark};
 use crate::disk::{FatalLogError, LogFiles, LogWriter, PendingWrite};
 use crate::log::{Batch, LogChange, LogDone, LogTicket, WritePlan};
 use crate::metrics::Measures;
@@ -74,6 +74,7 @@ impl<F: LogFiles> LogStage<F> {
                     self.writer.begin_change(ticket, change);
                 }
                 change @ LogWork::Change(..) => {
+                    mark(Mark::ChangeAwaitsWrites);
                     self.waiting.push_front(change);
                     break;
                 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnId, Zxid};
+use crate::base::{ConnId, Mark, Zxid, mark};
 use crate::log::{LogDone, LogTicket};
 use crate::replica::Effects;
 
@@ -88,6 +88,7 @@ impl Outbox {
             let message = Message::FromFront(std::mem::take(&mut self.front_turn));
             self.held = false;
             if let Err(Message::FromFront(turn)) = io.post(routes.replica_at, message) {
+                mark(Mark::ReplicaQueueFull);
                 self.front_turn = turn;
                 self.held = true;
             }
@@ -98,12 +99,14 @@ impl Outbox {
             }
             let message = Message::ToFront(std::mem::take(fx));
             if let Err(Message::ToFront(held)) = io.post(routes.front_at[front], message) {
+                mark(Mark::FrontQueueFull);
                 *fx = held;
             }
         }
         if !self.log.is_empty() {
             let message = Message::Log(std::mem::take(&mut self.log));
             if let Err(Message::Log(held)) = io.post(routes.log_at, message) {
+                mark(Mark::LogQueueFull);
                 self.log = held;
             }
         }

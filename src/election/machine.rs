@@ -201,6 +201,7 @@ impl Election {
                 self.decide(now.mono, effects);
             }
             Input::Gone(sid) => {
+                mark(Mark::LeaderGone);
                 self.reached(sid, Reach::Gone);
                 self.decide(now.mono, effects);
             }
@@ -293,6 +294,7 @@ impl Election {
                     let is_better = said.vote.is_better_than(&self.current.vote)
                         && self.ensemble.is_voter(said.vote.leader);
                     if said.round == self.round && is_better {
+                        mark(Mark::Outvoted);
                         effects.push(Effect::Outvoted(from));
                     }
                 }
@@ -323,16 +325,28 @@ impl Election {
     fn take_vote(&mut self, now: Instant, from: ServerId, said: Ballot, effects: &mut Vec<Effect>) {
         let search = looking(&mut self.search);
         if !search.is_known || said.vote.zxid == Zxid(-1) {
+            mark(Mark::VoteWithoutHistory);
             return;
         }
+        // Somebody else may still hear of a server that this one has left, and could not follow.
+        // Votes for it by hearsay would elect it again and again where only few reach it.
+        let is_gone = |sid| self.reach.get(&sid) == Some(&Reach::Gone);
         let better = |vote: &Vote, than: &Vote| {
-            self.ensemble.committed().quorums().weight(vote.leader) > 0 && vote.is_better_than(than)
+            self.ensemble.committed().quorums().weight(vote.leader) > 0
+                && vote.is_better_than(than)
+                && !is_gone(vote.leader)
         };
+        if is_gone(said.vote.leader) {
+            mark(Mark::GoneByHearsay);
+        }
         let beats_proposal = better(&said.vote, &search.proposal);
         // A quorum that waits for a better vote begins no new round for a worse one.
         if said.round < self.round
             || (said.round > self.round && search.decide_at.is_some() && !beats_proposal)
         {
+            if said.round > self.round {
+                mark(Mark::LaterRoundPassedOver);
+            }
             return;
         }
         let is_new_round = said.round > self.round;
@@ -359,6 +373,7 @@ impl Election {
         } else if missed_ours && search.told_again.insert(from) {
             // It still had a leader when this server's vote came, and would wait until that is
             // repeated. Once in a round is enough; more is what repetitions are for.
+            mark(Mark::ToldAgain);
             let ballot =
                 Ballot { state: PeerState::Looking, vote: search.proposal, round: self.round };
             effects.push(Effect::Send(from, ballot));
@@ -372,6 +387,7 @@ impl Election {
         let Ballot { vote, round, state: _ } = heard.ballot;
         let is_waiting = search.decide_at.is_some();
         if is_waiting && !vote.is_better_than(&search.proposal) {
+            mark(Mark::ReportPassedOver);
             return;
         }
         let is_this_round = round == self.round;

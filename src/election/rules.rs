@@ -257,6 +257,22 @@ fn nobody_is_waited_for_when_nothing_better_can_come() {
     }
 }
 
+/// Only server 1 reaches server 5, the best of all, which others could not follow.
+#[test]
+fn nobody_votes_by_hearsay_for_a_server_that_it_has_left() {
+    let best = vote(5, 20, 1);
+    let mut script = Script::start();
+    script.take(Input::Gone(ServerId(5)));
+    assert_eq!(script.hear(1, ballot(Looking, best, 1)), []);
+    script.hear(2, ballot(Looking, own(), 1));
+    assert_eq!(leader(&script.hear(4, ballot(Looking, own(), 1))), Some(own()));
+
+    let mut script = Script::start();
+    script.take(Input::Gone(ServerId(5)));
+    let took_over = script.hear(5, ballot(Looking, best, 1));
+    assert_eq!(took_over[..4], to(&[1, 2, 4, 5], ballot(Looking, best, 1)), "its own word");
+}
+
 #[test]
 fn a_lone_voter_elects_itself_at_once() {
     let script = Script::of(1, 1, OWN);

@@ -261,6 +261,7 @@ fn recover_from(
     if !tail.is_empty() {
         mark(Mark::TailFound);
     }
+    note_finds(&repair, loaded, &bad);
     let last_zxid = match empty {
         Some(EmptyStart::Untrusted) => Zxid(-1),
         Some(EmptyStart::Trusted) | None => last.unwrap_or(Zxid::ZERO),
@@ -294,6 +295,19 @@ fn path_of(
     let is_good = |path: &PathBuf| bad.iter().all(|(_, bad, _)| bad != path);
     let found = snaps.iter().find(|(zxid, path)| Some(*zxid) == loaded && is_good(path));
     found.map(|(_, path)| path.clone())
+}
+
+/// Marks what a start rarely finds.
+fn note_finds(repair: &LogRepair, loaded: Option<Zxid>, bad: &[BadSnapshot]) {
+    let finds = [
+        (loaded.is_some() && !bad.is_empty(), Mark::DamagedSnapshotPassedOver),
+        (loaded.is_none(), Mark::LogFromItsBeginning),
+        (repair.unused.is_some(), Mark::EmptySegmentKept),
+        (!repair.remove.is_empty(), Mark::EmptySegmentsRemoved),
+        (!repair.rename.is_empty(), Mark::SegmentRenamed),
+        (!repair.spares.is_empty(), Mark::SparesFound),
+    ];
+    finds.into_iter().filter(|(is_found, _)| *is_found).for_each(|(_, found)| mark(found));
 }
 
 /// The epochs of the directory, of which `last` is the last transaction. What is wrong with them is

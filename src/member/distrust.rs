@@ -6,7 +6,7 @@
 //! change its own tree without a transaction when it begins to lead (`LeaderZooKeeperServer`, the
 //! ephemerals of unknown sessions), and its followers live with that.
 
-use crate::base::{ServerId, Zxid};
+use crate::base::{Mark, ServerId, Zxid, mark};
 use crate::replica::Effect;
 use crate::zab::LearnerEnd;
 
@@ -33,6 +33,7 @@ impl Turn<'_> {
         self.party.stated = None;
         // None is known behind a database that was received just now.
         let Some(own) = self.replica.tree().digest_after(zxid) else { return };
+        mark(Mark::DigestsCompared);
         if own == theirs {
             self.party.agreed = Some(zxid);
             return;

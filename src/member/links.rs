@@ -107,7 +107,10 @@ impl Turn<'_> {
                 followed.link = None;
                 if followed.failures >= DIALS_MAX {
                     mark(Mark::DialGivenUp);
-                    log::warn!("cannot connect to server {}: {error}", followed.leader.0);
+                    let leader = followed.leader;
+                    log::warn!("cannot connect to server {}: {error}", leader.0);
+                    let Party { election, ballots, .. } = &mut *self.party;
+                    election.handle(self.now, election::Input::Gone(leader), ballots);
                     return self.tell_learning(LearnInput::Lost);
                 }
                 mark(Mark::DialFailed);
@@ -168,6 +171,7 @@ impl Turn<'_> {
         }
         let is_full = self.replica.backlog() > self.party.options.backlog_bytes_max;
         if is_full && self.party.full.is_none() {
+            mark(Mark::TakesNothing);
             self.party.full = Some(Full { marks: self.marks(), since: self.now.mono });
             self.party.behind.get_or_insert(Behind(self.now.mono));
         }

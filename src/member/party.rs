@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Now, Ration, ServerId, Zxid, invariant};
+use crate::base::{Epoch, Instant, LinkId, Mark, Now, Ration, ServerId, Zxid, invariant, mark};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
 use crate::metrics::TermFigures;
@@ -268,6 +268,9 @@ impl Party {
             repeat_max,
             ..election::Options::new(options.sid, role)
         };
+        if last.is_none() {
+            mark(Mark::StartsVoid);
+        }
         let zxid = last.unwrap_or(Zxid(-1));
         let history = election::History { zxid, epoch: options.epochs.current };
         let mut ballots = Vec::new();

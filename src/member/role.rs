@@ -1,6 +1,6 @@
 //! The role of a server.
 
-use crate::base::{Instant, Mark, Now, Zxid, invariant, mark};
+use crate::base::{Instant, Mark, Mutation, Now, Zxid, invariant, is_mutated, mark};
 use crate::election::Vote;
 use crate::log::{Epochs, LogChange, LogCommand, LogDone, LogTicket};
 use crate::peer;
@@ -67,7 +67,8 @@ impl Member {
 
     /// Takes part in the ensemble as soon as there is a snapshot.
     fn begin(&mut self, now: Now) {
-        if (self.replica.has_snapshot() || self.replica.is_void())
+        let is_early = is_mutated(Mutation::VoteBeforeSnapshot);
+        if (self.replica.has_snapshot() || self.replica.is_void() || is_early)
             && let Some(options) = self.begins.take()
         {
             let history = match self.replica.is_void() {
@@ -275,8 +276,12 @@ impl Member {
         }
         if is_synchronizing {
             mark(Mark::LeavesInSync);
+        } else if matches!(turn.party.machine, Machine::Looking | Machine::Settling) {
+            mark(Mark::LeavesWhileLooking);
         } else if is_done {
             mark(Mark::LeavesInService);
+        } else if must {
+            mark(Mark::LeavesInVain);
         }
         if must || is_done || is_synchronizing {
             turn.retire();

@@ -52,6 +52,9 @@ impl Turn<'_> {
                 self.tell_learning(LearnInput::NotTruncated);
             }
             (Purpose::Adopt(_), LogDone::Changed(_)) => {
+                if self.party.needs_snapshot {
+                    mark(Mark::VoidAdopts);
+                }
                 self.replica.adopt(self.now, self.effects);
                 self.party.needs_snapshot = false;
                 self.tell_learning(LearnInput::Installed);
@@ -79,6 +82,7 @@ impl Turn<'_> {
         let to = self.replica.last_logged();
         let command = RangeCommand::Lease { from: after, to };
         if after > to {
+            mark(Mark::LogAskedBeyondDisk);
             return self.tell_leading(LeadInput::LogUnreadable(link));
         }
         let lease = self.ask(LogCommand::Range(command), Purpose::History(link, Step::Lease));
@@ -135,6 +139,7 @@ impl Turn<'_> {
                     self.end_range(link);
                 }
                 if is_missing {
+                    mark(Mark::LogLacksFloor);
                     return self.tell_leading(LeadInput::LogUnreadable(link));
                 }
                 let batch = match is_fresh {
@@ -167,6 +172,7 @@ impl Turn<'_> {
         let Some(link) = self.party.followed.and_then(|followed| followed.link) else { return };
         if !self.replica.wants_received() {
             // This server's disk is waited for, not the leader.
+            mark(Mark::ReceptionAwaitsDisk);
             self.tell_learning(LearnInput::Heard);
         }
         while self.replica.wants_received() {

@@ -81,6 +81,7 @@ impl Turn<'_> {
         }
         if is_due(self.party.behind_until()) {
             // One that is not in step yet is behind by its nature, and nobody reads from it.
+            mark(Mark::LeavesBehind);
             self.party.behind = Some(Behind(now.mono));
             if self.replica.is_serving() {
                 self.serve_nobody();
@@ -146,6 +147,7 @@ impl Turn<'_> {
             self.replica.hold_requests();
             self.tell_leading(LeadInput::Renew);
         } else {
+            mark(Mark::SpentByElection);
             self.end_term();
         }
     }
@@ -244,6 +246,7 @@ impl Turn<'_> {
         if let Machine::Leading(leading) = &self.party.machine
             && leading.awaits_voters()
         {
+            mark(Mark::GivesUpOutvoted);
             log::info!(
                 "server {} has found a better one to lead, so this server looks again",
                 sid.0

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, Mutation, Now, ServerId, Zxid, is_mutated};
+use crate::base::{Epoch, LinkId, Mark, Mutation, Now, ServerId, Zxid, is_mutated, mark};
 use crate::election;
 use crate::log::{LogChange, LogCommand};
 use crate::peer;
@@ -94,11 +94,13 @@ impl Turn<'_> {
             zab::Effect::Request { link, session, cxid, op, start, ids, end }
                 if self.replica.is_held() =>
             {
+                mark(Mark::HeldRequest);
                 let content = Some((bytes[start..ids].to_vec(), bytes[ids..end].to_vec()));
                 let request = held::Request { session, cxid, op, content };
                 self.hold(Held { link, asked: Asked::Request(request) });
             }
             zab::Effect::SyncAsked(link) if self.replica.is_held() => {
+                mark(Mark::HeldSync);
                 self.hold(Held { link, asked: Asked::Sync });
             }
             zab::Effect::Request { link, session, cxid, op, start, ids, end } => {
@@ -166,6 +168,9 @@ impl Turn<'_> {
 
     /// `make` makes a transaction of what a learner has forwarded.
     fn propose(&mut self, link: LinkId, make: impl FnOnce(&mut Replica, Now, &mut Effects)) {
+        if self.party.is_leaving {
+            mark(Mark::ForwardedToLeaving);
+        }
         if self.replica.is_leading() && !self.party.is_leaving {
             let (from, before) = (self.effects.list.len(), self.replica.last_known());
             make(self.replica, self.now, self.effects);
@@ -197,6 +202,7 @@ impl Turn<'_> {
     /// asked for later.
     fn revalidate(&mut self, link: LinkId, asked: Revalidate) {
         if self.replica.is_held() {
+            mark(Mark::HeldRevalidation);
             return self.hold(Held { link, asked: Asked::Revalidation(asked) });
         }
         let Revalidate { session, timeout_ms, is_kept } = asked;
@@ -205,8 +211,12 @@ impl Turn<'_> {
             Some(Owner::Learner(other)) => other != link && self.party.links.owns(other),
             None => false,
         };
+        let is_late = is_kept && is_elsewhere && !is_mutated(Mutation::ClaimMoved);
+        if is_late {
+            mark(Mark::KeptElsewhere);
+        }
         let is_valid = self.replica.is_leading()
-            && !(is_kept && is_elsewhere)
+            && !is_late
             && self.replica.revalidate_for_learner(
                 self.now,
                 session,
@@ -248,19 +258,32 @@ impl Turn<'_> {
 
     /// Clients stay from one epoch to the next. Where there was one in between, they may have been
     /// elsewhere.
+    ///
+    /// COMPAT(3.x): a leader of Apache's gives a session to any server that asks. The session of a
+    /// client that only seems to have stayed would be taken from where the client is, and what it
+    /// has left here would be done after what it asks for there. With such a leader nobody stays,
+    /// as at a server of Apache's.
     fn forsake_clients(&mut self, epoch: Epoch) {
-        let Some(before) = self.party.served.filter(|before| epoch.0 > before.0 + 1) else {
-            return;
+        let can_tell = match &self.party.machine {
+            Machine::Learning(learning) => learning.leader_tells_kept(),
+            _ => true,
         };
+        let is_gap = |before: &Epoch| epoch.0 > before.0 + 1 || !can_tell;
+        let Some(before) = self.party.served.filter(is_gap) else { return };
+        if is_mutated(Mutation::ForsakeNobody) {
+            return;
+        }
         let from = self.effects.list.len();
         let count = self.replica.forsake_clients(self.effects);
         self.route(from);
         if count > 0 {
+            mark(Mark::ForsakenClients);
             log::info!(
                 "closing {count} connections of clients, which may have been elsewhere since: this \
-                 server has served in epoch {:x} last, and now it is {:x}",
+                 server has served in epoch {:x} last, and now it is {:x}{}",
                 before.0,
-                epoch.0
+                epoch.0,
+                if can_tell { "" } else { " with a leader that cannot tell" }
             );
         }
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Instant, LinkId, ServerId, invariant};
+use crate::base::{Instant, LinkId, Mark, ServerId, invariant, mark};
 use crate::wire::vote::{ANONYMOUS, Hello, Notification, next_message};
 
 use super::complaints::{Complaint, Complaints};
@@ -315,6 +315,7 @@ impl ElectionLinks {
                 log::warn!("no connection to the election port of server {sid}: {error}{more}");
             }
             if error == DialError::Refused {
+                mark(Mark::ElectionPortRefuses);
                 (turn.event)(ElectionEvent::Unreachable(sid));
             }
             return;
@@ -339,6 +340,9 @@ impl ElectionLinks {
         link.stage = Stage::Live(Live { sid, began, unsent: 0, is_behind: false, handed_at: None });
         let other = self.others.entry(sid).or_default();
         let (last, dial) = (other.link.replace(id), other.dial.take());
+        if last.is_some() {
+            mark(Mark::ElectionLinkReplaced);
+        }
         other.connected();
         for old in [last, dial].into_iter().flatten() {
             self.close(old, turn.effects);
@@ -353,6 +357,9 @@ impl ElectionLinks {
         let Some(Link { stage: Stage::Live(live), .. }) = self.links.get_mut(&id) else { return };
         let Some(other) = self.others.get(&live.sid) else { return };
         live.is_behind = live.unsent > 0;
+        if live.is_behind {
+            mark(Mark::VoteWaits);
+        }
         if !live.is_behind && !other.message.is_empty() {
             effects.send(id, &other.message);
             live.unsent = other.message.len();
@@ -383,6 +390,7 @@ impl ElectionLinks {
             Some(Stage::Greeted(sid, _)) if was_reset => {
                 if let Some(other) = self.others.get_mut(&sid).filter(|other| other.link.is_none())
                 {
+                    mark(Mark::GreetingReset);
                     other.not_greeted(turn.now);
                     (turn.event)(ElectionEvent::Unreachable(sid));
                 }
@@ -407,6 +415,7 @@ impl ElectionLinks {
             (turn.event)(ElectionEvent::Unreachable(sid));
         }
         if is_due {
+            mark(Mark::RedialedAtOnce);
             self.dial(sid, turn.numbers, turn.effects);
         }
     }
@@ -484,6 +493,7 @@ impl ElectionLinks {
 
     /// A server with a smaller id is there and has no connection, whatever this server believes.
     fn dial_back(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, sid: ServerId) {
+        mark(Mark::DialedBack);
         self.close(id, turn.effects);
         let Some(other) = self.others.get_mut(&sid) else { return };
         // A dial that began when the server was not there yet may hang for seconds.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::auth::{Identities, SaslSession};
-use crate::base::{ConnId, Instant, Now, SessionId, Xid, invariant};
+use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid, invariant};
 use crate::session::SessionSlot;
 use crate::wire::{OpCode, begin_frame, end_frame};
 
@@ -313,6 +313,8 @@ pub struct Client {
     pub awaits: Option<Asked>,
     /// The leader's question by which its session was noted as used last, see `super::learner`.
     pub touched_in: u64,
+    /// The last transaction that was known when its session was established here.
+    pub since: Zxid,
     /// Bytes of its transactions that are not applied.
     pub in_flight_bytes: usize,
     /// Asked to pause.
@@ -356,6 +358,7 @@ impl Client {
             told_turn: 0,
             awaits: None,
             touched_in: 0,
+            since: Zxid::ZERO,
             in_flight_bytes: 0,
             paused: false,
             established_ms: now.wall_ms,

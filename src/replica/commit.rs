@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::auth::Auth;
-use crate::base::{Mark, Now, PathHasher, PathKey, SessionId, Zxid, mark};
+use crate::base::{Mark, Mutation, Now, PathHasher, PathKey, SessionId, Zxid, is_mutated, mark};
 use crate::leader::Prepared;
 use crate::pipeline::bytes_cost;
 use crate::tree::{AclTable, ApplyMode, ApplySink, Change, ChangeKind, NodeId, OpResult};
@@ -17,7 +17,7 @@ use crate::wire::{
     put_notification, put_stat_reply, put_str,
 };
 
-use super::client::{Client, Clients};
+use super::client::{Client, Clients, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{APPLY_COST, EVENT_COST, Fair, SEND_COST};
@@ -316,10 +316,31 @@ impl Replica {
             self.settle(entry.len(), events, &proposal, &prepared);
             self.answer_other(now, header.session, &txn, &proposal, fx)
         };
+        if matches!(proposal.origin, Origin::Learner | Origin::Leader) {
+            self.let_go_if_elsewhere(&header, entry, fx);
+        }
         if is_owed_more && let Some(conn) = proposal.origin.conn() {
             self.go_on_early(now, conn, stop_at, fx);
         }
         Ok(())
+    }
+
+    /// A client whose session has written by way of another member since it came here is there, and
+    /// its connection here only seems to stand. What it has left here must not be done after what
+    /// it asked for there, also not by another leader, who does not know where it was seen.
+    #[inline]
+    fn let_go_if_elsewhere(&mut self, header: &TxnHeader, entry: &[u8], fx: &mut Effects) {
+        // Most sessions have their clients elsewhere.
+        let Some(&conn) = self.session_conns.get(&header.session) else { return };
+        let is_kept = |client: &Client| {
+            client.stage() == Stage::Active
+                && client.since < header.zxid
+                && !is_mutated(Mutation::KeepMoved)
+        };
+        if self.clients.get(conn).is_some_and(is_kept) && tells_where_its_client_is(header, entry) {
+            mark(Mark::SeenElsewhere);
+            self.close(conn, CloseHow::AfterFlush, fx);
+        }
     }
 
     /// What a start found, or a leader has sent after its database, may come after a fuzzy
@@ -509,4 +530,24 @@ fn count_answer(
     if err != 0 {
         client.stats.last_op = None;
     }
+}
+
+/// Whether a transaction of a session was asked for by its client where the session is. It is not
+/// where the server itself has made it, or where it failed before it was looked up whose the
+/// session is.
+fn tells_where_its_client_is(header: &TxnHeader, entry: &[u8]) -> bool {
+    let mut r = Reader::new(entry);
+    let txn = TxnHeader::decode_from(&mut r).and_then(|_| Txn::decode_from(header.kind, &mut r));
+    let err = match txn {
+        Ok(Txn::CreateSession { .. } | Txn::CloseSession(_)) | Err(_) => return false,
+        Ok(Txn::Error { err }) => err,
+        Ok(Txn::Multi(multi)) => match multi.iter().next().map(SubTxn::txn) {
+            Some(Ok(Txn::Error { err })) => err,
+            _ => return true,
+        },
+        Ok(_) => return true,
+    };
+    use ErrorCode::{MarshallingError, SessionExpired, SessionMoved, Unimplemented};
+    let unclaimed = [SessionMoved, SessionExpired, Unimplemented, MarshallingError];
+    !unclaimed.map(ErrorCode::code).contains(&err)
 }

@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 
-use crate::base::{ConnId, Now, SessionId, Xid};
+use crate::base::{ConnId, Mark, Now, SessionId, Xid, mark};
 use crate::session::Owner;
 use crate::wire::{ConnectRequest, ConnectResponse, OpCode, session_password};
 
@@ -68,6 +68,7 @@ impl Replica {
             return self.close(conn, CloseHow::Now, fx);
         }
         if request.last_zxid_seen > self.tail.applied() {
+            mark(Mark::ClientAhead);
             let (seen, applied) = (request.last_zxid_seen, self.tail.applied());
             let why = format_args!(
                 "it has seen zxid 0x{seen}, and the last transaction here is 0x{applied}; if this \
@@ -122,6 +123,7 @@ impl Replica {
         // Before the password is looked at, as in Apache: a wrong one still disconnects the
         // rightful connection.
         if let Some(old) = self.session_conns.get(&session).copied() {
+            mark(Mark::SessionReconnected);
             self.close(old, CloseHow::Now, fx);
         }
         let valid = request.password == session_password(session);
@@ -150,6 +152,7 @@ impl Replica {
         session: SessionId,
         fx: &mut Effects,
     ) {
+        mark(Mark::SessionRefused);
         let why = format_args!(
             "this session is unknown here or has expired, or the password is wrong; the client has \
              to begin a new one"
@@ -162,7 +165,9 @@ impl Replica {
 
     /// Answers the ConnectRequest: the session is usable.
     pub(super) fn established(&mut self, conn: ConnId, fx: &mut Effects) {
+        let known = self.tail.last();
         let client = self.clients.known(conn);
+        client.since = known;
         client.established();
         client.stats.sent += 1;
         self.stats.sent += 1;

@@ -245,6 +245,9 @@ impl Replica {
     fn put_back(&mut self, conn: ConnId) {
         let client = self.clients.known(conn);
         let asked = client.awaits.take();
+        if matches!(asked, Some(Asked::Sync { .. })) {
+            mark(Mark::SyncAskedAgain);
+        }
         invariant!(asked.is_some(), "{conn:?} has not asked the leader for anything");
         let Some(Asked::Session { frame } | Asked::Sync { frame, .. }) = asked else {
             unreachable!("just asserted")

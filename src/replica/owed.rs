@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnId, FixedMap};
+use crate::base::{ConnId, FixedMap, Mark, mark};
 
 use super::core::Replica;
 use super::effects::Effects;
@@ -101,6 +101,7 @@ impl Replica {
             && let Some(conn) = self.owed.order.pop_front()
         {
             if self.owed.pay_some(conn, fx) {
+                mark(Mark::EventsOwed);
                 self.fair.spent += SEND_COST;
             }
         }

@@ -299,7 +299,10 @@ impl Learning {
                 self.on_disk(zxid, effects);
                 Ok(())
             }
-            LearnInput::Stalled { ms, bytes } => Err(LearnerEnd::Stalled { ms, bytes }),
+            LearnInput::Stalled { ms, bytes } => {
+                mark(Mark::Stalled);
+                Err(LearnerEnd::Stalled { ms, bytes })
+            }
             LearnInput::Tick => self.check_silence(now),
         };
         if let Err(end) = result {
@@ -323,6 +326,9 @@ impl Learning {
             effects.push(Effect::Append { batch: Arc::new(batch), own });
         }
         if self.may_release() && self.committed > self.released {
+            if self.phase != Phase::Broadcast {
+                mark(Mark::CommittedInSync);
+            }
             self.released = self.committed;
             effects.push(Effect::Committed(self.committed));
         }
@@ -362,6 +368,9 @@ impl Learning {
     }
 
     fn end(&mut self, end: LearnerEnd, effects: &mut Effects) {
+        if end == LearnerEnd::Left {
+            mark(Mark::LeaderLeft);
+        }
         // What was received is history all the same, and goes to the log.
         self.flush(effects);
         if self.phase != Phase::Connecting {
@@ -582,6 +591,8 @@ impl Learning {
                 Ok(())
             }
             PacketKind::Revalidate => {
+                // It stands behind what the session has done elsewhere.
+                self.flush(effects);
                 let data = packet.required_data().map_err(malformed)?;
                 let Revalidated { session, is_valid } =
                     Revalidated::decode(data).map_err(malformed)?;
@@ -637,6 +648,9 @@ impl Learning {
     }
 
     fn commit(&mut self, zxid: Zxid) -> Result<(), LearnerEnd> {
+        if self.is_leaving && zxid > self.last {
+            mark(Mark::CommitWhileLeaving);
+        }
         let zxid = if self.is_leaving { zxid.min(self.last) } else { zxid };
         if zxid > self.last {
             return Err(LearnerEnd::Protocol(format!(
@@ -743,12 +757,17 @@ impl Learning {
     /// no leader to ask.
     pub fn revalidate(&self, asked: Revalidate, effects: &mut Effects) -> bool {
         if self.phase == Phase::Broadcast {
-            let is_kept = asked.is_kept && self.leader_features.has_renewals();
+            let is_kept = asked.is_kept && self.leader_tells_kept();
             let mut data = Vec::with_capacity(13);
             Revalidate { is_kept, ..asked }.encode_into(&mut data);
             self.send(Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data), effects);
         }
         self.phase == Phase::Broadcast
+    }
+
+    /// Whether the leader gives no session to a server where the client has only seemed to stay.
+    pub fn leader_tells_kept(&self) -> bool {
+        self.leader_features.has_renewals()
     }
 
     fn send(&self, packet: Packet<'_>, effects: &mut Effects) {

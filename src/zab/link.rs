@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Instant, LinkId, ServerId, Zxid, invariant};
+use crate::base::{Instant, LinkId, Mark, ServerId, Zxid, invariant, mark};
 use crate::wire::TxnDigest;
 use crate::wire::quorum::{Features, Packet, PacketKind, ProposalGroup};
 
@@ -175,7 +175,10 @@ impl Link {
     /// the answer to a `sync` stands exactly between what was proposed before it and after it.
     fn commits_max(&self) -> Zxid {
         match self.syncs.front() {
-            Some(sync) if !self.features.has_groups() => sync.after,
+            Some(sync) if !self.features.has_groups() => {
+                mark(Mark::CommitsAwaitSync);
+                sync.after
+            }
             Some(_) | None => Zxid(i64::MAX),
         }
     }

@@ -23,7 +23,7 @@
 
 use std::time::Duration;
 
-use crate::base::Instant;
+use crate::base::{Instant, Mark, mark};
 
 /// The longest interval between two packets of a leader of ours that is not held up.
 pub(super) const BEAT: Duration = Duration::from_millis(100);
@@ -107,6 +107,7 @@ impl Silence {
         }
         let is_excused = self.mean.is_some() && !self.was_excused && now.since(self.ends_at) > LATE;
         if is_excused {
+            mark(Mark::HeldUpItself);
             (self.was_excused, self.ends_at) = (true, now + PAUSE);
             return None;
         }

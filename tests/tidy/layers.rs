@@ -192,6 +192,7 @@ pub const ROWS: &[Row] = &[
         uses: &[
             "wire", "config", "metrics", "auth", "tree", "session", "log", "pipeline", "disk",
             "leader", "replica", "member", "front", "peer", "admin", "driver", "quorum",
+            "election",
         ],
         about: "The simulated world: virtual time, seeded faults, checkers.",
     },

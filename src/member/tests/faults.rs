@@ -463,7 +463,9 @@ fn a_leader_serves_no_clients_where_it_is_not_to() {
         world.until("another leads", |world| world.leader().is_some() && world.all_serve());
         let new = world.leader().unwrap();
         for (at, conn) in others.into_iter().zip(conns) {
-            assert_eq!(world.nodes[at].closed.contains(&conn), at == new, "seed {seed}");
+            // Nor does anybody stay where the leader speaks Apache's protocol.
+            let is_closed = at == new || seed % 2 == 0;
+            assert_eq!(world.nodes[at].closed.contains(&conn), is_closed, "seed {seed}");
         }
     }
 }

@@ -166,7 +166,8 @@ fn a_request_of_a_session_that_has_moved_ends_its_connection() {
     }
 }
 
-/// The client had sent a request with this number to another server before it came here.
+/// The client had sent requests with this number to another server before it came here. They came
+/// too late.
 #[test]
 fn what_the_leader_gives_to_another_server_answers_nobody_here() {
     let mut follower = Follower::new();
@@ -174,8 +175,9 @@ fn what_the_leader_gives_to_another_server_answers_nobody_here() {
     follower.scene.send(conn, &[create(7, "/n3")]);
     follower.forwarded();
     follower.says_own = Some(false);
-    follower.commit(session, 7, TxnType::Create);
-    follower.commit(session, 7, TxnType::Error);
+    for _ in 0..2 {
+        follower.commit_body(session, 7, TxnType::Error, |out| put_i32(out, -118));
+    }
     assert_eq!(follower.scene.replies(conn), []);
     follower.says_own = Some(true);
     follower.commit(session, 7, TxnType::Create);
@@ -183,6 +185,24 @@ fn what_the_leader_gives_to_another_server_answers_nobody_here() {
     // One that this server has never forwarded.
     follower.commit(SessionId(99), 1, TxnType::Create);
     follower.scene.replica.check();
+}
+
+/// Its connection here only seems to stand. A next leader would not know that, and do what was left
+/// here after what was asked for elsewhere later.
+#[test]
+fn a_client_that_has_written_elsewhere_since_is_let_go() {
+    for says_own in [None, Some(false)] {
+        let mut follower = Follower::new();
+        let (conn, session) = follower.connect(0);
+        let (other, _) = follower.connect(1);
+        follower.says_own = says_own;
+        follower.commit_body(session, 3, TxnType::Error, |out| put_i32(out, -118));
+        assert!(!follower.scene.is_closed(conn, CloseHow::AfterFlush), "it was refused there");
+        follower.commit(session, 4, TxnType::Create);
+        assert!(follower.scene.is_closed(conn, CloseHow::AfterFlush));
+        assert!(!follower.scene.is_closed(other, CloseHow::AfterFlush));
+        follower.scene.replica.check();
+    }
 }
 
 #[test]

@@ -140,6 +140,8 @@ pub struct Leading {
     pub(super) has_entered: bool,
     /// Voters that have entered the next epoch, this server among them, while `Phase::Renewing`.
     pub(super) renewed: Vec<ServerId>,
+    /// Learners that were offered the next epoch meanwhile.
+    pub(super) asked: Vec<LinkId>,
     /// When the phase has to be over.
     pub(super) phase_ends: Instant,
     pub(super) next_ping: Instant,
@@ -173,6 +175,7 @@ impl Leading {
             epoch_answers: Vec::new(),
             has_entered: false,
             renewed: Vec::new(),
+            asked: Vec::new(),
             options,
             ensemble,
             phase: Phase::Collecting,
@@ -323,6 +326,7 @@ impl Leading {
                 link.stage = Stage::NewLeader;
             }
         }
+        self.ask_for_next(effects);
     }
 
     /// When [`Leading::handle`] wants `Tick` at the latest.

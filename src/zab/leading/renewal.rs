@@ -5,9 +5,9 @@
 //! servers of ours the leader stops to number, waits until all is committed, and has a quorum enter
 //! the next epoch, on the connections that are there:
 //!
-//! 1. The leader makes `acceptedEpoch` durable, so that it promises the epoch to nobody else, and
-//!    sends NEXT_EPOCH after the last transaction, whose number is in it. Learners that have not
-//!    been sent everything have to synchronize again.
+//! 1. The leader sends NEXT_EPOCH after the last transaction, whose number is in it, and after the
+//!    commits. Learners that have not been sent everything by the end of step 2's first write have
+//!    to synchronize again.
 //! 2. Each server, the leader among them, makes its whole log durable, then `acceptedEpoch`, then
 //!    `currentEpoch`, and answers. One that has promised the epoch to somebody else leaves.
 //! 3. With the answers of a quorum, itself included, the leader numbers from 1 again.
@@ -15,15 +15,18 @@
 //! This is safe for the reason that an election is: of two servers that want the same epoch only
 //! one can get a quorum's promises. And a server that alone has entered the epoch may win the next
 //! election with it, as it has everything that was ever committed: nothing is proposed between the
-//! last commit and the quorum's answers.
+//! last commit and the quorum's answers. As at an election the leader offers the epoch while its
+//! own disk takes it, so that two writes lie between two epochs and not three. It counts itself
+//! when it has it. One that dies before may lead the same epoch after an election, and a server
+//! that has entered it alone has nothing that this leader lacks.
 
-use crate::base::{Epoch, LinkId, Now, ServerId, Zxid, invariant};
+use crate::base::{Epoch, LinkId, Mark, Now, ServerId, Zxid, invariant, mark};
 use crate::log::EpochFile;
 use crate::wire::quorum::{FAREWELL, NEXT_EPOCH, Packet};
 
 use super::super::effects::{Effect, Effects};
 use super::super::history::EPOCH_MAX;
-use super::super::link::Stage;
+use super::super::link::{Link, Stage};
 use super::machine::{Leading, Phase};
 
 impl Leading {
@@ -53,6 +56,7 @@ impl Leading {
         // This server's own disk, too: it enters the epoch with its whole history.
         if self.phase == Phase::Draining && self.committed == last && self.logged == last {
             self.phase = Phase::Renewing;
+            self.asked.clear();
             effects.push(Effect::StoreEpoch(EpochFile::Accepted, self.next_epoch()));
         }
     }
@@ -68,30 +72,39 @@ impl Leading {
         match file {
             EpochFile::Accepted => {
                 self.accepted = epoch;
-                self.ask_for_next(epoch, effects);
+                self.ask_for_next(effects);
+                self.refuse_unasked(effects);
                 effects.push(Effect::StoreEpoch(EpochFile::Current, epoch));
             }
             EpochFile::Current => self.renewed_by(now, Some(self.options.sid), effects),
         }
     }
 
-    fn ask_for_next(&mut self, epoch: Epoch, effects: &mut Effects) {
-        let mut unready: Vec<LinkId> = Vec::new();
-        let last = self.history.last();
+    /// Offers the epoch to learners that have been sent everything, once to each.
+    pub(super) fn ask_for_next(&mut self, effects: &mut Effects) {
+        if self.phase != Phase::Renewing {
+            return;
+        }
+        let (last, next) = (self.history.last(), Zxid::new(self.next_epoch(), 0));
         for link in self.links.values_mut() {
-            match link.stage {
-                // The packet must not overtake a transaction: a server that has entered the epoch
-                // with less than all would win an election over those that have all.
-                Stage::UpToDate if link.cursor == last => {
-                    let data = last.0.to_be_bytes();
-                    link.send(Packet::with(NEXT_EPOCH, Zxid::new(epoch, 0), &data), effects);
-                }
-                // These hear of the epoch when they are offered one.
-                Stage::Opened | Stage::Introduced => {}
-                _ => unready.push(link.id),
+            // The packet must not overtake a transaction: a server that has entered the epoch with
+            // less than all would win an election over those that have all.
+            let is_ready = link.stage == Stage::UpToDate && link.cursor == last;
+            if is_ready && !self.asked.contains(&link.id) {
+                self.asked.push(link.id);
+                link.send(Packet::with(NEXT_EPOCH, next, &last.0.to_be_bytes()), effects);
             }
         }
-        for id in unready {
+    }
+
+    fn refuse_unasked(&mut self, effects: &mut Effects) {
+        // Who has not been offered an epoch yet hears of the next one then.
+        let is_new = |link: &Link| matches!(link.stage, Stage::Opened | Stage::Introduced);
+        let behind = self.links.values().filter(|link| !is_new(link));
+        let behind: Vec<LinkId> =
+            behind.map(|link| link.id).filter(|id| !self.asked.contains(id)).collect();
+        for id in behind {
+            mark(Mark::RenewalLeavesOut);
             self.refuse(id, "has to synchronize again, as a new epoch begins".into(), effects);
         }
     }
@@ -100,9 +113,14 @@ impl Leading {
     pub(super) fn renewed_by(&mut self, now: Now, sid: Option<ServerId>, effects: &mut Effects) {
         self.renewed.extend(sid.filter(|sid| !self.renewed.contains(sid)));
         // What this server has in its log of the epoch counts, so it has to be one of them.
-        if !self.renewed.contains(&self.options.sid) || !self.has_quorum(&self.renewed) {
+        let has_entered = self.renewed.contains(&self.options.sid);
+        if !has_entered {
+            mark(Mark::RenewedLast);
+        }
+        if !has_entered || !self.has_quorum(&self.renewed) {
             return;
         }
+        mark(Mark::Renewed);
         (self.epoch, self.phase) = (self.next_epoch(), Phase::Broadcast);
         effects.push(Effect::Serve(self.epoch));
         let ids: Vec<LinkId> = self.links.keys().copied().collect();

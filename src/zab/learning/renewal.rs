@@ -1,6 +1,6 @@
 //! The same leader goes on in the next epoch: a learner's part, see `zab::leading::renewal`.
 
-use crate::base::{Epoch, Zxid, invariant};
+use crate::base::{Epoch, Mark, Mutation, Zxid, invariant, is_mutated, mark};
 use crate::log::EpochFile;
 use crate::wire::quorum::Packet;
 
@@ -28,6 +28,7 @@ impl Learning {
         let ends_with = packet.data.and_then(|data| data.first_chunk().copied());
         let ends_with = ends_with.map(|bytes| Zxid(i64::from_be_bytes(bytes)));
         if self.is_leaving {
+            mark(Mark::RenewalWhileLeaving);
             // It has left out what came meanwhile, and must not enter an epoch without that.
             return Err(LearnerEnd::Lost);
         }
@@ -44,6 +45,9 @@ impl Learning {
             return Err(LearnerEnd::OldEpoch { offered, promised: self.accepted });
         }
         self.flush(effects);
+        if self.logged < self.last {
+            mark(Mark::RenewalAwaitsDisk);
+        }
         self.renewal = Some(Renewal { epoch: offered, is_written: false });
         self.enter_next(effects);
         Ok(())
@@ -56,6 +60,11 @@ impl Learning {
             && self.logged == self.last
         {
             renewal.is_written = true;
+            if is_mutated(Mutation::RenewUnstored) {
+                let renewal = *renewal;
+                self.accepted = renewal.epoch;
+                return self.renewed(renewal, EpochFile::Current, renewal.epoch, effects);
+            }
             effects.push(Effect::StoreEpoch(EpochFile::Accepted, renewal.epoch));
         }
     }
@@ -72,6 +81,7 @@ impl Learning {
             self.accepted = epoch;
             return effects.push(Effect::StoreEpoch(EpochFile::Current, epoch));
         }
+        mark(Mark::RenewedByLearner);
         (self.current, self.epoch, self.renewal) = (epoch, epoch, None);
         self.acked = Zxid::new(epoch, 0);
         self.acknowledge_new_leader(effects);
