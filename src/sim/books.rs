@@ -11,6 +11,7 @@ use super::ledger::Ledger;
 use super::model::Model;
 use super::node::{Node, Reloaded, Started};
 use super::ops::Op;
+use super::options::Swarm;
 
 /// See the module's introduction. Each server is named by its number.
 pub(super) enum Books {
@@ -21,10 +22,14 @@ pub(super) enum Books {
 type Checked = Result<(), String>;
 
 impl Books {
-    /// Of that many servers.
-    pub fn new(servers: usize, is_ensemble: bool) -> Books {
+    /// Of the servers of a run.
+    pub fn new(swarm: &Swarm, is_ensemble: bool) -> Books {
+        let servers = swarm.nodes;
         match is_ensemble {
-            true => Books::Together(Box::new(History::new(servers))),
+            true => {
+                let history = History::new(servers, swarm.voters);
+                Books::Together(Box::new(history))
+            }
             false => Books::Alone((0..servers).map(|_| Ledger::default()).collect()),
         }
     }
@@ -71,6 +76,14 @@ impl Books {
     pub fn gives_up(&mut self, session: SessionId) {
         if let Books::Together(history) = self {
             history.vigil.gives_up(history.now, session);
+        }
+    }
+
+    /// Whether a member may serve though another one leads by now, or does not hear of its leader.
+    pub fn may_be_cut_off(&self, server: usize) -> bool {
+        match self {
+            Books::Alone(_) => false,
+            Books::Together(history) => history.vigil.may_be_cut_off(history.now, server),
         }
     }
 
@@ -195,8 +208,14 @@ impl Books {
                 let (member, replica) = (node.member(), node.replica());
                 // One that ends takes nothing new.
                 let role = if node.draining { Role::Looking } else { member.role() };
-                history.vigil.plays(history.now, server, Some(role));
+                let begins = history.vigil.plays(history.now, server, Some(role));
                 history.vowed(server, member.vows());
+                if let Some(epochs) = member.epochs() {
+                    history.entered(server, epochs.current);
+                    if begins {
+                        history.serves(epochs.current)?;
+                    }
+                }
                 history.advanced(server, replica.last_logged(), replica.last_committed())
             }
         }

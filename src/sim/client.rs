@@ -62,6 +62,8 @@ pub(super) struct Client {
     made: u64,
     pub last_sent: Instant,
     pub last_heard: Instant,
+    /// When it asks for something again.
+    pub asks_at: Instant,
     /// Stays away until then.
     pub away_until: Instant,
     pub completed: u64,
@@ -98,6 +100,7 @@ impl Client {
             made: 0,
             last_sent: Instant(0),
             last_heard: Instant(0),
+            asks_at: Instant(0),
             away_until: Instant(0),
             completed: 0,
             closing: false,

@@ -311,10 +311,12 @@ impl SimDisk {
     pub fn sync_dir(&mut self) -> Result<(), DiskError> {
         self.step()?;
         for file in &mut self.files {
-            if let Some(last) = file.names.pop() {
-                let is_lost = matches!(last, Naming::Taken(..));
-                file.names = vec![if is_lost { Naming::None } else { last }];
-            }
+            let Some(Naming::Given(name, time)) = file.names.pop() else {
+                // It can never be found again.
+                *file = SimFile { names: vec![Naming::None], ..SimFile::default() };
+                continue;
+            };
+            file.names = vec![Naming::Given(name, time)];
         }
         Ok(())
     }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
-use crate::base::{FixedMap, SessionId, Zxid, spread};
+use crate::base::{Epoch, FixedMap, SessionId, Zxid, spread};
+use crate::election::Vote;
 use crate::log::{Batch, Epochs, LogChange};
 use crate::wire::{ErrorCode, Reader, Txn, TxnHeader};
 
@@ -36,6 +37,9 @@ struct MemberLog {
     entries: BTreeMap<i64, Vec<u8>>,
     /// Up to here its commits are the same as the others'.
     checked: i64,
+    /// How far that ever was. A start may know less, and the next one as much again, where what is
+    /// damaged is mended in between.
+    known: i64,
     /// What it said is on its disk.
     durable: i64,
     /// A change that it has begun, of which a start may find that it came to pass.
@@ -44,6 +48,8 @@ struct MemberLog {
     looked_at: Option<i64>,
     /// The epochs that others may know it to have promised and entered.
     vows: Epochs,
+    /// The last epoch that it has entered, as it says itself.
+    entered: Epoch,
 }
 
 /// See the module's introduction.
@@ -66,14 +72,16 @@ pub(super) struct History {
     /// Virtual time.
     pub now: u64,
     members: Vec<MemberLog>,
+    /// How many of them have a vote; these come first.
+    voters: usize,
     is_adopted: bool,
 }
 
 type Checked = Result<(), String>;
 
 impl History {
-    /// Of that many members, which have logged nothing.
-    pub fn new(members: usize) -> History {
+    /// Of that many members, which have logged nothing; the first `voters` have a vote.
+    pub fn new(members: usize, voters: usize) -> History {
         History {
             model: Model::default(),
             requests: FixedMap::default(),
@@ -82,11 +90,18 @@ impl History {
             digests: BTreeMap::new(),
             early: BTreeMap::new(),
             revealed: 0,
-            vigil: Vigil::new(members),
+            vigil: Vigil::new(members, voters),
             now: 0,
             members: (0..members).map(|_| MemberLog::default()).collect(),
+            voters,
             is_adopted: false,
         }
+    }
+
+    /// How many voters meet a condition, and how many there are.
+    fn count(&self, meets: impl Fn(&MemberLog) -> bool) -> (usize, usize) {
+        let voters = &self.members[..self.voters];
+        (voters.iter().filter(|log| meets(log)).count(), self.voters)
     }
 
     /// A client asks for a write.
@@ -196,6 +211,7 @@ impl History {
                 }
                 log.entries.clear();
                 (log.checked, log.durable) = (snapshot.0, snapshot.0);
+                log.known = log.known.max(snapshot.0);
                 return self.is_committed(snapshot.0);
             }
             LogChange::WriteEpoch { .. } => {}
@@ -215,7 +231,7 @@ impl History {
         if to == from {
             return Ok(());
         }
-        log.checked = to;
+        (log.checked, log.known) = (to, log.known.max(to));
         let news = between(&log.entries, from, to);
         let news: Vec<_> = news.map(|(zxid, entry)| (*zxid, entry.clone())).collect();
         let mut last = from;
@@ -250,11 +266,11 @@ impl History {
 
     /// What a member commits first is on the disks of a quorum.
     fn check_quorum(&self, zxid: i64, entry: &[u8]) -> Checked {
-        let has = |log: &&MemberLog| {
+        let has = |log: &MemberLog| {
             log.checked >= zxid && !log.entries.contains_key(&zxid)
                 || log.durable >= zxid && log.entries.get(&zxid).is_some_and(|found| found == entry)
         };
-        let (count, all) = (self.members.iter().filter(has).count(), self.members.len());
+        let (count, all) = self.count(has);
         match 2 * count > all {
             true => Ok(()),
             false => Err(format!("0x{zxid:x} is committed, and {count} of {all} have it")),
@@ -280,13 +296,13 @@ impl History {
             }
             (_, None) => return Err(format!("0x{zxid:x}: {session:?} never asked {xid}")),
             (txn, Some(request)) => {
-                let Request { op, floor, moves } = request;
+                let Request { op, floor, .. } = request;
                 if zxid <= *floor {
                     return Err(format!("0x{zxid:x} was asked for when 0x{floor:x} was seen"));
                 }
                 let answer = self.model.write(at, xid, op);
                 check_outcome(&header, txn, &answer, op)?;
-                self.vigil.done(session, xid, *moves)?;
+                self.vigil.done(session, xid)?;
             }
         }
         self.entries.insert(zxid, entry.to_vec());
@@ -345,15 +361,38 @@ impl History {
         vows.current = vows.current.max(epochs.current);
     }
 
+    /// A member has entered this epoch by now.
+    pub fn entered(&mut self, member: usize, epoch: Epoch) {
+        let log = &mut self.members[member];
+        log.entered = log.entered.max(epoch);
+    }
+
+    /// A member begins to serve clients in this epoch, which a quorum has entered.
+    pub fn serves(&self, epoch: Epoch) -> Checked {
+        let (count, all) = self.count(|log| log.entered >= epoch);
+        match 2 * count > all {
+            true => Ok(()),
+            false => Err(format!(
+                "epoch {:x} is served in, and {count} of {all} have entered it",
+                epoch.0
+            )),
+        }
+    }
+
     /// A member votes. What it would be after a power failure is what it says: `reloaded` is what
     /// a start makes of its disk.
     pub fn voted(&self, node: &Node, reloaded: &Reloaded) -> Checked {
         let Reloaded { recovered, digest } = reloaded;
         let replica = node.replica();
         let (logged, last) = (replica.last_logged(), recovered.last_zxid.max(Zxid::ZERO));
-        let said = node.member().stands_with().map_or(logged, |vote| vote.zxid);
+        // Observers say nothing.
+        let vote = node.member().stands_with().filter(|vote| *vote != Vote::NOBODY);
+        let said = vote.map_or(logged, |vote| vote.zxid);
         if logged != last || said != last && said != Zxid(-1) {
             return Err(format!("it votes with 0x{said}, has 0x{logged}, and its disk 0x{last}"));
+        }
+        if said != Zxid(-1) && recovered.empty.is_some() {
+            return Err("it votes, and its disk has no database yet".into());
         }
         let found = (node.member().epochs(), recovered.epochs);
         let (Some(epochs), Some(stored)) = found else { return Ok(()) };
@@ -419,9 +458,9 @@ impl History {
             return Err(format!("0x{durable:x} was on disk, recovery ends at 0x{last:x}"));
         }
         let replica = started.node.replica();
-        if known > log.checked {
-            let checked = log.checked;
-            return Err(format!("it knew of 0x{checked:x} as committed, recovery of 0x{known:x}"));
+        if known > log.known {
+            let before = log.known;
+            return Err(format!("it knew of 0x{before:x} as committed, recovery of 0x{known:x}"));
         }
         if replica.digest_mismatches() > 0 {
             return Err("replay does not give the digest of the snapshot".into());

@@ -158,7 +158,7 @@ fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
     ReplicaOptions {
         server_id: id.0.cast_unsigned(),
         is_member: swarm.is_joined,
-        membership: swarm.is_joined.then(|| (membership_text(swarm.nodes), Zxid::ZERO)),
+        membership: swarm.is_joined.then(|| (membership_text(swarm), Zxid::ZERO)),
         min_session_timeout_ms: 2 * TICK_MS as i32,
         max_session_timeout_ms: 20 * TICK_MS as i32,
         leader: LeaderOptions {
@@ -231,10 +231,13 @@ fn admin(measures: &Arc<Measures>) -> Result<AdminContext, String> {
     Ok(AdminContext::new(settings, address, Host::default(), Arc::clone(measures)))
 }
 
-/// What the members of an ensemble of `members` are told of each other.
-pub(super) fn membership_text(members: usize) -> String {
-    let line = |id| format!("server.{id}=10.0.0.{id}:2888:3888:participant;2181");
-    (1..=members).map(line).collect::<Vec<_>>().join("\n")
+/// What the members of an ensemble are told of each other.
+fn membership_text(swarm: &Swarm) -> String {
+    let line = |id| {
+        let role = if id <= swarm.voters { "participant" } else { "observer" };
+        format!("server.{id}=10.0.0.{id}:2888:3888:{role};2181")
+    };
+    (1..=swarm.nodes).map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// The member of a server that stands alone, or joins the others.
@@ -250,7 +253,7 @@ fn member(
     }
     let options = EnsembleOptions {
         sid: id,
-        membership: Membership::parse(&membership_text(swarm.nodes)).map_err(|e| e.to_string())?,
+        membership: Membership::parse(&membership_text(swarm)).map_err(|e| e.to_string())?,
         epochs: recovered.epochs.ok_or("a member has no epochs")?,
         tick: Duration::from_millis(TICK_MS),
         init_limit: 10,

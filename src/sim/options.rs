@@ -72,6 +72,26 @@ impl Bug {
         Bug::SkipGuard,
     ];
 
+    /// What has to happen to members of an ensemble for it to show; `None` for a mistake that a
+    /// lone server shows.
+    pub fn faults(self) -> Option<Faults> {
+        let Bug::Server(mutation) = self else { return None };
+        match mutation {
+            _ if Bug::ALONE.contains(&self) => None,
+            // A leader that is replaced without having noticed, histories that part, clients that
+            // leave something behind.
+            Mutation::KeepTail
+            | Mutation::DiffForTrunc
+            | Mutation::RememberTail
+            | Mutation::SyncUnconfirmed
+            | Mutation::AssumeKept
+            | Mutation::ClaimMoved
+            | Mutation::ForsakeNobody
+            | Mutation::KeepMoved => Some(Faults::Partitions),
+            _ => Some(Faults::Crashes),
+        }
+    }
+
     /// All of them.
     pub fn all() -> impl Iterator<Item = Bug> {
         let of_members = Mutation::ALL.into_iter().map(Bug::Server);
@@ -172,6 +192,8 @@ pub(super) struct Swarm {
     /// Mean time between faults.
     pub fault_ms: u64,
     pub nodes: usize,
+    /// How many of them have a vote; these come first.
+    pub voters: usize,
     /// The servers are members of one ensemble.
     pub is_joined: bool,
     /// Bytes of transactions that a leader keeps for members that fall behind.
@@ -185,6 +207,8 @@ pub(super) struct Swarm {
     pub breaks: bool,
     /// Members do not reach each other for a while, or their streams break.
     pub isolates: bool,
+    /// Clients ask for little, so that time passes: what happens is pauses, timeouts, elections.
+    pub is_thoughtful: bool,
     /// Servers give up leadership for a while.
     pub terms: bool,
     pub network: NetworkOptions,
@@ -228,6 +252,7 @@ impl Swarm {
             write_us: pick(&[50, 500, 5_000]),
             fault_ms: pick(&[200, 1_000, 5_000]),
             nodes: options.nodes.unwrap_or(pick(&[1, 1, 1, 1, 2, 3]) as usize),
+            voters: 0,
             is_joined: false,
             history: 0,
             is_plain: false,
@@ -235,6 +260,7 @@ impl Swarm {
             partitions: pick(&[0, 0, 1]) == 1,
             breaks: pick(&[0, 0, 1]) == 1,
             isolates: false,
+            is_thoughtful: false,
             terms: pick(&[0, 0, 1]) == 1,
             network: NetworkOptions { window: pick(&[0, 1 << 10, 64 << 10]) as usize },
             clocks: ClockOptions {
@@ -253,12 +279,21 @@ impl Swarm {
         let mut rng = Rng::derived(seed, "ensemble", 0);
         let (crashing, divided) = (faults >= Faults::Crashes, faults >= Faults::Partitions);
         let failing = faults >= Faults::Disks;
+        let history = [1 << 10, 64 << 10, 1 << 20][rng.below(3) as usize];
+        let is_plain = rng.chance(1, 2);
+        let epoch_transactions = [1_000_000, 1_000_000, 200, 20][rng.below(4) as usize];
+        let pause_us = [0, 0, 1_000_000, 4_000_000][rng.below(4) as usize];
+        let observers = [0, 0, 0, 0, 0, 0, 1, 2][rng.below(8) as usize];
         Swarm {
             nodes,
+            voters: nodes - observers.min(nodes.saturating_sub(2)),
             is_joined: nodes > 1,
-            history: [1 << 10, 64 << 10, 1 << 20][rng.below(3) as usize],
-            is_plain: rng.chance(1, 2),
-            epoch_transactions: [1_000_000, 1_000_000, 200, 20][rng.below(4) as usize],
+            history,
+            is_plain,
+            epoch_transactions,
+            is_thoughtful: pause_us > 0,
+            think_us: self.think_us.max(pause_us),
+            depth: if pause_us > 0 { self.depth.min(4) } else { self.depth },
             crashes: crashing,
             stops: self.stops && crashing,
             pauses: self.pauses && divided,

@@ -55,6 +55,8 @@ struct Watched {
 pub(super) struct Vigil {
     services: Vec<Service>,
     sessions: FixedMap<SessionId, Watched>,
+    /// Any member that joins a leader makes a quorum with it.
+    is_small: bool,
     /// Until then the network may have kept something back.
     disturbed_until: u64,
     /// When a member died last.
@@ -65,8 +67,9 @@ type Checked = Result<(), String>;
 
 impl Vigil {
     /// Of that many members, of which nobody serves.
-    pub fn new(members: usize) -> Vigil {
+    pub fn new(members: usize, voters: usize) -> Vigil {
         Vigil {
+            is_small: voters == members && voters <= 3,
             services: vec![Service::default(); members],
             sessions: FixedMap::default(),
             disturbed_until: 0,
@@ -80,7 +83,8 @@ impl Vigil {
     }
 
     /// A member has had a turn, and has this role now; `None` if there is no such process.
-    pub fn plays(&mut self, now: u64, member: usize, role: Option<Role>) {
+    /// Returns whether it begins to serve.
+    pub fn plays(&mut self, now: u64, member: usize, role: Option<Role>) -> bool {
         if role.is_none() {
             self.died_at = now;
         }
@@ -89,8 +93,9 @@ impl Vigil {
         match (service.since, serves) {
             (None, true) => (service.since, service.number) = (Some(now), service.number + 1),
             (Some(_), false) => service.since = None,
-            _ => {}
+            _ => return false,
         }
+        serves
     }
 
     /// Since when the member serves, if nothing has been the matter since `since`, or since it
@@ -98,9 +103,15 @@ impl Vigil {
     pub fn serves_calmly(&self, member: usize, since: u64) -> Option<u64> {
         let began = self.services[member].since?;
         let since = since.max(began);
-        // Whose service began after a death does not depend on the dead.
-        let knows_of_deaths = began > self.died_at || self.died_at + SILENCE <= since;
+        // Who serves since then and makes a quorum does not depend on the dead.
+        let is_anew = self.is_small && began > self.died_at;
+        let knows_of_deaths = is_anew || self.died_at + SILENCE <= since;
         (self.disturbed_until <= since && knows_of_deaths).then_some(since)
+    }
+
+    /// Whether a member serves, and something has been the matter of which it may not know yet.
+    pub fn may_be_cut_off(&self, now: u64, member: usize) -> bool {
+        self.services[member].since.is_some() && self.serves_calmly(member, now).is_none()
     }
 
     /// A client brings its session along.
@@ -162,18 +173,13 @@ impl Vigil {
         }
     }
 
-    /// A request of a session is done, whatever came of it. `moves`: how often the session had been
-    /// brought along when it was sent.
-    ///
-    /// Not checked are requests that the client left behind at another member: where members speak
-    /// Apache's protocol, one that comes back to a leader claims the sessions of connections that
-    /// seemed to stay (`src/ARCHITECTURE.md`, "To build next").
-    pub fn done(&mut self, session: SessionId, xid: i32, moves: u32) -> Checked {
+    /// A request of a session is done, whatever came of it. What the client has left behind at
+    /// another member is not done after what it asked for later.
+    pub fn done(&mut self, session: SessionId, xid: i32) -> Checked {
         let watched = self.sessions.entry(session).or_default();
-        let is_left_behind = moves < watched.moves;
         let before = watched.done;
         watched.done = before.max(xid);
-        match before < xid || is_left_behind {
+        match before < xid {
             true => Ok(()),
             false => Err(format!("request {xid} of {session:?} is done after {before}")),
         }
@@ -200,7 +206,7 @@ mod tests {
 
     /// Member 0 leads since 1 s, member 1 follows.
     fn vigil() -> Vigil {
-        let mut vigil = Vigil::new(2);
+        let mut vigil = Vigil::new(2, 2);
         vigil.plays(SECOND, 0, Some(Role::Leading));
         vigil.plays(SECOND, 1, Some(Role::Following));
         vigil
@@ -221,7 +227,9 @@ mod tests {
     #[test]
     fn what_a_learner_could_not_tell_does_not_count() {
         let ends: [fn(&mut Vigil); 3] = [
-            |vigil| vigil.plays(5 * SECOND + MS, 1, None),
+            |vigil| {
+                vigil.plays(5 * SECOND + MS, 1, None);
+            },
             |vigil| vigil.disturbed(5 * SECOND + MS),
             |vigil| {
                 vigil.plays(5 * SECOND + MS, 1, Some(Role::Looking));
@@ -243,9 +251,9 @@ mod tests {
     #[test]
     fn requests_are_done_in_order_and_only_who_moved_has_moved() {
         let mut vigil = vigil();
-        vigil.done(S, 4, 0).unwrap();
-        vigil.done(S, 6, 0).unwrap();
-        vigil.done(S, 5, 0).unwrap_err();
+        vigil.done(S, 4).unwrap();
+        vigil.done(S, 6).unwrap();
+        vigil.done(S, 5).unwrap_err();
         vigil.refused_as_moved(SECOND, S, 0).unwrap_err();
         vigil.moves(S);
         vigil.refused_as_moved(SECOND, S, 0).unwrap();

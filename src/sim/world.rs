@@ -7,7 +7,7 @@
 //!
 //! Hosts stand alone, each with clients of its own, or are the members of one ensemble.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::base::{Rng, absorb};
 
@@ -32,7 +32,7 @@ const SECOND: u64 = 1_000 * MS;
 /// After the faults stop, every client must have been served within this.
 const LIVENESS: u64 = 60 * SECOND;
 /// A run that takes longer than this hangs.
-const PATIENCE: u64 = 3_600 * SECOND;
+const PATIENCE: u64 = 2 * 3_600 * SECOND;
 
 #[derive(Debug)]
 enum Event {
@@ -40,10 +40,6 @@ enum Event {
         host: usize,
         life: u32,
         arrival: Arrival,
-    },
-    Turn {
-        host: usize,
-        life: u32,
     },
     /// The server's start or pause is over.
     Proceed {
@@ -105,6 +101,8 @@ pub(super) struct World {
     phase: Phase,
     healed_at: u64,
     completed_before: Vec<u64>,
+    /// What disks took long for lately: when it began, and how long it lasts.
+    stalls: VecDeque<(u64, u64)>,
     /// Members that stay away when the faults stop: a minority, without which the others serve.
     absent: Vec<bool>,
     pub report: SimReport,
@@ -123,18 +121,19 @@ impl World {
         let hosts = (0..swarm.nodes).map(|index| Host::new(index, SECOND, &options, &swarm));
         World {
             hosts: hosts.collect(),
-            books: Books::new(swarm.nodes, options.ensemble.is_some()),
+            books: Books::new(&swarm, options.ensemble.is_some()),
             network: Network::new(swarm.network, rng("network", 0)),
             clients: clients.collect(),
             faults: rng("faults", 0),
             checks: rng("checks", 0),
-            budget: options.ops,
+            budget: if swarm.is_thoughtful { options.ops.div_ceil(4) } else { options.ops },
             now: SECOND,
             queue: BTreeMap::new(),
             number: 0,
             phase: Phase::Work,
             healed_at: 0,
             completed_before: Vec::new(),
+            stalls: VecDeque::new(),
             absent: vec![false; swarm.nodes],
             report: SimReport { nodes: swarm.nodes as u64, ..SimReport::default() },
             hash: 0,
@@ -213,24 +212,35 @@ impl World {
         Ok(())
     }
 
-    /// What happens next, if anything does.
+    /// What happens next, if anything does. At one time the network comes first and turns come
+    /// last, so that a server finds all that has arrived by then.
     fn step(&mut self) -> Result<bool, Violation> {
+        let arrives = self.network.deadline();
         let planned = self.queue.first_key_value().map(|((time, _), _)| *time);
-        if let Some(time) = self.network.deadline()
-            && planned.is_none_or(|planned| time <= planned)
-        {
-            self.now = time;
-            self.books.at(time);
+        let turn = self.next_turn();
+        let each = [arrives, planned, turn.map(|(time, _)| time)];
+        let Some(time) = each.into_iter().flatten().min() else { return Ok(false) };
+        self.now = time;
+        self.books.at(time);
+        if arrives == Some(time) {
             if let Some(delivery) = self.network.poll(time) {
                 self.deliver(delivery)?;
             }
-            return Ok(true);
+        } else if planned == Some(time) {
+            if let Some((_, event)) = self.queue.pop_first() {
+                self.dispatch(event)?;
+            }
+        } else if let Some((_, host)) = turn {
+            self.hosts[host].turn_at = None;
+            self.turn(host)?;
         }
-        let Some(((time, _), event)) = self.queue.pop_first() else { return Ok(false) };
-        self.now = time;
-        self.books.at(time);
-        self.dispatch(event)?;
         Ok(true)
+    }
+
+    /// The host that takes the next turn, and when.
+    fn next_turn(&self) -> Option<(u64, usize)> {
+        let each = self.hosts.iter().enumerate();
+        each.filter_map(|(index, host)| Some((host.turn_at?, index))).min()
     }
 
     fn deliver(&mut self, delivery: Delivery) -> Checked {
@@ -249,14 +259,6 @@ impl World {
             Event::Arrive { host, life, arrival } => {
                 if life == self.hosts[host].lives {
                     self.arrived(host, arrival);
-                }
-                Ok(())
-            }
-            Event::Turn { host, life } => {
-                let state = &mut self.hosts[host];
-                if life == state.lives && state.turn_at == Some(self.now) {
-                    state.turn_at = None;
-                    return self.turn(host);
                 }
                 Ok(())
             }
@@ -289,6 +291,8 @@ impl World {
                 self.fault();
                 Ok(())
             }
+            // Who stays away is cut off for good.
+            Event::PartitionEnds { from, to } if self.is_away(from) || self.is_away(to) => Ok(()),
             Event::PartitionEnds { from, to } => {
                 self.note(|| format!("{from:?} reaches {to:?} again"));
                 self.network.heal(self.now, from, to);
@@ -323,7 +327,7 @@ impl World {
         if !self.swarm.is_joined || !self.swarm.crashes {
             return;
         }
-        let mut left = self.faults.below(self.hosts.len().div_ceil(2) as u64);
+        let mut left = self.faults.below(self.swarm.voters.div_ceil(2) as u64);
         while left > 0 {
             left -= 1;
             let (host, dies) =
@@ -345,6 +349,10 @@ impl World {
                 self.network.partition(other, Endpoint::Host(host));
             }
         }
+    }
+
+    fn is_away(&self, end: Endpoint) -> bool {
+        matches!(end, Endpoint::Host(host) if self.absent[host])
     }
 
     /// Whether everybody has been served since the faults stopped.

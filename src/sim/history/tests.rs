@@ -1,7 +1,7 @@
 //! Histories known to be right or wrong, and what the checkers make of them.
 
 use super::*;
-use crate::base::{Epoch, Xid};
+use crate::base::Xid;
 use crate::member::Role;
 use crate::wire::{TxnType, put_i32};
 
@@ -22,7 +22,7 @@ fn at(epoch: i32, counter: u32) -> Zxid {
 /// Three members that have logged, of epoch 1, transactions 1 to 3; the session of each has the
 /// transaction's number. All of it is on their disks.
 fn history() -> History {
-    let mut history = History::new(3);
+    let mut history = History::new(3, 3);
     for member in 0..3 {
         for counter in 1..=3 {
             history.logged(member, &entry(at(1, counter), i64::from(counter))).unwrap();
@@ -144,6 +144,16 @@ fn what_a_member_commits_first_is_on_the_disks_of_a_quorum() {
     let mut history = self::history();
     spread_out(&mut history, &[0, 1], zxid, &news);
     history.advanced(0, zxid, zxid).unwrap();
+}
+
+#[test]
+fn an_epoch_is_served_in_when_a_quorum_has_entered_it() {
+    let mut history = history();
+    history.entered(0, Epoch(2));
+    history.entered(1, Epoch(1));
+    history.serves(Epoch(2)).unwrap_err();
+    history.entered(1, Epoch(2));
+    history.serves(Epoch(2)).unwrap();
 }
 
 #[test]

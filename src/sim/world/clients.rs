@@ -8,7 +8,8 @@ use super::super::node::TICK_MS;
 use super::super::ops::Op;
 use super::{Checked, Event, MS, Phase, SECOND, US, World};
 
-/// A member that serves with nothing the matter answers within this.
+/// A member that serves with nothing the matter answers within this, beside what disks take long
+/// for. No member can make that shorter: a write, or a new epoch, waits for a quorum's disks.
 const ANSWERED_WITHIN: u64 = 1_500 * MS;
 
 impl World {
@@ -84,7 +85,8 @@ impl World {
         let client = &self.clients[id];
         let (host, since) = (client.host, client.last_heard.0);
         if let Some(since) = self.books.serves_calmly(host, since)
-            && self.now - since >= ANSWERED_WITHIN.min(client.timeout_ms as u64 * MS * 2 / 3)
+            && (self.now - since).saturating_sub(self.stalled_since(since))
+                >= ANSWERED_WITHIN.min(client.timeout_ms as u64 * MS * 2 / 3)
             && client.life == self.hosts[host].lives
             && !self.is_slow(id)
         {
@@ -131,7 +133,8 @@ impl World {
         if let Some(session) = client.session {
             let model = self.books.model(host);
             // An old leader that is cut off does not know.
-            client.has_ended = !self.swarm.isolates && !model.has_session(session, model.last);
+            let is_over = !model.has_session(session, model.last);
+            client.has_ended = is_over && !self.books.may_be_cut_off(host);
             self.books.moves(session);
         }
         self.note(|| format!("client {id} connects to host {host}, {link:?}"));
@@ -163,17 +166,20 @@ impl World {
         if calm && self.clients[id].outstanding() == 0 {
             self.ask(id, link, Op::Sync { path: "/".into() }, None);
         }
-        let room = self.swarm.depth.saturating_sub(self.clients[id].outstanding());
-        if !calm {
-            let most = room.min(self.budget as usize);
-            let ops = self.clients[id].burst(&self.swarm, most);
+        if calm {
+            return 100 * MS;
+        }
+        if self.clients[id].asks_at.0 <= self.now {
+            let room = self.swarm.depth.saturating_sub(self.clients[id].outstanding());
+            let ops = self.clients[id].burst(&self.swarm, room.min(self.budget as usize));
             self.budget -= ops.len() as u32;
             ops.into_iter().for_each(|op| self.ask(id, link, op, None));
+            let client = &mut self.clients[id];
+            let think = client.rng.below(self.swarm.think_us * 2) * US;
+            client.asks_at = Instant(self.now + think);
         }
-        let client = &mut self.clients[id];
-        let think = client.rng.below(self.swarm.think_us * 2) * US;
-        let think = if calm { 100 * MS } else { think };
-        think.min(client.timeout_ms as u64 * MS / 4)
+        let client = &self.clients[id];
+        (client.asks_at.0 - self.now).min(client.timeout_ms as u64 * MS / 4)
     }
 
     /// Now and then a client goes away, or is cut off, perhaps in the middle of a frame.

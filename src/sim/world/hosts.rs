@@ -9,6 +9,10 @@ use super::{Checked, Event, MS, US, World};
 
 /// A server's own pause between what arrived and its turn.
 const WAKE_UP: u64 = 5 * US;
+/// What takes a disk as long as this is longer than usual.
+const STALL: u64 = 50 * MS;
+/// Longer than any client waits.
+const STALLS_KEPT: u64 = 20_000 * MS;
 
 impl World {
     /// Something from the network reaches a machine, though perhaps no server.
@@ -42,8 +46,6 @@ impl World {
         let time = time.max(self.now);
         if state.running().is_some() && state.turn_at.is_none_or(|at| time < at) {
             state.turn_at = Some(time);
-            let life = state.lives;
-            self.at(time, Event::Turn { host, life });
         }
     }
 
@@ -106,6 +108,7 @@ impl World {
         if has_chores && !std::mem::replace(&mut state.house_called, true) {
             let slow = if state.schedule.chance(1, 20) { 40 } else { 1 };
             let delay = state.schedule.below(4 * self.swarm.write_us * US) * slow + US;
+            self.takes_long(delay);
             self.arrive(host, delay, Arrival::HouseTurn);
         }
         self.want_turn(host, next);
@@ -166,7 +169,25 @@ impl World {
             // The first write after a start is torn.
             state.files.disk().crash_in = Some(rng.below(4) as u32);
         }
+        self.takes_long(delay);
         self.arrive(host, delay, Arrival::LogDone { of_256: of_256 as usize });
+    }
+
+    /// A disk takes so long for something.
+    fn takes_long(&mut self, delay: u64) {
+        if delay < STALL {
+            return;
+        }
+        self.stalls.push_back((self.now, delay));
+        while self.stalls.front().is_some_and(|(began, _)| began + STALLS_KEPT < self.now) {
+            self.stalls.pop_front();
+        }
+    }
+
+    /// How long disks were slow in all since this time. An answer may have had to wait for each.
+    pub(super) fn stalled_since(&self, since: u64) -> u64 {
+        let ended = |&(began, delay): &(u64, u64)| (began + delay).saturating_sub(since).min(delay);
+        self.stalls.iter().map(ended).sum()
     }
 
     fn server_ended(&mut self, host: usize, ended: &Ended) -> Checked {
