@@ -75,12 +75,7 @@ fn request(kind: OpCode, key: u64) -> Vec<u8> {
 
 impl Bench {
     fn new(keys: u64) -> Result<Bench, String> {
-        let tree = Tree::new(TreeOptions {
-            extended_types: false,
-            emulate_353_ttl: false,
-            digest: true,
-            hash_seed: 42,
-        });
+        let tree = Tree::new(TreeOptions { hash_seed: 42, ..TreeOptions::STOCK });
         let restored = Restored::fresh(tree);
         let auth = Auth::new(AuthOptions::default())?;
         let options = ReplicaOptions {

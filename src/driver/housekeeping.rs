@@ -327,7 +327,6 @@ mod tests {
     use std::path::PathBuf;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use crate::auth::{Auth, AuthOptions};
     use crate::base::{ConnId, SessionId, Zxid};
     use crate::disk::{Chores, DataDir, DirOptions, HousekeeperOptions};
     use crate::replica::{ReplicaOptions, Restored};
@@ -363,16 +362,10 @@ mod tests {
             let measures = Arc::new(Measures::default());
             let options = HousekeepingOptions::default();
             let house = Housekeeping::new(options, house, reports, measures);
-            let tree = Tree::new(TreeOptions {
-                extended_types: false,
-                emulate_353_ttl: false,
-                digest: false,
-                hash_seed: 1,
-            });
+            let tree = Tree::new(TreeOptions { digest: false, ..TreeOptions::STOCK });
             let restored = Restored { snapshot_zxid: None, ..Restored::fresh(tree) };
-            let auth = Auth::new(AuthOptions::default()).unwrap();
             let options = ReplicaOptions::default();
-            let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
+            let replica = Replica::for_tests(now(), options, restored);
             let member = Member::alone(now(), replica);
             Scene { home, member, effects: Effects::default(), house, chores, wakes }
         }

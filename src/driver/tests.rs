@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::{AdminContext, Host, Live};
-use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::disk::{
@@ -234,15 +233,9 @@ fn replica_and_log(
     let recovered = Recovered { repair, ..Recovered::default() };
     let options = LogWriterOptions { segment_size: 1 << 20, ..LogWriterOptions::default() };
     let writer = LogWriter::open(dir, &recovered, options, &house).unwrap();
-    let tree = Tree::new(TreeOptions {
-        extended_types: false,
-        emulate_353_ttl: false,
-        digest: false,
-        hash_seed: 1,
-    });
-    let auth = Auth::new(AuthOptions::default()).unwrap();
+    let tree = Tree::new(TreeOptions { digest: false, ..TreeOptions::STOCK });
     let (options, restored) = (ReplicaOptions::default(), Restored::fresh(tree));
-    let replica = Replica::new(now(), options, auth, restored, SessionId(1 << 56));
+    let replica = Replica::for_tests(now(), options, restored);
     let mut raw = RawConfig::new();
     raw.add_file("zoo.cfg", b"dataDir=/d\nclientPort=1\n");
     let (settings, _) = config::check(&raw, &Environment::default()).into_settings().unwrap();

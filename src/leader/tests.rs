@@ -15,12 +15,7 @@ use super::{Asker, Leader, LeaderOptions, Numbering, Proposed, View};
 const NOW: Now = Now { mono: Instant(1_000_000_000), wall_ms: 7 };
 
 fn tree() -> Tree {
-    Tree::new(TreeOptions {
-        extended_types: false,
-        emulate_353_ttl: false,
-        digest: false,
-        hash_seed: 1,
-    })
+    Tree::new(TreeOptions { digest: false, ..TreeOptions::STOCK })
 }
 
 fn leader(last: Zxid) -> Leader {

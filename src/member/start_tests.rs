@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use crate::auth::{Auth, AuthOptions};
 use crate::base::{Instant, Now, SessionId, Xid, Zxid};
 use crate::log::{Batch, Recovered, RecoveryTarget};
 use crate::replica::{Effect, Effects, Replica, ReplicaOptions, Restore, Restored};
@@ -16,8 +15,7 @@ use crate::wire::{
 use super::{Member, Role};
 
 const NOW: Now = Now { mono: Instant(1_000), wall_ms: 99 };
-const TREE: TreeOptions =
-    TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+const TREE: TreeOptions = TreeOptions { extended_types: true, ..TreeOptions::STOCK };
 
 enum What {
     Open,
@@ -99,8 +97,7 @@ fn restored(committed: i64, entries: &[(Vec<u8>, u64)]) -> Restored {
 }
 
 fn replica(restored: Restored) -> Replica {
-    let auth = Auth::new(AuthOptions::default()).unwrap();
-    Replica::new(NOW, ReplicaOptions::default(), auth, restored, SessionId(1 << 56))
+    Replica::for_tests(NOW, ReplicaOptions::default(), restored)
 }
 
 fn sessions(replica: &Replica) -> Vec<i64> {

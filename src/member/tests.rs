@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, Rng, SessionId, Zxid};
 use crate::log::Batch;
 use crate::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
@@ -51,16 +50,9 @@ fn conn(client: usize) -> ConnId {
 impl Scene {
     fn new() -> Scene {
         let now = Now { mono: Instant::from_ms(1_000_000), wall_ms: 1_000 };
-        let tree = Tree::new(TreeOptions {
-            extended_types: false,
-            emulate_353_ttl: false,
-            digest: true,
-            hash_seed: 1,
-        });
-        let auth = Auth::new(AuthOptions::default()).unwrap();
+        let tree = Tree::new(TreeOptions::STOCK);
         let options = ReplicaOptions { snap_size_bytes: 0, ..ReplicaOptions::default() };
-        let first = SessionId(1 << 56);
-        let replica = Replica::new(now, options, auth, Restored::fresh(tree), first);
+        let replica = Replica::for_tests(now, options, Restored::fresh(tree));
         let mut scene = Scene {
             member: Member::alone(now, replica),
             now,

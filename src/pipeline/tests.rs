@@ -85,12 +85,7 @@ struct Scene {
 
 impl Scene {
     fn new(ephemerals: &[&str]) -> Scene {
-        let options = TreeOptions {
-            extended_types: true,
-            emulate_353_ttl: false,
-            digest: true,
-            hash_seed: 3,
-        };
+        let options = TreeOptions { extended_types: true, hash_seed: 3, ..TreeOptions::STOCK };
         let mut tree = Tree::new(options);
         for path in ephemerals {
             let (data, acl) = (None, AclBytes::OPEN);

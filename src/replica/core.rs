@@ -268,6 +268,15 @@ impl Replica {
         }
     }
 
+    /// As [`Replica::new`], for tests: with no identities configured, and session ids that begin
+    /// where its server id says.
+    #[cfg(test)]
+    pub fn for_tests(now: Now, options: ReplicaOptions, restored: Restored) -> Replica {
+        let auth = Auth::new(crate::auth::AuthOptions::default()).expect("nothing is configured");
+        let first = SessionId((options.server_id << 56).cast_signed());
+        Replica::new(now, options, auth, restored, first)
+    }
+
     /// Handles one input to completion.
     pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
         match input {

@@ -5,7 +5,6 @@
 use std::net::SocketAddr;
 
 use super::{CloseHow, Effect, Effects, Input, Replica, ReplicaOptions, Restored};
-use crate::auth::{Auth, AuthOptions};
 use crate::base::{CONTAINER_OWNER, ConnId, Instant, Now, SessionId};
 use crate::leader::LeaderOptions;
 use crate::pipeline::PrepareOptions;
@@ -106,15 +105,10 @@ impl Scene {
         };
         let leader = LeaderOptions { prepare, ..LeaderOptions::default() };
         let options = ReplicaOptions { leader, digest: false, ..ReplicaOptions::default() };
-        let tree = Tree::new(TreeOptions {
-            extended_types: true,
-            emulate_353_ttl: false,
-            digest: false,
-            hash_seed: 1,
-        });
+        let tree =
+            Tree::new(TreeOptions { extended_types: true, digest: false, ..TreeOptions::STOCK });
         let restored = Restored::fresh(tree);
-        let auth = Auth::new(AuthOptions::default()).unwrap();
-        let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::for_tests(now, options, restored);
         replica.lead(now);
         let mut scene = Scene { replica, now, fx: Effects::default(), xid: 0 };
         scene.handle(Input::Opened { conn: CONN, peer: SocketAddr::from(([127, 0, 0, 1], 1)) });

@@ -51,7 +51,6 @@ impl Replica {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::{Auth, AuthOptions};
     use crate::base::{Instant, Zxid};
     use crate::log::{Recovered, RecoveryTarget};
     use crate::replica::{Effect, Effects, Input, ReplicaOptions, Restore, Restored};
@@ -103,9 +102,7 @@ mod tests {
     }
 
     fn start(restored: Restored) -> Replica {
-        let auth = Auth::new(AuthOptions::default()).unwrap();
-        let mut replica =
-            Replica::new(NOW, ReplicaOptions::default(), auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::for_tests(NOW, ReplicaOptions::default(), restored);
         replica.lead(NOW);
         replica
     }

@@ -7,7 +7,7 @@ use crate::tree::{ApplyMode, NoSink, Tree, TreeOptions};
 use crate::wire::{AclBytes, CreateTxn, SetDataTxn, Txn, TxnDigest, TxnHeader, TxnType};
 
 fn options() -> TreeOptions {
-    TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 }
+    TreeOptions { extended_types: true, ..TreeOptions::STOCK }
 }
 
 fn header(zxid: i64, kind: TxnType) -> TxnHeader {

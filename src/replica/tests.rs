@@ -57,15 +57,9 @@ impl Scene {
             limits,
             ..ReplicaOptions::default()
         };
-        let tree = Tree::new(TreeOptions {
-            extended_types: false,
-            emulate_353_ttl: false,
-            digest: false,
-            hash_seed: 1,
-        });
+        let tree = Tree::new(TreeOptions { digest: false, ..TreeOptions::STOCK });
         let restored = Restored::fresh(tree);
-        let auth = Auth::new(AuthOptions::default()).unwrap();
-        let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
+        let mut replica = Replica::for_tests(now, options, restored);
         replica.lead(now);
         Scene { replica, now, logged: Zxid(0), fx: Effects::default() }
     }

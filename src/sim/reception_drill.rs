@@ -13,8 +13,7 @@ use crate::wire::PersistedStat;
 
 use super::files::SimFiles;
 
-const TREE: TreeOptions =
-    TreeOptions { extended_types: false, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+const TREE: TreeOptions = TreeOptions::STOCK;
 
 /// A snapshot file of a root, some nodes, and a session.
 fn file(nodes: usize) -> Vec<u8> {

@@ -34,6 +34,12 @@ pub struct TreeOptions {
     pub hash_seed: u64,
 }
 
+impl TreeOptions {
+    /// As Apache's default configuration has it, with a seed that is always the same.
+    pub const STOCK: TreeOptions =
+        TreeOptions { extended_types: false, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+}
+
 /// What the prepare stage wants to know of a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct NodeView {

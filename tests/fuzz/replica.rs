@@ -20,8 +20,7 @@ use super::harness::{Driver, run};
 use super::input::{bytes, mutate};
 use super::requests::{connect, framed, put_request};
 
-const TREE: TreeOptions =
-    TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+const TREE: TreeOptions = TreeOptions { extended_types: true, ..TreeOptions::STOCK };
 
 struct Scene {
     replica: Replica,

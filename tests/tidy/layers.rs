@@ -205,9 +205,6 @@ pub const ROWS: &[Row] = &[
     },
 ];
 
-/// Rows whose modules are still to be built: they come with the ensemble.
-const PLANNED: &[&str] = &[];
-
 pub fn row(module: &str) -> Option<&'static Row> {
     ROWS.iter().find(|row| row.module == module)
 }
@@ -289,11 +286,9 @@ fn unused_grants(sources: &[Source]) -> Vec<String> {
             used.extend(names.map(|(name, _)| (module, name)));
         }
     }
-    let is_planned = |name: &&str| PLANNED.contains(name);
-    let rows = ROWS.iter().filter(|row| !is_planned(&row.module));
-    let grants = rows.flat_map(|row| row.uses.iter().map(move |name| (row.module, *name)));
+    let grants = ROWS.iter().flat_map(|row| row.uses.iter().map(move |name| (row.module, *name)));
     grants
-        .filter(|(module, name)| !is_planned(name) && !used.contains(&(*module, *name)))
+        .filter(|grant| !used.contains(grant))
         .map(|(module, name)| format!("`{module}` may use `{name}` and does not"))
         .collect()
 }
@@ -318,7 +313,7 @@ fn table_problems(rows: &[Row], modules: &BTreeSet<&str>, architecture: &str) ->
         if !row.about.ends_with('.') {
             found.push(format!("`{}` has no sentence", row.module));
         }
-        if !modules.contains(row.module) && !PLANNED.contains(&row.module) {
+        if !modules.contains(row.module) {
             found.push(format!("`{}` has a row and is no module", row.module));
         }
     }

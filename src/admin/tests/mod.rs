@@ -46,12 +46,7 @@ fn replica(now: Now) -> Replica {
         snap_log_ratio: 0,
         ..ReplicaOptions::default()
     };
-    let tree = Tree::new(TreeOptions {
-        extended_types: false,
-        emulate_353_ttl: false,
-        digest: true,
-        hash_seed: 1,
-    });
+    let tree = Tree::new(TreeOptions::STOCK);
     let restored = Restored::fresh(tree);
     let auth = Auth::new(AuthOptions::default()).unwrap();
     let mut replica = Replica::new(now, options, auth, restored, SessionId(FIRST_SESSION));

@@ -26,8 +26,7 @@ use crate::wire::{
 
 use super::hostile::Hostile;
 
-const TREE: TreeOptions =
-    TreeOptions { extended_types: true, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+const TREE: TreeOptions = TreeOptions { extended_types: true, ..TreeOptions::STOCK };
 
 /// Little, so that members are full now and then.
 pub(super) const BACKLOG_MAX: usize = 1_500;

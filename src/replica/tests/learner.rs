@@ -25,12 +25,11 @@ impl Follower {
 
     fn with(change: impl FnOnce(&mut ReplicaOptions)) -> Follower {
         let mut scene = Scene::new(1000, limits(|_| {}));
-        let auth = Auth::new(AuthOptions::default()).unwrap();
-        let mut options = ReplicaOptions { is_member: true, ..scene.replica.options().clone() };
+        let mut options =
+            ReplicaOptions { is_member: true, server_id: 2, ..scene.replica.options().clone() };
         change(&mut options);
         let tree = Tree::new(scene.replica.tree().options());
-        let first = SessionId(2 << 56);
-        scene.replica = Replica::new(scene.now, options, auth, Restored::fresh(tree), first);
+        scene.replica = Replica::for_tests(scene.now, options, Restored::fresh(tree));
         scene.replica.follow(&mut scene.fx);
         Follower { scene, next: 1, forwarded: Vec::new(), says_own: None }
     }

@@ -45,12 +45,11 @@ struct Learner {
 impl Learner {
     fn new() -> Learner {
         let mut scene = Scene::new(1000, limits(|_| {}));
-        let auth = Auth::new(AuthOptions::default()).unwrap();
         let membership = Some((MEMBERSHIP.to_owned(), Zxid(5)));
         let options = scene.replica.options().clone();
-        let options = ReplicaOptions { digest: true, membership, ..options };
+        let options = ReplicaOptions { digest: true, membership, server_id: 2, ..options };
         let restored = Restored::fresh(Tree::new(TREE));
-        scene.replica = Replica::new(scene.now, options, auth, restored, SessionId(2 << 56));
+        scene.replica = Replica::for_tests(scene.now, options, restored);
         scene.replica.lead(scene.now);
         let client = scene.connect(0);
         let watch = request(2, OpCode::Exists, |out| {

@@ -9,8 +9,7 @@ use crate::log::{Recovered, RecoveryTarget, SnapshotReader};
 use crate::replica::{Restore, StreamId};
 use crate::wire::{Reader, Txn, TxnHeader};
 
-pub(super) const TREE: TreeOptions =
-    TreeOptions { extended_types: false, emulate_353_ttl: false, digest: true, hash_seed: 1 };
+pub(super) const TREE: TreeOptions = TreeOptions::STOCK;
 
 /// The bytes of a walk so far, and the chunks that its receiver has not taken.
 #[derive(Default)]
@@ -59,9 +58,8 @@ impl Walked {
     pub fn new(nodes: i32) -> (Walked, ConnId) {
         let mut scene = Scene::new(1000, limits(|_| {}));
         let restored = Restored::fresh(Tree::new(TREE));
-        let auth = Auth::new(AuthOptions::default()).unwrap();
         let options = ReplicaOptions { digest: true, ..scene.replica.options().clone() };
-        scene.replica = Replica::new(scene.now, options, auth, restored, SessionId(1 << 56));
+        scene.replica = Replica::for_tests(scene.now, options, restored);
         scene.replica.lead(scene.now);
         let (streams, file) = (BTreeMap::new(), Received::default());
         let mut walked = Walked { scene, log: Vec::new(), streams, file, most: 0 };
