@@ -547,7 +547,7 @@ fn tells_where_its_client_is(header: &TxnHeader, entry: &[u8]) -> bool {
         },
         Ok(_) => return true,
     };
-    use ErrorCode::{MarshallingError, SessionExpired, SessionMoved, Unimplemented};
-    let unclaimed = [SessionMoved, SessionExpired, Unimplemented, MarshallingError];
+    use ErrorCode::{MarshallingError, SessionExpired, SessionMoved, ThrottledOp, Unimplemented};
+    let unclaimed = [SessionMoved, SessionExpired, ThrottledOp, Unimplemented, MarshallingError];
     !unclaimed.map(ErrorCode::code).contains(&err)
 }

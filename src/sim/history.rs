@@ -309,7 +309,8 @@ impl History {
         Ok(())
     }
 
-    /// A request that came when its session had ended, or belonged to another member.
+    /// A request that came when its session had ended, or belonged to another member, or when it
+    /// would have had to wait.
     fn commit_late(&mut self, at: Context, xid: i32, err: i32, entry: &[u8]) -> Checked {
         let Context { session, zxid, .. } = at;
         let is_open = self.model.has_session(session, self.model.last);
@@ -320,6 +321,9 @@ impl History {
             let request = self.requests.get(&(session, xid));
             let moves = request.map_or(0, |request| request.moves);
             self.vigil.refused_as_moved(self.now, session, moves)?;
+        }
+        if err == ErrorCode::ThrottledOp.code() {
+            self.vigil.done(session, xid)?;
         }
         self.model.last = zxid;
         if let Some(request) = self.requests.get(&(session, xid)) {
@@ -501,7 +505,8 @@ fn between(
     entries.range((Bound::Excluded(from), Bound::Included(to)))
 }
 
-/// The error of a request that was refused for its session, and not for what it asks.
+/// The error of a request that was refused for its session, or as it had to wait for an epoch and
+/// there was no room for that, and not for what it asks.
 fn late_error(txn: &Txn<'_>) -> Option<i32> {
     let err = match txn {
         Txn::Error { err } => *err,
@@ -511,7 +516,8 @@ fn late_error(txn: &Txn<'_>) -> Option<i32> {
         },
         _ => return None,
     };
-    let late = [ErrorCode::SessionExpired, ErrorCode::SessionMoved].map(ErrorCode::code);
+    use ErrorCode::{SessionExpired, SessionMoved, ThrottledOp};
+    let late = [SessionExpired, SessionMoved, ThrottledOp].map(ErrorCode::code);
     late.contains(&err).then_some(err)
 }
 
