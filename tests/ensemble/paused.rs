@@ -124,8 +124,9 @@ fn a_leader_is_not_left_while_a_turn_takes_long() {
         let (other, is_over) = (ensemble.connect(leader), AtomicBool::new(false));
         let turn = std::thread::scope(|scope| {
             let pings = scope.spawn(|| longest_ping(other, &is_over));
-            client.request(op::MULTI, body);
+            let answer = client.try_request(op::MULTI, &body);
             is_over.store(true, Ordering::Relaxed);
+            answer.expect("an answer on the same connection");
             pings.join().expect("pings")
         });
         if turn > Duration::from_millis(2_500) {
