@@ -23,7 +23,7 @@ const SIZE: usize = 100;
 
 struct Bench {
     replica: Replica,
-    fx: Effects,
+    effects: Effects,
     conns: Vec<ConnId>,
     now: Now,
     rng: Rng,
@@ -88,7 +88,7 @@ impl Bench {
         replica.lead(now);
         let mut bench = Bench {
             replica,
-            fx: Effects::default(),
+            effects: Effects::default(),
             conns: Vec::new(),
             now,
             rng: Rng::new(1),
@@ -103,7 +103,7 @@ impl Bench {
         for slot in 0..CONNS as u32 {
             let conn = ConnId::new(slot, 1);
             let peer = ([127, 0, 0, 1], 1000).into();
-            self.replica.handle(self.now, Input::Opened { conn, peer }, &mut self.fx);
+            self.replica.handle(self.now, Input::Opened { conn, peer }, &mut self.effects);
             let mut hello = Vec::new();
             let start = begin_frame(&mut hello);
             ConnectRequest {
@@ -138,21 +138,21 @@ impl Bench {
     }
 
     fn feed(&mut self, conn: ConnId, bytes: &[u8]) {
-        self.replica.handle(self.now, Input::Frames { conn, bytes }, &mut self.fx);
+        self.replica.handle(self.now, Input::Frames { conn, bytes }, &mut self.effects);
     }
 
     /// Everything prepared becomes durable and is applied.
     fn sync(&mut self) {
-        self.replica.flush(&mut self.fx);
-        let last = self.fx.list.iter().rev().find_map(|effect| match effect {
+        self.replica.flush(&mut self.effects);
+        let last = self.effects.list.iter().rev().find_map(|effect| match effect {
             Effect::Append(batch) => batch.last_zxid(),
             _ => None,
         });
-        self.fx.clear();
+        self.effects.clear();
         if let Some(zxid) = last {
-            self.replica.handle(self.now, Input::Logged { zxid }, &mut self.fx);
-            self.replica.handle(self.now, Input::Committed { zxid }, &mut self.fx);
-            self.fx.clear();
+            self.replica.handle(self.now, Input::Logged { zxid }, &mut self.effects);
+            self.replica.handle(self.now, Input::Committed { zxid }, &mut self.effects);
+            self.effects.clear();
         }
     }
 

@@ -60,7 +60,7 @@ impl Outbox {
     /// Nothing waits to be sent.
     pub fn is_empty(&self) -> bool {
         self.front_turn.events.is_empty()
-            && self.to_fronts.iter().all(|fx| fx.list.is_empty())
+            && self.to_fronts.iter().all(|effects| effects.list.is_empty())
             && self.log.is_empty()
             && self.synced.is_none()
             && self.log_done.is_empty()
@@ -68,7 +68,7 @@ impl Outbox {
 
     /// After `publish`: the queue of a front was full.
     pub fn owes_fronts(&self) -> bool {
-        self.to_fronts.iter().any(|fx| !fx.list.is_empty())
+        self.to_fronts.iter().any(|effects| !effects.list.is_empty())
     }
 
     /// After `publish`: the replica's queue was full. During a turn a front that shares no loop
@@ -93,14 +93,14 @@ impl Outbox {
                 self.held = true;
             }
         }
-        for (front, fx) in self.to_fronts.iter_mut().enumerate() {
-            if fx.list.is_empty() {
+        for (front, effects) in self.to_fronts.iter_mut().enumerate() {
+            if effects.list.is_empty() {
                 continue;
             }
-            let message = Message::ToFront(std::mem::take(fx));
+            let message = Message::ToFront(std::mem::take(effects));
             if let Err(Message::ToFront(held)) = io.post(routes.front_at[front], message) {
                 mark(Mark::FrontQueueFull);
-                *fx = held;
+                *effects = held;
             }
         }
         if !self.log.is_empty() {

@@ -158,12 +158,14 @@ impl Turn<'_> {
     /// A learner forwards a request of a client. Before this server judges requests, packets are
     /// not looked at, so one that comes when it does not belongs to a term that has just ended.
     fn judge(&mut self, link: LinkId, request: ForwardedRequest<'_>) {
-        self.propose(link, |replica, now, fx| replica.forwarded(now, request, fx));
+        self.propose(link, |replica, now, effects| replica.forwarded(now, request, effects));
     }
 
     /// There was no room for what a learner has forwarded.
     fn throttle(&mut self, link: LinkId, request: ForwardedRequest<'_>) {
-        self.propose(link, |replica, now, fx| replica.throttle_forwarded(now, request, fx));
+        self.propose(link, |replica, now, effects| {
+            replica.throttle_forwarded(now, request, effects);
+        });
     }
 
     /// `make` makes a transaction of what a learner has forwarded.

@@ -32,7 +32,7 @@ struct Deliver<'a> {
     clients: &'a mut Clients,
     auth: &'a Auth,
     stats: &'a mut ServerStats,
-    fx: &'a mut Effects,
+    effects: &'a mut Effects,
     owed: &'a mut Owed,
     fair: &'a mut Fair,
     hasher: PathHasher,
@@ -47,7 +47,7 @@ struct Deliver<'a> {
 
 impl ApplySink for Deliver<'_> {
     fn change(&mut self, acls: &AclTable, change: Change<'_>) {
-        let (clients, auth, fx) = (&mut *self.clients, self.auth, &mut *self.fx);
+        let (clients, auth, effects) = (&mut *self.clients, self.auth, &mut *self.effects);
         let (zxid, stats, turn) = (self.zxid, &mut *self.stats, self.turn);
         let (owed, fair) = (&mut *self.owed, &mut *self.fair);
         let (mut cost, mut later) = (0, 0);
@@ -83,9 +83,9 @@ impl ApplySink for Deliver<'_> {
                     stats.notified(owed.add(conn, write).saturating_sub(4));
                 } else {
                     client.told_turn = turn;
-                    let before = fx.bytes.len();
-                    fx.send(conn, write);
-                    stats.notified((fx.bytes.len() - before).saturating_sub(4));
+                    let before = effects.bytes.len();
+                    effects.send(conn, write);
+                    stats.notified((effects.bytes.len() - before).saturating_sub(4));
                 }
             }
         });
@@ -150,7 +150,7 @@ fn put_stat(out: &mut Vec<u8>, result: &OpResult<'_>) {
 
 impl Replica {
     /// Applies what is committed, as far as the turn's budget goes; `Input::Tick` goes on.
-    pub(super) fn apply_committed(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn apply_committed(&mut self, now: Now, effects: &mut Effects) {
         let begun = self.fair.spent;
         let stop_at = self.fair.apply_stop();
         self.begin_look_ahead();
@@ -159,18 +159,18 @@ impl Replica {
             && let Some((batch, mut place)) = self.tail.front_batch()
         {
             while let Some((at, entry)) = batch.get(place) {
-                if at > self.tail.committed() || !self.may_apply(now, stop_at, fx) {
+                if at > self.tail.committed() || !self.may_apply(now, stop_at, effects) {
                     self.fair.charge_apply(begun);
-                    self.answer_syncs(now, fx);
-                    return self.make_room(now, fx);
+                    self.answer_syncs(now, effects);
+                    return self.make_room(now, effects);
                 }
                 if applied.is_multiple_of(AHEAD) {
                     self.look_ahead();
                 }
                 applied += 1;
                 place += 1;
-                if let Err(reason) = self.apply(now, at, entry, stop_at, fx) {
-                    fx.list.push(Effect::Fatal(format!("applying {at:?}: {reason}")));
+                if let Err(reason) = self.apply(now, at, entry, stop_at, effects) {
+                    effects.list.push(Effect::Fatal(format!("applying {at:?}: {reason}")));
                     return;
                 }
             }
@@ -180,13 +180,13 @@ impl Replica {
             }
         }
         self.fair.charge_apply(begun);
-        self.answer_syncs(now, fx);
-        self.make_room(now, fx);
+        self.answer_syncs(now, effects);
+        self.make_room(now, effects);
     }
 
     /// Whether the next transaction may be applied in this turn: there is budget, and what its
     /// connection asked for before it is answered.
-    fn may_apply(&mut self, now: Now, stop_at: u64, fx: &mut Effects) -> bool {
+    fn may_apply(&mut self, now: Now, stop_at: u64, effects: &mut Effects) -> bool {
         if self.fair.spent >= stop_at || self.owed.is_much() {
             return false;
         }
@@ -195,7 +195,7 @@ impl Replica {
         if !self.clients.get(conn).is_some_and(Client::owes_earlier) {
             return true;
         }
-        self.run_deferred(now, conn, true, stop_at, fx);
+        self.run_deferred(now, conn, true, stop_at, effects);
         !self.clients.get(conn).is_some_and(Client::owes_earlier)
     }
 
@@ -260,7 +260,7 @@ impl Replica {
         zxid: Zxid,
         entry: &[u8],
         stop_at: u64,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<(), String> {
         let proposal = self.tail.begin_apply(zxid);
         let prepared = match &mut self.leader {
@@ -280,7 +280,7 @@ impl Replica {
             clients: &mut self.clients,
             auth: &self.auth,
             stats: &mut self.stats,
-            fx,
+            effects,
             owed: &mut self.owed,
             fair: &mut self.fair,
             zxid,
@@ -297,7 +297,7 @@ impl Replica {
             let stat = self.tree.apply_set_data_at(&header, &set, prepared.hint, &mut sink);
             let events = (sink.events, sink.later);
             self.settle(entry.len(), events, &proposal, &prepared);
-            self.answer(now, 0, &proposal, fx, |out| {
+            self.answer(now, 0, &proposal, effects, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
             })
         } else {
@@ -314,13 +314,13 @@ impl Replica {
                 self.check.applied(&header, stated, &self.tree);
             }
             self.settle(entry.len(), events, &proposal, &prepared);
-            self.answer_other(now, header.session, &txn, &proposal, fx)
+            self.answer_other(now, header.session, &txn, &proposal, effects)
         };
         if matches!(proposal.origin, Origin::Learner | Origin::Leader) {
-            self.let_go_if_elsewhere(&header, entry, fx);
+            self.let_go_if_elsewhere(&header, entry, effects);
         }
         if is_owed_more && let Some(conn) = proposal.origin.conn() {
-            self.go_on_early(now, conn, stop_at, fx);
+            self.go_on_early(now, conn, stop_at, effects);
         }
         Ok(())
     }
@@ -329,7 +329,7 @@ impl Replica {
     /// its connection here only seems to stand. What it has left here must not be done after what
     /// it asked for there, also not by another leader, who does not know where it was seen.
     #[inline]
-    fn let_go_if_elsewhere(&mut self, header: &TxnHeader, entry: &[u8], fx: &mut Effects) {
+    fn let_go_if_elsewhere(&mut self, header: &TxnHeader, entry: &[u8], effects: &mut Effects) {
         // Most sessions have their clients elsewhere.
         let Some(&conn) = self.session_conns.get(&header.session) else { return };
         let is_kept = |client: &Client| {
@@ -339,7 +339,7 @@ impl Replica {
         };
         if self.clients.get(conn).is_some_and(is_kept) && tells_where_its_client_is(header, entry) {
             mark(Mark::SeenElsewhere);
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.close(conn, CloseHow::AfterFlush, effects);
         }
     }
 
@@ -381,32 +381,32 @@ impl Replica {
         session: SessionId,
         txn: &Txn<'_>,
         proposal: &Entry,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> bool {
         match *txn {
             Txn::CreateSession { timeout_ms } => {
-                self.session_created(now, session, timeout_ms, proposal, fx)
+                self.session_created(now, session, timeout_ms, proposal, effects)
             }
-            Txn::CloseSession(_) => self.session_closed(now, session, proposal, fx),
-            Txn::Error { err } if err == MOVED => self.close_moved(proposal, fx),
-            Txn::Error { err } => self.answer_empty(now, err, proposal, fx),
+            Txn::CloseSession(_) => self.session_closed(now, session, proposal, effects),
+            Txn::Error { err } if err == MOVED => self.close_moved(proposal, effects),
+            Txn::Error { err } => self.answer_empty(now, err, proposal, effects),
             Txn::Multi(multi) if multi.iter().next().is_some_and(|part| is_moved(&part)) => {
-                self.close_moved(proposal, fx)
+                self.close_moved(proposal, effects)
             }
             Txn::Multi(_) => {
                 put_multi_end(&mut self.result);
-                self.answer_result(now, proposal, fx)
+                self.answer_result(now, proposal, effects)
             }
-            _ => self.answer_result(now, proposal, fx),
+            _ => self.answer_result(now, proposal, effects),
         }
     }
 
     /// The session of a request has moved to another server. It is not answered, see
     /// `Replica::refuse_moved`; its connection ends.
-    fn close_moved(&mut self, proposal: &Entry, fx: &mut Effects) -> bool {
+    fn close_moved(&mut self, proposal: &Entry, effects: &mut Effects) -> bool {
         let conn = proposal.origin.conn();
         if let Some(conn) = conn.filter(|&conn| self.clients.get(conn).is_some()) {
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.close(conn, CloseHow::AfterFlush, effects);
         }
         false
     }
@@ -418,7 +418,7 @@ impl Replica {
         session: SessionId,
         timeout_ms: i32,
         proposal: &Entry,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> bool {
         self.committed_sessions.insert(session, timeout_ms);
         // Another member's client asked for it, or a client of this server that has gone meanwhile.
@@ -432,7 +432,7 @@ impl Replica {
         {
             leader.touch(slot, timeout_ms, now.mono);
         }
-        self.established(conn, fx);
+        self.established(conn, effects);
         is_owed_more
     }
 
@@ -442,7 +442,7 @@ impl Replica {
         now: Now,
         session: SessionId,
         proposal: &Entry,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> bool {
         self.committed_sessions.remove(&session);
         if let Some(leader) = &mut self.leader {
@@ -450,18 +450,18 @@ impl Replica {
         }
         let asker = proposal.origin.conn().filter(|&conn| self.clients.get(conn).is_some());
         let bound = self.session_conns.get(&session).copied();
-        let is_owed_more = self.answer_empty(now, 0, proposal, fx);
+        let is_owed_more = self.answer_empty(now, 0, proposal, effects);
         if let Some(conn) = asker.or(bound) {
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.close(conn, CloseHow::AfterFlush, effects);
         }
         is_owed_more
     }
 
     /// Replies to the client that asked for the transaction with `self.result`. Returns whether
     /// its connection waits for more.
-    fn answer_result(&mut self, now: Now, proposal: &Entry, fx: &mut Effects) -> bool {
+    fn answer_result(&mut self, now: Now, proposal: &Entry, effects: &mut Effects) -> bool {
         let result = std::mem::take(&mut self.result);
-        let is_owed_more = self.answer(now, 0, proposal, fx, |out| {
+        let is_owed_more = self.answer(now, 0, proposal, effects, |out| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, 0);
             out.extend_from_slice(&result);
             end_frame(out, start);
@@ -472,8 +472,14 @@ impl Replica {
 
     /// Replies to the client that asked for the transaction with nothing but `err`. Returns whether
     /// its connection waits for more.
-    fn answer_empty(&mut self, now: Now, err: i32, proposal: &Entry, fx: &mut Effects) -> bool {
-        self.answer(now, err, proposal, fx, |out| {
+    fn answer_empty(
+        &mut self,
+        now: Now,
+        err: i32,
+        proposal: &Entry,
+        effects: &mut Effects,
+    ) -> bool {
+        self.answer(now, err, proposal, effects, |out| {
             let start = begin_reply(out, proposal.xid, proposal.zxid, err);
             end_frame(out, start);
         })
@@ -487,16 +493,16 @@ impl Replica {
         now: Now,
         err: i32,
         proposal: &Entry,
-        fx: &mut Effects,
+        effects: &mut Effects,
         write: impl FnOnce(&mut Vec<u8>),
     ) -> bool {
         // Another member's client asked for it, or a client of this server that has gone meanwhile.
         let Some(conn) = proposal.origin.conn() else { return false };
         let Some(client) = self.clients.get_mut(conn) else { return false };
-        self.owed.pay(conn, fx);
-        let before = fx.bytes.len();
-        fx.send(conn, write);
-        self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
+        self.owed.pay(conn, effects);
+        let before = effects.bytes.len();
+        effects.send(conn, write);
+        self.stats.responded((effects.bytes.len() - before).saturating_sub(4));
         self.stats.sent += 1;
         client.stats.sent += 1;
         count_answer(client, &mut self.stats, now, proposal, err);

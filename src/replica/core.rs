@@ -278,26 +278,26 @@ impl Replica {
     }
 
     /// Handles one input to completion.
-    pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+    pub fn handle(&mut self, now: Now, input: Input<'_>, effects: &mut Effects) {
         match input {
             Input::Opened { conn, peer } => self.opened(now, conn, peer),
             Input::Frames { conn, bytes } => {
-                self.frames(now, conn, bytes, fx);
+                self.frames(now, conn, bytes, effects);
                 // A connection that was closed for these may have left the pipeline.
                 if self.has_room() {
-                    self.make_room(now, fx);
+                    self.make_room(now, effects);
                 }
             }
-            Input::Drained { conn } => self.drained(now, conn, fx),
+            Input::Drained { conn } => self.drained(now, conn, effects),
             Input::Heard { conn } => self.heard(now, conn),
             Input::Closed { conn } => {
                 self.forget(conn);
-                self.make_room(now, fx);
+                self.make_room(now, effects);
             }
             Input::Logged { zxid } => self.tail.set_logged(zxid),
             Input::Committed { zxid } => {
                 self.tail.set_committed(zxid);
-                self.apply_committed(now, fx);
+                self.apply_committed(now, effects);
             }
             Input::LogDone { ticket, .. } => {
                 invariant!(false, "{ticket:?} is its member's, which asked for it");
@@ -305,7 +305,7 @@ impl Replica {
             Input::SnapshotReady => self.walks.ready(Target::File),
             Input::ReceptionReady { stream } => self.reception_ready(stream),
             Input::ReceptionEnded { stream, ok } => self.reception_ended(stream, ok),
-            Input::StreamWanted { stream } => self.begin_walk(Target::Stream(stream), fx),
+            Input::StreamWanted { stream } => self.begin_walk(Target::Stream(stream), effects),
             Input::StreamReady { stream } => self.walks.ready(Target::Stream(stream)),
             Input::StreamGone { stream } => self.abandon_walk(Target::Stream(stream)),
             Input::SnapshotEnded { ok } => {
@@ -314,25 +314,25 @@ impl Replica {
             }
             // Time is looked at only here, after a turn's input, so that no session expires while
             // its ping waits to be read.
-            Input::Tick => self.on_time(now, fx),
+            Input::Tick => self.on_time(now, effects),
         }
     }
 
     /// Ends a turn and begins the next one: what was prepared goes to the log. A driver that hands
     /// over in the middle of a turn uses [`Replica::hand_over`] and [`Replica::begin_turn`].
-    pub fn flush(&mut self, fx: &mut Effects) {
+    pub fn flush(&mut self, effects: &mut Effects) {
         self.begin_turn();
-        self.hand_over(fx);
+        self.hand_over(effects);
     }
 
     /// Gives the log what was prepared, in the middle of a turn.
-    pub fn hand_over(&mut self, fx: &mut Effects) {
+    pub fn hand_over(&mut self, effects: &mut Effects) {
         let committed = self.tail.committed();
         let batch = self.leader.as_mut().and_then(|leader| leader.take_batch(committed));
         if let Some(batch) = batch {
             let batch = self.stated(batch);
             self.tail.push_batch(Arc::clone(&batch));
-            fx.list.push(Effect::Append(batch));
+            effects.list.push(Effect::Append(batch));
         }
     }
 
@@ -349,15 +349,15 @@ impl Replica {
         self.fair.has_queue() || self.tail.can_apply() || self.has_room() || !self.owed.is_empty()
     }
 
-    fn on_time(&mut self, now: Now, fx: &mut Effects) {
-        self.pay_owed(fx);
+    fn on_time(&mut self, now: Now, effects: &mut Effects) {
+        self.pay_owed(effects);
         if self.tail.can_apply() {
-            self.apply_committed(now, fx);
+            self.apply_committed(now, effects);
         } else if self.has_room() {
-            self.make_room(now, fx);
+            self.make_room(now, effects);
         }
-        self.step_walks(fx);
-        self.serve_queue(now, fx);
+        self.step_walks(effects);
+        self.serve_queue(now, effects);
         self.end_what_is_due(now);
     }
 

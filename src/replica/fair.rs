@@ -244,7 +244,7 @@ impl Replica {
     }
 
     /// Frames arrived: those that the connection has credit for are handled, the others wait.
-    pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], fx: &mut Effects) {
+    pub(super) fn frames(&mut self, now: Now, conn: ConnId, bytes: &[u8], effects: &mut Effects) {
         self.stats.bytes_received += bytes.len() as u64;
         let is_serving = self.is_serving();
         // It may have been closed from this side before its front knew.
@@ -258,26 +258,26 @@ impl Replica {
             let credit = client.credit_at(self.turn, self.fair.options.share);
             let begun = self.fair.spent;
             let stop_at = self.fair.stop_after(credit).min(self.fair.arrivals_stop());
-            let taken = self.run(now, conn, bytes, stop_at, fx);
+            let taken = self.run(now, conn, bytes, stop_at, effects);
             self.fair.charge_arrivals(begun);
             rest = &bytes[taken.bytes..];
         }
         if !rest.is_empty() {
-            self.hold(now, conn, rest, fx);
+            self.hold(now, conn, rest, effects);
         }
-        self.apply_pressure(conn, fx);
+        self.apply_pressure(conn, effects);
     }
 
     /// Keeps frames for later. The client has shown that it lives: its session is not to end for
     /// requests that wait here.
-    fn hold(&mut self, now: Now, conn: ConnId, frames: &[u8], fx: &mut Effects) {
+    fn hold(&mut self, now: Now, conn: ConnId, frames: &[u8], effects: &mut Effects) {
         let (mut rest, mut count) = (frames, 0);
         while let Some((_, tail)) = split_frame(rest) {
             (rest, count) = (tail, count + 1);
         }
         if !rest.is_empty() {
             // The front hands over whole frames only.
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         }
         let client = self.clients.known(conn);
         if client.stage() == Stage::Closing {
@@ -323,7 +323,7 @@ impl Replica {
 
     /// Ends the turn's work with those who wait: every one gets a share, again and again until the
     /// budget is spent.
-    pub(super) fn serve_queue(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn serve_queue(&mut self, now: Now, effects: &mut Effects) {
         let options = self.fair.options;
         let end = self.fair.queue_stop();
         let share = i64::try_from(options.share).unwrap_or(i64::MAX).max(1);
@@ -337,19 +337,25 @@ impl Replica {
             let credit = client.credit;
             if credit > 0 {
                 let stop_at = self.fair.stop_after(credit).min(end);
-                self.go_on(now, conn, stop_at, stop_at, fx);
+                self.go_on(now, conn, stop_at, stop_at, effects);
             } else {
                 self.queue_up(conn);
             }
         }
         if !self.paused.is_empty() {
-            self.relieve_pressure(fx);
+            self.relieve_pressure(effects);
         }
     }
 
     /// Its writes were applied, or it has taken its replies: goes on with what that held up, as far
     /// as its share allows.
-    pub(super) fn go_on_early(&mut self, now: Now, conn: ConnId, stop_at: u64, fx: &mut Effects) {
+    pub(super) fn go_on_early(
+        &mut self,
+        now: Now,
+        conn: ConnId,
+        stop_at: u64,
+        effects: &mut Effects,
+    ) {
         // The transaction that was applied may have been its end.
         let Some(client) = self.clients.get_mut(conn) else { return };
         if client.queued {
@@ -357,7 +363,7 @@ impl Replica {
         }
         let credit = client.credit_at(self.turn, self.fair.options.share);
         let held_stop = self.fair.stop_after(credit).min(stop_at);
-        self.go_on(now, conn, stop_at, held_stop, fx);
+        self.go_on(now, conn, stop_at, held_stop, effects);
     }
 
     /// Goes on with what waits for its turn: first what was deferred, then what was never looked
@@ -368,23 +374,23 @@ impl Replica {
         conn: ConnId,
         deferred_stop: u64,
         held_stop: u64,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
-        self.run_deferred(now, conn, false, deferred_stop, fx);
+        self.run_deferred(now, conn, false, deferred_stop, effects);
         if let Some(client) = self.clients.get_mut(conn)
             && !client.held.is_empty()
             && !client.owes_earlier()
             && self.is_serving()
         {
-            self.run_held(now, conn, held_stop, fx);
+            self.run_held(now, conn, held_stop, effects);
         }
         self.queue_up(conn);
     }
 
-    fn run_held(&mut self, now: Now, conn: ConnId, stop_at: u64, fx: &mut Effects) {
+    fn run_held(&mut self, now: Now, conn: ConnId, stop_at: u64, effects: &mut Effects) {
         let client = self.clients.known(conn);
         let mut held = std::mem::take(&mut client.held);
-        let taken = self.run(now, conn, held.rest(), stop_at, fx);
+        let taken = self.run(now, conn, held.rest(), stop_at, effects);
         // One that is gone has taken the counts of all its frames with it.
         let Some(client) = self.clients.get_mut(conn) else { return };
         held.pop(taken.bytes);

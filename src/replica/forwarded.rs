@@ -69,13 +69,13 @@ impl Writer for ForwardedWrite<'_> {
 impl Replica {
     /// Makes a transaction of a request that a learner forwards, be it of its error. Only a server
     /// that leads is asked for this.
-    pub fn forwarded(&mut self, now: Now, request: ForwardedRequest<'_>, fx: &mut Effects) {
+    pub fn forwarded(&mut self, now: Now, request: ForwardedRequest<'_>, effects: &mut Effects) {
         self.fair.spent += FRAME_COST;
         let ForwardedRequest { session, cxid, op, .. } = request;
         let judged = match op {
             OpCode::CreateSession => self.forwarded_session(now, request),
             OpCode::CloseSession => self.forwarded_close(now, request),
-            op if op.is_write() => self.forwarded_write(now, &request, fx),
+            op if op.is_write() => self.forwarded_write(now, &request, effects),
             // Apache's learners also forward what any of its clients may ask for: a check on its
             // own, and deleteContainer, which ignores permissions.
             _ => Err(ErrorCode::Unimplemented),
@@ -83,7 +83,7 @@ impl Replica {
         if let Err(code) = judged {
             self.refuse(now, session, cxid, op, Origin::Learner, code);
         }
-        self.hand_over_much(fx);
+        self.hand_over_much(effects);
     }
 
     /// Makes the transaction of an error of a request that nobody had room for.
@@ -91,19 +91,19 @@ impl Replica {
         &mut self,
         now: Now,
         request: ForwardedRequest<'_>,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         self.fair.spent += FRAME_COST;
         let ForwardedRequest { session, cxid, op, .. } = request;
         self.refuse(now, session, cxid, op, Origin::Learner, ErrorCode::ThrottledOp);
-        self.hand_over_much(fx);
+        self.hand_over_much(effects);
     }
 
     fn forwarded_write(
         &mut self,
         now: Now,
         request: &ForwardedRequest<'_>,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<(), ErrorCode> {
         let identities = self.auth.forwarded(request.ids);
         let identities = &identities.map_err(|_| ErrorCode::MarshallingError)?;
@@ -119,7 +119,7 @@ impl Replica {
             }
         };
         let write = ForwardedWrite { now, request, identities, refused };
-        self.write_as(&write, request.body, fx).map_err(|_| ErrorCode::MarshallingError)
+        self.write_as(&write, request.body, effects).map_err(|_| ErrorCode::MarshallingError)
     }
 
     /// The learner has chosen the id. A session that is there gets a new owner and a transaction

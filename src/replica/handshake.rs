@@ -40,15 +40,15 @@ impl Replica {
     }
 
     /// Closes from this side.
-    pub(super) fn close(&mut self, conn: ConnId, how: CloseHow, fx: &mut Effects) {
-        self.owed.pay(conn, fx);
+    pub(super) fn close(&mut self, conn: ConnId, how: CloseHow, effects: &mut Effects) {
+        self.owed.pay(conn, effects);
         self.forget(conn);
-        fx.close(conn, how);
+        effects.close(conn, how);
     }
 
     /// The first frame of a connection. Refusals are silent closes, except
     /// for a session that is not valid.
-    pub(super) fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
+    pub(super) fn connect(&mut self, now: Now, conn: ConnId, frame: &[u8], effects: &mut Effects) {
         self.stats.connection_requests += 1;
         self.fair.spent += CONNECT_COST;
         let Ok(request) = ConnectRequest::decode(frame) else {
@@ -57,15 +57,15 @@ impl Replica {
                  health check, or TLS on a port without TLS looks like this"
             );
             self.complain(now, Complaint::NoClient, self.who(conn), why);
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         };
         if self.leader.is_some() && !self.options.leader_serves {
             // It finds another member.
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         }
         if !self.admits_connect(now, request.session.0 != 0) {
             log::debug!("closing the connection of {}: too many new sessions", self.who(conn));
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         }
         if request.last_zxid_seen > self.tail.applied() {
             mark(Mark::ClientAhead);
@@ -76,7 +76,7 @@ impl Replica {
                  bring the newer one back, or restart these clients so that they begin anew"
             );
             self.complain(now, Complaint::Ahead, self.who(conn).asking_for(request.session), why);
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         }
         let timeout_ms = request
             .timeout_ms
@@ -85,20 +85,20 @@ impl Replica {
         client.timeout_ms = timeout_ms;
         client.wants_read_only = request.read_only.is_some();
         if request.session.0 == 0 {
-            self.create_session(now, conn, timeout_ms, fx);
+            self.create_session(now, conn, timeout_ms, effects);
         } else {
-            self.reconnect(now, conn, timeout_ms, &request, frame, fx);
+            self.reconnect(now, conn, timeout_ms, &request, frame, effects);
         }
     }
 
-    fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32, fx: &mut Effects) {
+    fn create_session(&mut self, now: Now, conn: ConnId, timeout_ms: i32, effects: &mut Effects) {
         let client = self.clients.known(conn);
         if self.learner.is_some() {
             let exists = |id| self.committed_sessions.contains_key(&id);
             let session = self.session_ids.next(exists);
             client.begin_session(session, None);
             self.session_conns.insert(session, conn);
-            return self.forward_session(now, conn, session, timeout_ms, fx);
+            return self.forward_session(now, conn, session, timeout_ms, effects);
         }
         let leader = leading(&mut self.leader);
         let session = self.session_ids.next(|id| leader.find(id).is_some());
@@ -116,7 +116,7 @@ impl Replica {
         timeout_ms: i32,
         request: &ConnectRequest<'_>,
         frame: &[u8],
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         self.stats.revalidated += 1;
         let session = request.session;
@@ -124,24 +124,24 @@ impl Replica {
         // rightful connection.
         if let Some(old) = self.session_conns.get(&session).copied() {
             mark(Mark::SessionReconnected);
-            self.close(old, CloseHow::Now, fx);
+            self.close(old, CloseHow::Now, effects);
         }
         let valid = request.password == session_password(session);
         if self.learner.is_some() && valid {
-            return self.ask_about(conn, session, timeout_ms, frame, fx);
+            return self.ask_about(conn, session, timeout_ms, frame, effects);
         }
         let slot = match (&mut self.leader, valid) {
             (Some(leader), true) => leader.revalidate(now, session, timeout_ms, Owner::Here),
             _ => None,
         };
         let Some(slot) = slot else {
-            return self.refuse_session(now, conn, session, fx);
+            return self.refuse_session(now, conn, session, effects);
         };
         self.session_conns.insert(session, conn);
         let client = self.clients.known(conn);
         client.begin_session(session, Some(slot));
         leading(&mut self.leader).set_peer(slot, client.peer);
-        self.established(conn, fx);
+        self.established(conn, effects);
     }
 
     /// Answers a ConnectRequest for a session that is not valid.
@@ -150,7 +150,7 @@ impl Replica {
         now: Now,
         conn: ConnId,
         session: SessionId,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         mark(Mark::SessionRefused);
         let why = format_args!(
@@ -159,12 +159,12 @@ impl Replica {
         );
         self.complain(now, Complaint::NoSuchSession, self.who(conn).asking_for(session), why);
         let read_only = self.clients.known(conn).wants_read_only.then_some(false);
-        fx.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
-        self.close(conn, CloseHow::AfterFlush, fx);
+        effects.send(conn, |out| ConnectResponse::refused(read_only).encode_frame_into(out));
+        self.close(conn, CloseHow::AfterFlush, effects);
     }
 
     /// Answers the ConnectRequest: the session is usable.
-    pub(super) fn established(&mut self, conn: ConnId, fx: &mut Effects) {
+    pub(super) fn established(&mut self, conn: ConnId, effects: &mut Effects) {
         let known = self.tail.last();
         let client = self.clients.known(conn);
         client.since = known;
@@ -177,9 +177,9 @@ impl Replica {
             password: session_password(client.session),
             read_only: client.wants_read_only.then_some(false),
         };
-        fx.send(conn, |out| response.encode_frame_into(out));
+        effects.send(conn, |out| response.encode_frame_into(out));
         let ConnectResponse { session, timeout_ms, .. } = response;
-        fx.list.push(Effect::Established { conn, session, timeout_ms });
+        effects.list.push(Effect::Established { conn, session, timeout_ms });
     }
 
     /// Proposes the end of a session, asked for by its client or by the clock.

@@ -73,10 +73,10 @@ impl Replica {
 
     /// `leaderServes=no`: closes every connection, so that clients find a member with more time.
     /// Those that come later are closed, too, as long as this server leads.
-    pub fn turn_clients_away(&mut self, fx: &mut Effects) {
+    pub fn turn_clients_away(&mut self, effects: &mut Effects) {
         if !self.options.leader_serves {
             log::info!("serving no clients while this server leads (leaderServes=no)");
-            self.close_all(fx);
+            self.close_all(effects);
         }
     }
 
@@ -102,8 +102,8 @@ impl Replica {
     }
 
     /// Loses leadership. Transactions that were prepared still go to the log.
-    pub fn resign(&mut self, fx: &mut Effects) {
-        self.hand_over(fx);
+    pub fn resign(&mut self, effects: &mut Effects) {
+        self.hand_over(effects);
         (self.leader, self.is_held, self.foresight) = (None, false, None);
     }
 

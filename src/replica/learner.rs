@@ -159,7 +159,7 @@ impl Replica {
     /// Begins to serve clients while another server leads. The leader is asked about the sessions
     /// of clients that stayed, so that it takes them for this server's: it may know them as
     /// sessions of a connection that has ended.
-    pub fn follow(&mut self, fx: &mut Effects) {
+    pub fn follow(&mut self, effects: &mut Effects) {
         invariant!(!self.is_serving(), "a term of service begins when the last one has ended");
         self.touch_round += 1;
         self.learner = Some(Learner { round: self.touch_round, ..Learner::default() });
@@ -168,7 +168,7 @@ impl Replica {
         }
         let conns: Vec<ConnId> = self.clients.iter().map(|client| client.conn).collect();
         for conn in conns {
-            self.ask_about_kept(conn, fx);
+            self.ask_about_kept(conn, effects);
             self.queue_up(conn);
         }
     }
@@ -176,30 +176,30 @@ impl Replica {
     /// Others have served clients in an epoch in which this server did not: those that stayed here
     /// may have been there, and what they left here must not be done after what they asked for
     /// there. Closes their connections; returns their number.
-    pub fn forsake_clients(&mut self, fx: &mut Effects) -> usize {
+    pub fn forsake_clients(&mut self, effects: &mut Effects) -> usize {
         invariant!(!self.is_serving(), "clients are given up between two terms");
         let is_active = |client: &&Client| client.stage() == Stage::Active;
         let conns: Vec<ConnId> =
             self.clients.iter().filter(is_active).map(|client| client.conn).collect();
         for &conn in &conns {
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.close(conn, CloseHow::AfterFlush, effects);
         }
         conns.len()
     }
 
-    fn ask_about_kept(&mut self, conn: ConnId, fx: &mut Effects) {
+    fn ask_about_kept(&mut self, conn: ConnId, effects: &mut Effects) {
         let (learner, client) = (learning(&mut self.learner), self.clients.known(conn));
         if client.stage() == Stage::Active && !is_mutated(Mutation::AssumeKept) {
             let (session, timeout_ms) = (client.session, client.timeout_ms);
             learner.revalidating.push_back((session, conn));
-            fx.list.push(Effect::AskSession { session, timeout_ms, is_kept: true });
+            effects.list.push(Effect::AskSession { session, timeout_ms, is_kept: true });
         }
     }
 
     /// Serves nobody any more: the leader is lost. Clients stay, and their requests wait. Closed
     /// are those with a write of which nobody knows whether it will ever be committed.
-    pub fn stop_serving(&mut self, fx: &mut Effects) {
-        self.resign(fx);
+    pub fn stop_serving(&mut self, effects: &mut Effects) {
+        self.resign(effects);
         self.learner = None;
         self.given_up = GivenUp::default();
         self.deferred_total -= self.syncs.clear();
@@ -217,7 +217,7 @@ impl Replica {
         }
         for conn in unknown {
             mark(Mark::UnknownFate);
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.close(conn, CloseHow::AfterFlush, effects);
         }
         for conn in asking {
             mark(Mark::AskedAgain);
@@ -228,7 +228,7 @@ impl Replica {
     /// Serves nobody for now, as what this server shows is too old, and goes on to follow the same
     /// leader. Clients are better served elsewhere: closes their connections, and returns the
     /// number. [`Replica::follow`] ends it.
-    pub fn pause_serving(&mut self, fx: &mut Effects) -> usize {
+    pub fn pause_serving(&mut self, effects: &mut Effects) -> usize {
         invariant!(self.learner.is_some(), "only a server that follows falls behind");
         let mut given_up = self.given_up;
         if let Some(learner) = &self.learner {
@@ -236,9 +236,9 @@ impl Replica {
             given_up.sessions += learner.revalidating.len();
             given_up.syncs += self.syncs.asked.len();
         }
-        self.stop_serving(fx);
+        self.stop_serving(effects);
         self.given_up = given_up;
-        self.forsake_clients(fx)
+        self.forsake_clients(effects)
     }
 
     /// What a connection has asked the leader is asked again by the next term.
@@ -259,7 +259,13 @@ impl Replica {
     /// Transactions that the leader proposes, or that this server was lacking. They go to the log,
     /// and are applied when they are committed. `own` names those, in order, that requests of this
     /// server have become; `None` where the leader does not say.
-    pub fn append(&mut self, now: Now, batch: Arc<Batch>, own: Option<&[Zxid]>, fx: &mut Effects) {
+    pub fn append(
+        &mut self,
+        now: Now,
+        batch: Arc<Batch>,
+        own: Option<&[Zxid]>,
+        effects: &mut Effects,
+    ) {
         invariant!(self.leader.is_none(), "only its own transactions come to a server that leads");
         let mut lost = Vec::new();
         let mut named = own.map(|own| own.iter().peekable());
@@ -292,20 +298,20 @@ impl Replica {
             self.tail.push(entry);
         }
         self.tail.push_batch(Arc::clone(&batch));
-        fx.list.push(Effect::Append(batch));
+        effects.list.push(Effect::Append(batch));
         for conn in lost {
             if self.clients.get(conn).is_none() {
                 continue;
             }
             mark(Mark::PassedOver);
             log::warn!("the leader passed over a request of {}", self.who(conn));
-            self.close(conn, CloseHow::Now, fx);
+            self.close(conn, CloseHow::Now, effects);
         }
     }
 
     /// Has the leader judge a write that can be decoded. One that cannot would end the connection
     /// to a leader of Apache's, and with it the service of this server.
-    pub(super) fn forward_write(&mut self, request: &Request<'_>, fx: &mut Effects) {
+    pub(super) fn forward_write(&mut self, request: &Request<'_>, effects: &mut Effects) {
         let r = &mut Reader::new(request.body());
         let path = match request.op {
             OpCode::SetData => SetData::decode_from(r).map(|set| set.path.map(Cow::Borrowed)),
@@ -313,7 +319,7 @@ impl Replica {
             OpCode::SetAcl => SetAcl::decode_from(r).map(|set| set.path.map(bytes)),
             OpCode::Multi => match decode_multi(*r) {
                 Err(error) if error == MultiOps::NULL_ACL => Err(error),
-                Err(_) => return self.refuse_write(request, ErrorCode::MarshallingError, fx),
+                Err(_) => return self.refuse_write(request, ErrorCode::MarshallingError, effects),
                 Ok(_) => Ok(None),
             },
             OpCode::Reconfig => {
@@ -321,49 +327,49 @@ impl Replica {
                     true => ErrorCode::Unimplemented,
                     false => ErrorCode::ReconfigDisabled,
                 };
-                return self.refuse_write(request, code, fx);
+                return self.refuse_write(request, code, effects);
             }
             op => Create::decode_from(r, op).map(|create| create.path.map(bytes)),
         };
-        let Ok(path) = path else { return self.read_or_defer(request, fx) };
+        let Ok(path) = path else { return self.read_or_defer(request, effects) };
         // A connection that is gone asks for nothing more.
         let Some((_, identities)) = request.who(&self.clients) else { return };
         if self.options.limits.eager_acl
             && !allows(&self.auth, &self.tree, request.op, path.as_deref(), identities)
         {
-            return self.refuse_write(request, ErrorCode::NoAuth, fx);
+            return self.refuse_write(request, ErrorCode::NoAuth, effects);
         }
         self.fair.spent += WRITE_COST + bytes_cost(request.frame.len()) + self.auth.take_cost();
-        self.forward(request, fx);
+        self.forward(request, effects);
     }
 
     /// Answers a write that becomes no transaction, in its place.
-    fn refuse_write(&mut self, request: &Request<'_>, code: ErrorCode, fx: &mut Effects) {
+    fn refuse_write(&mut self, request: &Request<'_>, code: ErrorCode, effects: &mut Effects) {
         let mut reply = Vec::with_capacity(20);
         put_error_reply(&mut reply, request.xid, Zxid::ZERO, code);
-        self.send_in_order(request.conn, reply, fx);
+        self.send_in_order(request.conn, reply, effects);
     }
 
     /// Forwards a write that was found to be well formed.
-    pub(super) fn forward(&mut self, request: &Request<'_>, fx: &mut Effects) {
+    pub(super) fn forward(&mut self, request: &Request<'_>, effects: &mut Effects) {
         let Request { now, conn, op, xid, .. } = *request;
         // A connection that is gone asks for nothing more.
         let Some((session, _)) = request.who(&self.clients) else { return };
         // A frame is smaller than 4 GiB.
         let (len, received) = (request.frame.len() as u32, now.mono);
         self.note_forwarded(Forwarded { conn, session, cxid: xid, op, len, received });
-        self.tell_leader(request, fx);
+        self.tell_leader(request, effects);
     }
 
-    fn tell_leader(&self, request: &Request<'_>, fx: &mut Effects) {
+    fn tell_leader(&self, request: &Request<'_>, effects: &mut Effects) {
         // A connection that is gone asks for nothing more.
         let Some((session, identities)) = request.who(&self.clients) else { return };
-        let (start, cxid, op) = (fx.bytes.len(), request.xid, request.op);
-        fx.bytes.extend_from_slice(request.body());
-        let ids = fx.bytes.len();
-        identities.encode_into(&mut fx.bytes);
-        let end = fx.bytes.len();
-        fx.list.push(Effect::Forward { session, cxid, op, start, ids, end });
+        let (start, cxid, op) = (effects.bytes.len(), request.xid, request.op);
+        effects.bytes.extend_from_slice(request.body());
+        let ids = effects.bytes.len();
+        identities.encode_into(&mut effects.bytes);
+        let end = effects.bytes.len();
+        effects.list.push(Effect::Forward { session, cxid, op, start, ids, end });
     }
 
     /// Forwards the creation of a session for a connection.
@@ -373,16 +379,16 @@ impl Replica {
         conn: ConnId,
         session: SessionId,
         timeout_ms: i32,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
-        let start = fx.bytes.len();
-        put_i32(&mut fx.bytes, timeout_ms);
-        let ids = fx.bytes.len();
-        Identities::none().encode_into(&mut fx.bytes);
-        let (end, cxid, op) = (fx.bytes.len(), Xid(0), OpCode::CreateSession);
+        let start = effects.bytes.len();
+        put_i32(&mut effects.bytes, timeout_ms);
+        let ids = effects.bytes.len();
+        Identities::none().encode_into(&mut effects.bytes);
+        let (end, cxid, op) = (effects.bytes.len(), Xid(0), OpCode::CreateSession);
         let received = now.mono;
         self.note_forwarded(Forwarded { conn, session, cxid, op, len: 0, received });
-        fx.list.push(Effect::Forward { session, cxid, op, start, ids, end });
+        effects.list.push(Effect::Forward { session, cxid, op, start, ids, end });
     }
 
     fn note_forwarded(&mut self, request: Forwarded) {
@@ -401,12 +407,12 @@ impl Replica {
         session: SessionId,
         timeout_ms: i32,
         frame: &[u8],
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         let learner = learning(&mut self.learner);
         self.clients.known(conn).awaits = Some(Asked::Session { frame: frame.into() });
         learner.revalidating.push_back((session, conn));
-        fx.list.push(Effect::AskSession { session, timeout_ms, is_kept: false });
+        effects.list.push(Effect::AskSession { session, timeout_ms, is_kept: false });
     }
 
     /// The leader's word on a session that a client has brought along.
@@ -415,7 +421,7 @@ impl Replica {
         now: Now,
         session: SessionId,
         is_valid: bool,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         if take_one(&mut self.given_up.sessions) {
             return;
@@ -436,10 +442,10 @@ impl Replica {
             (true, true) => return mark(Mark::KeptClient),
             (true, false) => {
                 mark(Mark::KeptClientGone);
-                return self.close(conn, CloseHow::AfterFlush, fx);
+                return self.close(conn, CloseHow::AfterFlush, effects);
             }
             (false, true) => {}
-            (false, false) => return self.refuse_session(now, conn, session, fx),
+            (false, false) => return self.refuse_session(now, conn, session, effects),
         }
         client.begin_session(session, None);
         learner.touch(client);
@@ -447,16 +453,16 @@ impl Replica {
             && old != conn
         {
             mark(Mark::SessionTakenOver);
-            self.close(old, CloseHow::Now, fx);
+            self.close(old, CloseHow::Now, effects);
             self.session_conns.insert(session, conn);
         }
-        self.established(conn, fx);
+        self.established(conn, effects);
         self.queue_up(conn);
     }
 
     /// A `sync` of a client: it is answered when this server has applied everything that was
     /// committed when the leader got it. Nothing that the client sends later is looked at before.
-    pub(super) fn sync(&mut self, request: &Request<'_>, fx: &mut Effects) {
+    pub(super) fn sync(&mut self, request: &Request<'_>, effects: &mut Effects) {
         let Request { now, conn, xid, frame, .. } = *request;
         // A connection that is gone asks for nothing more.
         let Some(client) = self.clients.get_mut(conn) else { return };
@@ -466,13 +472,13 @@ impl Replica {
         self.syncs.asked.push_back(conn);
         self.deferred_total += 1;
         match &self.learner {
-            Some(_) => self.tell_leader(request, fx),
-            None => fx.list.push(Effect::AskSync),
+            Some(_) => self.tell_leader(request, effects),
+            None => effects.list.push(Effect::AskSync),
         }
     }
 
     /// The oldest `sync` that was asked for covers everything that is committed now.
-    pub fn sync_done(&mut self, now: Now, fx: &mut Effects) {
+    pub fn sync_done(&mut self, now: Now, effects: &mut Effects) {
         if take_one(&mut self.given_up.syncs) {
             return;
         }
@@ -487,11 +493,11 @@ impl Replica {
             mark(Mark::SyncAwaitsApply);
         }
         self.syncs.done.push_back((covered, conn));
-        self.answer_syncs(now, fx);
+        self.answer_syncs(now, effects);
     }
 
     /// Answers the syncs whose transactions are applied.
-    pub(super) fn answer_syncs(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn answer_syncs(&mut self, now: Now, effects: &mut Effects) {
         while let Some(&(zxid, conn)) = self.syncs.done.front()
             && zxid <= self.tail.applied()
         {
@@ -507,7 +513,7 @@ impl Replica {
             let waiting = Now { mono: received, ..now };
             let (op, frame) = (OpCode::Sync, &frame[..]);
             let request = Request { now: waiting, conn, op, xid, frame, asked: None };
-            self.read_or_defer(&request, fx);
+            self.read_or_defer(&request, effects);
             self.queue_up(conn);
         }
     }

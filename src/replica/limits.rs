@@ -216,14 +216,14 @@ impl Replica {
     }
 
     /// A choked connection has taken its replies.
-    pub(super) fn drained(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+    pub(super) fn drained(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
         // It may have been closed from this side before its front knew.
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.drained();
         let begun = self.fair.spent;
-        self.go_on_early(now, conn, self.fair.arrivals_stop(), fx);
+        self.go_on_early(now, conn, self.fair.arrivals_stop(), effects);
         self.fair.charge_arrivals(begun);
-        self.make_room(now, fx);
+        self.make_room(now, effects);
     }
 
     /// The connection is gone: what waited for its writes does not take memory any more.
@@ -290,7 +290,7 @@ impl Replica {
     }
 
     /// Transactions were applied: lets in who waits, as far as there is room.
-    pub(super) fn make_room(&mut self, now: Now, fx: &mut Effects) {
+    pub(super) fn make_room(&mut self, now: Now, effects: &mut Effects) {
         while let Some(&(zxid, len)) = self.limits.large_writes.front()
             && zxid <= self.tail.applied()
         {
@@ -301,11 +301,11 @@ impl Replica {
         if self.is_serving() && !self.limits.line.is_empty() {
             let begun = self.fair.spent;
             self.limits.letting_in = true;
-            self.let_in(now, fx);
+            self.let_in(now, effects);
             self.limits.letting_in = false;
             self.fair.charge_line(begun);
         }
-        self.relieve_pressure(fx);
+        self.relieve_pressure(effects);
     }
 
     /// Whether the first in line waits for the leader's word on what its client asked before.
@@ -314,7 +314,7 @@ impl Replica {
         first.is_some_and(|client| client.awaits.is_some())
     }
 
-    fn let_in(&mut self, now: Now, fx: &mut Effects) {
+    fn let_in(&mut self, now: Now, effects: &mut Effects) {
         let stop_at = self.fair.line_stop();
         while self.fair.spent < stop_at
             && !self.is_first_blocked()
@@ -323,7 +323,7 @@ impl Replica {
             self.fair.spent += FRAME_COST;
             let (conn, is_stale) = (first.conn, self.is_stale(now, first));
             if is_stale && self.options.limits.drop_stale {
-                self.drop_stale(now, conn, fx);
+                self.drop_stale(now, conn, effects);
                 continue;
             }
             if self.in_pipeline() >= self.options.limits.requests_max {
@@ -340,12 +340,12 @@ impl Replica {
                     self.limits.figures.request_throttle_queue_us.record(queued);
                     let asked = Some((waiting.session, &identities));
                     let request = Request { now, conn, op, xid, frame: &frame, asked };
-                    self.let_request_in(&request, waiting.session, received, fx);
+                    self.let_request_in(&request, waiting.session, received, effects);
                 }
                 InLine::Ready(ready) => {
                     // Its connection may have gone while it stood in line.
                     if self.clients.get(conn).is_some() {
-                        self.defer_or_give(conn, ready, fx);
+                        self.defer_or_give(conn, ready, effects);
                     }
                 }
             }
@@ -378,7 +378,7 @@ impl Replica {
 
     /// Drops the first in line and everything else of its connection: what came later must not be
     /// done without what came before.
-    fn drop_stale(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+    fn drop_stale(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
         if self.clients.get(conn).is_none() {
             if let Some(waiting) = self.limits.line.pop_front() {
                 self.leave_line(&waiting);
@@ -397,7 +397,7 @@ impl Replica {
         }
         let why = format_args!("its request waited longer than its session timeout");
         self.complain(now, Complaint::Stale, self.who(conn), why);
-        self.close(conn, CloseHow::AfterFlush, fx);
+        self.close(conn, CloseHow::AfterFlush, effects);
     }
 
     /// Brings a request of `session`, which came at `received`, from the line into the pipeline.
@@ -406,7 +406,7 @@ impl Replica {
         request: &Request<'_>,
         session: SessionId,
         received: Instant,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         let Request { now, conn, op, xid, .. } = *request;
         let claim = match &mut self.leader {
@@ -419,7 +419,7 @@ impl Replica {
             // Dropped without a reply; the close of the session closes the connection.
             Claim::Gone => return,
             Claim::Moved if op == OpCode::CloseSession => {}
-            Claim::Moved => return self.refuse_moved(now, conn, op, xid, fx),
+            Claim::Moved => return self.refuse_moved(now, conn, op, xid, effects),
         }
         let waited_ms = now.mono.since(received).as_millis() as u64;
         if self.options.limits.throttled_op_wait_ms.is_some_and(|max| waited_ms > max)
@@ -430,14 +430,14 @@ impl Replica {
             let Some(client) = self.clients.get_mut(conn) else { return };
             client.stats.sent += 1;
             self.stats.sent += 1;
-            return self.defer_or_give(conn, Ready::Throttled(xid), fx);
+            return self.defer_or_give(conn, Ready::Throttled(xid), effects);
         }
-        self.dispatch(request, fx);
+        self.dispatch(request, effects);
     }
 
     /// Input came: pauses its connection if the server has more than enough to do and the
     /// connection some of it, or if too much waits for its writes.
-    pub(super) fn apply_pressure(&mut self, conn: ConnId, fx: &mut Effects) {
+    pub(super) fn apply_pressure(&mut self, conn: ConnId, effects: &mut Effects) {
         let outstanding = self.in_progress();
         if outstanding <= self.options.outstanding_limit
             && self.deferred_total == 0
@@ -454,13 +454,13 @@ impl Replica {
         {
             client.paused = true;
             self.paused.push(conn);
-            fx.list.push(Effect::Pause { conn });
+            effects.list.push(Effect::Pause { conn });
         }
     }
 
     /// Resumes who need not be paused any longer, first paused first. Even a busy server takes
     /// one request at a time from everybody, or a few connections could keep others out for ever.
-    pub(super) fn relieve_pressure(&mut self, fx: &mut Effects) {
+    pub(super) fn relieve_pressure(&mut self, effects: &mut Effects) {
         if self.paused.is_empty() {
             return;
         }
@@ -472,7 +472,7 @@ impl Replica {
             let Some(client) = clients.get_mut(conn) else { return false };
             client.paused = client.has_enough(is_busy, bytes_max);
             if !client.paused {
-                fx.list.push(Effect::Resume { conn });
+                effects.list.push(Effect::Resume { conn });
             }
             client.paused
         });

@@ -33,7 +33,12 @@ pub struct LongRead {
 
 impl Replica {
     /// Begins a read that may take long, and mostly ends it, too.
-    pub(super) fn begin_long(&mut self, request: &Request<'_>, waited_us: u64, fx: &mut Effects) {
+    pub(super) fn begin_long(
+        &mut self,
+        request: &Request<'_>,
+        waited_us: u64,
+        effects: &mut Effects,
+    ) {
         let Request { now, conn, op, xid, frame, .. } = *request;
         // A connection that is gone asks for nothing more.
         let Some((session, identities)) = request.who(&self.clients) else { return };
@@ -49,7 +54,7 @@ impl Replica {
             results: Vec::new(),
         });
         self.fair.spent += READ_COST;
-        if self.do_part(now, conn, frame, &mut long, fx) {
+        if self.do_part(now, conn, frame, &mut long, effects) {
             return;
         }
         long.frame = frame.into();
@@ -59,12 +64,12 @@ impl Replica {
     }
 
     /// Does the next part of the read that a connection has begun.
-    pub(super) fn go_on_long(&mut self, now: Now, conn: ConnId, fx: &mut Effects) {
+    pub(super) fn go_on_long(&mut self, now: Now, conn: ConnId, effects: &mut Effects) {
         let long = self.clients.known(conn).long.take();
         invariant!(long.is_some(), "{conn:?} has no read to go on with");
         let Some(mut long) = long else { unreachable!("just asserted") };
         let frame = std::mem::take(&mut long.frame);
-        let is_over = self.do_part(now, conn, &frame, &mut long, fx);
+        let is_over = self.do_part(now, conn, &frame, &mut long, effects);
         long.frame = frame;
         if is_over {
             self.deferred_total -= 1;
@@ -80,7 +85,7 @@ impl Replica {
         conn: ConnId,
         frame: &[u8],
         long: &mut LongRead,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> bool {
         let mut context = ReadContext {
             tree: &self.tree,
@@ -103,23 +108,23 @@ impl Replica {
         self.clients.known(conn).stats.sent += notified;
         let mut bytes = 0;
         if long.op != OpCode::MultiRead && !long.results.is_empty() {
-            self.owed.pay(conn, fx);
-            fx.send(conn, |out| out.extend_from_slice(&long.results));
+            self.owed.pay(conn, effects);
+            effects.send(conn, |out| out.extend_from_slice(&long.results));
             bytes = long.results.len();
             long.results.clear();
         }
         let Some(outcome) = over else {
-            self.choke(conn, bytes, fx);
+            self.choke(conn, bytes, effects);
             return false;
         };
-        self.owed.pay(conn, fx);
-        let begun = fx.bytes.len();
+        self.owed.pay(conn, effects);
+        let begun = effects.bytes.len();
         let zxid = self.tail.applied();
-        fx.send(conn, |out| put_outcome(out, long, zxid, outcome));
-        bytes += fx.bytes.len() - begun;
+        effects.send(conn, |out| put_outcome(out, long, zxid, outcome));
+        bytes += effects.bytes.len() - begun;
         self.stats.responded(bytes.saturating_sub(4));
         let waited_us = long.waited_us + now.mono.since(long.asked).as_micros() as u64;
-        self.answered_read(now, conn, long.op, waited_us, bytes, fx);
+        self.answered_read(now, conn, long.op, waited_us, bytes, effects);
         true
     }
 }

@@ -91,7 +91,7 @@ fn multi(parts: &[(i32, Body)]) -> Body {
 struct Scene {
     replica: Replica,
     now: Now,
-    fx: Effects,
+    effects: Effects,
     xid: i32,
 }
 
@@ -110,24 +110,24 @@ impl Scene {
         let restored = Restored::fresh(tree);
         let mut replica = Replica::for_tests(now, options, restored);
         replica.lead(now);
-        let mut scene = Scene { replica, now, fx: Effects::default(), xid: 0 };
+        let mut scene = Scene { replica, now, effects: Effects::default(), xid: 0 };
         scene.handle(Input::Opened { conn: CONN, peer: SocketAddr::from(([127, 0, 0, 1], 1)) });
         let frame = connect_frame(SessionId(0), 10_000);
         scene.handle(Input::Frames { conn: CONN, bytes: &frame });
-        scene.fx.clear();
+        scene.effects.clear();
         scene
     }
 
     fn handle(&mut self, input: Input<'_>) {
-        self.replica.handle(self.now, input, &mut self.fx);
-        self.replica.flush(&mut self.fx);
-        let appended = self.fx.list.iter().rev().find_map(|effect| match effect {
+        self.replica.handle(self.now, input, &mut self.effects);
+        self.replica.flush(&mut self.effects);
+        let appended = self.effects.list.iter().rev().find_map(|effect| match effect {
             Effect::Append(batch) => batch.last_zxid(),
             _ => None,
         });
         if let Some(zxid) = appended {
-            self.replica.handle(self.now, Input::Logged { zxid }, &mut self.fx);
-            self.replica.handle(self.now, Input::Committed { zxid }, &mut self.fx);
+            self.replica.handle(self.now, Input::Logged { zxid }, &mut self.effects);
+            self.replica.handle(self.now, Input::Committed { zxid }, &mut self.effects);
         }
         self.replica.check();
     }
@@ -141,12 +141,12 @@ impl Scene {
         put_i32(&mut frame, op);
         frame.extend_from_slice(&body.0);
         end_frame(&mut frame, start);
-        self.fx.clear();
+        self.effects.clear();
         self.handle(Input::Frames { conn: CONN, bytes: &frame });
         let mut frames = Vec::new();
-        for effect in &self.fx.list {
+        for effect in &self.effects.list {
             let Effect::Send { start, end, .. } = effect else { continue };
-            let mut rest = &self.fx.bytes[*start..*end];
+            let mut rest = &self.effects.bytes[*start..*end];
             while let Some((len, tail)) = rest.split_first_chunk::<4>() {
                 let (frame, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
                 frames.push(frame.to_vec());
@@ -356,7 +356,7 @@ fn a_null_sasl_token_ends_the_connection() {
     let mut s = Scene::new();
     assert!(s.frames(102, &Body::default().text(None)).is_empty());
     let is_close = |e: &Effect| matches!(e, Effect::Close { conn: CONN, how: CloseHow::Now });
-    assert!(s.fx.list.iter().any(is_close));
+    assert!(s.effects.list.iter().any(is_close));
 }
 
 #[test]

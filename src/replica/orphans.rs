@@ -115,10 +115,10 @@ mod tests {
 
     /// What a replica logs before it has seen any input.
     fn logged(replica: &mut Replica) -> Vec<Vec<u8>> {
-        let mut fx = Effects::default();
-        replica.flush(&mut fx);
+        let mut effects = Effects::default();
+        replica.flush(&mut effects);
         let mut entries = Vec::new();
-        for effect in &fx.list {
+        for effect in &effects.list {
             let Effect::Append(batch) = effect else { panic!("{effect:?}") };
             entries.extend(batch.iter().map(|(_, entry)| entry.to_vec()));
         }

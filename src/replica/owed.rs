@@ -64,17 +64,17 @@ impl Owed {
 
     /// Sends the connection what it is owed.
     #[inline]
-    pub fn pay(&mut self, conn: ConnId, fx: &mut Effects) {
+    pub fn pay(&mut self, conn: ConnId, effects: &mut Effects) {
         if !self.events.is_empty() {
-            self.pay_some(conn, fx);
+            self.pay_some(conn, effects);
         }
     }
 
     /// Returns whether anything was owed.
-    fn pay_some(&mut self, conn: ConnId, fx: &mut Effects) -> bool {
+    fn pay_some(&mut self, conn: ConnId, effects: &mut Effects) -> bool {
         // Others are owed something, this one is not.
         let Some(events) = self.take(conn) else { return false };
-        fx.send(conn, |out| out.extend_from_slice(&events));
+        effects.send(conn, |out| out.extend_from_slice(&events));
         true
     }
 
@@ -95,12 +95,12 @@ impl Owed {
 
 impl Replica {
     /// Sends events that are owed, a part of the turn long.
-    pub(super) fn pay_owed(&mut self, fx: &mut Effects) {
+    pub(super) fn pay_owed(&mut self, effects: &mut Effects) {
         let stop_at = self.fair.spent + self.fair.part();
         while self.fair.spent < stop_at
             && let Some(conn) = self.owed.order.pop_front()
         {
-            if self.owed.pay_some(conn, fx) {
+            if self.owed.pay_some(conn, effects) {
                 mark(Mark::EventsOwed);
                 self.fair.spent += SEND_COST;
             }

@@ -107,14 +107,14 @@ impl Reception {
 impl Replica {
     /// The database as of `zxid` is going to be received; one that was on its way is given up. Only
     /// a server that does not lead takes one.
-    pub fn begin_reception(&mut self, stream: StreamId, zxid: Zxid, fx: &mut Effects) {
+    pub fn begin_reception(&mut self, stream: StreamId, zxid: Zxid, effects: &mut Effects) {
         invariant!(self.leader.is_none(), "a server that leads has the newest database itself");
-        self.abandon_reception(fx);
-        self.close_all(fx);
+        self.abandon_reception(effects);
+        self.close_all(effects);
         let mut head = Vec::new();
         let file = SnapshotWriter::begin_file(&mut head);
-        fx.list.push(Effect::ReceptionBegin { stream, zxid });
-        fx.list.push(Effect::ReceptionChunk(head));
+        effects.list.push(Effect::ReceptionBegin { stream, zxid });
+        effects.list.push(Effect::ReceptionChunk(head));
         self.reception = Some(Box::new(Reception {
             stream,
             zxid,
@@ -142,7 +142,11 @@ impl Replica {
     /// More of the stream arrived. Returns how many of these bytes belong to it: fewer than all
     /// when it ends in them. A piece of 64 KiB takes about 100 µs; larger ones are for the caller
     /// to divide. After an error the reception is over.
-    pub fn receive(&mut self, bytes: &[u8], fx: &mut Effects) -> Result<usize, ReceptionError> {
+    pub fn receive(
+        &mut self,
+        bytes: &[u8],
+        effects: &mut Effects,
+    ) -> Result<usize, ReceptionError> {
         invariant!(self.wants_received(), "pieces wait until the disk has taken those before");
         self.fair.spent += BYTE_COST * bytes.len() as u64;
         let Some(reception) = &mut self.reception else { unreachable!("just asserted") };
@@ -150,7 +154,7 @@ impl Replica {
         let used = match reception.read() {
             Ok(used) => used,
             Err(error) => {
-                self.abandon_reception(fx);
+                self.abandon_reception(effects);
                 return Err(error);
             }
         };
@@ -169,20 +173,20 @@ impl Replica {
         }
         if !chunk.is_empty() {
             reception.in_flight += 1;
-            fx.list.push(Effect::ReceptionChunk(chunk));
+            effects.list.push(Effect::ReceptionChunk(chunk));
         }
         if is_done {
             // No snapshot of the old tree may get its name while older files are removed.
-            self.abandon_snapshot(fx);
-            fx.list.push(Effect::ReceptionFinish);
+            self.abandon_snapshot(effects);
+            effects.list.push(Effect::ReceptionFinish);
         }
         Ok(bytes.len() - beyond)
     }
 
     /// The sender is lost, or what it sends is of no use. The state is what it was.
-    pub fn abandon_reception(&mut self, fx: &mut Effects) {
+    pub fn abandon_reception(&mut self, effects: &mut Effects) {
         if self.reception.take().is_some() {
-            fx.list.push(Effect::ReceptionAbandon);
+            effects.list.push(Effect::ReceptionAbandon);
         }
     }
 
@@ -216,7 +220,7 @@ impl Replica {
 
     /// Makes the database that was received this server's: its file is durable, the log is retired
     /// and ends with it, and nobody leads. What the tail holds goes.
-    pub fn adopt(&mut self, now: Now, fx: &mut Effects) {
+    pub fn adopt(&mut self, now: Now, effects: &mut Effects) {
         invariant!(self.leader.is_none(), "a database is replaced while nobody leads");
         invariant!(
             self.tail.logged() == self.tail.last(),
@@ -235,8 +239,8 @@ impl Replica {
             mark(Mark::AdoptedWithClients);
         }
         // Connections that came since.
-        self.close_all(fx);
-        self.end_walks(fx);
+        self.close_all(effects);
+        self.end_walks(effects);
         self.replace_tree(tree);
         self.check = check;
         self.committed_sessions = sessions.into_iter().collect();
@@ -244,7 +248,7 @@ impl Replica {
         self.fuzzy = (!is_mutated(Mutation::ForgetFuzzy)).then_some(Zxid(i64::MAX));
         self.limits.forget_writes();
         self.snapshot.replaced(&self.options, &mut self.rng, reception.zxid);
-        self.make_room(now, fx);
+        self.make_room(now, effects);
         log::info!(
             "the database that was received replaces what this server had: {} znodes and {} \
              sessions at zxid 0x{}",
@@ -265,20 +269,20 @@ impl Replica {
     }
 
     /// Closes every connection; what was answered before still leaves.
-    pub(super) fn close_all(&mut self, fx: &mut Effects) {
+    pub(super) fn close_all(&mut self, effects: &mut Effects) {
         let conns: Vec<_> = self.clients.iter().map(|client| client.conn).collect();
         for conn in conns {
-            self.close(conn, CloseHow::AfterFlush, fx);
+            self.close(conn, CloseHow::AfterFlush, effects);
         }
         invariant!(self.session_conns.is_empty(), "sessions go on without their connections");
     }
 
     /// The tree that is walked over goes.
-    fn end_walks(&mut self, fx: &mut Effects) {
+    fn end_walks(&mut self, effects: &mut Effects) {
         for target in std::mem::take(&mut self.walks).targets() {
             match target {
                 Target::Stream(stream) => {
-                    fx.list.push(Effect::StreamEnd { stream, is_whole: false });
+                    effects.list.push(Effect::StreamEnd { stream, is_whole: false });
                 }
                 Target::File => unreachable!("none begins behind the last piece"),
             }

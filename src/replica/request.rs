@@ -75,7 +75,7 @@ impl Replica {
         conn: ConnId,
         bytes: &[u8],
         stop_at: u64,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Taken {
         let (begun, in_flight_max) = (self.fair.spent, self.fair.options.in_flight_bytes);
         let (mut rest, mut frames) = (bytes, 0);
@@ -104,11 +104,11 @@ impl Replica {
             self.stats.received += 1;
             self.fair.spent += FRAME_COST;
             match stage {
-                Stage::New => self.connect(now, conn, frame, fx),
+                Stage::New => self.connect(now, conn, frame, effects),
                 Stage::Closing => {}
-                Stage::Connecting | Stage::Active => self.request(now, conn, frame, fx),
+                Stage::Connecting | Stage::Active => self.request(now, conn, frame, effects),
             }
-            self.hand_over_much(fx);
+            self.hand_over_much(effects);
         }
         let cost = self.fair.spent - begun;
         match self.clients.get_mut(conn) {
@@ -120,11 +120,11 @@ impl Replica {
 
     /// Gives the log what was prepared if that is much.
     #[inline(always)]
-    pub(super) fn hand_over_much(&mut self, fx: &mut Effects) {
+    pub(super) fn hand_over_much(&mut self, effects: &mut Effects) {
         // A learner prepares nothing.
         let bytes = self.leader.as_ref().map_or(0, Leader::batch_bytes);
         if bytes > BATCH_BYTES_MAX {
-            self.hand_over(fx);
+            self.hand_over(effects);
         }
     }
 
@@ -191,33 +191,33 @@ impl Replica {
     }
 
     #[inline(always)]
-    pub(super) fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], fx: &mut Effects) {
+    pub(super) fn request(&mut self, now: Now, conn: ConnId, frame: &[u8], effects: &mut Effects) {
         let mut r = Reader::new(frame);
         let Ok(header) = RequestHeader::decode_from(&mut r) else {
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         };
         if !self.fits_large(frame.len()) {
             let why = format_args!("its large request exceeds largeRequestMaxBytes");
             self.complain(now, Complaint::TooLarge, self.who(conn), why);
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         }
         let xid = header.xid;
         let op = match OpCode::from_code(header.op) {
             Some(
                 OpCode::CreateSession | OpCode::Error | OpCode::Check | OpCode::DeleteContainer,
             )
-            | None => return self.refuse_opcode(conn, xid, fx),
+            | None => return self.refuse_opcode(conn, xid, effects),
             Some(op) => op,
         };
         match op {
-            OpCode::Auth => return self.auth_packet(now, conn, xid, &mut r, fx),
-            OpCode::Sasl => return self.sasl_packet(now, conn, xid, &mut r, fx),
+            OpCode::Auth => return self.auth_packet(now, conn, xid, &mut r, effects),
+            OpCode::Sasl => return self.sasl_packet(now, conn, xid, &mut r, effects),
             _ => {}
         }
         let client = self.clients.known(conn);
         if !self.auth.is_enforced_ok(&client.identities) {
             let code = ErrorCode::SessionClosedRequireSaslAuth;
-            return self.reply_and_close(conn, xid, Zxid::ZERO, code, fx);
+            return self.reply_and_close(conn, xid, Zxid::ZERO, code, effects);
         }
         if xid.0 > 0 {
             client.stats.last_cxid = i64::from(xid.0);
@@ -237,7 +237,7 @@ impl Replica {
             Claim::Gone => return,
             // COMPAT(3.x): its end may be asked for anywhere.
             Claim::Moved if op == OpCode::CloseSession => {}
-            Claim::Moved => return self.refuse_moved(now, conn, op, xid, fx),
+            Claim::Moved => return self.refuse_moved(now, conn, op, xid, effects),
         }
         if op == OpCode::CloseSession {
             client.end_input();
@@ -247,23 +247,23 @@ impl Replica {
             let (frame, received) = (frame.into(), now.mono);
             return self.line_up(conn, InLine::Request { op, xid, frame, received, identities });
         }
-        self.dispatch(&Request { now, conn, op, xid, frame, asked: None }, fx);
+        self.dispatch(&Request { now, conn, op, xid, frame, asked: None }, effects);
     }
 
     /// Brings a request into the pipeline.
     #[inline(always)]
-    pub(super) fn dispatch(&mut self, request: &Request<'_>, fx: &mut Effects) {
+    pub(super) fn dispatch(&mut self, request: &Request<'_>, effects: &mut Effects) {
         match request.op {
-            op if op.is_write() => self.write(request, fx),
-            OpCode::CloseSession if self.learner.is_some() => self.forward(request, fx),
-            OpCode::Sync if self.options.is_member => self.sync(request, fx),
+            op if op.is_write() => self.write(request, effects),
+            OpCode::CloseSession if self.learner.is_some() => self.forward(request, effects),
+            OpCode::Sync if self.options.is_member => self.sync(request, effects),
             OpCode::CloseSession => {
                 if let Some((session, _)) = request.who(&self.clients) {
                     let origin = Origin::Client(request.conn);
                     self.propose_close(request.now, session, origin, request.xid);
                 }
             }
-            _ => self.read_or_defer(request, fx),
+            _ => self.read_or_defer(request, effects),
         }
     }
 
@@ -278,12 +278,12 @@ impl Replica {
         conn: ConnId,
         op: OpCode,
         xid: Xid,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         // A connection that is gone asks for nothing more.
         let Some(client) = self.clients.get_mut(conn) else { return };
         if !op.is_write() {
-            return self.close_in_order(conn, fx);
+            return self.close_in_order(conn, effects);
         }
         client.end_input();
         let session = client.session;
@@ -291,8 +291,8 @@ impl Replica {
     }
 
     /// An unknown or disallowed opcode is answered and ends the connection.
-    fn refuse_opcode(&mut self, conn: ConnId, xid: Xid, fx: &mut Effects) {
-        self.reply_and_close(conn, xid, Zxid(-1), ErrorCode::Unimplemented, fx);
+    fn refuse_opcode(&mut self, conn: ConnId, xid: Xid, effects: &mut Effects) {
+        self.reply_and_close(conn, xid, Zxid(-1), ErrorCode::Unimplemented, effects);
     }
 
     fn reply_and_close(
@@ -301,57 +301,57 @@ impl Replica {
         xid: Xid,
         zxid: Zxid,
         code: ErrorCode,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         let mut reply = Vec::with_capacity(20);
         put_error_reply(&mut reply, xid, zxid, code);
-        self.send_in_order(conn, reply, fx);
-        self.close_in_order(conn, fx);
+        self.send_in_order(conn, reply, effects);
+        self.close_in_order(conn, effects);
     }
 
     /// Sends a reply once everything before it on the connection is answered.
-    pub(super) fn send_in_order(&mut self, conn: ConnId, reply: Vec<u8>, fx: &mut Effects) {
+    pub(super) fn send_in_order(&mut self, conn: ConnId, reply: Vec<u8>, effects: &mut Effects) {
         // The connection of a request that is let in from the line may have gone.
         let Some(client) = self.clients.get_mut(conn) else { return };
         client.stats.sent += 1;
         self.stats.sent += 1;
-        self.give_in_order(conn, Ready::Reply(reply.into()), fx);
+        self.give_in_order(conn, Ready::Reply(reply.into()), effects);
     }
 
-    fn close_in_order(&mut self, conn: ConnId, fx: &mut Effects) {
+    fn close_in_order(&mut self, conn: ConnId, effects: &mut Effects) {
         self.clients.known(conn).end_input();
-        self.give_in_order(conn, Ready::Close, fx);
+        self.give_in_order(conn, Ready::Close, effects);
     }
 
     /// Gives a connection what is ready for it, after all that it asked for before.
-    fn give_in_order(&mut self, conn: ConnId, ready: Ready, fx: &mut Effects) {
+    fn give_in_order(&mut self, conn: ConnId, ready: Ready, effects: &mut Effects) {
         let client = self.clients.known(conn);
         if client.in_line > 0 && !self.limits.is_letting_in() {
             self.line_up(conn, InLine::Ready(ready));
         } else {
-            self.defer_or_give(conn, ready, fx);
+            self.defer_or_give(conn, ready, effects);
         }
     }
 
     /// Gives a connection what is ready for it, once its writes before it are applied.
-    pub(super) fn defer_or_give(&mut self, conn: ConnId, ready: Ready, fx: &mut Effects) {
+    pub(super) fn defer_or_give(&mut self, conn: ConnId, ready: Ready, effects: &mut Effects) {
         if self.clients.known(conn).must_wait() {
             self.defer(conn, Deferred::Ready(ready));
         } else {
-            self.give(conn, ready, fx);
+            self.give(conn, ready, effects);
         }
     }
 
     /// Gives a connection what is ready for it, whose turn it is.
-    fn give(&mut self, conn: ConnId, ready: Ready, fx: &mut Effects) {
-        self.owed.pay(conn, fx);
+    fn give(&mut self, conn: ConnId, ready: Ready, effects: &mut Effects) {
+        self.owed.pay(conn, effects);
         match ready {
-            Ready::Reply(reply) => fx.send(conn, |out| out.extend_from_slice(&reply)),
+            Ready::Reply(reply) => effects.send(conn, |out| out.extend_from_slice(&reply)),
             Ready::Throttled(xid) => {
                 let (zxid, code) = (self.tail.applied(), ErrorCode::ThrottledOp);
-                fx.send(conn, |out| put_error_reply(out, xid, zxid, code));
+                effects.send(conn, |out| put_error_reply(out, xid, zxid, code));
             }
-            Ready::Close => self.close(conn, CloseHow::AfterFlush, fx),
+            Ready::Close => self.close(conn, CloseHow::AfterFlush, effects),
         }
     }
 
@@ -361,10 +361,10 @@ impl Replica {
         conn: ConnId,
         xid: Xid,
         r: &mut Reader<'_>,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         let Ok(packet) = AuthPacket::decode_from(r) else {
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         };
         let client = self.clients.known(conn);
         let outcome = self.auth.add_auth(
@@ -379,16 +379,16 @@ impl Replica {
                 client.identify(identities);
                 let mut reply = Vec::with_capacity(20);
                 put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::Ok);
-                self.send_in_order(conn, reply, fx);
+                self.send_in_order(conn, reply, effects);
             }
             AuthOutcome::Failed => {
                 self.stats.auth_failed += 1;
                 let scheme = packet.scheme.as_deref().unwrap_or_default();
                 let why = format_args!("by the scheme {scheme:?}");
                 self.complain(now, Complaint::NotAuthentic, self.who(conn), why);
-                self.reply_and_close(conn, xid, Zxid::ZERO, ErrorCode::AuthFailed, fx);
+                self.reply_and_close(conn, xid, Zxid::ZERO, ErrorCode::AuthFailed, effects);
             }
-            AuthOutcome::CloseSilently => self.close(conn, CloseHow::Now, fx),
+            AuthOutcome::CloseSilently => self.close(conn, CloseHow::Now, effects),
         }
     }
 
@@ -398,11 +398,11 @@ impl Replica {
         conn: ConnId,
         xid: Xid,
         r: &mut Reader<'_>,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         // COMPAT(3.9): a null token is a null pointer in Apache and ends the connection.
         let Ok(Some(token)) = r.buffer("sasl token") else {
-            return self.close(conn, CloseHow::Now, fx);
+            return self.close(conn, CloseHow::Now, effects);
         };
         let client = self.clients.known(conn);
         self.fair.spent += SASL_COST;
@@ -427,37 +427,37 @@ impl Replica {
         let start = begin_reply(&mut reply, xid, Zxid::ZERO, code.code());
         put_buffer(&mut reply, answer.as_deref());
         end_frame(&mut reply, start);
-        self.send_in_order(conn, reply, fx);
+        self.send_in_order(conn, reply, effects);
         if code != ErrorCode::Ok {
             self.stats.auth_failed += 1;
-            self.close_in_order(conn, fx);
+            self.close_in_order(conn, effects);
         }
     }
 
     #[inline(always)]
-    pub(super) fn read_or_defer(&mut self, request: &Request<'_>, fx: &mut Effects) {
+    pub(super) fn read_or_defer(&mut self, request: &Request<'_>, effects: &mut Effects) {
         // The connection of a request that is let in from the line may have gone. A write is done
         // all the same; a read has nobody to answer.
         let Some(client) = self.clients.get(request.conn) else { return };
         if client.must_wait() {
             return self.defer_request(request);
         }
-        self.read(request, 0, fx);
+        self.read(request, 0, effects);
     }
 
     /// Executes anything that is not a write, now.
-    fn read(&mut self, request: &Request<'_>, waited_us: u64, fx: &mut Effects) {
+    fn read(&mut self, request: &Request<'_>, waited_us: u64, effects: &mut Effects) {
         let Request { now, conn, op, xid, .. } = *request;
         if ReadContext::is_divided(op) {
-            return self.begin_long(request, waited_us, fx);
+            return self.begin_long(request, waited_us, effects);
         }
         let client = self.clients.known(conn);
-        self.owed.pay(conn, fx);
-        let before = fx.bytes.len();
+        self.owed.pay(conn, effects);
+        let before = effects.bytes.len();
         let mut cost = READ_COST + bytes_cost(request.frame.len());
         if op == OpCode::Ping {
             let zxid = self.tail.applied();
-            fx.send(conn, |out| put_error_reply(out, Xid(XID_PING), zxid, ErrorCode::Ok));
+            effects.send(conn, |out| put_error_reply(out, Xid(XID_PING), zxid, ErrorCode::Ok));
         } else {
             let mut context = ReadContext {
                 tree: &self.tree,
@@ -470,14 +470,14 @@ impl Replica {
                 bytes_read: &mut self.stats.bytes_read,
                 cost: 0,
             };
-            fx.send(conn, |out| context.execute(op, xid, request.body(), out));
+            effects.send(conn, |out| context.execute(op, xid, request.body(), out));
             cost += context.cost + self.auth.take_cost();
         }
         if op != OpCode::Ping {
-            self.stats.responded((fx.bytes.len() - before).saturating_sub(4));
+            self.stats.responded((effects.bytes.len() - before).saturating_sub(4));
         }
-        self.fair.spent += cost + bytes_cost(fx.bytes.len() - before);
-        self.answered_read(now, conn, op, waited_us, fx.bytes.len() - before, fx);
+        self.fair.spent += cost + bytes_cost(effects.bytes.len() - before);
+        self.answered_read(now, conn, op, waited_us, effects.bytes.len() - before, effects);
     }
 
     /// A read was answered with `bytes` bytes.
@@ -489,7 +489,7 @@ impl Replica {
         op: OpCode,
         waited_us: u64,
         bytes: usize,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         self.stats.sent += 1;
         self.stats.read_answered(op, waited_us);
@@ -497,16 +497,16 @@ impl Replica {
         let client = self.clients.known(conn);
         client.stats.sent += 1;
         client.stats.answered(op, waited_us / 1000, now.mono, zxid);
-        self.choke(conn, bytes, fx);
+        self.choke(conn, bytes, effects);
     }
 
     /// Counts bytes of a reply to a read: the connection may have to take them before it gets more.
     #[inline(always)]
-    pub(super) fn choke(&mut self, conn: ConnId, bytes: usize, fx: &mut Effects) {
+    pub(super) fn choke(&mut self, conn: ConnId, bytes: usize, effects: &mut Effects) {
         if let Some(client) = self.clients.get_mut(conn)
             && client.is_choked_by(bytes)
         {
-            fx.list.push(Effect::AwaitDrain { conn });
+            effects.list.push(Effect::AwaitDrain { conn });
         }
     }
 
@@ -524,7 +524,7 @@ impl Replica {
         conn: ConnId,
         is_urgent: bool,
         stop_at: u64,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         let client = self.clients.known(conn);
         if !client.owes_earlier() {
@@ -533,7 +533,7 @@ impl Replica {
         let begun = self.fair.spent;
         let mut frames = std::mem::take(&mut client.frames);
         self.look_ahead_deferred(conn, &frames);
-        self.run_frames(now, conn, is_urgent, stop_at, &mut frames, fx);
+        self.run_frames(now, conn, is_urgent, stop_at, &mut frames, effects);
         if let Some(client) = self.clients.get_mut(conn) {
             client.credit -= (self.fair.spent - begun) as i64;
             frames.tidy();
@@ -548,7 +548,7 @@ impl Replica {
         is_urgent: bool,
         stop_at: u64,
         frames: &mut Frames,
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) {
         loop {
             // What it got last may have been its end.
@@ -564,10 +564,10 @@ impl Replica {
                      bytes"
                 );
                 self.complain(now, Complaint::TooMuchOwed, self.who(conn), why);
-                return self.close(conn, CloseHow::Now, fx);
+                return self.close(conn, CloseHow::Now, effects);
             }
             if client.long.is_some() {
-                self.go_on_long(now, conn, fx);
+                self.go_on_long(now, conn, effects);
                 continue;
             }
             let session = client.session;
@@ -583,9 +583,9 @@ impl Replica {
                     let frame = frames.pop(len as usize);
                     let waited_us = now.mono.since(received).as_micros() as u64;
                     let asked = identities.as_ref().map(|as_whom| (session, as_whom));
-                    self.read(&Request { now, conn, op, xid, frame, asked }, waited_us, fx);
+                    self.read(&Request { now, conn, op, xid, frame, asked }, waited_us, effects);
                 }
-                Deferred::Ready(ready) => self.give(conn, ready, fx),
+                Deferred::Ready(ready) => self.give(conn, ready, effects),
             }
         }
     }

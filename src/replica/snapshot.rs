@@ -158,12 +158,12 @@ impl Replica {
 
     /// Gives up the one whose nodes are not all written; it is due again. One that the disk
     /// publishes already is left to it.
-    pub(super) fn abandon_snapshot(&mut self, fx: &mut Effects) {
+    pub(super) fn abandon_snapshot(&mut self, effects: &mut Effects) {
         if self.snapshot.phase == Phase::Walking {
             self.abandon_walk(Target::File);
             self.snapshot.phase = Phase::Idle;
             self.snapshot.want();
-            fx.list.push(Effect::SnapshotAbandon);
+            effects.list.push(Effect::SnapshotAbandon);
         }
     }
 
@@ -184,7 +184,7 @@ impl Replica {
         self.abandon_walk(Target::File);
     }
 
-    pub(super) fn begin_snapshot(&mut self, fx: &mut Effects) {
+    pub(super) fn begin_snapshot(&mut self, effects: &mut Effects) {
         self.snapshot.wanted = false;
         self.snapshot.draw(&self.options, &mut self.rng);
         self.snapshot.begun = self.tail.applied();
@@ -193,8 +193,8 @@ impl Replica {
             true => self.tail.last(),
             false => self.snapshot.begun,
         };
-        fx.list.push(Effect::SnapshotBegin(name));
-        self.begin_walk(Target::File, fx);
+        effects.list.push(Effect::SnapshotBegin(name));
+        self.begin_walk(Target::File, effects);
     }
 
     /// The walk is at its end: `out` gets what follows the nodes. `size` is the number of bytes

@@ -30,7 +30,7 @@ struct Scene {
     now: Now,
     /// Last transaction handed to the log.
     logged: Zxid,
-    fx: Effects,
+    effects: Effects,
 }
 
 fn limits(change: impl FnOnce(&mut LimitOptions)) -> LimitOptions {
@@ -61,7 +61,7 @@ impl Scene {
         let restored = Restored::fresh(tree);
         let mut replica = Replica::for_tests(now, options, restored);
         replica.lead(now);
-        Scene { replica, now, logged: Zxid(0), fx: Effects::default() }
+        Scene { replica, now, logged: Zxid(0), effects: Effects::default() }
     }
 
     /// A turn, and those that it leaves work for.
@@ -81,9 +81,9 @@ impl Scene {
 
     /// One input among others of a turn; what it prepared goes to the log.
     fn part_of_turn(&mut self, input: Input<'_>) {
-        self.replica.handle(self.now, input, &mut self.fx);
-        self.replica.hand_over(&mut self.fx);
-        for effect in &self.fx.list {
+        self.replica.handle(self.now, input, &mut self.effects);
+        self.replica.hand_over(&mut self.effects);
+        for effect in &self.effects.list {
             if let Effect::Append(batch) = effect {
                 self.logged = batch.last_zxid().unwrap();
             }
@@ -101,7 +101,7 @@ impl Scene {
 
     /// A quorum of one has everything up to `zxid`.
     fn durable(&mut self, zxid: Zxid) {
-        self.replica.handle(self.now, Input::Logged { zxid }, &mut self.fx);
+        self.replica.handle(self.now, Input::Logged { zxid }, &mut self.effects);
         self.handle(Input::Committed { zxid });
     }
 
@@ -131,7 +131,7 @@ impl Scene {
     fn connect(&mut self, slot: u32) -> ConnId {
         let conn = self.try_connect(slot);
         self.settle();
-        self.fx.clear();
+        self.effects.clear();
         conn
     }
 
@@ -147,9 +147,9 @@ impl Scene {
     /// Header of every reply to `conn` since the last look.
     fn replies(&mut self, conn: ConnId) -> Vec<Header> {
         let mut found = Vec::new();
-        for effect in &self.fx.list {
+        for effect in &self.effects.list {
             let Effect::Send { conn: to, start, end } = effect else { continue };
-            let mut rest = if *to == conn { &self.fx.bytes[*start..*end] } else { &[][..] };
+            let mut rest = if *to == conn { &self.effects.bytes[*start..*end] } else { &[][..] };
             while let Some((len, tail)) = rest.split_first_chunk::<4>() {
                 let (frame, tail) = tail.split_at(u32::from_be_bytes(*len) as usize);
                 let int = |at: usize| i32::from_be_bytes(frame[at..at + 4].try_into().unwrap());
@@ -158,7 +158,7 @@ impl Scene {
                 rest = tail;
             }
         }
-        self.fx.list.retain(|e| !matches!(e, Effect::Send { conn: to, .. } if *to == conn));
+        self.effects.list.retain(|e| !matches!(e, Effect::Send { conn: to, .. } if *to == conn));
         found
     }
 
@@ -169,13 +169,13 @@ impl Scene {
     fn is_closed(&self, conn: ConnId, by: CloseHow) -> bool {
         let closes =
             |e: &Effect| matches!(e, Effect::Close { conn: c, how } if *c == conn && *how == by);
-        self.fx.list.iter().any(closes)
+        self.effects.list.iter().any(closes)
     }
 
     /// Pauses and resumptions since the last look, `true` for a pause.
     fn pauses(&mut self) -> Vec<(ConnId, bool)> {
         let mut found = Vec::new();
-        self.fx.list.retain(|effect| {
+        self.effects.list.retain(|effect| {
             match effect {
                 Effect::Pause { conn } => found.push((*conn, true)),
                 Effect::Resume { conn } => found.push((*conn, false)),
@@ -579,7 +579,7 @@ fn writes_behind_a_set_acl_are_judged_by_a_list_that_is_in_use() {
         })],
     );
     let zxid = Zxid(scene.logged.0 - 1);
-    scene.replica.handle(scene.now, Input::Committed { zxid }, &mut scene.fx);
+    scene.replica.handle(scene.now, Input::Committed { zxid }, &mut scene.effects);
     scene.send(a, &[set_data(6, "/n", 1), create(7, "/n/x")]);
     scene.settle();
     let codes: Vec<_> = scene.replies(a).iter().map(|r| (r.0, r.2)).collect();
@@ -612,7 +612,7 @@ fn a_snapshot_that_can_go_on_waits_for_nothing_else() {
         assert_eq!(scene.replica.deadline(), at_once, "{part}");
         scene.handle(Input::Tick);
     }
-    assert!(matches!(scene.fx.list.last(), Some(Effect::SnapshotFinish)));
+    assert!(matches!(scene.effects.list.last(), Some(Effect::SnapshotFinish)));
     assert!(scene.replica.deadline() > at_once, "the disk has everything");
     scene.handle(Input::SnapshotEnded { ok: true });
     assert!(scene.replica.deadline() > at_once);
@@ -634,12 +634,12 @@ fn a_container_made_as_an_ephemeral_outlives_a_close_that_lists_nothing() {
     for (lists, recreated, parent_deleted) in [(true, 0, -111), (false, -110, -111)] {
         let mut scene = Scene::new(1000, limits(|_| {}));
         scene.replica.options.leader.prepare.close_session_paths = lists;
-        scene.replica.resign(&mut scene.fx);
+        scene.replica.resign(&mut scene.effects);
         scene.replica.lead(scene.now);
         let (a, b) = (scene.connect(0), scene.connect(1));
         scene.send(b, &[create(1, "/p")]);
         scene.settle();
-        scene.fx.clear();
+        scene.effects.clear();
         // Nothing of this is applied before all of it is prepared.
         scene.send(a, &[container(1, "/p/c"), create(2, "/p/c/x"), close()]);
         scene.send(b, &[create(2, "/p/c"), delete(3, "/p"), exists(4, "/p/c")]);

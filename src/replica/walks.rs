@@ -102,20 +102,20 @@ impl Replica {
     }
 
     /// The part of walks in a turn.
-    pub(super) fn step_walks(&mut self, fx: &mut Effects) {
+    pub(super) fn step_walks(&mut self, effects: &mut Effects) {
         let may_write_file = self.may_write_file();
         if may_write_file && self.may_begin_snapshot() {
-            self.begin_snapshot(fx);
+            self.begin_snapshot(effects);
         } else if let Some(at) = self.walks.next(may_write_file)
             && let Some(job) = self.walks.jobs.remove(at)
         {
-            self.walk_on(job, fx);
+            self.walk_on(job, effects);
         }
     }
 
     /// Begins a walk at the last applied transaction. Its head, with sessions and ACLs, is made at
     /// once: they have to be as that transaction left them.
-    pub(super) fn begin_walk(&mut self, target: Target, fx: &mut Effects) {
+    pub(super) fn begin_walk(&mut self, target: Target, effects: &mut Effects) {
         let is_new = self.walks.jobs.iter().all(|job| job.target != target);
         invariant!(is_new, "{target:?} is walked for twice");
         let zxid = self.tail.applied();
@@ -126,7 +126,7 @@ impl Replica {
         let writer = match target {
             Target::File => SnapshotWriter::begin(sessions, acls, &mut out),
             Target::Stream(stream) => {
-                fx.list.push(Effect::StreamBegin { stream, zxid });
+                effects.list.push(Effect::StreamBegin { stream, zxid });
                 SnapshotWriter::begin_stream(sessions, acls, &mut out)
             }
         };
@@ -137,7 +137,7 @@ impl Replica {
             in_flight: 1,
             size: out.len() as u64,
         });
-        self.hand_over_chunk(target, out, fx);
+        self.hand_over_chunk(target, out, effects);
     }
 
     /// Gives up a walk, if it is still under way: its receiver is gone.
@@ -147,7 +147,7 @@ impl Replica {
         }
     }
 
-    fn walk_on(&mut self, mut job: Job, fx: &mut Effects) {
+    fn walk_on(&mut self, mut job: Job, effects: &mut Effects) {
         let mut out = Vec::with_capacity(CHUNK * 2);
         let writer = &mut job.writer;
         let target = job.target;
@@ -158,28 +158,28 @@ impl Replica {
             job.in_flight += 1;
             job.size += out.len() as u64;
             self.walks.jobs.push_back(job);
-            return self.hand_over_chunk(target, out, fx);
+            return self.hand_over_chunk(target, out, effects);
         }
         let Job { walk, writer, size, .. } = job;
         let size = size + out.len() as u64;
         match target {
             Target::File => {
                 self.end_snapshot(writer, size, &mut out);
-                self.hand_over_chunk(target, out, fx);
-                fx.list.push(Effect::SnapshotFinish);
+                self.hand_over_chunk(target, out, effects);
+                effects.list.push(Effect::SnapshotFinish);
             }
             Target::Stream(stream) => {
                 writer.finish_stream(&mut out);
-                self.hand_over_chunk(target, out, fx);
-                fx.list.push(Effect::StreamEnd { stream, is_whole: true });
+                self.hand_over_chunk(target, out, effects);
+                effects.list.push(Effect::StreamEnd { stream, is_whole: true });
             }
         }
         self.tree.end_walk(walk);
     }
 
-    fn hand_over_chunk(&mut self, target: Target, bytes: Vec<u8>, fx: &mut Effects) {
+    fn hand_over_chunk(&mut self, target: Target, bytes: Vec<u8>, effects: &mut Effects) {
         self.fair.spent += BYTE_COST * bytes.len() as u64;
-        fx.list.push(match target {
+        effects.list.push(match target {
             Target::File => Effect::SnapshotChunk(bytes),
             Target::Stream(stream) => Effect::StreamChunk { stream, bytes },
         });

@@ -63,13 +63,13 @@ impl Writer for Request<'_> {
 impl Replica {
     /// Prepares a write. One that cannot be decoded makes no transaction: it is answered like a
     /// read.
-    pub(super) fn write(&mut self, request: &Request<'_>, fx: &mut Effects) {
+    pub(super) fn write(&mut self, request: &Request<'_>, effects: &mut Effects) {
         if self.learner.is_some() {
-            return self.forward_write(request, fx);
+            return self.forward_write(request, effects);
         }
         let before = self.tail.last();
-        if self.write_as(request, request.body(), fx).is_err() {
-            return self.read_or_defer(request, fx);
+        if self.write_as(request, request.body(), effects).is_err() {
+            return self.read_or_defer(request, effects);
         }
         let last = self.tail.last();
         if last > before {
@@ -83,20 +83,20 @@ impl Replica {
         &mut self,
         writer: &impl Writer,
         record: &[u8],
-        fx: &mut Effects,
+        effects: &mut Effects,
     ) -> Result<(), DecodeError> {
         let r = &mut Reader::new(record);
         match writer.request().2 {
             OpCode::SetData => SetData::decode_from(r).map(|set| {
-                self.transact(writer, set.path, fx, |p, entry| p.set_data(&set, entry));
+                self.transact(writer, set.path, effects, |p, entry| p.set_data(&set, entry));
             }),
             OpCode::Delete => PathVersion::decode_from(r).map(|delete| {
                 let path = delete.path.as_deref().map(str::as_bytes);
-                self.transact(writer, path, fx, |p, entry| p.delete(&delete, entry));
+                self.transact(writer, path, effects, |p, entry| p.delete(&delete, entry));
             }),
             OpCode::SetAcl => SetAcl::decode_from(r).map(|set| {
                 let path = set.path.as_deref().map(str::as_bytes);
-                self.transact(writer, path, fx, |p, entry| p.set_acl(&set, entry));
+                self.transact(writer, path, effects, |p, entry| p.set_acl(&set, entry));
             }),
             OpCode::Multi => self.multi(writer, r),
             OpCode::Reconfig => Reconfig::decode_from(r).map(|_| {
@@ -104,14 +104,14 @@ impl Replica {
                     true => ErrorCode::Unimplemented,
                     false => ErrorCode::ReconfigDisabled,
                 };
-                self.transact(writer, None, fx, |_, _| Err(code));
+                self.transact(writer, None, effects, |_, _| Err(code));
             }),
             op @ (OpCode::Create
             | OpCode::Create2
             | OpCode::CreateContainer
             | OpCode::CreateTtl) => Create::decode_from(r, op).map(|create| {
                 let path = create.path.as_deref().map(str::as_bytes);
-                self.transact(writer, path, fx, |p, entry| p.create(op, &create, entry));
+                self.transact(writer, path, effects, |p, entry| p.create(op, &create, entry));
             }),
             op => unreachable!("{op:?} was taken for a write"),
         }
@@ -123,7 +123,7 @@ impl Replica {
         &mut self,
         writer: &impl Writer,
         path: Option<&[u8]>,
-        fx: &mut Effects,
+        effects: &mut Effects,
         prepare: impl FnOnce(&mut Preparer<'_>, &mut Vec<u8>) -> Outcome,
     ) {
         let (now, xid, op) = writer.request();
@@ -134,7 +134,7 @@ impl Replica {
             if let Some(conn) = writer.origin().conn() {
                 let mut reply = Vec::with_capacity(20);
                 put_error_reply(&mut reply, xid, Zxid::ZERO, ErrorCode::NoAuth);
-                return self.send_in_order(conn, reply, fx);
+                return self.send_in_order(conn, reply, effects);
             }
             refused = refused.or(Some(ErrorCode::NoAuth));
         }

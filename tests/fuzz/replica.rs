@@ -25,7 +25,7 @@ const TREE: TreeOptions = TreeOptions { extended_types: true, ..TreeOptions::STO
 struct Scene {
     replica: Replica,
     now: Now,
-    fx: Effects,
+    effects: Effects,
     log: Vec<(Zxid, Vec<u8>)>,
     unsynced: Option<Zxid>,
     /// Connections whose output is waited for.
@@ -58,22 +58,22 @@ impl Scene {
         let auth = Auth::new(AuthOptions::default()).unwrap();
         let mut replica = Replica::new(now, options, auth, restored, SessionId(1 << 56));
         replica.lead(now);
-        let (fx, log, conns) = (Effects::default(), Vec::new(), Vec::new());
-        Scene { replica, now, fx, log, unsynced: None, draining: Vec::new(), conns, opened: 0 }
+        let (effects, log, conns) = (Effects::default(), Vec::new(), Vec::new());
+        Scene { replica, now, effects, log, unsynced: None, draining: Vec::new(), conns, opened: 0 }
     }
 
     fn handle(&mut self, input: Input<'_>) {
-        self.replica.handle(self.now, input, &mut self.fx);
-        self.replica.flush(&mut self.fx);
+        self.replica.handle(self.now, input, &mut self.effects);
+        self.replica.flush(&mut self.effects);
         self.take_effects();
         self.replica.check();
     }
 
     fn take_effects(&mut self) {
-        for effect in &self.fx.list {
+        for effect in &self.effects.list {
             match effect {
                 Effect::Send { start, end, .. } => {
-                    let sent = &self.fx.bytes[*start..*end];
+                    let sent = &self.effects.bytes[*start..*end];
                     assert_eq!(whole_frames(sent, usize::MAX >> 1), Ok(sent.len()));
                 }
                 Effect::Close { conn, .. } => self.conns.retain(|(other, _)| other != conn),
@@ -103,7 +103,7 @@ impl Scene {
                 }
             }
         }
-        self.fx.clear();
+        self.effects.clear();
     }
 
     fn sync(&mut self) {

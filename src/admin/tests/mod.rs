@@ -104,17 +104,17 @@ impl Scene {
 
     /// Hands over an input; what it appends to the log is durable after 2.5 ms.
     fn handle(&mut self, input: Input<'_>) {
-        let mut fx = Effects::default();
-        self.replica.handle(self.now, input, &mut fx);
-        self.replica.flush(&mut fx);
-        let appended = fx.list.iter().find_map(|effect| match effect {
+        let mut effects = Effects::default();
+        self.replica.handle(self.now, input, &mut effects);
+        self.replica.flush(&mut effects);
+        let appended = effects.list.iter().find_map(|effect| match effect {
             Effect::Append(batch) => batch.last_zxid(),
             _ => None,
         });
         if let Some(zxid) = appended {
             self.pass(2500);
-            self.replica.handle(self.now, Input::Logged { zxid }, &mut fx);
-            self.replica.handle(self.now, Input::Committed { zxid }, &mut fx);
+            self.replica.handle(self.now, Input::Logged { zxid }, &mut effects);
+            self.replica.handle(self.now, Input::Committed { zxid }, &mut effects);
         }
         self.replica.check();
     }

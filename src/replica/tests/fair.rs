@@ -27,7 +27,7 @@ fn scene_with_lister() -> (Scene, ConnId, ConnId) {
         let nodes = part * 100..(part + 1) * 100;
         scene.send(a, &nodes.map(|n| ephemeral(n, &format!("/{n}"))).collect::<Vec<_>>());
         scene.settle();
-        scene.fx.clear();
+        scene.effects.clear();
     }
     (scene, a, b)
 }
@@ -86,14 +86,14 @@ fn a_lone_read_is_answered_in_its_turn_and_turns_are_short() {
             0 => (flood, vec![Input::Frames { conn: lone, bytes: &get }]),
             _ => (vec![Input::Frames { conn: lone, bytes: &get }], flood),
         };
-        scene.fx.clear();
+        scene.effects.clear();
         let taken = loop_turn(&mut scene, before, after);
         assert_eq!(scene.xids(lone), [xid], "at once");
         assert!(taken < turn + turn / 4, "turn {xid} took {taken}");
         assert!(xid < 5 || scene.replica.has_work(), "the flood goes on");
         // Nobody is choked.
         for &conn in &conns {
-            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.fx);
+            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.effects);
         }
     }
 }
@@ -117,12 +117,12 @@ fn a_flood_of_lists_leaves_every_turn_to_others() {
         assert!(taken < TURN_MAX, "{taken}");
         if scene.replica.deadline() != Some(Instant(0)) {
             // It has enough to read for now.
-            scene.fx.clear();
+            scene.effects.clear();
             scene.turn(Input::Drained { conn: a });
         }
     }
     // Its client leaves: nothing of what it asked for is done any more.
-    scene.fx.clear();
+    scene.effects.clear();
     let before = (spent(&scene), scene.replica.stats().received);
     scene.turn(Input::Closed { conn: a });
     while scene.replica.has_work() {
@@ -147,7 +147,7 @@ fn a_lone_connection_gets_everything_in_order() {
         assert_eq!(scene.replica.deadline(), Some(Instant(0)), "the loop must not sleep");
         scene.turn(Input::Tick);
         // It reads what it gets.
-        scene.replica.handle(scene.now, Input::Drained { conn: a }, &mut scene.fx);
+        scene.replica.handle(scene.now, Input::Drained { conn: a }, &mut scene.effects);
         turns += 1;
     }
     assert_eq!(scene.xids(a), Vec::from_iter(1..20_000));
@@ -169,7 +169,7 @@ fn connections_that_wait_share_by_cost() {
         scene.turn(Input::Tick);
         // Nobody is choked.
         for conn in [a, b] {
-            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.fx);
+            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.effects);
         }
     }
     let list_cost = 80 * 2_000;
@@ -185,7 +185,7 @@ fn large_writes_of_one_leave_room_for_those_of_others() {
     let (a, b) = (scene.connect(0), scene.connect(1));
     scene.send(a, &[create(1, "/a"), create(2, "/b")]);
     scene.settle();
-    scene.fx.clear();
+    scene.effects.clear();
     let flood: Vec<_> = (3..20).map(|xid| set_data(xid, "/a", 700_000)).collect();
     scene.send(a, &flood);
     scene.send(b, &[set_data(1, "/b", 10)]);
@@ -203,7 +203,7 @@ fn what_is_durable_is_applied_by_turns_and_in_order() {
     let conns: Vec<_> = (0..20).map(|slot| scene.connect(slot)).collect();
     scene.send(conns[0], &[create(0, "/n")]);
     scene.settle();
-    scene.fx.clear();
+    scene.effects.clear();
     for &conn in &conns {
         scene.send(conn, &(1..500).map(|xid| set_data(xid, "/n", 10)).collect::<Vec<_>>());
     }
@@ -240,7 +240,7 @@ fn no_more_than_one_long_read_stands_before_a_write() {
     assert!(spent(&scene) - before < TURN_MAX);
     let mut seen = scene.xids(a);
     while seen.len() < 60 {
-        scene.fx.clear();
+        scene.effects.clear();
         scene.handle(Input::Drained { conn: a });
         scene.sync();
         seen.extend(scene.xids(a));

@@ -30,7 +30,7 @@ impl Scene {
     /// As the leader of an ensemble.
     fn leading(epoch: i32, limits: LimitOptions) -> Scene {
         let mut scene = Scene::new(1000, limits);
-        scene.replica.resign(&mut scene.fx);
+        scene.replica.resign(&mut scene.effects);
         scene.replica.lead_epoch(scene.now, Epoch(epoch));
         scene.replica.check();
         scene
@@ -39,12 +39,12 @@ impl Scene {
     fn forward(&mut self, request: ForwardedRequest<'_>) -> Made {
         let known = self.replica.last_known();
         let spent = self.replica.fair.spent;
-        self.replica.forwarded(self.now, request, &mut self.fx);
+        self.replica.forwarded(self.now, request, &mut self.effects);
         self.turn(Input::Tick);
         assert!(self.replica.fair.spent > spent, "it costs something");
         let before = known.max(Zxid::new(self.logged.epoch(), 0));
         assert_eq!(self.logged, before.next(), "one request, one transaction");
-        assert!(!self.fx.list.iter().any(|e| matches!(e, Effect::Send { .. })));
+        assert!(!self.effects.list.iter().any(|e| matches!(e, Effect::Send { .. })));
         self.made().pop().unwrap()
     }
 
@@ -57,7 +57,7 @@ impl Scene {
     /// Transactions since the last look.
     fn made(&mut self) -> Vec<Made> {
         let mut found = Vec::new();
-        for effect in &self.fx.list {
+        for effect in &self.effects.list {
             let Effect::Append(batch) = effect else { continue };
             for (_, entry) in batch.iter() {
                 let r = &mut Reader::new(entry);
@@ -69,7 +69,7 @@ impl Scene {
                 found.push((header.session, header.cxid.0, header.kind, err));
             }
         }
-        self.fx.list.retain(|effect| !matches!(effect, Effect::Append(_)));
+        self.effects.list.retain(|effect| !matches!(effect, Effect::Append(_)));
         found
     }
 
@@ -173,9 +173,11 @@ fn a_multi_of_a_session_that_moved_fails_with_its_first_operation() {
     }
     put_multi_end(&mut body);
     let request = ForwardedRequest { owner: SECOND, ..forwarded(1, OpCode::Multi, &body) };
-    scene.replica.forwarded(scene.now, request, &mut scene.fx);
+    scene.replica.forwarded(scene.now, request, &mut scene.effects);
     scene.turn(Input::Tick);
-    let Some(Effect::Append(batch)) = scene.fx.list.last() else { panic!("nothing is logged") };
+    let Some(Effect::Append(batch)) = scene.effects.list.last() else {
+        panic!("nothing is logged")
+    };
     let (_, entry) = batch.iter().last().unwrap();
     let r = &mut Reader::new(entry);
     let header = TxnHeader::decode_from(r).unwrap();
@@ -294,7 +296,7 @@ fn a_client_that_comes_back_here_is_served_here_again() {
     assert!(scene.replica.revalidate_for_learner(scene.now, session, TIMEOUT_MS, FIRST));
     assert_eq!(scene.forward(request).3, 0);
     let conn = scene.connect_as(1, session);
-    scene.fx.clear();
+    scene.effects.clear();
     assert_eq!(scene.forward(request).3, ErrorCode::SessionMoved.code());
     scene.send(conn, &[exists(6, "/n")]);
     scene.settle();
@@ -307,9 +309,9 @@ fn a_new_leader_takes_sessions_as_they_come() {
     let conn = scene.connect(0);
     scene.learner_session();
     scene.settle();
-    scene.fx.clear();
+    scene.effects.clear();
     let moved = scene.replica.session_of(conn);
-    scene.replica.resign(&mut scene.fx);
+    scene.replica.resign(&mut scene.effects);
     scene.replica.lead_epoch(scene.now, Epoch(2));
     scene.replica.check();
     let frame = create(1, "/a");
@@ -364,7 +366,7 @@ fn only_a_server_that_leads_judges_what_learners_forward() {
     ];
     for (at, ask) in asks.into_iter().enumerate() {
         let mut scene = Scene::leading(1, limits(|_| {}));
-        scene.replica.resign(&mut scene.fx);
+        scene.replica.resign(&mut scene.effects);
         let attempt = std::panic::AssertUnwindSafe(|| ask(&mut scene));
         assert!(std::panic::catch_unwind(attempt).is_err(), "{at}");
     }
@@ -400,7 +402,7 @@ fn random_requests_of_learners_are_one_transaction_each() {
             scene.forward(ForwardedRequest { session, owner, ..forwarded(cxid, op, &body) });
             if rng.chance(1, 10) {
                 scene.settle();
-                scene.fx.clear();
+                scene.effects.clear();
             }
         }
         scene.settle();

@@ -30,13 +30,13 @@ impl Follower {
         change(&mut options);
         let tree = Tree::new(scene.replica.tree().options());
         scene.replica = Replica::for_tests(scene.now, options, Restored::fresh(tree));
-        scene.replica.follow(&mut scene.fx);
+        scene.replica.follow(&mut scene.effects);
         Follower { scene, next: 1, forwarded: Vec::new(), says_own: None }
     }
 
     /// What was forwarded since the last look.
     fn forwarded(&mut self) -> Vec<(SessionId, i32, OpCode)> {
-        self.scene.fx.list.retain(|effect| {
+        self.scene.effects.list.retain(|effect| {
             if let Effect::Forward { session, cxid, op, .. } = effect {
                 self.forwarded.push((*session, cxid.0, *op));
                 return false;
@@ -91,7 +91,7 @@ impl Follower {
         batch.finish_entry(zxid);
         let own = self.says_own.map(|is_own| if is_own { vec![zxid] } else { Vec::new() });
         let (now, batch) = (self.scene.now, Arc::new(batch));
-        self.scene.replica.append(now, batch, own.as_deref(), &mut self.scene.fx);
+        self.scene.replica.append(now, batch, own.as_deref(), &mut self.scene.effects);
         zxid
     }
 
@@ -101,7 +101,7 @@ impl Follower {
         let [(session, 0, OpCode::CreateSession)] = asked[..] else { panic!("{asked:?}") };
         self.commit(session, 0, TxnType::CreateSession);
         assert_eq!(self.scene.replica.session_of(conn), session);
-        self.scene.fx.clear();
+        self.scene.effects.clear();
         (conn, session)
     }
 
@@ -211,7 +211,7 @@ fn a_sync_holds_up_its_connection_until_what_was_committed_is_applied() {
     follower.scene.send(conn, &[exists(1, "/"), Follower::sync(2), exists(3, "/")]);
     assert_eq!(follower.forwarded(), [(session, 2, OpCode::Sync)]);
     assert_eq!(follower.scene.xids(conn), [1]);
-    follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
+    follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.effects);
     follower.scene.handle(Input::Tick);
     assert_eq!(follower.scene.xids(conn), [2, 3]);
 }
@@ -234,14 +234,14 @@ fn a_sync_is_answered_as_soon_as_what_it_waits_for_is_applied() {
             follower.next += 1;
         }
         let (now, zxid) = (follower.scene.now, Zxid(follower.next - 1));
-        follower.scene.replica.append(now, Arc::new(batch), None, &mut follower.scene.fx);
+        follower.scene.replica.append(now, Arc::new(batch), None, &mut follower.scene.effects);
         follower.scene.turn(Input::Committed { zxid });
         zxid
     };
     let mark = append(&mut follower, 500);
     follower.scene.send_in_turn(conn, &[Follower::sync(1), exists(2, "/")]);
     let now = follower.scene.now;
-    follower.scene.replica.sync_done(now, &mut follower.scene.fx);
+    follower.scene.replica.sync_done(now, &mut follower.scene.effects);
     let mut turns = 0;
     while follower.scene.replica.last_processed() < mark {
         assert_eq!(follower.scene.xids(conn), []);
@@ -268,7 +268,7 @@ fn requests_of_a_client_that_waits_for_a_sync_stay_in_line() {
     assert_eq!(follower.forwarded(), [(session, 1, OpCode::Sync)]);
     for (xids, asks) in [(&[1, 2][..], true), (&[3], false)] {
         assert_eq!(follower.scene.xids(conn), []);
-        follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
+        follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.effects);
         follower.scene.handle(Input::Tick);
         assert_eq!(follower.scene.xids(conn), xids);
         assert_eq!(!follower.forwarded().is_empty(), asks);
@@ -286,26 +286,26 @@ fn clients_stay_when_the_leader_is_lost_unless_the_fate_of_a_write_is_unknown() 
     follower.scene.send(asking, &[Follower::sync(4), exists(5, "/")]);
     follower.scene.send(writing, &[create(1, "/x")]);
     follower.forwarded();
-    follower.scene.replica.stop_serving(&mut follower.scene.fx);
+    follower.scene.replica.stop_serving(&mut follower.scene.effects);
     let is_closed = |conn| follower.scene.is_closed(conn, CloseHow::AfterFlush);
     assert_eq!([idle, asking, writing, new].map(is_closed), [false, false, true, true]);
     follower.scene.send(idle, &[exists(1, "/")]);
     assert_eq!(follower.scene.replies(idle), [], "requests wait");
     follower.scene.replica.check();
 
-    follower.scene.fx.clear();
-    follower.scene.replica.follow(&mut follower.scene.fx);
+    follower.scene.effects.clear();
+    follower.scene.replica.follow(&mut follower.scene.effects);
     let asks = |e: &Effect| matches!(e, Effect::AskSession { .. });
-    assert_eq!(follower.scene.fx.list.iter().filter(|e| asks(e)).count(), 2, "of who stayed");
+    assert_eq!(follower.scene.effects.list.iter().filter(|e| asks(e)).count(), 2, "of who stayed");
     let asked: Vec<SessionId> = follower.scene.replica.sessions().map(|(id, _)| id).collect();
     for session in asked {
         let (replica, now) = (&mut follower.scene.replica, follower.scene.now);
-        replica.session_answered(now, session, true, &mut follower.scene.fx);
+        replica.session_answered(now, session, true, &mut follower.scene.effects);
     }
     follower.scene.handle(Input::Tick);
     assert_eq!(follower.scene.xids(idle), [1]);
     assert_eq!(follower.forwarded(), [(session, 4, OpCode::Sync)], "it is asked again");
-    follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.fx);
+    follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.effects);
     follower.scene.handle(Input::Tick);
     assert_eq!(follower.scene.xids(asking), [4, 5]);
     follower.scene.replica.check();
@@ -315,15 +315,15 @@ fn clients_stay_when_the_leader_is_lost_unless_the_fate_of_a_write_is_unknown() 
 fn a_client_that_stayed_and_waits_for_a_sync_is_not_taken_for_a_new_one() {
     let mut follower = Follower::new();
     let (conn, session) = follower.connect(0);
-    follower.scene.replica.stop_serving(&mut follower.scene.fx);
-    follower.scene.replica.follow(&mut follower.scene.fx);
+    follower.scene.replica.stop_serving(&mut follower.scene.effects);
+    follower.scene.replica.follow(&mut follower.scene.effects);
     follower.scene.send(conn, &[Follower::sync(4)]);
     assert_eq!(follower.forwarded(), [(session, 4, OpCode::Sync)]);
-    follower.scene.fx.clear();
+    follower.scene.effects.clear();
     let now = follower.scene.now;
-    follower.scene.replica.session_answered(now, session, true, &mut follower.scene.fx);
-    assert!(follower.scene.fx.list.is_empty(), "it has its session");
-    follower.scene.replica.sync_done(now, &mut follower.scene.fx);
+    follower.scene.replica.session_answered(now, session, true, &mut follower.scene.effects);
+    assert!(follower.scene.effects.list.is_empty(), "it has its session");
+    follower.scene.replica.sync_done(now, &mut follower.scene.effects);
     follower.scene.handle(Input::Tick);
     assert_eq!(follower.scene.xids(conn), [4]);
     follower.scene.replica.check();
@@ -337,10 +337,15 @@ fn a_session_goes_on_at_another_server_by_the_word_of_the_leader() {
         let conn = follower.scene.connect_as(slot, session);
         let asks =
             |e: &Effect| matches!(e, Effect::AskSession { session: of, .. } if *of == session);
-        assert!(follower.scene.fx.list.iter().any(asks));
-        follower.scene.fx.clear();
+        assert!(follower.scene.effects.list.iter().any(asks));
+        follower.scene.effects.clear();
         let now = follower.scene.now;
-        follower.scene.replica.session_answered(now, session, is_valid, &mut follower.scene.fx);
+        follower.scene.replica.session_answered(
+            now,
+            session,
+            is_valid,
+            &mut follower.scene.effects,
+        );
         follower.scene.handle(Input::Tick);
         let speaks = follower.scene.replica.conn_of(session) == Some(conn);
         assert_eq!(speaks, is_valid);
@@ -373,9 +378,13 @@ fn what_the_log_takes_back_goes_from_the_tail() {
         batch.finish_entry(Zxid(zxid));
     }
     let replica = &mut follower.scene.replica;
-    replica.append(follower.scene.now, Arc::new(batch), None, &mut follower.scene.fx);
-    replica.handle(follower.scene.now, Input::Logged { zxid: Zxid(5) }, &mut follower.scene.fx);
-    replica.stop_serving(&mut follower.scene.fx);
+    replica.append(follower.scene.now, Arc::new(batch), None, &mut follower.scene.effects);
+    replica.handle(
+        follower.scene.now,
+        Input::Logged { zxid: Zxid(5) },
+        &mut follower.scene.effects,
+    );
+    replica.stop_serving(&mut follower.scene.effects);
     for keep in [5, 4, 2, 1] {
         replica.forget_after(Zxid(keep));
         replica.check();
@@ -413,7 +422,7 @@ fn a_fuzzy_tree_stays_so_over_a_start_until_its_server_is_in_step() {
             follower.scene.replica.tree().digest_log().collect()
         };
         assert_eq!(digest_log(&follower), [], "{ahead} ahead");
-        follower.scene.replica.follow(&mut follower.scene.fx);
+        follower.scene.replica.follow(&mut follower.scene.effects);
         for _ in 201..=300 {
             follower.commit(SessionId(99), 1, TxnType::Create);
         }

@@ -59,20 +59,20 @@ impl Learner {
         scene.send(client, &[create(1, "/old"), watch]);
         scene.settle();
         let session = scene.replica.session_of(client);
-        scene.replica.resign(&mut scene.fx);
-        scene.fx.clear();
+        scene.replica.resign(&mut scene.effects);
+        scene.effects.clear();
         Learner { scene, client, session, file: Vec::new(), is_finished: false }
     }
 
     fn begin(&mut self, zxid: Zxid) {
-        self.scene.replica.begin_reception(STREAM, zxid, &mut self.scene.fx);
+        self.scene.replica.begin_reception(STREAM, zxid, &mut self.scene.effects);
         self.file.clear();
         self.disk();
     }
 
     /// The disk takes what it was given.
     fn disk(&mut self) {
-        for effect in std::mem::take(&mut self.scene.fx.list) {
+        for effect in std::mem::take(&mut self.scene.effects.list) {
             match effect {
                 Effect::ReceptionChunk(chunk) => {
                     self.file.extend_from_slice(&chunk);
@@ -85,7 +85,7 @@ impl Learner {
     }
 
     fn receive(&mut self, bytes: &[u8]) -> Result<usize, ReceptionError> {
-        let used = self.scene.replica.receive(bytes, &mut self.scene.fx);
+        let used = self.scene.replica.receive(bytes, &mut self.scene.effects);
         self.disk();
         self.scene.replica.check();
         used
@@ -103,7 +103,7 @@ impl Learner {
     }
 
     fn adopt(&mut self) {
-        self.scene.replica.adopt(self.scene.now, &mut self.scene.fx);
+        self.scene.replica.adopt(self.scene.now, &mut self.scene.effects);
         self.scene.logged = self.scene.replica.last_processed();
         self.scene.replica.check();
     }
@@ -162,7 +162,7 @@ fn a_database_in_pieces_of_any_size_becomes_that_of_the_server() {
 fn clients_are_closed_when_it_begins_and_those_that_came_since_when_it_ends() {
     let (bytes, zxid) = sent();
     let mut learner = Learner::new();
-    learner.scene.replica.begin_reception(STREAM, zxid, &mut learner.scene.fx);
+    learner.scene.replica.begin_reception(STREAM, zxid, &mut learner.scene.effects);
     assert!(learner.scene.is_closed(learner.client, CloseHow::AfterFlush));
     learner.disk();
     let late = learner.scene.try_connect(3);
@@ -188,8 +188,8 @@ fn one_that_is_interrupted_anywhere_leaves_what_there_was() {
         if after > pieces {
             learner.becomes_durable();
         }
-        learner.scene.replica.abandon_reception(&mut learner.scene.fx);
-        assert!(matches!(learner.scene.fx.list.last(), Some(Effect::ReceptionAbandon)));
+        learner.scene.replica.abandon_reception(&mut learner.scene.effects);
+        assert!(matches!(learner.scene.effects.list.last(), Some(Effect::ReceptionAbandon)));
         // What the disk still says of it is of no matter.
         learner.scene.turn(Input::ReceptionReady { stream: STREAM });
         learner.scene.turn(Input::ReceptionEnded { stream: STREAM, ok: true });
@@ -217,13 +217,13 @@ fn a_disk_that_fails_ends_it() {
 fn a_sender_waits_for_the_disk() {
     let (bytes, zxid) = sent();
     let mut learner = Learner::new();
-    learner.scene.replica.begin_reception(STREAM, zxid, &mut learner.scene.fx);
+    learner.scene.replica.begin_reception(STREAM, zxid, &mut learner.scene.effects);
     let mut taken = 0;
     for piece in bytes.chunks(10_000) {
         if !learner.scene.replica.wants_received() {
             break;
         }
-        taken += learner.scene.replica.receive(piece, &mut learner.scene.fx).unwrap();
+        taken += learner.scene.replica.receive(piece, &mut learner.scene.effects).unwrap();
     }
     // The file's head is a chunk, too.
     assert_eq!(taken, 70_000);
@@ -308,17 +308,17 @@ fn a_snapshot_of_the_old_tree_is_given_up_behind_the_last_piece() {
     learner.scene.turn(Input::Tick);
     learner.scene.turn(Input::Tick);
     assert!(learner.scene.replica.is_snapshotting());
-    learner.scene.replica.receive(&bytes, &mut learner.scene.fx).unwrap();
-    let list = &learner.scene.fx.list;
+    learner.scene.replica.receive(&bytes, &mut learner.scene.effects).unwrap();
+    let list = &learner.scene.effects.list;
     assert!(list.iter().any(|effect| matches!(effect, Effect::SnapshotAbandon)));
     learner.disk();
     // None begins until the new state is there, or cannot come.
     learner.scene.turn(Input::Tick);
     let begins = |effect: &Effect| matches!(effect, Effect::SnapshotBegin(_));
-    assert!(!learner.scene.fx.list.iter().any(begins));
+    assert!(!learner.scene.effects.list.iter().any(begins));
     learner.scene.turn(Input::ReceptionEnded { stream: STREAM, ok: false });
     learner.scene.turn(Input::Tick);
-    assert!(learner.scene.fx.list.iter().any(begins));
+    assert!(learner.scene.effects.list.iter().any(begins));
 }
 
 /// Who is being sent the old database is told that it ends.
@@ -334,7 +334,7 @@ fn streams_of_the_old_tree_end_early() {
     let cut = |effect: &Effect| {
         matches!(effect, Effect::StreamEnd { stream: StreamId(4), is_whole: false })
     };
-    assert!(learner.scene.fx.list.iter().any(cut));
+    assert!(learner.scene.effects.list.iter().any(cut));
     learner.scene.turn(Input::StreamReady { stream: StreamId(4) });
     learner.scene.turn(Input::StreamWanted { stream: StreamId(5) });
     let whole = |effect: &Effect| {
@@ -344,5 +344,5 @@ fn streams_of_the_old_tree_end_early() {
         learner.scene.turn(Input::Tick);
         learner.scene.turn(Input::StreamReady { stream: StreamId(5) });
     }
-    assert!(learner.scene.fx.list.iter().any(whole));
+    assert!(learner.scene.effects.list.iter().any(whole));
 }

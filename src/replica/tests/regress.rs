@@ -25,7 +25,7 @@ fn frames_kept_for_a_choked_connection_keep_its_session() {
     let (a, b) = (scene.connect(0), scene.connect(1));
     scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES)]);
     scene.settle();
-    scene.fx.clear();
+    scene.effects.clear();
     scene.send(a, &(2..6).map(|xid| get_data(xid, "/big")).collect::<Vec<_>>());
     let answered = scene.replies(a).len();
     assert!(answered < 4, "the rest waits until these are sent");
@@ -36,7 +36,7 @@ fn frames_kept_for_a_choked_connection_keep_its_session() {
     assert!(!scene.is_closed(a, CloseHow::AfterFlush), "its pings were waiting");
     let mut xids = Vec::new();
     while held(&scene, a) > 0 {
-        scene.fx.clear();
+        scene.effects.clear();
         scene.handle(Input::Drained { conn: a });
         xids.extend(scene.xids(a));
     }
@@ -80,10 +80,10 @@ fn a_large_batch_gives_its_memory_back() {
         };
         let mut one = |xid| {
             scene.send(conn, &[set_data(xid, "/n", 10)]);
-            let held = scene.fx.list.iter().find_map(batch).unwrap();
-            scene.fx.clear();
+            let held = scene.effects.list.iter().find_map(batch).unwrap();
+            scene.effects.clear();
             scene.settle();
-            scene.fx.clear();
+            scene.effects.clear();
             held
         };
         (0..6).map(&mut one).collect()
@@ -95,13 +95,13 @@ fn a_large_batch_gives_its_memory_back() {
         let a = scene.connect(0);
         scene.send(a, &[create(1, "/n")]);
         scene.settle();
-        scene.fx.clear();
+        scene.effects.clear();
         let before = small(&mut scene, a);
         assert!(before.iter().all(|held| *held < 10_000), "{before:?}");
         scene.send(a, &(0..5).map(|xid| set_data(xid, "/n", size)).collect::<Vec<_>>());
-        scene.fx.clear();
+        scene.effects.clear();
         scene.settle();
-        scene.fx.clear();
+        scene.effects.clear();
         let most = small(&mut scene, a).into_iter().max().unwrap();
         let larger = 4 * size;
         assert_eq!(most > larger, is_kept, "{most} bytes for small batches after {larger}");
@@ -123,9 +123,9 @@ fn the_end_of_a_session_leaves_out_paths_that_others_would_not_take() {
         }
         scene.settle();
         assert_eq!(scene.replica.tree().ephemerals(session).len(), count as usize);
-        scene.fx.clear();
+        scene.effects.clear();
         scene.send(conn, &[request(count + 1, OpCode::CloseSession, |_| {})]);
-        let logged = scene.fx.list.iter().find_map(|effect| match effect {
+        let logged = scene.effects.list.iter().find_map(|effect| match effect {
             Effect::Append(batch) => Some(batch.bytes_len()),
             _ => None,
         });

@@ -22,7 +22,7 @@ fn turns_beside_lone(scene: &mut Scene, flooder: ConnId, lone: ConnId) -> usize 
         scene.turn(Input::Tick);
         let taken = scene.replica.fair.spent - begun;
         assert!(taken < turn_max(scene), "turn {turns} took {taken}");
-        scene.replica.handle(scene.now, Input::Drained { conn: flooder }, &mut scene.fx);
+        scene.replica.handle(scene.now, Input::Drained { conn: flooder }, &mut scene.effects);
     }
     turns as usize
 }
@@ -36,7 +36,7 @@ fn scene_with_lone() -> (Scene, ConnId, ConnId) {
     for xid in 0..5 {
         scene.send(lone, &[get_data(xid, "/n")]);
     }
-    scene.fx.clear();
+    scene.effects.clear();
     (scene, flooder, lone)
 }
 
@@ -111,11 +111,11 @@ fn multi_read(xid: i32, paths: &[&str]) -> Vec<u8> {
 /// The frames that were sent to `conn`, without their lengths.
 fn sent_to(scene: &Scene, conn: ConnId) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for effect in &scene.fx.list {
+    for effect in &scene.effects.list {
         if let Effect::Send { conn: to, start, end } = effect
             && *to == conn
         {
-            bytes.extend_from_slice(&scene.fx.bytes[*start..*end]);
+            bytes.extend_from_slice(&scene.effects.bytes[*start..*end]);
         }
     }
     bytes
@@ -128,7 +128,7 @@ fn a_long_multi_read_is_divided_and_says_what_a_short_one_says() {
     let short = sent_to(&scene, flooder);
     // Length and header, then the results of two operations, then the end.
     let (results, end) = short[20..].split_at(short.len() - 20 - 9);
-    scene.fx.clear();
+    scene.effects.clear();
     let many = ["/n", "/none"].repeat(2_000);
     scene.turn(Input::Frames { conn: flooder, bytes: &multi_read(2, &many) });
     let turns = turns_beside_lone(&mut scene, flooder, lone);
@@ -178,7 +178,7 @@ fn many_are_told_in_parts_and_each_before_it_sees_the_change() {
     for &conn in watchers.iter().chain([&writer]) {
         scene.send(conn, &[watch(1, "/n")]);
     }
-    scene.fx.clear();
+    scene.effects.clear();
     scene.send_in_turn(writer, &[set_data(2, "/n", 10)]);
     let zxid = scene.logged;
     scene.turn(Input::Committed { zxid });
@@ -214,7 +214,7 @@ fn events_that_wait_to_be_sent_are_bounded() {
     };
     let watchers: Vec<_> = (2..1002).map(|slot| scene.connect(slot)).collect();
     watchers.iter().for_each(|&conn| scene.send(conn, &[stays(1)]));
-    scene.fx.clear();
+    scene.effects.clear();
     let sets: Vec<_> = (1..50).map(|xid| set_data(xid, "/n", 10)).collect();
     scene.send_in_turn(writer, &sets);
     let zxid = scene.logged;
@@ -245,7 +245,7 @@ fn turns_are_short_beside_lone_clients_only() {
     let turn = |scene: &mut Scene| {
         let begun = scene.replica.fair.spent;
         scene.turn(Input::Tick);
-        scene.fx.clear();
+        scene.effects.clear();
         scene.replica.fair.spent - begun
     };
     scene.turn(Input::Frames { conn: flooder, bytes: &flood });
@@ -255,7 +255,7 @@ fn turns_are_short_beside_lone_clients_only() {
     for _ in 0..1_000 {
         scene.turn(Input::Frames { conn: flooder, bytes: &get_data(1, "/n").repeat(3_000) });
         longest = longest.max(turn(&mut scene));
-        scene.replica.handle(scene.now, Input::Drained { conn: flooder }, &mut scene.fx);
+        scene.replica.handle(scene.now, Input::Drained { conn: flooder }, &mut scene.effects);
         if longest > fair.turn / 2 {
             break;
         }

@@ -49,7 +49,7 @@ fn what_one_turn_answers_is_bounded_and_stays_in_order() {
     scene.send(a, &[create_with(1, "/big", &[7; 100_000], ACL_OPEN_BYTES), create(2, "/n")]);
     scene.settle();
     scene.replies(a);
-    scene.fx.clear();
+    scene.effects.clear();
     let get = |xid| get_data(xid, "/big");
     // Reads behind a write, a write behind them, and more of both.
     let mut frames = vec![set_data(1, "/n", 1)];
@@ -62,17 +62,25 @@ fn what_one_turn_answers_is_bounded_and_stays_in_order() {
     let mut seen = Vec::new();
     while seen.len() < 199 {
         scene.sync();
-        assert!(scene.fx.bytes.len() < 10 << 20, "{} bytes at once", scene.fx.bytes.len());
+        assert!(
+            scene.effects.bytes.len() < 10 << 20,
+            "{} bytes at once",
+            scene.effects.bytes.len()
+        );
         seen.extend(scene.replies(a));
         let awaited = |e: &Effect| matches!(e, Effect::AwaitDrain { .. });
-        let choked = scene.fx.list.iter().any(awaited);
-        scene.fx.clear();
+        let choked = scene.effects.list.iter().any(awaited);
+        scene.effects.clear();
         if choked {
             scene.handle(Input::Drained { conn: a });
-            assert!(scene.fx.bytes.len() < 10 << 20, "{} bytes at once", scene.fx.bytes.len());
+            assert!(
+                scene.effects.bytes.len() < 10 << 20,
+                "{} bytes at once",
+                scene.effects.bytes.len()
+            );
             seen.extend(scene.replies(a));
-            if !scene.fx.list.iter().any(awaited) {
-                scene.fx.clear();
+            if !scene.effects.list.iter().any(awaited) {
+                scene.effects.clear();
             }
         }
     }
@@ -91,14 +99,14 @@ fn what_is_owed_ahead_of_a_write_is_bounded() {
     let a = scene.connect(0);
     scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES), create(2, "/n")]);
     scene.settle();
-    scene.fx.clear();
+    scene.effects.clear();
     let get = |xid| get_data(xid, "/big");
     let mut frames = vec![set_data(1, "/n", 1)];
     frames.extend((2..100).map(get));
     frames.push(set_data(100, "/n", 1));
     scene.send(a, &frames);
     scene.sync();
-    assert!(scene.fx.bytes.len() < 70 << 20, "{} bytes at once", scene.fx.bytes.len());
+    assert!(scene.effects.bytes.len() < 70 << 20, "{} bytes at once", scene.effects.bytes.len());
     assert!(scene.is_closed(a, CloseHow::Now));
 }
 
@@ -110,7 +118,7 @@ fn a_connection_forgotten_without_an_answer_lets_others_in() {
     let (a, b, d) = (scene.connect(0), scene.connect(1), scene.connect(3));
     scene.send(a, &[create_with(1, "/big", &[7; 1_000_000], ACL_OPEN_BYTES), create(2, "/n")]);
     scene.settle();
-    scene.fx.clear();
+    scene.effects.clear();
     let get = |xid| get_data(xid, "/big");
     scene.send(a, &[set_data(3, "/n", 1), get(4), get(5), get(6), get(7)]);
     scene.sync();

@@ -77,7 +77,7 @@ impl Walked {
     pub fn handle(&mut self, input: Input<'_>) {
         self.scene.turn(input);
         let mut bytes_out = 0;
-        for effect in std::mem::take(&mut self.scene.fx.list) {
+        for effect in std::mem::take(&mut self.scene.effects.list) {
             match effect {
                 Effect::Append(batch) => {
                     self.log.extend(batch.iter().map(|(zxid, entry)| (zxid, entry.to_vec())));
@@ -106,7 +106,7 @@ impl Walked {
                 _ => {}
             }
         }
-        self.scene.fx.clear();
+        self.scene.effects.clear();
         self.most = self.most.max(bytes_out);
     }
 
