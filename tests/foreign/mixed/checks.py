@@ -578,7 +578,8 @@ def observers(ensemble, _):
         ensemble.launch(leader)
         load.goes_on(ensemble.members)
     load.end()
-    load.judge(ensemble.same())
+    # An Apache led in the beginning, and its observer came back to it: see `same`.
+    load.judge(ensemble.same(are_digests_right=False))
     yield "observers and leaders are killed under load"
 
 
