@@ -294,7 +294,23 @@ impl Runner<'_> {
         if let Some(link) = self.slots[slot].link.as_mut() {
             link.send(&bytes);
         }
-        self.answers(slot, requests)
+        self.answers(slot, requests)?;
+        let wrote = requests.iter().any(Request::is_write) && self.slots[slot].link.is_some();
+        if wrote && self.addresses.len() > 1 {
+            self.leave_twins(slot);
+        }
+        Ok(())
+    }
+
+    /// Drops the connections at other members that this one has taken the session from. Ringkeeper
+    /// ends them once the session has written here, the reference when they ask for something.
+    fn leave_twins(&mut self, slot: usize) {
+        let (session, member) = (self.slots[slot].session, self.slots[slot].member);
+        for (number, other) in self.slots.iter_mut().enumerate() {
+            if number != slot && other.session == session && other.member != member {
+                other.link = None;
+            }
+        }
     }
 
     /// The frame of a request, of a client that has seen `seen`.
