@@ -160,6 +160,16 @@ pub struct Load {
     running: Vec<JoinHandle<Writer>>,
 }
 
+/// Waits until `answered` has grown by `more`, or one of the threads that count it has ended.
+pub fn wait_for_answers<T>(answered: &AtomicU64, more: u64, running: &[JoinHandle<T>]) {
+    let target = answered.load(Ordering::Relaxed) + more;
+    eventually("requests are answered", || {
+        let is_ended = running.iter().any(JoinHandle::is_finished);
+        let is_enough = answered.load(Ordering::Relaxed) >= target;
+        (is_ended || is_enough).then_some(())
+    });
+}
+
 impl Load {
     /// Makes sessions and parents, and starts to write.
     pub fn start(ensemble: &Ensemble) -> Load {
@@ -184,12 +194,7 @@ impl Load {
 
     /// Waits until `more` requests were answered from now on, or a writer has ended.
     pub fn wait_for(&self, more: u64) {
-        let target = self.shared.answered.load(Ordering::Relaxed) + more;
-        eventually("requests are answered", || {
-            let is_ended = self.running.iter().any(JoinHandle::is_finished);
-            let is_enough = self.shared.answered.load(Ordering::Relaxed) >= target;
-            (is_ended || is_enough).then_some(())
-        });
+        wait_for_answers(&self.shared.answered, more, &self.running);
     }
 
     /// Tells the writers to end with their connection, or when all is answered.

@@ -1,5 +1,6 @@
 //! Clients that write and read a few nodes, and note what they see.
 
+use super::super::load::wait_for_answers;
 use super::history::{History, Kind, NEVER, Request, Time};
 use super::members::Members;
 use crate::util::{Client, Jute, Reader, Reply, Session, eventually, op};
@@ -100,12 +101,7 @@ impl Clients {
 
     /// Waits until `more` requests are answered from now on, or a client has ended.
     pub fn wait_for(&self, more: u64) {
-        let target = self.shared.answered.load(Ordering::Relaxed) + more;
-        eventually("requests are answered", || {
-            let is_ended = self.running.iter().any(JoinHandle::is_finished);
-            let is_enough = self.shared.answered.load(Ordering::Relaxed) >= target;
-            (is_ended || is_enough).then_some(())
-        });
+        wait_for_answers(&self.shared.answered, more, &self.running);
     }
 
     /// Ends all, and reads every node at every member once more. All members serve.

@@ -470,6 +470,16 @@ class Ensemble:
         return leader
 
 
+def take_over(ensemble, second, apache, path):
+    """The leader is killed, and an Apache leads, also when it is back."""
+    second.kill()
+    # All have the same history, so the largest id wins.
+    assert ensemble.leader() is apache
+    assert ensemble.launch(second) is apache
+    ensemble.works(path)
+    ensemble.same()
+
+
 def kills(ensemble, _):
     """Each member leads once, is killed, and is emptied, while clients write."""
     first, second, apache = ensemble.members
@@ -480,12 +490,7 @@ def kills(ensemble, _):
     assert apache.digests("are matching"), f"{apache} was told no digest"
     yield "an Apache follows"
 
-    # All have the same history, so the largest id wins.
-    second.kill()
-    assert ensemble.leader() is apache
-    assert ensemble.launch(second) is apache
-    ensemble.works("/leads")
-    ensemble.same()
+    take_over(ensemble, second, apache, "/leads")
     yield "an Apache leads"
 
     load = Load(ensemble.members, "/load")
@@ -553,11 +558,7 @@ def observers(ensemble, _):
     assert theirs.digests("are matching"), f"{theirs} was told no digest"
     yield "observers of a leader under test"
 
-    second.kill()
-    assert ensemble.leader() is apache
-    assert ensemble.launch(second) is apache
-    ensemble.works("/observed-too")
-    ensemble.same()
+    take_over(ensemble, second, apache, "/observed-too")
     yield "observers of an Apache"
 
     load = Load(ensemble.members, "/load")
