@@ -19,6 +19,7 @@ use crate::base::Zxid;
 use crate::log::{
     Compression, LogChange, LogDone, LogTicket, PurgePolicy, RangeCommand, SegmentHeader,
 };
+use crate::sys::cpu;
 
 use super::commands::{ChangeChannels, Changed, Leases, Planned, plan_change};
 use super::datadir::DataDir;
@@ -159,7 +160,11 @@ impl Housekeeper {
             let thread = Builder::new().name("epochs".into()).spawn(move || epochs.run())?;
             house.threads.push(thread);
         }
-        let thread = Builder::new().name("housekeeper".into()).spawn(move || chores.run())?;
+        let work = move || {
+            cpu::give_way();
+            chores.run();
+        };
+        let thread = Builder::new().name("housekeeper".into()).spawn(work)?;
         house.threads.push(thread);
         Ok((house, reports))
     }
