@@ -452,12 +452,12 @@ impl<I: Io> Links<I> {
                         self.receive(id, io)?;
                     }
                 }
-                Effect::KeepAlive { link: id } => {
+                Effect::KeepAlive { link: id, learner } => {
                     if let Some(link) = self.links.get_mut(&id)
                         && link.stage == Stage::Open
                     {
                         let left = link.sending.map_or(0, |sending| sending.len - sending.taken);
-                        io.keep_alive(link.socket(), id, left);
+                        io.keep_alive(link.socket(), id, learner, left);
                     }
                 }
             }

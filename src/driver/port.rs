@@ -111,7 +111,8 @@ pub trait Io: Sized + 'static {
 
     /// While this loop is held up, shows the other end of a member's connection that the process
     /// lives, but not while a send is under way: of one, the socket has `left` bytes to take.
-    fn keep_alive(&mut self, socket: &Self::Socket, link: LinkId, left: usize);
+    /// Shows the learner at that end when the process ends, too, sooner than the connection does.
+    fn keep_alive(&mut self, socket: &Self::Socket, link: LinkId, learner: ServerId, left: usize);
     /// Ends that, be it so or not, before the connection is closed or shut down.
     fn let_go(&mut self, link: LinkId);
 

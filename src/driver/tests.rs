@@ -166,7 +166,7 @@ impl Io for Hands {
         Ok(())
     }
 
-    fn keep_alive(&mut self, (): &(), link: LinkId, left: usize) {
+    fn keep_alive(&mut self, (): &(), link: LinkId, _learner: ServerId, left: usize) {
         self.kept_alive.push((link, left));
     }
 

@@ -48,15 +48,20 @@ impl Turn<'_> {
         };
         if is_vote {
             let Party { votes, election, ballots, numbers, out, .. } = &mut *self.party;
-            let now = self.now;
+            let (now, mut died) = (self.now, None);
             votes.handle(now.mono, input, numbers, out, &mut |event| {
                 let input = match event {
                     peer::ElectionEvent::Heard(sid, ref vote) => election::Input::Heard(sid, vote),
                     peer::ElectionEvent::Connected(sid) => election::Input::Connected(sid),
                     peer::ElectionEvent::Unreachable(sid) => election::Input::Unreachable(sid),
+                    peer::ElectionEvent::Died(sid) => return died = Some(sid),
                 };
                 election.handle(now, input, ballots);
             });
+            // A leader is told of no learner's end by a lifeline.
+            if self.party.followed.is_some_and(|followed| Some(followed.leader) == died) {
+                self.tell_learning(LearnInput::Died);
+            }
         } else {
             self.quorum_link(input);
         }

@@ -354,6 +354,7 @@ impl Turn<'_> {
             self.link_gone(link);
         }
         self.party.links.close_all(&mut self.party.out);
+        self.party.votes.close_lifelines(&mut self.party.out);
         self.party.to_read.clear();
         self.party.unread.clear();
         self.party.later.clear();

@@ -76,8 +76,8 @@ impl Turn<'_> {
                 self.replica.session_answered(now, session, is_valid, self.effects);
             }
             zab::Effect::EndLeading(end) => self.end_leading(end),
-            zab::Effect::KeepAlive(link) => {
-                self.party.out.list.push(peer::Effect::KeepAlive { link });
+            zab::Effect::KeepAlive { link, learner } => {
+                self.party.out.list.push(peer::Effect::KeepAlive { link, learner });
             }
             zab::Effect::ReadLog { link, after } => self.read_log(link, after),
             zab::Effect::SendSnapshot(link) => self.begin_sending(link),
@@ -365,7 +365,7 @@ impl Turn<'_> {
         let party = &mut *self.party;
         match end {
             // Its connection for votes may stand all the same.
-            LearnerEnd::Silent(_) | LearnerEnd::Left => {
+            LearnerEnd::Silent(_) | LearnerEnd::Left | LearnerEnd::Died => {
                 let input = election::Input::Gone(leader);
                 party.election.handle(self.now, input, &mut party.ballots);
             }

@@ -114,10 +114,12 @@ pub enum Effect {
         link: LinkId,
     },
     /// From now on a BEAT goes over the connection, between two packets, now and then while the
-    /// loop is held up.
+    /// loop is held up; and a lifeline to the learner shows it when this process ends.
     KeepAlive {
         /// The connection, which is open.
         link: LinkId,
+        /// The server at its other end.
+        learner: ServerId,
     },
 }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{Instant, LinkId, Mark, ServerId, invariant, mark};
-use crate::wire::vote::{ANONYMOUS, Hello, Notification, next_message};
+use crate::wire::vote::{ANONYMOUS, First, Hello, Notification, next_message};
 
 use super::complaints::{Complaint, Complaints};
 use super::correspondent::{Correspondent, DIAL_BACK, Ended};
@@ -52,6 +52,8 @@ pub enum ElectionEvent<'a> {
     /// This server's machine says that nobody listens there: it has refused a connection, or reset
     /// one. Silence is something else.
     Unreachable(ServerId),
+    /// This server's lifeline has ended, so its process has.
+    Died(ServerId),
 }
 
 /// Takes events in the order in which they happen.
@@ -98,6 +100,8 @@ enum Stage {
     Greeting { from: SocketAddr, until: Instant },
     /// Messages go over it.
     Live(Live),
+    /// It ends when this server's process does, and nothing goes over it.
+    Lifeline(ServerId),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +150,7 @@ impl ElectionLinks {
     pub fn deadline(&self) -> Option<Instant> {
         let greetings = self.links.values().filter_map(|link| match link.stage {
             Stage::Greeting { until, .. } | Stage::Greeted(_, until) => Some(until),
-            Stage::Dialing(_) | Stage::Live(_) => None,
+            Stage::Dialing(_) | Stage::Live(_) | Stage::Lifeline(_) => None,
         });
         greetings.chain(self.others.values().filter_map(Correspondent::redial_at)).min()
     }
@@ -267,11 +271,15 @@ impl ElectionLinks {
         effects: &mut Effects,
         is_over: impl Fn(ServerId, Instant) -> bool,
     ) {
-        let over = self.links.iter().filter_map(|(id, link)| match link.stage {
-            Stage::Greeted(sid, until) if is_over(sid, until) => Some(*id),
-            _ => None,
-        });
-        for id in over.collect::<Vec<_>>() {
+        self.close_where(
+            effects,
+            |stage| matches!(stage, Stage::Greeted(sid, until) if is_over(*sid, *until)),
+        );
+    }
+
+    fn close_where(&mut self, effects: &mut Effects, is_over: impl Fn(&Stage) -> bool) {
+        let over = self.links.iter().filter(|(_, link)| is_over(&link.stage));
+        for id in over.map(|(id, _)| *id).collect::<Vec<_>>() {
             self.close(id, effects);
         }
     }
@@ -395,7 +403,11 @@ impl ElectionLinks {
                     (turn.event)(ElectionEvent::Unreachable(sid));
                 }
             }
-            Some(Stage::Greeting { .. } | Stage::Greeted(..)) | None => {}
+            // A reset is no end of a process: its kernel says goodbye for it.
+            Some(Stage::Lifeline(sid)) if !was_reset => {
+                (turn.event)(ElectionEvent::Died(sid));
+            }
+            Some(Stage::Greeting { .. } | Stage::Greeted(..) | Stage::Lifeline(_)) | None => {}
         }
     }
 
@@ -422,15 +434,16 @@ impl ElectionLinks {
 
     fn received(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if matches!(link.stage, Stage::Greeted(..)) {
+        if matches!(link.stage, Stage::Greeted(..) | Stage::Lifeline(_)) {
             // Nothing is said on it.
             return self.close(id, turn.effects);
         }
         link.buffer.extend_from_slice(bytes);
         if let Stage::Greeting { from, .. } = link.stage {
-            match Hello::decode(&link.buffer) {
+            match First::decode(&link.buffer) {
                 Ok(None) => return,
-                Ok(Some((hello, length))) => {
+                Ok(Some((First::Lifeline(sid), _))) => return self.hang_on(turn, id, from, sid),
+                Ok(Some((First::Hello(hello), length))) => {
                     link.buffer.drain(..length);
                     self.greeted(turn, id, from, hello.sid);
                 }
@@ -489,6 +502,30 @@ impl ElectionLinks {
         } else {
             self.admit(turn, id, from, sid);
         }
+    }
+
+    /// A connection that arrived is to show when a server's process ends.
+    fn hang_on(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, from: SocketAddr, sid: ServerId) {
+        if !self.others.get(&sid).is_some_and(|other| other.is_member) {
+            self.complaints.say(
+                turn.now,
+                Complaint::Stranger,
+                format_args!(
+                    "refusing a lifeline of {from} on the election port: it says that it is \
+                     server {}, which is no other member",
+                    sid.0
+                ),
+            );
+            return self.close(id, turn.effects);
+        }
+        self.close_where(turn.effects, |stage| matches!(stage, Stage::Lifeline(of) if *of == sid));
+        self.links.insert(id, Link { stage: Stage::Lifeline(sid), buffer: Vec::new() });
+    }
+
+    /// This server follows nobody any more. Lifelines that are still there, or end late, mean
+    /// nothing to the next term.
+    pub fn close_lifelines(&mut self, effects: &mut Effects) {
+        self.close_where(effects, |stage| matches!(stage, Stage::Lifeline(_)));
     }
 
     /// A server with a smaller id is there and has no connection, whatever this server believes.
@@ -576,6 +613,12 @@ impl ElectionLinks {
             invariant!(
                 other.is_member || other.link.is_some(),
                 "guest {sid:?} is there as long as its connection"
+            );
+            let is_lifeline =
+                |link: &&Link| matches!(link.stage, Stage::Lifeline(of) if of == *sid);
+            invariant!(
+                self.links.values().filter(is_lifeline).count() <= 1,
+                "server {sid:?} has one lifeline at most"
             );
         }
     }

@@ -26,6 +26,8 @@ pub type Addresses = BTreeMap<(ServerId, Port), Vec<(String, u16)>>;
 /// What the loop with the replica needs for other members.
 #[derive(Debug)]
 pub struct MemberPorts {
+    /// This server.
+    pub sid: ServerId,
     /// Where they connect.
     pub listeners: Vec<(Port, OwnedFd)>,
     /// Where they listen.
@@ -100,7 +102,7 @@ impl Dials {
 }
 
 /// Connects to the first of these addresses that answers.
-fn dial(addresses: &[(String, u16)], timeout: Duration) -> Outcome {
+pub(super) fn dial(addresses: &[(String, u16)], timeout: Duration) -> Outcome {
     let mut failures = Failures::default();
     for (host, port) in addresses {
         let found = match (host.as_str(), *port).to_socket_addrs() {

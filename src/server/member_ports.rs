@@ -100,6 +100,7 @@ fn purpose(port: Port) -> &'static str {
 /// Why the last attempt failed.
 pub fn open(ensemble: &EnsembleSettings, tick: Duration) -> Result<MemberPorts, BootError> {
     Ok(MemberPorts {
+        sid: ensemble.sid,
         listeners: bind(ensemble)?,
         addresses: addresses(&ensemble.membership),
         dial_timeout: Duration::from_millis(u64::from(ensemble.cnx_timeout_ms)),

@@ -8,6 +8,7 @@ mod dials;
 mod ensemble;
 mod host;
 mod init;
+mod lifeline;
 mod links;
 mod listen;
 mod listeners;

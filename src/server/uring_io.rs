@@ -20,6 +20,7 @@ use crate::sys::{cpu, memory, net};
 use super::census::Census;
 use super::dials::{Dials, MemberPorts};
 use super::host;
+use super::lifeline::Lifelines;
 use super::links::{Mailbox, Message};
 use super::pulse::Pulse;
 
@@ -69,6 +70,7 @@ struct Members {
     listeners: Vec<(peer::Port, OwnedFd)>,
     dials: Dials,
     pulse: Pulse,
+    lifelines: Lifelines,
 }
 
 impl UringIo {
@@ -95,10 +97,12 @@ impl UringIo {
     /// Of the ring, or a thread that cannot be started.
     pub fn serve_members(&mut self, ports: MemberPorts) -> io::Result<()> {
         self.ring.add_first_buffers(MEMBER_BUFFERS)?;
-        let MemberPorts { listeners, addresses, dial_timeout, held_up_max } = ports;
+        let MemberPorts { sid, listeners, addresses, dial_timeout, held_up_max } = ports;
+        let lifelines = Lifelines::start(sid, addresses.clone())?;
         let bell = Arc::clone(self.mailboxes[self.index].bell());
         let dials = Dials::new(addresses, dial_timeout, bell);
-        self.members = Some(Members { listeners, dials, pulse: Pulse::start(held_up_max)? });
+        let pulse = Pulse::start(held_up_max)?;
+        self.members = Some(Members { listeners, dials, pulse, lifelines });
         Ok(())
     }
 
@@ -370,15 +374,17 @@ impl Io for UringIo {
         self.ring.send(Lane::First, socket.as_raw_fd(), buf, from, token).map(|_| ())
     }
 
-    fn keep_alive(&mut self, socket: &OwnedFd, link: LinkId, left: usize) {
+    fn keep_alive(&mut self, socket: &OwnedFd, link: LinkId, learner: ServerId, left: usize) {
         if let Some(members) = &self.members {
             members.pulse.add(socket, link, left);
+            members.lifelines.make(link, learner);
         }
     }
 
     fn let_go(&mut self, link: LinkId) {
         if let Some(members) = &self.members {
             members.pulse.remove(link);
+            members.lifelines.end(link);
         }
     }
 

@@ -505,7 +505,7 @@ impl Io for SimIo {
     }
 
     /// Turns take no time here.
-    fn keep_alive(&mut self, _socket: &SimSocket, _link: LinkId, _left: usize) {}
+    fn keep_alive(&mut self, _: &SimSocket, _link: LinkId, _learner: ServerId, _left: usize) {}
 
     fn let_go(&mut self, _link: LinkId) {}
 

@@ -35,9 +35,9 @@ pub fn pin_to(cpu: usize) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Steps between a thread that others wait for and one that nobody does: about a third of the
-/// CPU's share when both want it, and a thread that wakes up does not wait until this one's slice of
-/// some milliseconds is over.
+/// Steps between a thread that others wait for and one that nobody waits for: about a third of the
+/// CPU's share when both want it, and a thread that wakes up does not wait until the slice of the
+/// other one, some milliseconds, is over.
 const GIVES_WAY: libc::c_int = 5;
 
 /// The calling thread's work can wait when there are not enough CPUs for all. On Linux this

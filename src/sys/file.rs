@@ -264,6 +264,17 @@ pub fn random_u64() -> io::Result<u64> {
     Ok(u64::from_le_bytes(bytes))
 }
 
+/// From now on the calling thread has descriptors of its own, at first only the three standard
+/// ones: what it opens others cannot use, and what others have open it does not keep open.
+pub fn have_own_descriptors() -> io::Result<()> {
+    let (first, last) = (3 as libc::c_uint, libc::c_uint::MAX);
+    // SAFETY: it takes integers only. No owner of a descriptor is on this thread, as its callers
+    // have just started it.
+    let rc =
+        unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_UNSHARE) };
+    if rc == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,6 +28,42 @@ pub struct Hello {
     pub addresses: Vec<(String, u16)>,
 }
 
+/// What a connection to the election port begins with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum First {
+    /// Votes follow.
+    Hello(Hello),
+    /// Nothing follows: the connection is a lifeline of this server, which ends when its process
+    /// does. Between servers of ours only.
+    Lifeline(ServerId),
+}
+
+impl First {
+    /// The version that stands where a hello has its own: 'rk' and a number.
+    const LIFELINE: i64 = -0x726b_0001;
+
+    /// Reads what stands at the start of a buffer; `None` if it has not arrived yet. Also says how
+    /// many bytes it takes.
+    ///
+    /// # Errors
+    /// The errors of [`Hello::decode`].
+    pub fn decode(buffer: &[u8]) -> Result<Option<(First, usize)>, DecodeError> {
+        let mut r = Reader::new(buffer);
+        if r.i64("hello version").is_ok_and(|version| version == First::LIFELINE) {
+            let Ok(sid) = r.i64("sid") else { return Ok(None) };
+            return Ok(Some((First::Lifeline(ServerId(sid)), buffer.len() - r.remaining())));
+        }
+        let hello = Hello::decode(buffer)?;
+        Ok(hello.map(|(hello, length)| (First::Hello(hello), length)))
+    }
+
+    /// Appends what the lifeline of a server begins with.
+    pub fn encode_lifeline(sid: ServerId, out: &mut Vec<u8>) {
+        put_i64(out, First::LIFELINE);
+        put_i64(out, sid.0);
+    }
+}
+
 impl Hello {
     const ONE_ADDRESS: i64 = -65_536;
     const SEVERAL_ADDRESSES: i64 = -65_535;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, SessionId, Xid, Zxid};
+use crate::base::{Epoch, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::wire::OpCode;
 use crate::wire::quorum::Revalidate;
@@ -13,6 +13,8 @@ use crate::wire::quorum::Revalidate;
 pub enum LearnerEnd {
     /// The connection could not be made, or ended.
     Lost,
+    /// The leader's process has ended.
+    Died,
     /// The leader has said that it is about to end.
     Left,
     /// Nothing came for this many milliseconds.
@@ -66,6 +68,7 @@ impl fmt::Display for LearnerEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LearnerEnd::Lost => write!(f, "the connection to the leader ended"),
+            LearnerEnd::Died => write!(f, "the leader's process has ended"),
             LearnerEnd::Left => write!(f, "the leader is about to end"),
             LearnerEnd::Silent(ms) => write!(f, "nothing came from the leader for {ms} ms"),
             LearnerEnd::Stalled { ms, bytes } => write!(
@@ -188,7 +191,12 @@ pub enum Effect {
     EndLeading(LeadingEnd),
     /// This learner leaves a leader of which nothing comes: while this server's loop is held up,
     /// something beside it has to show on the link that the process lives. Until the link ends.
-    KeepAlive(LinkId),
+    KeepAlive {
+        /// The learner's link.
+        link: LinkId,
+        /// The learner.
+        learner: ServerId,
+    },
     /// Read transactions after `after` from the log for this link; answer with `Read` or
     /// `Unreadable`, and go on after each part while `is_wanted` says so.
     ReadLog {

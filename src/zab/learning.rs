@@ -68,6 +68,8 @@ pub enum LearnInput<'a> {
     Connected(LinkId),
     /// It could not be made, or has ended.
     Lost,
+    /// The leader's process has ended, whatever the connection says.
+    Died,
     /// Something came from the leader that is no whole packet yet.
     Heard,
     /// A packet came. Only while [`Learning::wants_packets`].
@@ -260,6 +262,7 @@ impl Learning {
                 Ok(())
             }
             LearnInput::Lost => Err(LearnerEnd::Lost),
+            LearnInput::Died => Err(LearnerEnd::Died),
             LearnInput::Heard => {
                 self.heard(now);
                 Ok(())

@@ -2,7 +2,9 @@
 
 use super::cluster::{Ensemble, SIZE};
 use super::load::Load;
-use crate::util::Client;
+use crate::util::{Client, Jute, eventually, raw_connect};
+use std::fs;
+use std::io::{Read, Write};
 
 /// Kills the leader `rounds` times; the killed one comes back each time.
 fn kill_leaders(ensemble: &mut Ensemble, rounds: usize) {
@@ -48,4 +50,42 @@ fn leaders_with_stages_on_separate_threads_are_killed_without_loss() {
         ensemble.member(at).wait_for_output(0, "; pipeline on CPU 0; log on CPU 1");
     }
     kill_leaders(&mut ensemble, 2);
+}
+
+/// Sockets that only the thread with the lifelines has open, by their names in /proc.
+fn lifelines(process: u32) -> usize {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("threads of a member");
+    let is_it = |task: &std::path::PathBuf| {
+        fs::read_to_string(task.join("comm")).is_ok_and(|name| name == "lifelines\n")
+    };
+    let task = tasks.map(|task| task.expect("a thread").path()).find(is_it).expect("the thread");
+    let files = fs::read_dir(task.join("fd")).expect("its descriptors");
+    let targets = files.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok());
+    targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
+}
+
+/// The kernel closes them before it frees the process's memory, and all else after that.
+#[test]
+fn a_leader_has_a_lifeline_to_each_learner_on_a_thread_with_its_own_descriptors() {
+    let mut ensemble = Ensemble::start(&[]);
+    let leader = ensemble.leader();
+    let process = ensemble.member(leader).pid();
+    eventually("a lifeline to each", || (lifelines(process) == SIZE - 1).then_some(()));
+    for at in Ensemble::others(leader) {
+        let process = ensemble.member(at).pid();
+        assert_eq!(lifelines(process), 0, "nobody follows {at}");
+    }
+    // One that ends is believed, and the learner comes back to a leader that lives all the same.
+    let learner = Ensemble::others(leader)[0];
+    let mut client = ensemble.connect(learner);
+    let said = ensemble.member(learner).stderr().len();
+    let mut line = raw_connect(ensemble.peer_ports(learner)[1]).expect("the port for votes");
+    let first = Jute::new().long(-0x726b_0001).long(leader as i64 + 1);
+    line.write_all(&first.0).expect("a lifeline");
+    line.shutdown(std::net::Shutdown::Write).expect("its end");
+    ensemble.member(learner).wait_for_output(said, "the leader's process has ended");
+    assert_eq!(line.read(&mut [0; 1]).expect("an end"), 0, "nothing is said on it");
+    client.create("/after", b"", 0).ok();
+    assert_eq!(ensemble.leader(), leader);
+    eventually("a new lifeline", || (lifelines(process) == SIZE - 1).then_some(()));
 }

@@ -94,6 +94,49 @@ fn a_client_that_moves_gets_answers_to_what_it_asks_for_there() {
     assert!(early > 20, "it left nothing behind");
 }
 
+/// The kernel has not closed its other connections yet.
+#[test]
+fn learners_leave_a_leader_as_soon_as_its_process_has_ended() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, false);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let others = [(leader + 1) % 3, (leader + 2) % 3];
+        world.nodes[leader].member = None;
+        let began = world.now.mono;
+        for at in others {
+            world.end_lifeline(leader, at);
+            assert_eq!(world.roles()[at], Some(Role::Looking), "seed {seed}");
+        }
+        world.until("another one leads", |world| {
+            others.iter().any(|at| world.roles()[*at] == Some(Role::Leading))
+        });
+        assert!(world.now.mono < began + TICK / 10, "nobody waits for the silence of the leader");
+        world.kill(leader);
+        world.start(leader);
+        world.until("all serve", World::all_serve);
+        world.settle();
+    }
+}
+
+/// Nothing is lost when somebody ends a lifeline by mistake.
+#[test]
+fn a_learner_whose_lifeline_ends_for_nothing_comes_back_to_its_leader() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 1, false);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        for at in (0..4).filter(|at| *at != leader) {
+            // Only what is followed can be left.
+            world.end_lifeline(leader, at);
+            assert_eq!(world.roles()[at], Some(Role::Looking));
+            world.until("all serve", World::all_serve);
+            assert_eq!(world.leader(), Some(leader), "seed {seed}");
+        }
+        world.settle();
+    }
+}
+
 /// Its leader, which others acknowledge, neither waits for it nor keeps anything for it.
 #[test]
 fn a_learner_whose_disk_stalls_takes_no_more_and_gives_up_if_that_lasts() {

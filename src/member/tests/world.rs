@@ -19,6 +19,7 @@ use crate::replica::{
     Effect, Effects, FairOptions, Input, Replica, ReplicaOptions, Restore, StreamId,
 };
 use crate::tree::TreeOptions;
+use crate::wire::vote::First;
 use crate::wire::{
     ACL_OPEN_BYTES, OpCode, Reader, Txn, TxnDigest, TxnHeader, begin_frame, connect_frame,
     end_frame, put_buffer, put_i32, put_str,
@@ -32,6 +33,9 @@ const TREE: TreeOptions = TreeOptions { extended_types: true, ..TreeOptions::STO
 pub(super) const BACKLOG_MAX: usize = 1_500;
 
 pub(super) const TICK: Duration = Duration::from_millis(1000);
+
+/// Numbers of the near ends of lifelines, which the member does not know.
+const LINES: u64 = 1 << 60;
 
 /// What survives a crash.
 #[derive(Clone)]
@@ -289,9 +293,43 @@ impl World {
             }
         }
         node.closed.extend(node.sessions.keys().copied());
-        for (_, link) in std::mem::take(&mut self.nodes[at].links) {
-            self.cut(link.other, true);
+        for (id, link) in std::mem::take(&mut self.nodes[at].links) {
+            self.cut(link.other, id.0 & LINES == 0);
         }
+    }
+
+    /// The leader's process keeps a connection to a learner that ends with it.
+    fn lifeline(&mut self, at: usize, learner: ServerId) {
+        let other = (learner.0 - 1) as usize;
+        // A hostile learner may have said that it is anybody.
+        if self.nodes.get(other).is_none_or(|node| node.member.is_none()) {
+            return;
+        }
+        let link = LinkId(self.nodes[other].next_accepted);
+        self.nodes[other].next_accepted += 2;
+        let own = LinkId(LINES | (learner.0 as u64 * 1_000_000) | link.0);
+        let mut first = Vec::new();
+        First::encode_lifeline(ServerId(at as i64 + 1), &mut first);
+        let port = peer::Port::Election;
+        let end = |other, arrives| Link { port, other: Some(other), arrives, is_held: false };
+        self.nodes[at].links.insert(own, end((other, link), VecDeque::new()));
+        self.nodes[other].links.insert(link, end((at, own), VecDeque::from([first])));
+        let from = SocketAddr::from(([127, 0, 0, 1], 9));
+        self.peer(other, peer::Input::Accepted { link, port, from });
+    }
+
+    /// The lifeline of one server at another one ends.
+    pub(super) fn end_lifeline(&mut self, at: usize, other: usize) {
+        let is_line = |(id, link): &(&LinkId, &Link)| {
+            id.0 & LINES != 0 && link.other.is_some_and(|(to, _)| to == other)
+        };
+        let id = *self.nodes[at].links.iter().find(is_line).expect("a lifeline").0;
+        let theirs = self.nodes[at].links[&id].other.expect("it has two ends").1;
+        self.until("the lifeline is known", |world| {
+            world.nodes[other].links[&theirs].arrives.is_empty()
+        });
+        let line = self.nodes[at].links.remove(&id).expect("it was found");
+        self.cut(line.other, false);
     }
 
     /// It is told to end, goes on for a while as it does then, and is started anew.
@@ -400,7 +438,7 @@ impl World {
                     }
                 }
             }
-            peer::Effect::KeepAlive { .. } => {}
+            peer::Effect::KeepAlive { link: _, learner } => self.lifeline(at, learner),
             peer::Effect::Hold { link } | peer::Effect::Resume { link } => {
                 let is_held = matches!(effect, peer::Effect::Hold { .. });
                 if let Some(link) = self.nodes[at].links.get_mut(&link) {

@@ -10,7 +10,7 @@ use crate::peer::{
     LinkNumbers, Port,
 };
 use crate::wire::hex;
-use crate::wire::vote::{ANONYMOUS, Hello};
+use crate::wire::vote::{ANONYMOUS, First, Hello};
 
 /// Long enough for everything that is dialed again.
 fn later(network: &Network) -> Instant {
@@ -188,6 +188,7 @@ impl ServerThree {
                 ElectionEvent::Heard(from, vote) => format!("{}: {}", from.0, vote.round.0),
                 ElectionEvent::Connected(sid) => format!("{} connected", sid.0),
                 ElectionEvent::Unreachable(sid) => format!("{} unreachable", sid.0),
+                ElectionEvent::Died(sid) => format!("{} died", sid.0),
             });
         });
         &self.effects.list
@@ -217,6 +218,12 @@ fn hello(sid: i64) -> Vec<u8> {
     let mut out = Vec::new();
     let addresses = vec![("10.0.0.9".to_owned(), 3888)];
     Hello { sid: ServerId(sid), addresses }.encode_into(&mut out);
+    out
+}
+
+fn lifeline(sid: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    First::encode_lifeline(ServerId(sid), &mut out);
     out
 }
 
@@ -424,6 +431,45 @@ fn strangers_are_refused_unless_they_keep_their_connection() {
 }
 
 #[test]
+fn a_lifeline_tells_of_the_end_of_a_members_process() {
+    let mut port = ServerThree::new();
+    let hang_on = |port: &mut ServerThree, link: u64, sid: i64| {
+        port.accept(link);
+        // In pieces, too.
+        let bytes = lifeline(sid);
+        port.bytes(link, &bytes[..11]);
+        port.bytes(link, &bytes[11..]).to_vec()
+    };
+    let end = |port: &mut ServerThree, link: u64, was_reset: bool| {
+        port.handle(Input::Ended { link: LinkId(link), was_reset });
+        std::mem::take(&mut port.events)
+    };
+    // The own id, a stranger's, and one that asks for a private one.
+    for (link, sid) in [(1, 3), (3, 77), (5, ANONYMOUS.0)] {
+        assert_eq!(hang_on(&mut port, link, sid), [close(link)], "{sid}");
+    }
+    assert_eq!(hang_on(&mut port, 7, 1), []);
+    assert_eq!(hang_on(&mut port, 9, 4), []);
+    assert_eq!(port.links.deadline(), None, "they may last for ever");
+    assert_eq!(end(&mut port, 7, false), ["1 died"]);
+    // The network may end it without a word of the process's kernel.
+    assert_eq!(end(&mut port, 9, true), [""; 0]);
+    // One takes the place of another one of the same server.
+    assert_eq!(hang_on(&mut port, 11, 4), []);
+    assert_eq!(hang_on(&mut port, 13, 4), [close(11)]);
+    assert_eq!(hang_on(&mut port, 15, 1), []);
+    assert_eq!(end(&mut port, 11, false), [""; 0]);
+    // Nothing is said on it.
+    assert_eq!(port.bytes(13, b"x"), [close(13)]);
+    assert_eq!(end(&mut port, 13, false), [""; 0]);
+    // It is of no use any more when this server follows nobody.
+    port.effects.clear();
+    port.links.close_lifelines(&mut port.effects);
+    assert_eq!(port.effects.list, [close(15)]);
+    assert_eq!(end(&mut port, 15, false), [""; 0]);
+}
+
+#[test]
 fn guests_and_connections_without_a_hello_are_bounded() {
     let mut port = ServerThree::new();
     let mut open: Vec<u64> = Vec::new();
@@ -477,7 +523,7 @@ fn bad_bytes_close_their_own_connection_only() {
 
 #[test]
 fn random_inputs_break_no_rule() {
-    let (mut votes, mut connected) = (0, 0);
+    let (mut votes, mut connected, mut died) = (0, 0, 0);
     for seed in 0..300 {
         let mut rng = Rng::derived(seed, "peer strangers", 0);
         let mut port = ServerThree::new();
@@ -485,7 +531,7 @@ fn random_inputs_break_no_rule() {
         for _ in 0..200 {
             port.now = port.now + Duration::from_millis(rng.below(300));
             let link = LinkId(next.saturating_sub(rng.below(8)));
-            match rng.below(14) {
+            match rng.below(15) {
                 0 | 1 => {
                     port.accept(next);
                     next += 2;
@@ -517,6 +563,9 @@ fn random_inputs_break_no_rule() {
                     let hello = hello(sids[rng.below(9) as usize]);
                     port.bytes(link.0, &hello);
                 }
+                8 => {
+                    port.bytes(link.0, &lifeline(rng.below(7) as i64));
+                }
                 _ => {
                     port.bytes(link.0, &vote(3));
                 }
@@ -524,7 +573,8 @@ fn random_inputs_break_no_rule() {
             port.links.tick(port.now, &mut port.numbers, &mut port.effects);
         }
         votes += port.events.iter().filter(|event| event.ends_with(": 3")).count();
+        died += port.events.iter().filter(|event| event.ends_with("died")).count();
         connected += port.events.iter().filter(|event| event.ends_with("connected")).count();
     }
-    assert!(votes > 100 && connected > 1_000, "{votes} {connected}");
+    assert!(votes > 100 && connected > 1_000 && died > 2, "{votes} {connected} {died}");
 }

@@ -125,7 +125,7 @@ impl Network {
                 heard.insert(from, vote.round.0);
             }
             ElectionEvent::Unreachable(sid) => unreachable.push(sid),
-            ElectionEvent::Connected(_) => {}
+            ElectionEvent::Connected(_) | ElectionEvent::Died(_) => {}
         });
         self.carry_out(host, &effects);
     }

@@ -108,8 +108,10 @@ impl Leading {
             if link.stage == Stage::Current {
                 link.stage = Stage::UpToDate;
                 link.send(Packet::bare(PacketKind::UpToDate, Packet::NO_ZXID), effects);
-                if link.wants_beats() {
-                    effects.push(Effect::KeepAlive(link.id));
+                if link.wants_beats()
+                    && let Some(learner) = link.sid
+                {
+                    effects.push(Effect::KeepAlive { link: link.id, learner });
                 }
             }
         }

@@ -75,7 +75,7 @@ fn told(effects: &mut Effects) -> Vec<String> {
             Effect::Refuse { link, reason, .. } => {
                 lines.push(format!("{}: closed {reason}", link.0));
             }
-            Effect::KeepAlive(_) => {}
+            Effect::KeepAlive { .. } => {}
             Effect::Truncate(zxid) => lines.push(format!("truncate {zxid}")),
             other => lines.push(format!("{other:?}")),
         }

@@ -442,7 +442,7 @@ impl World {
             Effect::ReceiveSnapshot(_) => self.seen.snapshots += 1,
             Effect::Serve(epoch) => self.serve(at, epoch)?,
             Effect::Renewed(_) => self.seen.renewals += 1,
-            Effect::KeepAlive(_) => {}
+            Effect::KeepAlive { .. } => {}
             Effect::SyncDone => self.synced(at, None)?,
             Effect::OwnSyncDone(ticket) => self.synced(at, Some(ticket))?,
             Effect::PingAsked => self.learn(at, |machine, _, effects| {

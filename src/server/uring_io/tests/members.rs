@@ -39,7 +39,8 @@ impl Side {
             (vec![(Port::Quorum, listener.into())], Duration::from_secs(5));
         let mut io = super::port(&Arc::new(Census::new(0, 0)), Vec::new());
         let held_up_max = Duration::from_secs(5);
-        let ports = MemberPorts { listeners, addresses, dial_timeout, held_up_max };
+        let ports =
+            MemberPorts { sid: ServerId(1), listeners, addresses, dial_timeout, held_up_max };
         io.serve_members(ports).unwrap();
         io.start_listening_to_members().unwrap();
         let (links, now, heard) = (Links::new(), cpu::now(), Vec::new());
