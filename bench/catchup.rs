@@ -35,6 +35,8 @@ and its memory noticed of it.
   --rate N                 writes per second on the leader while it comes back (20000)
   --connections N          of these clients (16); --size N: bytes of data (100)
   --seconds S              the same load before, with all members there (3)
+  --gives-way              the follower has nice 19 and so takes the CPU time that the others leave.
+                           Where all share a few CPUs, this comes closer to a machine of its own
   --patience S             the follower must serve within it (300)
 ";
 
@@ -53,6 +55,7 @@ struct Catchup {
     transactions: u64,
     kill: bool,
     empty: bool,
+    gives_way: bool,
     znodes: u64,
     rate: u64,
     connections: usize,
@@ -84,6 +87,7 @@ fn default() -> Catchup {
         transactions: 1_000_000,
         kill: false,
         empty: false,
+        gives_way: false,
         znodes: 10_000,
         rate: 20_000,
         connections: 16,
@@ -103,6 +107,7 @@ fn parse(parser: &mut lexopt::Parser) -> Result<Option<Catchup>, String> {
             "transactions" => this.transactions = value(parser, "transactions")?,
             "kill" => this.kill = true,
             "empty" => this.empty = true,
+            "gives-way" => this.gives_way = true,
             "znodes" => this.znodes = value::<u64>(parser, "znodes")?.max(1),
             "rate" => this.rate = value::<u64>(parser, "rate")?.max(1),
             "connections" => this.connections = value::<usize>(parser, "connections")?.max(1),
@@ -232,6 +237,10 @@ impl Catchup {
     ) -> Result<Return, String> {
         let begin = Instant::now();
         ensemble.spawn(away)?;
+        if self.gives_way {
+            // Its first thread, of which it starts all others a moment later.
+            ensemble.lower_priority(away)?;
+        }
         let addr = ensemble.addrs()[away];
         let mut leader_rss = 0;
         loop {

@@ -6,6 +6,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, setpriority_process};
+
 use crate::admin;
 use crate::scenario::remove;
 use crate::servers::{Contestant, Programs, START_PATIENCE, Seat, Server, free_address};
@@ -14,6 +16,8 @@ use crate::servers::{Contestant, Programs, START_PATIENCE, Seat, Server, free_ad
 const MEMBERS_MAX: usize = 9;
 /// A member that looks for a leader may leave a word unanswered.
 const WORD_PATIENCE: Duration = Duration::from_secs(2);
+/// The niceness of who is to take only what others leave.
+const LEAST_PRIORITY: i32 = 19;
 /// Between two looks at members that are not ready.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -153,6 +157,16 @@ impl Ensemble {
     /// Starts the member at `place` on its data, without waiting for it.
     pub fn spawn(&mut self, place: usize) -> Result<(), String> {
         self.running[place] = Some(self.programs.spawn_at(&self.seats[place])?);
+        Ok(())
+    }
+
+    /// Gives a process what CPU time the others leave.
+    pub fn lower_priority(&self, place: usize) -> Result<(), String> {
+        let pids = self.running[place].as_ref().map(Server::pids).unwrap_or_default();
+        for pid in pids {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            setpriority_process(pid, LEAST_PRIORITY).map_err(|e| format!("setpriority: {e}"))?;
+        }
         Ok(())
     }
 
