@@ -92,7 +92,7 @@ impl Leader {
         let begun = self.batch.entry().len();
         let bytes_max = self.options.prepare.txn_bytes_max;
         put_i32(self.batch.entry(), ops.len() as i32);
-        self.pending.begin_multi();
+        self.pending.begin_multi(zxid);
         let mut failed = None;
         for op in ops {
             let (mut preparer, entry) = self.preparer(view, asker, zxid);

@@ -11,7 +11,7 @@
 //! As in Apache, a pending setACL does not change which ACL later writes are checked against until
 //! it is applied; the ACL of a pending create does.
 
-use crate::base::{FixedMap, PathKey, SessionId, Zxid, spread};
+use crate::base::{FixedMap, PathKey, SessionId, Zxid, invariant, spread};
 use crate::tree::{AclId, NodeId, NodeView, Tree};
 use crate::wire::AclBytes;
 
@@ -89,7 +89,7 @@ struct Named {
     acl: Vec<u8>,
 }
 
-/// What to restore when a multi fails.
+/// What to restore when a multi fails: each record as it was before the multi changed it first.
 #[derive(Debug)]
 enum Undo {
     /// The record did not exist.
@@ -102,6 +102,8 @@ enum Undo {
 const END: Slot = Slot::MAX;
 /// Chains to begin with.
 const CHAINS: usize = 64;
+/// Records to take back for which memory is kept from one multi to the next.
+const UNDO_KEPT_MAX: usize = 64;
 
 /// See the module's introduction.
 #[derive(Debug)]
@@ -118,7 +120,11 @@ pub struct PendingView {
     named_free: Vec<Slot>,
     /// Records that were at some time pending creates of a session's ephemerals.
     ephemerals: FixedMap<SessionId, Vec<Slot>>,
-    undo: Option<Vec<Undo>>,
+    /// The multi that is being prepared.
+    multi: Option<Zxid>,
+    /// What takes it back. Invariant: one for each record that it touched, however often; empty
+    /// while there is no multi.
+    undo: Vec<Undo>,
 }
 
 impl Default for PendingView {
@@ -132,7 +138,8 @@ impl Default for PendingView {
             named: Vec::new(),
             named_free: Vec::new(),
             ephemerals: FixedMap::default(),
-            undo: None,
+            multi: None,
+            undo: Vec::new(),
         }
     }
 }
@@ -283,12 +290,12 @@ impl PendingView {
         slot
     }
 
-    /// A record is about to be changed.
+    /// A record is about to be changed. One that the multi has changed before bears its number.
     fn touch(&mut self, slot: Slot) -> Slot {
-        if let Some(undo) = &mut self.undo {
-            let record = self.records[slot as usize];
+        let record = &self.records[slot as usize];
+        if self.multi.is_some_and(|multi| record.zxid != multi) {
             let named = self.named.get(record.named as usize).cloned();
-            undo.push(Undo::Changed(slot, record, named));
+            self.undo.push(Undo::Changed(slot, *record, named));
         }
         slot
     }
@@ -302,8 +309,8 @@ impl PendingView {
         let record = &mut self.records[slot as usize];
         (record.hash, record.node, record.named) = (hash, node, named);
         self.link(slot);
-        if let Some(undo) = &mut self.undo {
-            undo.push(Undo::Added(slot));
+        if self.multi.is_some() {
+            self.undo.push(Undo::Added(slot));
         }
         slot
     }
@@ -433,24 +440,35 @@ impl PendingView {
         }
     }
 
-    /// From here on changes can be taken back with [`PendingView::rollback`].
-    pub fn begin_multi(&mut self) {
-        self.undo = Some(Vec::new());
+    /// From here on changes, all of transaction `zxid`, can be taken back with
+    /// [`PendingView::rollback`].
+    pub fn begin_multi(&mut self, zxid: Zxid) {
+        invariant!(self.multi.is_none() && self.undo.is_empty(), "{zxid:?} is within a multi");
+        self.multi = Some(zxid);
     }
 
     /// Keeps what the multi changed.
     pub fn keep_multi(&mut self) {
-        self.undo = None;
+        self.undo.clear();
+        self.end_multi();
+    }
+
+    fn end_multi(&mut self) {
+        invariant!(self.multi.is_some(), "a multi ends that never began");
+        self.multi = None;
+        // One that touched very many nodes is not paid for ever after.
+        self.undo.shrink_to(UNDO_KEPT_MAX);
     }
 
     /// Takes back everything since [`PendingView::begin_multi`].
     pub fn rollback(&mut self) {
-        for undo in self.undo.take().into_iter().flatten().rev() {
+        while let Some(undo) = self.undo.pop() {
             match undo {
                 Undo::Added(slot) => self.remove(slot),
                 Undo::Changed(slot, record, named) => self.restore(slot, record, named),
             }
         }
+        self.end_multi();
     }
 
     fn restore(&mut self, slot: Slot, record: Record, named: Option<Named>) {
@@ -496,4 +514,26 @@ pub(super) const fn fresh_view(owner: i64, data_len: i32) -> NodeView {
 /// Depends on all of the number, lest writes to every thousandth node share a chain.
 fn node_hash(node: NodeId) -> u64 {
     spread(node.index() as u64) >> 32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tree::TreeOptions;
+
+    #[test]
+    fn a_multi_notes_each_record_once() {
+        let tree = Tree::new(TreeOptions::STOCK);
+        let mut pending = PendingView::new();
+        let key = tree.key("/zookeeper");
+        pending.begin_multi(Zxid(2));
+        for version in 1..=100 {
+            let found = pending.get(&tree, &key).expect("every tree has it");
+            let (place, view) = (found.place, NodeView { version, ..found.view });
+            pending.change(place, key.hash, Zxid(2), view);
+        }
+        assert_eq!(pending.undo.len(), 1);
+        pending.rollback();
+        assert!(pending.is_empty());
+    }
 }

@@ -1,11 +1,11 @@
 //! What the pending view makes of requests that overtake the committed tree.
 
 use crate::auth::{Auth, AuthOptions, Identities};
-use crate::base::{CONTAINER_OWNER, Instant, Ration, SessionId, Xid, Zxid};
+use crate::base::{CONTAINER_OWNER, Instant, Ration, Rng, SessionId, Xid, Zxid};
 use crate::tree::{ApplyHint, ApplyMode, NoSink, Tree, TreeOptions, ttl_owner};
 use crate::wire::{
-    AclBytes, Create, CreateTxn, OpCode, PathVersion, PersistedStat, SetData, SetDataTxn, Txn,
-    TxnHeader, TxnType,
+    AclBytes, Create, CreateTxn, OpCode, PathVersion, PersistedStat, SetAcl, SetData, SetDataTxn,
+    Txn, TxnHeader, TxnType,
 };
 
 use super::{PendingView, PrepareOptions, Preparer, Slot};
@@ -38,7 +38,7 @@ fn closing_a_session_spares_what_its_records_once_stood_for() {
         slots.push(scene.delete(3, me, "/e"));
         if in_multi {
             // Somebody else's ephemeral there, taken back.
-            scene.pending.begin_multi();
+            scene.pending.begin_multi(Zxid(4));
             scene.create(4, SessionId(2), "/e", 1);
             scene.pending.rollback();
         }
@@ -65,7 +65,7 @@ fn a_failed_multi_leaves_the_ephemerals_to_their_sessions() {
     let mut scene = Scene::new(&[]);
     let (me, other) = (SessionId(1), SessionId(2));
     scene.create(2, me, "/e", 1);
-    scene.pending.begin_multi();
+    scene.pending.begin_multi(Zxid(3));
     scene.delete(3, other, "/e");
     scene.create(3, other, "/e", 1);
     scene.pending.rollback();
@@ -74,6 +74,25 @@ fn a_failed_multi_leaves_the_ephemerals_to_their_sessions() {
     assert!(paths.is_empty(), "{paths:?}");
     scene.act(5, me, |preparer| preparer.close_session(&mut paths));
     assert_eq!(paths, ["/e"]);
+}
+
+/// Where [`Scene::try_anything`] writes.
+const PATHS: [&str; 4] = ["/a", "/b", "/c", "/c/d"];
+
+/// Whatever a multi has done, and however often to the same node, is taken back.
+#[test]
+fn a_failed_multi_leaves_every_node_as_it_was() {
+    for seed in 0..500 {
+        let mut rng = Rng::new(seed);
+        let mut scene = Scene::new(&["/a", "/b"]);
+        let multi = 2 + rng.below(8) as i64;
+        (2..multi).for_each(|zxid| scene.try_anything(zxid, &mut rng));
+        let before = scene.shown();
+        scene.pending.begin_multi(Zxid(multi));
+        (0..20).for_each(|_| scene.try_anything(multi, &mut rng));
+        scene.pending.rollback();
+        assert_eq!(scene.shown(), before, "seed {seed}");
+    }
 }
 
 /// A tree in which session 1 has ephemerals, and the transactions prepared on top of it.
@@ -142,6 +161,46 @@ impl Scene {
         self.act(zxid, session, |preparer| {
             assert_eq!(preparer.delete(&delete, &mut Vec::new()), Ok(TxnType::Delete));
         })
+    }
+
+    /// A write of any kind, which may be refused.
+    fn try_anything(&mut self, zxid: i64, rng: &mut Rng) {
+        let path = PATHS[rng.below(PATHS.len() as u64) as usize];
+        let (session, kind) = (SessionId(1 + rng.below(2) as i64), rng.below(4));
+        let (flags, acl) = (rng.below(2) as i32, AclBytes::OPEN);
+        self.act(zxid, session, |preparer| {
+            let body = &mut Vec::new();
+            let _ = match kind {
+                0 => {
+                    let path = Some(path.into());
+                    let create = Create { path, data: None, acl, flags, ttl: -1 };
+                    preparer.create(OpCode::Create, &create, body)
+                }
+                1 => preparer.delete(&PathVersion { path: Some(path.into()), version: -1 }, body),
+                2 => {
+                    let path = Some(path.as_bytes());
+                    preparer
+                        .set_data(&SetData { path, data: None, version: -1, encoded: b"" }, body)
+                }
+                _ => preparer.set_acl(&SetAcl { path: Some(path.into()), acl, version: -1 }, body),
+            };
+        });
+    }
+
+    /// All that writes can see: every node, and every session's pending ephemerals.
+    fn shown(&self) -> String {
+        let nodes = ["/"].iter().chain(&PATHS).map(|path| {
+            let found = self.pending.get(&self.tree, &self.tree.key(path))?;
+            Some((found.view, found.acl.bytes().to_vec()))
+        });
+        let ephemerals = [1, 2].map(|session| {
+            let mut paths = Vec::new();
+            self.pending.ephemerals_of(SessionId(session), |path| paths.push(path.to_owned()));
+            paths.sort_unstable();
+            paths
+        });
+        let nodes: Vec<_> = nodes.collect();
+        format!("{nodes:?} {ephemerals:?} {}", self.pending.len())
     }
 }
 
