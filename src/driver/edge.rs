@@ -208,7 +208,7 @@ impl<I: Io> Edge<I> {
         }
         let conn = self.front.accept(now.mono, peer);
         io.set_up(&socket);
-        let receive = Receive::Running(io.receive(&socket, conn)?);
+        let receive = Receive::Running(io.receive(&socket, conn, true)?);
         let slot = slot_of(conn);
         if self.sockets.len() <= slot {
             self.sockets.resize_with(slot + 1, || None);
@@ -297,8 +297,9 @@ impl<I: Io> Edge<I> {
         {
             return Ok(());
         }
+        let once = self.front.wants_little(conn);
         let socket = self.known(conn);
-        socket.receive = Receive::Running(io.receive(&socket.socket, conn)?);
+        socket.receive = Receive::Running(io.receive(&socket.socket, conn, once)?);
         Ok(())
     }
 

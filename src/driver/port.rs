@@ -61,8 +61,14 @@ pub trait Io: Sized + 'static {
     fn set_up(&mut self, socket: &Self::Socket);
     /// Ends a connection that may not stay, with a reset.
     fn refuse(&mut self, socket: Self::Socket);
-    /// Receives until that ends or is cancelled, see [`Completion::Received`].
-    fn receive(&mut self, socket: &Self::Socket, conn: ConnId) -> io::Result<Self::Receive>;
+    /// Receives until that ends or is cancelled, see [`Completion::Received`]. `once`: until bytes
+    /// have come, about as many as a small buffer holds.
+    fn receive(
+        &mut self,
+        socket: &Self::Socket,
+        conn: ConnId,
+        once: bool,
+    ) -> io::Result<Self::Receive>;
     /// Ends a receive; its last completion follows.
     fn cancel(&mut self, receive: Self::Receive) -> io::Result<()>;
     /// Sends `buf[from..]`.

@@ -32,7 +32,8 @@ use super::*;
 struct Hands {
     completions: VecDeque<Completion<Hands>>,
     messages: VecDeque<Message<Hands>>,
-    receives: Vec<ConnId>,
+    /// Receives that began, and whether once.
+    receives: Vec<(ConnId, bool)>,
     cancelled: Vec<ConnId>,
     sends: Vec<(ConnId, Vec<u8>, usize)>,
     shut: Vec<Direction>,
@@ -103,8 +104,8 @@ impl Io for Hands {
         self.refused += 1;
     }
 
-    fn receive(&mut self, (): &(), conn: ConnId) -> io::Result<ConnId> {
-        self.receives.push(conn);
+    fn receive(&mut self, (): &(), conn: ConnId, once: bool) -> io::Result<ConnId> {
+        self.receives.push((conn, once));
         Ok(conn)
     }
 
@@ -399,6 +400,23 @@ fn a_dying_connection_is_freed_by_its_last_completion_whatever_that_is() {
         assert!(edge.front.is_empty());
         assert_eq!((io.admitted, io.receives.len()), (0, 1));
     }
+}
+
+/// One that sends much and leaves must not fill the buffers that others need meanwhile.
+#[test]
+fn a_connection_is_received_from_in_portions_while_it_is_new_or_paused() {
+    let mut io = Hands::default();
+    let (mut edge, conn) = edge_with_one(&mut io);
+    let mut portion = |edge: &mut Edge<Hands>, bytes: usize| {
+        let frames = Received::Bytes([0, 0, 0, 0].repeat(bytes / 4));
+        edge.received(now(), &mut io, conn, frames, false, &mut Deaf).unwrap();
+        io.receives.pop().unwrap()
+    };
+    let (once, on) = (true, false);
+    assert_eq!(portion(&mut edge, 16 << 10), (conn, once), "after half of it");
+    assert_eq!(portion(&mut edge, 16 << 10), (conn, on));
+    edge.front.pause(conn);
+    assert_eq!(portion(&mut edge, 4), (conn, once));
 }
 
 #[test]

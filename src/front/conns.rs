@@ -30,6 +30,9 @@ pub struct FrontOptions {
     pub min_rate: u64,
 }
 
+/// A connection is new until this many bytes of whole frames have come from it.
+const NEW_BYTES: u64 = 32 << 10;
+
 /// [`FrontOptions::min_rate`] in production: the slowest line that anybody uses is faster, and a
 /// reply of 64 MiB is gone in an hour.
 pub const MIN_RATE: u64 = 16 << 10;
@@ -117,6 +120,8 @@ struct Conn {
     clogged: bool,
     /// The replica waits for the output to be sent.
     awaited: bool,
+    /// Bytes of whole frames that were handed on.
+    handed_on: u64,
     /// Input after the last whole frame, or held back while paused or clogged.
     input: Vec<u8>,
     /// Output not given to the socket yet.
@@ -201,6 +206,7 @@ impl Front {
             paused: false,
             clogged: false,
             awaited: false,
+            handed_on: 0,
             input: Vec::new(),
             output: Vec::new(),
             sending: 0,
@@ -437,6 +443,14 @@ impl Front {
         self.known(conn).is_held(&options)
     }
 
+    /// Whether it should be received from in small portions: nobody knows yet whether the client
+    /// stays, or its requests are not taken. The system would hand over all that the client has
+    /// sent at once, and fill the buffers that others need with it.
+    pub fn wants_little(&mut self, conn: ConnId) -> bool {
+        let found = self.known(conn);
+        found.paused || found.is_new()
+    }
+
     /// Cuts off who has much to read and does not read it. Call about once a second, after
     /// [`Front::took`]; `was_late`: the server was held up, and everybody's pace is measured anew.
     pub fn cut_off_slow(&mut self, now: Instant, was_late: bool) {
@@ -534,9 +548,15 @@ impl Conn {
         matches!(self.stage, Stage::New | Stage::Client)
     }
 
-    /// Whether nothing more is to be read because too much input waits: more than any frame.
+    /// Whether nothing more is to be read: too much input waits, more than any frame, or a new
+    /// connection's requests are not taken.
     fn is_held(&self, options: &FrontOptions) -> bool {
         self.input.len() > options.max_frame + 4
+            || self.paused && self.is_new() && self.takes_input()
+    }
+
+    fn is_new(&self) -> bool {
+        self.handed_on < NEW_BYTES
     }
 
     /// Whether so much output waits that input must, too; remembers that it does.
@@ -605,6 +625,7 @@ impl Conn {
             if self.stage == Stage::New {
                 self.enter(Stage::Client);
             }
+            self.handed_on += taken as u64;
             sink.frames(self.id, &bytes[..taken]);
             // What follows whole frames may already be known to be bad.
             whole_frames(&bytes[taken..], options.max_frame)?;

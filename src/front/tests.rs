@@ -89,9 +89,32 @@ fn a_connection_resumed_while_clogged_goes_on_later() {
     assert_eq!(taken.0, frame(1));
 }
 
+/// A connection that has been served for a while.
+fn front_with_a_known_one() -> (Front, ConnId) {
+    let (mut front, conn) = front();
+    let frames = frame(1).repeat(10_000);
+    front.received(NOW, conn, &frames, &mut Taken::default());
+    (front, conn)
+}
+
+#[test]
+fn of_a_new_connection_nothing_is_read_while_it_is_paused() {
+    let (mut front, conn) = front();
+    let mut taken = Taken::default();
+    assert_eq!(front.received(NOW, conn, &frame(1), &mut taken), Verdict::Read);
+    front.pause(conn);
+    assert!(front.is_held(conn));
+    assert_eq!(front.received(NOW, conn, &frame(2), &mut taken), Verdict::Hold);
+    assert_eq!(front.resume(conn, &mut taken), Verdict::Read);
+    assert_eq!(taken.0, [frame(1), frame(2)].concat());
+    front.pause(conn);
+    front.begin_close(conn);
+    assert!(!front.is_held(conn), "its end is to be seen");
+}
+
 #[test]
 fn a_paused_connection_is_read_up_to_a_frame_and_resumes_in_order() {
-    let (mut front, conn) = front();
+    let (mut front, conn) = front_with_a_known_one();
     let mut taken = Taken::default();
     front.pause(conn);
     let all: Vec<u8> = (0..40).flat_map(frame).collect();

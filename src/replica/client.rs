@@ -17,6 +17,11 @@ pub const DEFERRED_MAX: usize = 128;
 /// What keeping a frame takes besides its bytes.
 pub(super) const FRAME_OVERHEAD: usize = 32;
 
+/// Bytes that may wait for a new connection before it is paused. Each byte of its requests that was
+/// handled makes it one more: a client that leaves before anything is answered does not fill the
+/// memory, nor keep the server busy with copying.
+const NEW_WAITING_BYTES: usize = 16 << 10;
+
 /// Bytes of read replies that may be made for one connection and not sent yet: beyond, nothing is
 /// done for it. Half of them on, it is asked whether they are sent, so that the limit is not met
 /// where they go as they come.
@@ -281,6 +286,8 @@ pub struct Client {
     pub frames: Frames,
     /// Bytes of all that waits (deferred, in line, held), about.
     pub waiting_bytes: usize,
+    /// Bytes of its frames that were handled, lengths included.
+    pub handled_bytes: usize,
     /// Requests that wait for room in the pipeline.
     pub in_line: u64,
     /// Bytes of read replies made for it since all was known to be sent.
@@ -343,6 +350,7 @@ impl Client {
             deferred: VecDeque::new(),
             frames: Frames::default(),
             waiting_bytes: 0,
+            handled_bytes: 0,
             in_line: 0,
             unsent_bytes: 0,
             owed_bytes: 0,
@@ -499,8 +507,9 @@ impl Client {
     }
 
     /// Whether no more requests should be taken: it has something to wait for while the server is
-    /// busy, or more than `bytes_max` bytes wait.
+    /// busy, or more than `bytes_max` bytes wait, or more than is granted to one as new as it is.
     pub fn has_enough(&self, is_busy: bool, bytes_max: usize) -> bool {
+        let bytes_max = bytes_max.min(NEW_WAITING_BYTES.saturating_add(self.handled_bytes));
         is_busy && self.outstanding() > 0 || self.waiting_bytes > bytes_max
     }
 }

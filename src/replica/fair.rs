@@ -25,6 +25,7 @@
 use std::collections::VecDeque;
 
 use crate::base::{ConnId, Now};
+use crate::pipeline::bytes_cost;
 use crate::wire::{OpCode, leading_path, split_frame};
 
 use super::client::{Client, FRAME_OVERHEAD, Stage};
@@ -263,7 +264,9 @@ impl Replica {
             rest = &bytes[taken.bytes..];
         }
         if !rest.is_empty() {
+            let begun = self.fair.spent;
             self.hold(now, conn, rest, effects);
+            self.fair.charge_arrivals(begun);
         }
         self.apply_pressure(conn, effects);
     }
@@ -283,6 +286,10 @@ impl Replica {
         if client.stage() == Stage::Closing {
             return;
         }
+        // It is copied: one that sends much that has to wait keeps the server busy, too.
+        let cost = bytes_cost(frames.len());
+        self.fair.spent += cost;
+        client.credit -= cost as i64;
         client.held.push(frames);
         client.held_count += count;
         client.waiting_bytes += frames.len() + count as usize * FRAME_OVERHEAD;

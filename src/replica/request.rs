@@ -112,7 +112,11 @@ impl Replica {
         }
         let cost = self.fair.spent - begun;
         match self.clients.get_mut(conn) {
-            Some(client) => client.credit -= cost as i64,
+            Some(client) => {
+                client.credit -= cost as i64;
+                client.handled_bytes =
+                    client.handled_bytes.saturating_add(bytes.len() - rest.len());
+            }
             None => rest = &[],
         }
         Taken { bytes: bytes.len() - rest.len(), frames }

@@ -285,8 +285,12 @@ impl Io for UringIo {
         let _ = net::set_reset_on_close(&socket);
     }
 
-    fn receive(&mut self, socket: &OwnedFd, conn: ConnId) -> io::Result<OpId> {
-        self.ring.recv(Lane::Common, socket.as_raw_fd(), TOKEN_RECEIVE | conn.0 & !KIND)
+    fn receive(&mut self, socket: &OwnedFd, conn: ConnId, once: bool) -> io::Result<OpId> {
+        let (fd, token) = (socket.as_raw_fd(), TOKEN_RECEIVE | conn.0 & !KIND);
+        match once {
+            true => self.ring.recv_once(Lane::Common, fd, token),
+            false => self.ring.recv(Lane::Common, fd, token),
+        }
     }
 
     fn cancel(&mut self, receive: OpId) -> io::Result<()> {

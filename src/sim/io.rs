@@ -55,6 +55,8 @@ struct Sending {
 struct LinkState {
     /// Whose receive is under way.
     receiving: Option<Owner>,
+    /// It ends with the next bytes.
+    once: bool,
     /// Arrived while no receive was under way.
     waiting: VecDeque<Vec<u8>>,
     /// Something has arrived.
@@ -230,6 +232,12 @@ impl Net {
     fn deliver(&mut self, link: End) {
         let Some(state) = self.links.get_mut(&link) else { return };
         let Some(owner) = state.receiving else { return };
+        if state.once
+            && let Some(bytes) = state.waiting.pop_front()
+        {
+            state.receiving = None;
+            return self.completed_receive(owner, Received::Bytes(bytes), false);
+        }
         let waiting = std::mem::take(&mut state.waiting);
         let (has_ended, has_failed) = (state.ended, state.failed);
         if has_ended {
@@ -246,10 +254,11 @@ impl Net {
         }
     }
 
-    fn receive(&mut self, link: End, owner: Owner) -> End {
+    fn receive(&mut self, link: End, owner: Owner, once: bool) -> End {
         if let Some(state) = self.links.get_mut(&link) {
             assert!(state.receiving.is_none(), "two receives on {link:?}");
             state.receiving = Some(owner);
+            state.once = once;
         }
         self.deliver(link);
         link
@@ -410,8 +419,8 @@ impl Io for SimIo {
         self.net().actions.push(Action::Reset { link: socket.0 });
     }
 
-    fn receive(&mut self, socket: &SimSocket, conn: ConnId) -> io::Result<End> {
-        Ok(self.net().receive(socket.0, Owner::Client(self.index, conn)))
+    fn receive(&mut self, socket: &SimSocket, conn: ConnId, once: bool) -> io::Result<End> {
+        Ok(self.net().receive(socket.0, Owner::Client(self.index, conn), once))
     }
 
     fn cancel(&mut self, link: End) -> io::Result<()> {
@@ -487,7 +496,7 @@ impl Io for SimIo {
     fn set_up_member(&mut self, _socket: &SimSocket) {}
 
     fn receive_from_member(&mut self, socket: &SimSocket, link: LinkId) -> io::Result<End> {
-        Ok(self.net().receive(socket.0, Owner::Member(link)))
+        Ok(self.net().receive(socket.0, Owner::Member(link), false))
     }
 
     fn send_to_member(

@@ -193,7 +193,8 @@ impl Model {
     pub fn refuse(&mut self, at: Context, xid: i32, op: &Op, err: i32) {
         let mut body = Vec::new();
         let err = match op {
-            Op::Multi(ops) => {
+            // One for which there was no room is not looked at, and fails as a whole.
+            Op::Multi(ops) if err != ErrorCode::ThrottledOp.code() => {
                 put_multi_error(&mut body, err);
                 let rest = ErrorCode::RuntimeInconsistency.code();
                 ops.iter().skip(1).for_each(|_| put_multi_error(&mut body, rest));

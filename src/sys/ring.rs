@@ -138,7 +138,7 @@ pub enum Completion {
 
 enum Op {
     Accept { token: u64 },
-    RecvMulti { token: u64 },
+    RecvProvided { token: u64 },
     RecvOwned { token: u64, buf: Vec<u8> },
     Send { token: u64, buf: Vec<u8> },
     Write { token: u64, buf: AlignedBuf },
@@ -402,9 +402,21 @@ impl Ring {
 
     /// Receives from a socket; stays armed where [`RingFeatures::multishot_recv`].
     pub fn recv(&mut self, lane: Lane, socket: RawFd, token: u64) -> io::Result<OpId> {
+        if self.buffers_of(lane).is_none() {
+            return self.recv_once(lane, socket, token);
+        }
+        let entry = opcode::RecvMulti::new(Fd(socket), lane as u16).build();
+        self.start(lane, Op::RecvProvided { token }, entry)
+    }
+
+    /// Receives from a socket what one buffer holds.
+    pub fn recv_once(&mut self, lane: Lane, socket: RawFd, token: u64) -> io::Result<OpId> {
         if self.buffers_of(lane).is_some() {
-            let entry = opcode::RecvMulti::new(Fd(socket), lane as u16).build();
-            return self.start(lane, Op::RecvMulti { token }, entry);
+            let entry = opcode::Recv::new(Fd(socket), std::ptr::null_mut(), self.recv_size)
+                .buf_group(lane as u16)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT);
+            return self.start(lane, Op::RecvProvided { token }, entry);
         }
         let mut buf = vec![0; self.recv_size as usize];
         let entry = opcode::Recv::new(Fd(socket), buf.as_mut_ptr(), self.recv_size).build();
@@ -575,7 +587,7 @@ impl Ring {
                     result: result.map(|fd| fd as RawFd),
                     more,
                 }),
-                Op::RecvMulti { token } => {
+                Op::RecvProvided { token } => {
                     let result = result.map(|n| provided(cqe, lane, n));
                     Some(Completion::Received { token: *token, result, more })
                 }
@@ -587,7 +599,7 @@ impl Ring {
                 let result = result.map(|fd| fd as RawFd);
                 Some(Completion::Accepted { token, result, more })
             }
-            Op::RecvMulti { token } => {
+            Op::RecvProvided { token } => {
                 let result = result.map(|n| provided(cqe, lane, n));
                 Some(Completion::Received { token, result, more })
             }

@@ -63,6 +63,33 @@ fn a_connection_has_no_share_in_its_first_turn() {
     assert!(scene.replica.last_known() > Zxid::ZERO, "the end of the turn serves the queue");
 }
 
+/// One that sends much at once and leaves before anything is answered costs little.
+#[test]
+fn a_new_connection_is_paused_when_more_waits_than_it_has_had_done() {
+    let (mut scene, a, b) = scene_with_lister();
+    // The one has had a hundred kilobytes of requests done before, the other nothing.
+    for (conn, count, is_new) in [(a, 1_000, false), (b, 5_000, true)] {
+        scene.effects.clear();
+        let flood: Vec<_> = (0..count).flat_map(get_ephemerals).collect();
+        scene.replica.begin_turn();
+        scene.replica.handle(scene.now, Input::Frames { conn, bytes: &flood }, &mut scene.effects);
+        let paused = |effect: &Effect| matches!(effect, Effect::Pause { conn: it } if *it == conn);
+        assert_eq!(scene.effects.list.iter().any(paused), is_new, "{conn:?}");
+        let waiting = scene.replica.clients.known(conn).waiting_bytes;
+        assert!(waiting > 32 << 10, "{waiting}");
+    }
+    for _ in 0..1_000 {
+        scene.turn(Input::Tick);
+        // Nobody is choked.
+        for conn in [a, b] {
+            scene.replica.handle(scene.now, Input::Drained { conn }, &mut scene.effects);
+        }
+    }
+    assert!(!scene.replica.has_work());
+    let resumed = |effect: &Effect| matches!(effect, Effect::Resume { conn } if *conn == b);
+    assert!(scene.effects.list.iter().any(resumed), "it goes on when it was served");
+}
+
 /// A turn's length is what a lone request waits for, so all kinds of work share one budget.
 #[test]
 fn a_lone_read_is_answered_in_its_turn_and_turns_are_short() {

@@ -86,6 +86,37 @@ impl Scene {
     }
 }
 
+/// A new connection takes one of the buffers, however much it has sent.
+#[test]
+fn what_a_new_connection_has_sent_is_received_bit_by_bit() {
+    let mut scene = Scene::new();
+    // All 8 buffers of 4096 bytes, and the same again. The length says that more is to follow.
+    let mut sent = vec![0; 64 << 10];
+    sent[..4].copy_from_slice(&(1_i32 << 19).to_be_bytes());
+    scene.peer.write_all(&sent).unwrap();
+    let mut received = Vec::new();
+    for _ in 0..1000 {
+        if received.len() == 3 {
+            break;
+        }
+        scene.io.wait(Some(Duration::from_millis(50)), || false).unwrap();
+        let before = received.len();
+        while let Some(completion) = scene.io.next_completion().unwrap() {
+            let Completion::Received { conn, result, more } = completion else {
+                panic!("nothing else was begun")
+            };
+            if let Received::Bytes(bytes) = &result {
+                received.push(scene.io.bytes(bytes).len());
+            }
+            assert!(!more, "it is asked for once more");
+            let (edge, io) = (&mut scene.edge, &mut scene.io);
+            edge.received(scene.now, io, conn, result, more, &mut Deaf).unwrap();
+        }
+        assert!(received.len() <= before + 1, "{received:?}");
+    }
+    assert_eq!(received, [4096; 3]);
+}
+
 #[test]
 fn a_closed_connection_whose_peer_never_reads_is_freed() {
     let mut scene = Scene::new();

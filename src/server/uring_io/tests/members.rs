@@ -175,7 +175,7 @@ fn a_flood_of_clients_leaves_members_their_buffers_and_their_turn() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let near: OwnedFd = listener.accept().unwrap().0.into();
-    one.io.receive(&near, ConnId::new(1, 1)).unwrap();
+    one.io.receive(&near, ConnId::new(1, 1), false).unwrap();
     // The port of these tests has 8 buffers of 4096 bytes for clients.
     client.write_all(&[7; 64 << 10]).unwrap();
     for _ in 0..20 {
