@@ -68,7 +68,7 @@ impl fmt::Display for LearnerEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             LearnerEnd::Lost => write!(f, "the connection to the leader ended"),
-            LearnerEnd::Died => write!(f, "the leader's process has ended"),
+            LearnerEnd::Died => write!(f, "its lifeline says that the leader's process has ended"),
             LearnerEnd::Left => write!(f, "the leader is about to end"),
             LearnerEnd::Silent(ms) => write!(f, "nothing came from the leader for {ms} ms"),
             LearnerEnd::Stalled { ms, bytes } => write!(

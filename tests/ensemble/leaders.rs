@@ -83,7 +83,7 @@ fn a_leader_has_a_lifeline_to_each_learner_on_a_thread_with_its_own_descriptors(
     let first = Jute::new().long(-0x726b_0001).long(leader as i64 + 1);
     line.write_all(&first.0).expect("a lifeline");
     line.shutdown(std::net::Shutdown::Write).expect("its end");
-    ensemble.member(learner).wait_for_output(said, "the leader's process has ended");
+    ensemble.member(learner).wait_for_output(said, "says that the leader's process has ended");
     assert_eq!(line.read(&mut [0; 1]).expect("an end"), 0, "nothing is said on it");
     client.create("/after", b"", 0).ok();
     assert_eq!(ensemble.leader(), leader);
