@@ -204,7 +204,8 @@ fn build(entries: u32, defer: bool) -> io::Result<IoUring> {
     let mut builder = IoUring::builder();
     builder.setup_clamp().setup_cqsize(entries.saturating_mul(4));
     if defer {
-        builder.setup_submit_all().setup_single_issuer().setup_defer_taskrun();
+        builder.setup_submit_all().setup_single_issuer();
+        builder.setup_defer_taskrun().setup_taskrun_flag();
     }
     builder.build(entries)
 }
@@ -520,7 +521,23 @@ impl Ring {
     }
 
     /// Takes what has arrived out of the kernel's queue. Returns whether there was anything.
+    ///
+    /// Kernels from 6.13 on put no more than 20 deferred completions into the queue at a time. The
+    /// others are asked for here: after one wait for each 20 of them, a thousand connections that
+    /// come and go would keep all others waiting for a second.
     fn gather(&mut self) -> bool {
+        if self.take_arrived() {
+            return true;
+        }
+        if !self.uring.submission().taskrun() {
+            return false;
+        }
+        // An error shows again when the loop waits the next time.
+        let _ = self.uring.submit();
+        self.take_arrived()
+    }
+
+    fn take_arrived(&mut self) -> bool {
         if self.next_cqe * 2 >= self.cqes.len() {
             self.cqes.drain(..self.next_cqe);
             self.next_cqe = 0;

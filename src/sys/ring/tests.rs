@@ -4,6 +4,7 @@ use super::*;
 use crate::sys::net;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 
 fn echo(lane: Lane, multishot: bool) {
     let options = RingOptions { entries: 8, multishot, buffers: 4, buffer_size: 16 };
@@ -148,6 +149,25 @@ fn what_is_begun_in_the_first_lane_is_held_up_by_nothing_of_the_other() {
     }
     assert_eq!(tokens, (0..20).collect::<Vec<_>>());
     assert_eq!(ring.in_flight(), 0);
+}
+
+/// The kernel hands them over in portions, and nobody waits in between.
+#[test]
+fn everything_that_has_arrived_is_found_after_one_wait() {
+    const COUNT: usize = 100;
+    let options = RingOptions { entries: 256, multishot: true, buffers: 128, buffer_size: 16 };
+    let mut ring = Ring::new(options).unwrap();
+    let pairs: Vec<_> = (0..COUNT).map(|_| UnixStream::pair().unwrap()).collect();
+    for (near, _) in &pairs {
+        ring.recv_once(Lane::Common, near.as_raw_fd(), 1).unwrap();
+    }
+    ring.submit().unwrap();
+    for (_, far) in &pairs {
+        (&*far).write_all(b"x").unwrap();
+    }
+    ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+    let found = std::iter::from_fn(|| ring.next_completion());
+    assert_eq!(found.count(), COUNT);
 }
 
 #[test]
