@@ -106,7 +106,7 @@ impl Prepared {
         hint: ApplyHint::NONE,
     };
 
-    /// Number of operations, about: one, or as many as a multi has.
+    /// Number of nodes that it changes, or 1 where that is one or two.
     pub fn operations(&self) -> usize {
         self.more_touched.as_ref().map_or(1, |slots| slots.len())
     }

@@ -6,8 +6,8 @@ use crate::pipeline::{Outcome, PrepareOptions, Preparer, Slot};
 use crate::session::{Owner, SessionSlot};
 use crate::tree::{ApplyHint, Tree};
 use crate::wire::{
-    ErrorCode, MultiOp, TxnHeader, TxnType, begin_sub_txn, end_sub_txn, put_close_session_txn,
-    put_error_txn, put_i32, restart_sub_txn,
+    ErrorCode, MultiOp, TxnHeader, TxnType, begin_sub_txn, begin_vector, end_sub_txn, end_vector,
+    put_close_session_txn, put_error_txn, put_i32, restart_sub_txn,
 };
 
 use super::leadership::{Leader, Prepared};
@@ -66,12 +66,12 @@ impl Leader {
 
     /// A multi: all or nothing. The first failure takes back what the operations before it changed.
     /// `over_quota` is told the paths that a quota refuses.
-    pub fn multi(
+    pub fn multi<'o>(
         &mut self,
         now: Now,
         view: View<'_>,
         asker: Asker<'_>,
-        ops: Result<&[MultiOp<'_>], ErrorCode>,
+        ops: Result<impl Iterator<Item = MultiOp<'o>>, ErrorCode>,
         over_quota: &mut dyn FnMut(&[u8]),
     ) -> Proposed {
         let (header, start) = self.begin(now, asker.session, asker.xid);
@@ -81,17 +81,18 @@ impl Leader {
         self.end(header, start, outcome)
     }
 
-    fn operations(
+    fn operations<'o>(
         &mut self,
         view: View<'_>,
         asker: Asker<'_>,
         zxid: Zxid,
-        ops: &[MultiOp<'_>],
+        ops: impl Iterator<Item = MultiOp<'o>>,
         over_quota: &mut dyn FnMut(&[u8]),
     ) -> Outcome {
         let begun = self.batch.entry().len();
         let bytes_max = self.options.prepare.txn_bytes_max;
-        put_i32(self.batch.entry(), ops.len() as i32);
+        let vector = begin_vector(self.batch.entry());
+        let mut count = 0;
         self.pending.begin_multi(zxid);
         let mut failed = None;
         for op in ops {
@@ -101,7 +102,7 @@ impl Leader {
                 Some(_) => Err(ErrorCode::RuntimeInconsistency),
                 None => match asker.refused {
                     Some(code) => Err(code),
-                    None => preparer.sub_operation(op, entry),
+                    None => preparer.sub_operation(&op, entry),
                 },
             };
             // ACLs of `auth:` entries grow with the identities of the asker.
@@ -120,7 +121,9 @@ impl Leader {
                 }
             };
             end_sub_txn(entry, start, kind);
+            count += 1;
         }
+        end_vector(self.batch.entry(), vector, count);
         if failed.is_some() {
             self.pending.rollback();
             self.touched.clear();

@@ -218,7 +218,7 @@ fn no_transaction_is_larger_than_members_take() {
         // Each part fits for itself.
         let half = &data[size / 2..];
         let ops = ["/a", "/b"].map(|path| MultiOp::Create(OpCode::Create, new_node(path, half)));
-        leader.multi(NOW, view, asker, Ok(&ops), &mut |_| {});
+        leader.multi(NOW, view, asker, Ok(ops.clone().into_iter()), &mut |_| {});
         let made = last(&mut leader);
         assert_eq!(made == refused, !fits, "{made:?}");
         assert!(made.2 <= 400);
@@ -239,7 +239,7 @@ fn a_create2_in_a_multi_is_logged_as_a_create_if_members_need_that() {
         let prepare = PrepareOptions { create2_in_multi, ..PrepareOptions::default() };
         let options = LeaderOptions { prepare, ..LeaderOptions::default() };
         let mut leader = Leader::new(NOW, options, Numbering::After(Zxid(9)), std::iter::empty());
-        leader.multi(NOW, view, asker, Ok(&ops), &mut |_| {});
+        leader.multi(NOW, view, asker, Ok(ops.clone().into_iter()), &mut |_| {});
         let batch = leader.take_batch(Zxid(9)).unwrap();
         let mut reader = Reader::new(batch.get(0).unwrap().1);
         TxnHeader::decode_from(&mut reader).unwrap();

@@ -11,7 +11,7 @@ mod read;
 
 pub use parts::Parts;
 pub use pending::{Pending, PendingView, Slot};
-pub use prepare::{Outcome, PrepareOptions, Preparer, decode_multi};
+pub use prepare::{Multi, Outcome, PrepareOptions, Preparer};
 pub use read::{ReadContext, ReadResult, bytes_cost};
 
 #[cfg(test)]

@@ -447,14 +447,50 @@ impl Preparer<'_> {
     }
 }
 
-/// Decodes a multi. On an error the request fails as a whole and none of it is prepared. A null
-/// path is such an error, too; any other error is reported first.
-pub fn decode_multi(body: Reader<'_>) -> Result<Vec<MultiOp<'_>>, DecodeError> {
-    let ops = MultiOps::new(body).collect::<Result<Vec<_>, _>>()?;
-    if ops.iter().any(|op| op.path().is_none()) {
-        return Err(DecodeError::Null("path of an operation of a multi"));
+/// The operations of a multi that can be decoded. They are decoded once more when they are wanted:
+/// a list of all would take several times the bytes of the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Multi<'a> {
+    ops: MultiOps<'a>,
+    len: usize,
+}
+
+impl<'a> Multi<'a> {
+    /// Checks a multi and calls `visit` with the path of each operation.
+    ///
+    /// # Errors
+    /// The request fails as a whole and none of it is prepared. A null path is such an error, too;
+    /// any other error is reported first.
+    pub fn check(body: Reader<'a>, mut visit: impl FnMut(&[u8])) -> Result<Multi<'a>, DecodeError> {
+        let ops = MultiOps::new(body);
+        let (mut len, mut has_null) = (0, false);
+        for op in ops {
+            match op?.path() {
+                Some(path) => visit(path),
+                None => has_null = true,
+            }
+            len += 1;
+        }
+        if has_null {
+            return Err(DecodeError::Null("path of an operation of a multi"));
+        }
+        Ok(Multi { ops, len })
     }
-    Ok(ops)
+
+    /// Number of operations.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The operations in order.
+    pub fn iter(&self) -> impl Iterator<Item = MultiOp<'a>> {
+        self.ops.map_while(Result::ok)
+    }
 }
 
 fn fix_up<'a>(

@@ -296,7 +296,7 @@ impl Replica {
             // it was stored in, and waited for.
             let stat = self.tree.apply_set_data_at(&header, &set, prepared.hint, &mut sink);
             let events = (sink.events, sink.later);
-            self.settle(entry.len(), events, &proposal, &prepared);
+            self.settle(1, entry.len(), events, &proposal, &prepared);
             self.answer(now, 0, &proposal, effects, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
             })
@@ -313,7 +313,7 @@ impl Replica {
                 let stated = TxnDigest::decode_trailing(&mut r).map_err(|e| e.to_string())?;
                 self.check.applied(&header, stated, &self.tree);
             }
-            self.settle(entry.len(), events, &proposal, &prepared);
+            self.settle(operations(&txn, &prepared), entry.len(), events, &proposal, &prepared);
             self.answer_other(now, header.session, &txn, &proposal, effects)
         };
         if matches!(proposal.origin, Origin::Learner | Origin::Leader) {
@@ -360,8 +360,15 @@ impl Replica {
 
     /// A transaction, of `len` bytes in the log, is applied: nothing is owed to it but its answer.
     /// `events`: what its events cost, of which the second is spent when they are sent.
-    fn settle(&mut self, len: usize, events: (u64, u64), proposal: &Entry, prepared: &Prepared) {
-        let work = APPLY_COST * prepared.operations() as u64 + events.0;
+    fn settle(
+        &mut self,
+        operations: usize,
+        len: usize,
+        events: (u64, u64),
+        proposal: &Entry,
+        prepared: &Prepared,
+    ) {
+        let work = APPLY_COST * operations as u64 + events.0;
         let cost = work + self.auth.take_cost() + bytes_cost(len);
         self.fair.spent += cost - events.1;
         if let Some(client) = proposal.origin.conn().and_then(|conn| self.clients.get_mut(conn)) {
@@ -512,6 +519,14 @@ impl Replica {
 
 /// The error of a request whose session has moved to another server.
 const MOVED: i32 = ErrorCode::SessionMoved.code();
+
+/// Operations of a transaction, about: of the end of a session the nodes that it deletes.
+fn operations(txn: &Txn<'_>, prepared: &Prepared) -> usize {
+    match txn {
+        Txn::Multi(multi) => multi.len(),
+        _ => prepared.operations(),
+    }
+}
 
 /// Whether the first part of a multi says that the session of the whole has moved.
 fn is_moved(part: &SubTxn<'_>) -> bool {

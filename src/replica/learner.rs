@@ -25,7 +25,7 @@ use crate::base::{
     mark,
 };
 use crate::log::Batch;
-use crate::pipeline::{bytes_cost, decode_multi};
+use crate::pipeline::{Multi, bytes_cost};
 use crate::wire::{
     Create, ErrorCode, MultiOps, OpCode, PathVersion, Reader, SetAcl, SetData, TxnHeader, TxnType,
     put_error_reply, put_i32,
@@ -317,7 +317,7 @@ impl Replica {
             OpCode::SetData => SetData::decode_from(r).map(|set| set.path.map(Cow::Borrowed)),
             OpCode::Delete => PathVersion::decode_from(r).map(|delete| delete.path.map(bytes)),
             OpCode::SetAcl => SetAcl::decode_from(r).map(|set| set.path.map(bytes)),
-            OpCode::Multi => match decode_multi(*r) {
+            OpCode::Multi => match Multi::check(*r, |_| {}) {
                 Err(error) if error == MultiOps::NULL_ACL => Err(error),
                 Err(_) => return self.refuse_write(request, ErrorCode::MarshallingError, effects),
                 Ok(_) => Ok(None),

@@ -7,11 +7,11 @@
 use crate::auth::{Auth, Identities};
 use crate::base::{Now, SessionId, Xid, Zxid, validate_path};
 use crate::leader::{Asker, View};
-use crate::pipeline::{Outcome, Preparer, bytes_cost, decode_multi};
+use crate::pipeline::{Multi, Outcome, Preparer, bytes_cost};
 use crate::tree::Tree;
 use crate::wire::{
-    Create, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode, PathVersion, Perms, Reader,
-    Reconfig, SetAcl, SetData, put_error_reply,
+    Create, DecodeError, ErrorCode, MultiOps, OpCode, PathVersion, Perms, Reader, Reconfig, SetAcl,
+    SetData, put_error_reply,
 };
 
 use super::client::Clients;
@@ -150,21 +150,20 @@ impl Replica {
 
     #[inline]
     fn multi(&mut self, writer: &impl Writer, r: &mut Reader<'_>) -> Result<(), DecodeError> {
-        let ops = decode_multi(*r);
-        if ops == Err(MultiOps::NULL_ACL) {
+        let (hasher, hashes) = (self.tree.hasher(), &mut self.ahead_hashes);
+        hashes.clear();
+        let multi = Multi::check(*r, |path| hashes.push(hasher.path_bytes(path)));
+        if multi.as_ref().err() == Some(&MultiOps::NULL_ACL) {
             return Err(MultiOps::NULL_ACL);
         }
         let (now, xid, op) = writer.request();
         // A connection that is gone asks for nothing more.
         let Some((session, identities)) = writer.who(&self.clients) else { return Ok(()) };
-        let count = ops.as_ref().map_or(0, Vec::len) as u64;
-        let ops = ops.as_deref().map_err(|_| ErrorCode::MarshallingError);
-        if let Ok(ops) = ops {
-            let paths = ops.iter().filter_map(MultiOp::path);
-            self.ahead_hashes.clear();
-            self.ahead_hashes.extend(paths.map(|path| self.tree.hasher().path_bytes(path)));
+        let count = multi.as_ref().map_or(0, Multi::len) as u64;
+        if multi.is_ok() {
             self.tree.touch_paths(&self.ahead_hashes);
         }
+        let ops = multi.as_ref().map(Multi::iter).map_err(|_| ErrorCode::MarshallingError);
         let view = View { tree: &self.tree, auth: &self.auth };
         let asker = Asker { session, identities, xid, refused: writer.refused() };
         let quotas = &mut self.stats.quota_exceeded;

@@ -3,7 +3,7 @@
 use crate::codec::{Writer, quote};
 use crate::generate::{Generator, Theme};
 use crate::history::{Request, Since};
-use ringkeeper::pipeline::decode_multi;
+use ringkeeper::pipeline::Multi;
 use ringkeeper::wire::Reader;
 
 /// Texts of quota limits, soft and hard.
@@ -271,7 +271,8 @@ fn makes_odd_node(request: &Request) -> bool {
 /// Whether a member of ours answers the request itself: a multi that it cannot read, and a request
 /// for other members. In Apache's ensembles the error is a transaction.
 fn is_refused_by_members(request: &Request) -> bool {
-    request.op == 16 || request.op == 14 && decode_multi(Reader::new(&request.body)).is_err()
+    request.op == 16
+        || request.op == 14 && Multi::check(Reader::new(&request.body), |_| {}).is_err()
 }
 
 /// Whether an ensemble of Apache's may commit nothing any more after this request: one that its

@@ -1,6 +1,8 @@
 //! Turns by cost: what one connection asks for does not hold others up, and is forgotten with it.
 
 use super::*;
+use crate::replica::fair::{APPLY_COST, WRITE_COST};
+use crate::wire::put_multi_end;
 
 fn get_ephemerals(xid: i32) -> Vec<u8> {
     request(xid, OpCode::GetEphemerals, |out| put_str(out, "/"))
@@ -249,6 +251,46 @@ fn what_is_durable_is_applied_by_turns_and_in_order() {
     for conn in conns {
         assert_eq!(scene.xids(conn), Vec::from_iter(1..500));
     }
+}
+
+fn multi_of_sets(xid: i32, count: u64) -> Vec<u8> {
+    request(xid, OpCode::Multi, |out| {
+        for _ in 0..count {
+            put_i32(out, OpCode::SetData.code());
+            put_bool(out, false);
+            put_i32(out, -1);
+            put_str(out, "/n");
+            put_buffer(out, None);
+            put_i32(out, -1);
+        }
+        put_multi_end(out);
+    })
+}
+
+/// A multi is judged in one go and applied in one go. The next one of its client does not make a
+/// turn longer that is too long already.
+#[test]
+fn what_follows_a_large_multi_has_a_turn_of_its_own() {
+    const SETS: u64 = 6_000;
+    let mut scene = Scene::new(1_000_000, limits(|_| {}));
+    scene.replica.options.limits.waiting_bytes_max = usize::MAX;
+    scene.replica.fair.options.in_flight_bytes = 1;
+    let a = scene.connect(0);
+    scene.send(a, &[create(0, "/n")]);
+    scene.settle();
+    scene.effects.clear();
+    let before = spent(&scene);
+    scene.turn(Input::Frames { conn: a, bytes: &multi_of_sets(1, SETS) });
+    assert!(spent(&scene) - before >= SETS * WRITE_COST, "each of its operations was judged");
+    scene.turn(Input::Frames { conn: a, bytes: &multi_of_sets(2, SETS) });
+    let first = scene.replica.last_known();
+    let applied = loop_turn(&mut scene, vec![], vec![]);
+    assert_eq!(scene.xids(a), [1]);
+    assert!(applied >= SETS * APPLY_COST, "and each was applied: {applied}");
+    assert_eq!(scene.replica.last_known(), first, "the turn was long enough");
+    assert!(scene.replica.has_work());
+    scene.turn(Input::Tick);
+    assert!(scene.replica.last_known() > first, "it waits for one turn");
 }
 
 /// A read that takes long and stands before a write would hold up everybody's writes.
