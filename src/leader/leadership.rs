@@ -218,6 +218,12 @@ impl Leader {
         if self.batch.is_empty() {
             return None;
         }
+        invariant!(
+            self.batch.last_zxid() == Some(self.last),
+            "a batch ends with the last number, {:?}, and not with {:?}",
+            self.last,
+            self.batch.last_zxid()
+        );
         let told = if is_mutated(Mutation::MarkAhead) { self.last } else { committed };
         self.batch.set_committed(told);
         let spare = self.spares.pop().unwrap_or_default();

@@ -24,7 +24,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnId, Now};
+use crate::base::{ConnId, Now, invariant};
 use crate::pipeline::bytes_cost;
 use crate::wire::{OpCode, leading_path, split_frame};
 
@@ -353,6 +353,7 @@ impl Replica {
         {
             // One that has gone had left its place in the queue.
             let Some(client) = self.clients.get_mut(conn) else { continue };
+            invariant!(client.queued, "{conn:?} stands in the queue and does not know it");
             client.queued = false;
             client.credit = (client.credit_at(self.turn, options.share) + share).min(share);
             let credit = client.credit;

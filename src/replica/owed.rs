@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{ConnId, FixedMap, Mark, mark};
+use crate::base::{ConnId, FixedMap, Mark, invariant, mark};
 
 use super::core::Replica;
 use super::effects::Effects;
@@ -82,6 +82,7 @@ impl Owed {
         let events = self.events.remove(&conn)?;
         self.bytes -= events.len();
         if self.events.is_empty() {
+            invariant!(self.bytes == 0, "{} bytes are owed to nobody", self.bytes);
             self.order.clear();
         }
         Some(events)

@@ -185,6 +185,8 @@ impl Replica {
     }
 
     pub(super) fn begin_snapshot(&mut self, effects: &mut Effects) {
+        let phase = self.snapshot.phase;
+        invariant!(phase == Phase::Idle, "a snapshot file begins while one is {phase:?}");
         self.snapshot.wanted = false;
         self.snapshot.draw(&self.options, &mut self.rng);
         self.snapshot.begun = self.tail.applied();
@@ -200,6 +202,8 @@ impl Replica {
     /// The walk is at its end: `out` gets what follows the nodes. `size` is the number of bytes
     /// before that.
     pub(super) fn end_snapshot(&mut self, writer: SnapshotWriter, size: u64, out: &mut Vec<u8>) {
+        let phase = self.snapshot.phase;
+        invariant!(phase == Phase::Walking, "the walk for a snapshot file ends while {phase:?}");
         let is_fuzzy = self.fuzzy.is_some_and(|until| until > self.tail.applied());
         let digest = self.options.digest.then(|| match is_fuzzy {
             // The tree shows the state after no transaction yet.
