@@ -518,7 +518,7 @@ impl<F: LogFiles> Chores<F> {
                 self.received = None;
             }
         }
-        // It may hold what is taken back.
+        // The snapshot may hold transactions that are taken back.
         if end.is_some()
             && let Some((zxid, file)) = self.snapshot.take()
         {

@@ -1,4 +1,4 @@
-//! Whether what is open still has its name: the directories and the segment that is being written.
+//! Whether the open directories and the segment that is being written still have their names.
 //!
 //! A cleaner of `/tmp`, or a person, can remove them under a running server. Writes go on to
 //! succeed, into files that nobody will ever find. So device and inode of what is open are compared

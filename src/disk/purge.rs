@@ -17,8 +17,8 @@ pub struct Purged {
     pub segments: Vec<PathBuf>,
 }
 
-/// What to remove, and the native segments that nobody needs; somebody may need what is `leased`
-/// and later.
+/// What to remove, and the native segments that nobody needs; somebody may need the transaction
+/// `leased` and later ones.
 pub(super) fn plan<F: LogFiles>(
     files: &F,
     policy: PurgePolicy,

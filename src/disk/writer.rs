@@ -165,7 +165,7 @@ impl<F: LogFiles> LogWriter<F> {
         self.records
     }
 
-    /// Entry bytes queued behind the write in flight.
+    /// Entry bytes that are queued until the write in flight has ended.
     pub fn pending_bytes(&self) -> usize {
         self.appender.pending_bytes()
     }

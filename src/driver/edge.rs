@@ -103,7 +103,7 @@ pub struct Edge<I: Io> {
     large_freed: Option<Instant>,
     accepting: bool,
     refusals: Ration,
-    /// Connections that sent what is no frame, by what it seems to be.
+    /// Connections that sent something else than frames, by what it seems to be.
     offenders: [Ration; Offence::COUNT],
     /// Connections that said nothing for too long.
     silent: Ration,

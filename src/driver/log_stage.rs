@@ -36,8 +36,8 @@ pub struct LogStage<F: LogFiles> {
     /// Segments and group commit.
     pub writer: LogWriter<F>,
     in_flight: Option<InFlight<F>>,
-    /// A change that waits for the writes before it, and whatever came behind a change that waits
-    /// or is under way.
+    /// A change that waits for the writes before it, and all work that came after a change which
+    /// waits or is under way.
     waiting: VecDeque<LogWork>,
     /// Writes in line: for a loop that does nothing else.
     pub inline: bool,

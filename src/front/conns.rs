@@ -510,7 +510,7 @@ impl Front {
 pub enum Queued {
     /// The connection has become ready to send.
     Ready,
-    /// It waits behind other output, or the connection is gone.
+    /// It waits until earlier output has left, or the connection is gone.
     Waiting,
     /// The peer does not read: all its output is dropped, and the connection must be ended.
     CutOff,
@@ -602,7 +602,7 @@ impl Conn {
         }
     }
 
-    /// Hands on what is whole; returns the number of bytes taken.
+    /// Hands on whole frames; returns the number of bytes taken.
     fn take(
         &mut self,
         bytes: &[u8],

@@ -2,9 +2,9 @@
 //! numbering transactions, and deciding when sessions, containers and TTL nodes end.
 //!
 //! It answers no client and knows no connection: it takes requests, and gives batches of numbered
-//! transactions for the log. A server that does not lead has no [`Leader`], and nothing of what is
-//! in here: leadership is taken up and lost as a whole. Corresponds to `PrepRequestProcessor`,
-//! `SessionTrackerImpl` and `ContainerManager`.
+//! transactions for the log. A server that does not lead has no [`Leader`]: leadership is taken up
+//! and lost as a whole. Corresponds to `PrepRequestProcessor`, `SessionTrackerImpl` and
+//! `ContainerManager`.
 #![forbid(unsafe_code)]
 
 mod leadership;

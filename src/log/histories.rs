@@ -14,7 +14,7 @@
 //! begins after the one before.
 //!
 //! Apache purges its logs, and somebody who sorts files by hand may leave a snapshot of the wrong
-//! history behind. Hence a second rule: **a transaction has one time.** Nodes carry the zxid and
+//! history there. Hence a second rule: **a transaction has one time.** Nodes carry the zxid and
 //! the time of the transactions that created and last changed them; where our newest segment that
 //! begins at or below the snapshot holds such a zxid, it must have that time. (Digests would say
 //! more, but our entries have none, and Apache's snapshots have empty ones after a start

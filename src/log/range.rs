@@ -1,5 +1,5 @@
 //! Reads the transactions of a range from the log's files: ours of both formats and Apache's, as a
-//! follower that lags behind needs them. Counterpart: `FileTxnLog.read` and
+//! follower needs them that was away for a while. Counterpart: `FileTxnLog.read` and
 //! `TxnLogProposalIterator`.
 //!
 //! A [`RangeReader`] goes forwards in pieces, each of which looks at a bounded part of the log, so
@@ -212,7 +212,7 @@ impl RangeReader {
         Ok(next)
     }
 
-    /// Gives what is in the range of a group commit.
+    /// Gives those transactions of a group commit that are in the range.
     fn take(
         &mut self,
         place: &Place,

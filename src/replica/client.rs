@@ -422,7 +422,7 @@ impl Client {
         self.drain == Drain::Choked
     }
 
-    /// Whether requests must queue behind unfinished ones.
+    /// Whether a request must wait until earlier ones of the connection are finished.
     pub fn must_wait(&self) -> bool {
         self.writes_applied != self.writes_prepared
             || !self.deferred.is_empty()
@@ -464,8 +464,8 @@ impl Client {
 
     /// Counts reply bytes of a read. A small request can have a large answer, so that the replies
     /// to one receive buffer of requests could fill the memory: beyond a limit the rest waits until
-    /// the connection has taken what is there. However short turns are, the limit is the same.
-    /// Returns whether it is to be asked when all has been sent.
+    /// the connection has taken those that there are. However short turns are, the limit is the
+    /// same. Returns whether it is to be asked when all has been sent.
     #[inline]
     pub fn is_choked_by(&mut self, bytes: usize) -> bool {
         self.unsent_bytes += bytes;

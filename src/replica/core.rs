@@ -178,7 +178,7 @@ pub struct Replica {
     pub(super) committed_sessions: FixedMap<SessionId, i32>,
     /// Which connection speaks for a session.
     pub(super) session_conns: FixedMap<SessionId, ConnId>,
-    /// Reads and replies that wait behind writes of their connection.
+    /// Number of reads and replies that wait for earlier writes of their connection.
     pub(super) deferred_total: u64,
     /// Connections that are not read from, in the order in which that began.
     pub(super) paused: Vec<ConnId>,

@@ -6,8 +6,8 @@
 //! again when it comes back as a transaction. So every request becomes one, of an error at worst,
 //! since the learner's client waits for it.
 //!
-//! A learner's requests do not queue behind the clients of this server; how many there are is
-//! bounded where they come from.
+//! A learner's requests do not stand in the queue with the clients of this server; each learner
+//! bounds how many of them there are.
 
 use crate::auth::Identities;
 use crate::base::{CONTAINER_OWNER, Mark, Mutation, Now, SessionId, Xid, is_mutated, mark};

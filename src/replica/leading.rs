@@ -26,9 +26,9 @@ impl Replica {
         self.leader.is_some()
     }
 
-    /// Takes up leadership as a lone server, which numbers on after what it has. Everything that is
-    /// known must have been applied. Sessions get their whole timeout from now on, and requests
-    /// that waited are served.
+    /// Takes up leadership as a lone server, which goes on after the last number that it knows.
+    /// Everything that it knows must have been applied. Sessions get their whole timeout from now
+    /// on, and requests that waited are served.
     ///
     /// It may have transactions to log at once: call [`Replica::flush`] before waiting.
     pub fn lead(&mut self, now: Now) {

@@ -86,7 +86,7 @@ pub struct LimitFigures {
     pub large_requests_rejected: u64,
 }
 
-/// A request, or what must stay behind requests of its connection, in line for the pipeline.
+/// A place in line for the pipeline: of a request, or of a reply that follows earlier requests.
 #[derive(Debug)]
 struct Waiting {
     conn: ConnId,
@@ -120,7 +120,7 @@ pub(super) struct Limits {
     pub throttle: ConnectionThrottle,
     pub figures: LimitFigures,
     line: VecDeque<Waiting>,
-    /// What is let in just now is not behind the rest of the line.
+    /// The first in line are being let in, and wait for nobody else in line.
     letting_in: bool,
     large_bytes: usize,
     /// Large writes under way and their sizes.
@@ -151,7 +151,7 @@ impl Limits {
         self.line.len() as u64
     }
 
-    /// Whether the first in line are being let in: they are behind nobody.
+    /// Whether the first in line are being let in, who wait for nobody else in line.
     pub fn is_letting_in(&self) -> bool {
         self.letting_in
     }

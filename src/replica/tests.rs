@@ -330,7 +330,8 @@ fn requests_that_waited_too_long_are_refused_in_order() {
     assert_eq!(scene.replica.limit_figures().throttled_ops, 1);
 }
 
-/// A refusal behind a write of its own must not overtake it, nor carry an older zxid.
+/// A refusal that follows a write of the same connection must not overtake the write, nor carry an
+/// older zxid.
 #[test]
 fn a_refusal_waits_for_the_write_before_it() {
     let mut scene = Scene::new(

@@ -90,8 +90,8 @@ impl Tree {
     /// Children that [`Tree::prefetch_children`] asks for.
     pub const CHILDREN_AHEAD: u32 = 16;
 
-    /// The path of a node other than the root, in two parts: what is before its last slash, and
-    /// what is after it.
+    /// The path of a node other than the root, in two parts: up to its last slash, and from there
+    /// on, both without that slash.
     pub fn path_parts(&self, id: NodeId) -> (&str, &[u8]) {
         let parent = self.ext(self.node(self.node(id.0).parent));
         (parent.and_then(|ext| ext.path.as_deref()).unwrap_or_default(), self.name_bytes(id.0))

@@ -1,7 +1,7 @@
 //! The digest of the tree as it will be, after transactions that are numbered and not applied
 //! yet.
 //!
-//! COMPAT(3.6 to 3.9): a leader of Apache's states the digest behind each transaction that it
+//! COMPAT(3.6 to 3.9): a leader of Apache's appends the digest to each transaction that it
 //! proposes (`PrepRequestProcessor.precalculateDigest`), and its followers compare their trees
 //! with it (`DataTree.compareDigest`). The leader applies a transaction only later, so what the
 //! digest will be has to be foreseen. It goes by the rules of [`super::apply`], as far as digests
@@ -65,8 +65,8 @@ impl Foresight {
     }
 
     /// Counts in the next transaction, as the log has it, and returns the digest after it. `None`
-    /// for one that goes without: an error, and the end of a session that names no paths, behind
-    /// which Apache would take the digest for paths.
+    /// for one that goes without: an error, and the end of a session that names no paths, where
+    /// Apache would take the digest for paths.
     pub fn foresee(&mut self, tree: &Tree, entry: &[u8]) -> Option<TxnDigest> {
         let mut reader = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut reader).ok()?;
@@ -85,7 +85,7 @@ impl Foresight {
         is_stated.then_some(TxnDigest { version, tree_digest })
     }
 
-    /// The tree has everything up to `applied`: what is noted of that is not needed any more.
+    /// The tree has everything up to `applied`: notes of that are not needed any more.
     pub fn forget(&mut self, tree: &Tree, applied: Zxid) {
         while let Some((zxid, _)) = self.touched.front()
             && *zxid <= applied

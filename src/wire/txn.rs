@@ -433,7 +433,7 @@ impl TxnDigest {
         put_i64(out, self.tree_digest as i64);
     }
 
-    /// The bytes of a transaction without the digest behind it.
+    /// The bytes of a transaction without the digest that may follow it.
     pub fn cut_off(entry: &[u8]) -> &[u8] {
         let mut r = Reader::new(entry);
         let header = TxnHeader::decode_from(&mut r);

@@ -161,7 +161,7 @@ fn what_is_committed_is_handed_out_and_the_rest_is_tail() {
             }
             let is_member = rng.chance(1, 2);
             if is_member && history.base.first().is_some_and(|(name, _)| name == "log.1") {
-                // Nothing says that any of it is committed, but what is behind it or a snapshot.
+                // Only a later group commit or a snapshot says that any of it is committed.
                 committed = said.min(last).max(covered);
             }
             committed = committed.max(from);

@@ -51,7 +51,7 @@ fn what_one_turn_answers_is_bounded_and_stays_in_order() {
     scene.replies(a);
     scene.effects.clear();
     let get = |xid| get_data(xid, "/big");
-    // Reads behind a write, a write behind them, and more of both.
+    // A write, reads that wait for it, a write that waits for these, and more of both.
     let mut frames = vec![set_data(1, "/n", 1)];
     frames.extend((2..40).map(get));
     frames.push(set_data(40, "/n", 1));

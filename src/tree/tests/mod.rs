@@ -270,7 +270,7 @@ fn odd_times_and_large_families_hold() {
     assert_eq!(tree.stat(NodeId::ROOT).cversion, 2 * 5000 - 2501);
 }
 
-/// A leader of Apache's has stated the digest behind each transaction.
+/// A leader of Apache's has appended the digest to each transaction.
 #[test]
 fn a_recorded_leader_of_apaches_has_had_the_same_trees() {
     let mut tree = Tree::new(OPTIONS);
