@@ -250,6 +250,7 @@ fn recover_from(
         tail: Kept::default(),
         entries: 0,
         overlaps: 0,
+        unproven: None,
         accepted: Accepted::new(options),
         party: options.party,
         notes: &mut notes,

@@ -25,8 +25,8 @@ const SEAL: Range<usize> = 512..536;
 /// What became of a file from an offset on.
 #[derive(Clone, Debug)]
 enum Harm {
-    /// These bits of one byte were flipped, which made it this.
-    Flip { mask: u8, left: u8 },
+    /// These bits of one byte were flipped, which left this there.
+    Flip { mask: u8, left: Vec<u8> },
     /// This was cut off.
     Cut(Vec<u8>),
 }
@@ -34,19 +34,28 @@ enum Harm {
 impl Harm {
     fn flip(disk: &mut SimDisk, file: FileId, offset: usize, mask: u8) -> Harm {
         disk.flip(file, offset, mask);
-        Harm::Flip { mask, left: disk.content(file).get(offset).copied().unwrap_or(0) }
+        let left = disk.content(file).get(written_with(offset)).unwrap_or_default().to_vec();
+        Harm::Flip { mask, left }
     }
 
     /// Where a start has written since (it seals a segment once more), nothing is harmed any more.
     fn undo(self, disk: &mut SimDisk, file: FileId, offset: usize) {
         match self {
-            Harm::Flip { mask, left } if disk.content(file).get(offset) == Some(&left) => {
+            Harm::Flip { mask, left }
+                if disk.content(file).get(written_with(offset)) == Some(left.as_slice()) =>
+            {
                 disk.flip(file, offset, mask);
             }
             Harm::Flip { .. } => {}
             Harm::Cut(end) => disk.put_back(file, offset, &end),
         }
     }
+}
+
+/// What a server writes together with the byte at an offset. The byte alone does not show whether
+/// that was written again: another seal may have, by chance, the byte that the harm has made.
+fn written_with(offset: usize) -> Range<usize> {
+    if SEAL.contains(&offset) { SEAL } else { offset..offset + 1 }
 }
 
 /// A file that was harmed.
@@ -206,6 +215,15 @@ mod tests {
         disk.write(file, SEAL.start, &[7; 24]).unwrap();
         harm.undo(&mut disk, file, SEAL.start);
         assert_eq!(disk.content(file)[SEAL], [7; 24]);
+
+        // Another seal, which has the byte that the harm has made.
+        let harm = Harm::flip(&mut disk, file, SEAL.start, 8);
+        let mut other = [9; 24];
+        other[0] = 7 ^ 8;
+        disk.write(file, SEAL.start, &other).unwrap();
+        harm.undo(&mut disk, file, SEAL.start);
+        assert_eq!(disk.content(file)[SEAL], other);
+        disk.write(file, SEAL.start, &[7; 24]).unwrap();
 
         let harm = Harm::flip(&mut disk, file, SEAL.start, 8);
         assert_ne!(disk.content(file)[SEAL], [7; 24]);

@@ -45,10 +45,22 @@ pub(super) struct Replay<'a, F> {
     pub entries: u64,
     /// Transactions that Apache's logs hold twice.
     pub overlaps: u64,
+    /// The last segment that was read is shorter than it was, and nothing shows yet that all of it
+    /// is there.
+    pub unproven: Option<Unproven>,
     pub accepted: Accepted<'a>,
     pub party: Party,
     pub notes: &'a mut Vec<String>,
     pub repair: &'a mut LogRepair,
+}
+
+/// A segment that is shorter than it was, which another one follows. A start cuts a segment so and
+/// says where it ends, so this word of the start is damaged, or somebody else has cut the segment.
+pub(super) struct Unproven {
+    file: LogFile,
+    header: SegmentHeader,
+    cut: CutShort,
+    scan: SegmentScan,
 }
 
 impl<F: DataFiles> Replay<'_, F> {
@@ -67,7 +79,7 @@ impl<F: DataFiles> Replay<'_, F> {
             self.says_what_is_committed = index >= mark.from;
             match file.source {
                 Source::Apache => {
-                    group = None;
+                    (group, self.unproven) = (None, None);
                     self.repair.sync.push(file.path.clone());
                     let is_last = index + 1 == logs.len();
                     self.apache(file, last_apache == Some(index), is_last)?;
@@ -80,6 +92,7 @@ impl<F: DataFiles> Replay<'_, F> {
                 }
             }
         }
+        self.judge_unproven()?;
         self.repair.next_group = match group {
             Some(group) => group,
             None => self.group_after(&logs[..skip])?,
@@ -172,8 +185,9 @@ impl<F: DataFiles> Replay<'_, F> {
     ) -> Result<Option<u64>, RecoverError> {
         let map = read(self.dir, &file.path)?;
         let header = SegmentHeader::decode(&map).ok();
-        let cut = header.and_then(|header| CutShort::of(&map, &header));
-        let cut = cut.filter(|_| !expect.followed);
+        let follows = self.last.map(|last| Zxid(last.0.saturating_add(1))) == Some(file.first);
+        let any_cut = header.and_then(|header| CutShort::of(&map, &header));
+        let cut = any_cut.filter(|_| !expect.followed);
         expect.accept_cut = cut.is_some();
         let mut scan = match self.scan(file, &map, expect) {
             Ok(scan) => scan,
@@ -212,6 +226,14 @@ impl<F: DataFiles> Replay<'_, F> {
             // With forceSync=no it may never have been.
             self.repair.sync.push(file.path.clone());
         }
+        // The name of a segment says what was there before, and the number of its first group how
+        // much. An empty segment of a later epoch has no number, and its name says nothing.
+        if follows || (scan.records > 0 && expect.group.is_some()) {
+            self.unproven = None;
+        }
+        if let (Some(cut), Some(header), true) = (any_cut, header, expect.followed) {
+            self.unproven = Some(Unproven { file: file.clone(), header, cut, scan });
+        }
         let next = self.last.map(|last| Zxid(last.0.saturating_add(1)));
         if let Some(next) = next.filter(|next| scan.records == 0 && file.first > *next)
             && next.epoch() == file.first.epoch()
@@ -233,6 +255,19 @@ impl<F: DataFiles> Replay<'_, F> {
             self.repair.cut = header.map(|header| (file.path.clone(), header.seal(scan.end)));
         }
         Ok(group_behind(&scan))
+    }
+
+    /// Refuses a segment that only empty ones of later epochs follow as if it were the last, which
+    /// it is after this start.
+    fn judge_unproven(&mut self) -> Result<(), RecoverError> {
+        let Some(Unproven { file, header, cut, scan }) = self.unproven.take() else {
+            return Ok(());
+        };
+        self.notes.push(cut.judge(&file, &scan, &mut self.accepted)?);
+        if scan.records > 0 {
+            self.repair.cut = Some((file.path, header.seal(scan.end)));
+        }
+        Ok(())
     }
 
     /// A segment gets its name when all before it is durable, so the name says what there was.

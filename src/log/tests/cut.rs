@@ -211,6 +211,52 @@ fn a_name_says_that_the_segment_before_is_whole() {
     assert_eq!(error.kind, RecoverErrorKind::Gap, "{error}");
 }
 
+/// The next segment was begun in another epoch, and holds nothing: it does not say where the one
+/// before it ended. Without this the start goes well, removes the empty one, and the next start is
+/// the one that is refused.
+#[test]
+fn an_empty_segment_of_a_later_epoch_does_not_vouch_for_one_that_was_cut() {
+    let mut files = Files::new(&[("wal.1", &small())]);
+    let (recovered, all) = files.recover(None).unwrap();
+    files.repair(&recovered.repair);
+    let sealed = files.0[Path::new("/d/wal.1")].clone();
+    let empty = &Log::new(4, 78, None).image[..];
+    let with = |image: &[u8], next: &[u8]| Files::new(&[("wal.1", image), ("wal.100000001", next)]);
+    assert_eq!(with(&sealed, empty).recover(None).unwrap().1, all);
+    let mut unsealed = sealed.clone();
+    unsealed[515] ^= 4;
+    let mut border = 0;
+    let _ = scan_segment(&sealed, Expect::default(), &mut |at, _| {
+        border = at.group_at as usize;
+        Ok::<(), ()>(())
+    });
+    let mut shorter = sealed[..border].to_vec();
+    shorter[515] ^= 4;
+    for image in [&unsealed, &shorter] {
+        let mut files = with(image, empty);
+        let error = files.recover(None).map(|_| ()).expect_err("nothing shows that it is whole");
+        assert_eq!(error.kind, RecoverErrorKind::Truncated, "{error}");
+        let (recovered, seen) = files.recover(Some("wal.1")).unwrap();
+        assert_eq!(seen, all[..seen.len()]);
+        files.repair(&recovered.repair);
+        for path in &recovered.repair.remove {
+            files.0.remove(path);
+        }
+        assert_eq!(files.recover(None).unwrap().1, seen, "the next start has nothing to refuse");
+    }
+    // A group commit has a number, which says how many there were before it.
+    let mut next = Log::new(4, 78, None);
+    let number = scan(&sealed).unwrap().0.last_group.unwrap() + 1;
+    next.appender = Appender::new(number, Zxid(99));
+    next.appender.roll(&next.header);
+    next.appender.submit(batch(0x1_0000_0001..0x1_0000_0003, 0));
+    next.flush();
+    assert_eq!(with(&unsealed, &next.image).recover(None).unwrap().1.len(), all.len() + 2);
+    assert!(with(&shorter, &next.image).recover(None).is_err());
+    // Inside a group it shows as well.
+    assert!(with(&sealed[..BLOCK + 1000], empty).recover(None).is_err());
+}
+
 /// Releases that wrote format 1 cut segments after the last whole group commit, without a seal.
 #[test]
 fn truncations_of_format_1_are_refused_unless_a_release_of_old_cuts_so() {
