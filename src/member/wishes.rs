@@ -8,7 +8,7 @@ use crate::log::{LogChange, LogCommand};
 use crate::peer;
 use crate::replica::{Effect, Effects, ForwardedRequest, Input, Replica, StreamId};
 use crate::session::Owner;
-use crate::wire::quorum::{AuthIds, Forwarded, Revalidate};
+use crate::wire::quorum::{AuthIds, Forwarded, PacketKind, Revalidate, TOUCHES};
 use crate::zab::{self, LeadInput, LeadingEnd, LearnerEnd};
 
 use super::distrust;
@@ -67,7 +67,8 @@ impl Turn<'_> {
             zab::Effect::SyncDone | zab::Effect::OwnSyncDone(_) => {
                 self.replica.sync_done(now, self.effects);
             }
-            zab::Effect::PingAsked => self.answer_ping(),
+            zab::Effect::PingAsked => self.tell_touched(PacketKind::Ping),
+            zab::Effect::TouchesDue => self.tell_touched(TOUCHES),
             zab::Effect::DigestTold(zxid, digest) => {
                 // One that waits to be compared is not replaced, or none ever might be.
                 self.party.stated.get_or_insert((zxid, digest));
@@ -190,12 +191,12 @@ impl Turn<'_> {
         self.tell_leading(LeadInput::SyncPlaced(link, after));
     }
 
-    fn answer_ping(&mut self) {
+    fn tell_touched(&mut self, by: PacketKind) {
         let touched = self.replica.take_touched();
         if let Machine::Learning(learning) = &self.party.machine {
             let zxid = self.replica.last_known();
             let told = if is_mutated(Mutation::TouchNothing) { Vec::new() } else { touched };
-            learning.answer_ping(zxid, told.into_iter(), &mut self.party.zab);
+            learning.tell_touched(by, zxid, told.into_iter(), &mut self.party.zab);
         }
     }
 

@@ -176,8 +176,10 @@ pub enum Effect {
     Renewed(Epoch),
     /// The oldest `sync` that was forwarded may be answered.
     SyncDone,
-    /// The leader asks which sessions were used; answer with `Learning::answer_ping`.
+    /// The leader asks which sessions were used; answer with `Learning::tell_touched`.
     PingAsked,
+    /// The leader is to be told which sessions were used, though it cannot ask.
+    TouchesDue,
     /// The digest of the leader's tree after this transaction.
     DigestTold(Zxid, u64),
     /// The leader's word on a session that a client brought along.

@@ -306,7 +306,10 @@ impl Learning {
                 mark(Mark::Stalled);
                 Err(LearnerEnd::Stalled { ms, bytes })
             }
-            LearnInput::Tick => self.check_silence(now),
+            LearnInput::Tick => {
+                self.touch(now, effects);
+                self.check_silence(now)
+            }
         };
         if let Err(end) = result {
             self.end(end, effects);
@@ -315,7 +318,7 @@ impl Learning {
 
     /// When [`Learning::handle`] wants `Tick` at the latest.
     pub fn deadline(&self) -> Option<Instant> {
-        self.awaits_leader().then_some(self.silence.ends_at())
+        self.touch_at().or_else(|| self.awaits_leader().then_some(self.silence.ends_at()))
     }
 
     /// Hands over what was received since the last call: to the log, then to those who apply it.
@@ -577,7 +580,7 @@ impl Learning {
             PacketKind::UpToDate if is_mutated(Mutation::ServeEarly) => Ok(()),
             PacketKind::NewLeader | PacketKind::UpToDate => Err(unexpected(&packet, "now")),
             FAREWELL => Err(LearnerEnd::Left),
-            NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(&packet, effects),
+            NEXT_EPOCH if self.phase == Phase::Broadcast => self.next_epoch(now, &packet, effects),
             PacketKind::Ping if self.phase == Phase::Broadcast => {
                 effects.push(Effect::PingAsked);
                 Ok(())
@@ -722,10 +725,11 @@ impl Learning {
         }
     }
 
-    /// Answers the leader's PING with the sessions (and their timeouts in ms) that were used since
-    /// the last one.
-    pub fn answer_ping(
+    /// Tells the leader which sessions (and their timeouts in ms) were used since the last time: in
+    /// answer to a PING, or by TOUCHES.
+    pub fn tell_touched(
         &self,
+        by: PacketKind,
         zxid: Zxid,
         touched: impl Iterator<Item = (SessionId, i32)>,
         effects: &mut Effects,
@@ -734,7 +738,7 @@ impl Learning {
             // Empty is not null, which Apache's leader cannot read.
             let mut data = Vec::new();
             touched.for_each(|(session, ms)| SessionTouches::put(&mut data, session, ms));
-            self.send(Packet::with(PacketKind::Ping, zxid, &data), effects);
+            self.send(Packet::with(by, zxid, &data), effects);
         }
     }
 

@@ -234,13 +234,25 @@ impl<F: DataFiles> Replay<'_, F> {
         if let (Some(cut), Some(header), true) = (any_cut, header, expect.followed) {
             self.unproven = Some(Unproven { file: file.clone(), header, cut, scan });
         }
+        self.plan_repair(file, header.as_ref(), &scan, expect.followed)?;
+        Ok(group_behind(&scan))
+    }
+
+    /// What is to be done to a segment before the log goes on.
+    fn plan_repair(
+        &mut self,
+        file: &LogFile,
+        header: Option<&SegmentHeader>,
+        scan: &SegmentScan,
+        followed: bool,
+    ) -> Result<(), RecoverError> {
         let next = self.last.map(|last| Zxid(last.0.saturating_add(1)));
         if let Some(next) = next.filter(|next| scan.records == 0 && file.first > *next)
             && next.epoch() == file.first.epoch()
         {
             return Err(self.missed_before(file, next));
         }
-        let is_unused = scan.records == 0 && !expect.followed && next == Some(file.first);
+        let is_unused = scan.records == 0 && !followed && next == Some(file.first);
         if is_unused {
             self.repair.unused = Some(file.path.clone());
         } else if scan.records == 0 {
@@ -251,10 +263,10 @@ impl<F: DataFiles> Replay<'_, F> {
         }
         // Also where nothing is to be cut: what a killed process wrote and did not sync has been
         // replayed here, so it must be durable before a client sees it.
-        if !expect.followed && (scan.records > 0 || is_unused) {
+        if !followed && (scan.records > 0 || is_unused) {
             self.repair.cut = header.map(|header| (file.path.clone(), header.seal(scan.end)));
         }
-        Ok(group_behind(&scan))
+        Ok(())
     }
 
     /// Refuses a segment that only empty ones of later epochs follow as if it were the last, which

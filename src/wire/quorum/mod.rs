@@ -10,7 +10,8 @@ mod payload;
 mod recorded_tests;
 
 pub use ours::{
-    BEAT, DIGEST, FAREWELL, Features, NEXT_EPOCH, PROPOSALS, ProposalGroup, Proposed, proposals,
+    BEAT, DIGEST, FAREWELL, Features, NEXT_EPOCH, PROPOSALS, ProposalGroup, Proposed, TOUCHES,
+    proposals,
 };
 pub use packet::{AuthIds, Packet, PacketKind, PacketScan, Scan, requested_paths};
 pub use payload::{

@@ -32,6 +32,10 @@ pub const FAREWELL: PacketKind = PacketKind::Unknown(0x524b_0004);
 /// nothing else, and may stand between any two packets after UPTODATE.
 pub const BEAT: PacketKind = PacketKind::Unknown(0x524b_0005);
 
+/// Sessions that a learner's clients have used, as in an answer to PING, without a question: it
+/// reads none while its disk takes the next epoch.
+pub const TOUCHES: PacketKind = PacketKind::Unknown(0x524b_0006);
+
 /// Marks our bytes after LearnerInfo and after the version in LEADERINFO.
 const MAGIC: [u8; 4] = *b"RkPr";
 

@@ -173,15 +173,21 @@ impl Leading {
         packet: Packet<'_>,
         effects: &mut Effects,
     ) -> Result<(), String> {
+        Leading::touched(&packet, effects)?;
+        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let round = link.pings.pop_front().ok_or("answers a PING that was not sent")?;
+        link.round = link.round.max(round);
+        self.confirm_rounds(effects);
+        Ok(())
+    }
+
+    /// A learner's clients have used these sessions.
+    pub(super) fn touched(packet: &Packet<'_>, effects: &mut Effects) -> Result<(), String> {
         let data = packet.required_data().map_err(|error| error.to_string())?;
         let touches = SessionTouches::decode(data).map_err(|error| error.to_string())?;
         for (session, timeout_ms) in touches.iter() {
             effects.push(Effect::Touch { session, timeout_ms });
         }
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
-        let round = link.pings.pop_front().ok_or("answers a PING that was not sent")?;
-        link.round = link.round.max(round);
-        self.confirm_rounds(effects);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::base::{
 };
 use crate::log::{Batch, EpochFile, Epochs};
 use crate::quorum::Ensemble;
-use crate::wire::quorum::{DIGEST, Packet, PacketKind, Revalidate, Revalidated};
+use crate::wire::quorum::{DIGEST, Packet, PacketKind, Revalidate, Revalidated, TOUCHES};
 
 use super::super::confirm::Confirm;
 use super::super::effects::{Effect, Effects, LeadingEnd};
@@ -441,6 +441,7 @@ impl Leading {
             }
             (_, PacketKind::Ack) => self.acked(now, id, packet.zxid, effects),
             (Stage::UpToDate, PacketKind::Ping) => self.pinged(id, packet, effects),
+            (Stage::UpToDate, TOUCHES) => Leading::touched(&packet, effects),
             (Stage::UpToDate, PacketKind::Request) => Leading::requested(id, packet, effects),
             (Stage::UpToDate, PacketKind::Revalidate) => {
                 let data = packet.required_data().map_err(|error| error.to_string())?;

@@ -1,11 +1,12 @@
 //! The same leader goes on in the next epoch: a learner's part, see `zab::leading::renewal`.
 
-use crate::base::{Epoch, Mark, Mutation, Zxid, invariant, is_mutated, mark};
+use crate::base::{Epoch, Instant, Mark, Mutation, Now, Zxid, invariant, is_mutated, mark};
 use crate::log::EpochFile;
 use crate::wire::quorum::Packet;
 
 use super::super::effects::{Effect, Effects, LearnerEnd};
 use super::super::history::EPOCH_MAX;
+use super::super::silence::BEAT;
 use super::Learning;
 
 /// The way into the next epoch of the same leader. Packets wait meanwhile, as nothing of the epoch
@@ -15,12 +16,16 @@ pub(super) struct Renewal {
     epoch: Epoch,
     /// Everything that is known is on disk, and the epoch on its way there.
     is_written: bool,
+    /// When the leader is told again which sessions were used. Its PINGs are not read, and with a
+    /// slow disk that lasts longer than a short session may be silent.
+    touch_at: Instant,
 }
 
 impl Learning {
     /// The leader goes on in the next epoch. All that it has is committed, and comes before this.
     pub(super) fn next_epoch(
         &mut self,
+        now: Now,
         packet: &Packet<'_>,
         effects: &mut Effects,
     ) -> Result<(), LearnerEnd> {
@@ -48,9 +53,24 @@ impl Learning {
         if self.logged < self.last {
             mark(Mark::RenewalAwaitsDisk);
         }
-        self.renewal = Some(Renewal { epoch: offered, is_written: false });
+        let (epoch, touch_at) = (offered, now.mono);
+        self.renewal = Some(Renewal { epoch, is_written: false, touch_at });
+        self.touch(now, effects);
         self.enter_next(effects);
         Ok(())
+    }
+
+    /// When the leader is told without a question which sessions were used.
+    pub(super) fn touch_at(&self) -> Option<Instant> {
+        self.renewal.map(|renewal| renewal.touch_at)
+    }
+
+    /// Tells it if that is due.
+    pub(super) fn touch(&mut self, now: Now, effects: &mut Effects) {
+        if let Some(renewal) = self.renewal.as_mut().filter(|it| it.touch_at <= now.mono) {
+            renewal.touch_at = now.mono + BEAT;
+            effects.push(Effect::TouchesDue);
+        }
     }
 
     /// Promises and enters the next epoch, once everything before it is on disk.

@@ -8,7 +8,7 @@ use crate::base::{Epoch, LinkId, Now, Rng, ServerId, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::Reader;
-use crate::wire::quorum::{Packet, PacketScan, Scan};
+use crate::wire::quorum::{Packet, PacketKind, PacketScan, Scan, TOUCHES};
 
 use super::super::{
     Effect, Effects, History, LeadInput, Leading, LeadingOptions, LearnInput, Learning,
@@ -446,7 +446,11 @@ impl World {
             Effect::SyncDone => self.synced(at, None)?,
             Effect::OwnSyncDone(ticket) => self.synced(at, Some(ticket))?,
             Effect::PingAsked => self.learn(at, |machine, _, effects| {
-                machine.answer_ping(Zxid(0), std::iter::empty(), effects);
+                let touched = std::iter::empty();
+                machine.tell_touched(PacketKind::Ping, Zxid(0), touched, effects);
+            })?,
+            Effect::TouchesDue => self.learn(at, |machine, _, effects| {
+                machine.tell_touched(TOUCHES, Zxid(0), std::iter::empty(), effects);
             })?,
             Effect::ReadLog { link, after } => self.read_log(at, link, after)?,
             Effect::SendSnapshot(link) => self.send_snapshot(at, link)?,

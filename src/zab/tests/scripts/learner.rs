@@ -292,7 +292,7 @@ fn nothing_is_left_out_before_a_learner_serves() {
 fn the_next_epoch_is_entered_with_everything_on_disk() {
     let mut script = Script::following(standing(z(1, 5), z(1, 5)));
     script.proposal(z(2, 1));
-    assert!(script.next_epoch(z(2, 1)).is_empty(), "2|1 is not on disk");
+    assert_eq!(script.next_epoch(z(2, 1)), ["TouchesDue"], "2|1 is not on disk");
     assert!(!script.machine.wants_packets());
     let logged = script.input(LearnInput::Logged(z(2, 1)));
     assert_eq!(logged, ["1: Ack 200000001", "store Accepted 3"]);
@@ -306,6 +306,26 @@ fn the_next_epoch_is_entered_with_everything_on_disk() {
     let end = "the leader proposes epoch 3, but epoch 3 is promised already";
     let again = script.next_epoch(z(3, 1));
     assert_eq!(again.last(), Some(&format!("end: {end}")));
+}
+
+/// It reads no PING until its disk is done, and its clients' sessions must not end meanwhile.
+#[test]
+fn a_learner_whose_disk_is_slow_tells_the_leader_of_its_sessions_unasked() {
+    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    script.proposal(z(2, 1));
+    script.input(LearnInput::Logged(z(2, 1)));
+    assert_eq!(script.next_epoch(z(2, 1)), ["TouchesDue", "store Accepted 3"]);
+    let mut now = Now::default();
+    for _ in 0..10 {
+        let due = script.machine.deadline().expect("a time to tell it");
+        assert_eq!(due.since(now.mono), Duration::from_millis(100));
+        now.mono = due;
+        script.machine.handle(now, LearnInput::Tick, &mut script.effects);
+        assert_eq!(told(&mut script.effects), ["TouchesDue"]);
+    }
+    script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(3)));
+    script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(3)));
+    assert_eq!(script.input(LearnInput::Tick), [""; 0], "it waits for questions again");
 }
 
 /// Apache's leader says nothing for half a tick; one of ours never does for so long.
