@@ -11,6 +11,7 @@ mod mutation;
 mod path;
 mod ration;
 mod rng;
+mod slots;
 mod time;
 
 pub use four_letter::FOUR_LETTER_WORDS;
@@ -23,4 +24,5 @@ pub use mutation::{Mutation, is_mutated, plant};
 pub use path::{PathHasher, PathKey, validate_path};
 pub use ration::{More, Ration};
 pub use rng::{Rng, derive_seed};
+pub use slots::Slots;
 pub use time::{Instant, Now};

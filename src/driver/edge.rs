@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant, Now, Ration, invariant};
+use crate::base::{ConnId, Instant, Now, Ration, Slots, invariant};
 use crate::front::{Front, FrontOptions, FrontSink, Offence, Queued, Sent, Verdict};
 
 use super::port::{Direction, Io, Received};
@@ -91,7 +91,7 @@ impl<I: Io> Socket<I> {
 pub struct Edge<I: Io> {
     /// Framing and queues.
     pub front: Front,
-    sockets: Vec<Option<Socket<I>>>,
+    sockets: Slots<Socket<I>>,
     /// Connections with output to begin sending.
     ready: Vec<ConnId>,
     spare: Vec<Vec<u8>>,
@@ -111,16 +111,12 @@ pub struct Edge<I: Io> {
     accept_later: Vec<(Instant, usize)>,
 }
 
-fn slot_of(conn: ConnId) -> usize {
-    conn.slot() as usize
-}
-
 impl<I: Io> Edge<I> {
     /// The edge of front `options.id`.
     pub fn new(options: FrontOptions) -> Edge<I> {
         Edge {
             front: Front::new(options),
-            sockets: Vec::new(),
+            sockets: Slots::default(),
             ready: Vec::new(),
             spare: Vec::new(),
             next_sweep: Instant(0),
@@ -181,7 +177,7 @@ impl<I: Io> Edge<I> {
     /// The socket of a connection that the replica names. It may be gone: the replica may not have
     /// been told yet.
     fn socket(&mut self, conn: ConnId) -> Option<&mut Socket<I>> {
-        self.sockets.get_mut(slot_of(conn))?.as_mut().filter(|socket| socket.conn == conn)
+        self.sockets.get_mut(conn)
     }
 
     /// The socket of an operation that has gone on, or that was found just now.
@@ -209,12 +205,7 @@ impl<I: Io> Edge<I> {
         let conn = self.front.accept(now.mono, peer);
         io.set_up(&socket);
         let receive = Receive::Running(io.receive(&socket, conn, true)?);
-        let slot = slot_of(conn);
-        if self.sockets.len() <= slot {
-            self.sockets.resize_with(slot + 1, || None);
-        }
-        invariant!(self.sockets[slot].is_none(), "the slot of {conn:?} is taken");
-        self.sockets[slot] = Some(Socket {
+        let socket = Socket {
             conn,
             socket,
             stage: Stage::Open,
@@ -222,7 +213,8 @@ impl<I: Io> Edge<I> {
             sent: 0,
             sent_before: 0,
             input_ended: false,
-        });
+        };
+        self.sockets.insert(conn, socket);
         Ok(Some(conn))
     }
 
@@ -346,7 +338,8 @@ impl<I: Io> Edge<I> {
             socket.stage
         );
         if !is_sending && matches!(socket.receive, Receive::Not) {
-            self.sockets[slot_of(conn)] = None;
+            let is_freed = self.sockets.remove(conn).is_some();
+            invariant!(is_freed, "the socket of {conn:?} was just there");
             io.leave(&self.front.remove(conn));
         }
     }
@@ -534,10 +527,10 @@ impl<I: Io> Edge<I> {
         gone: &mut Vec<ConnId>,
         sink: &mut impl FrontSink,
     ) {
-        for at in 0..self.sockets.len() {
+        for slot in 0..self.sockets.slots() {
             // A free slot.
-            let Some(socket) = &self.sockets[at] else { continue };
-            let conn = socket.conn;
+            let Some(conn) = self.sockets.conn_in(slot) else { continue };
+            let Some(socket) = self.sockets.get(conn) else { unreachable!("just found") };
             if socket.stage == Stage::Dying || !self.front.wants_progress(conn) {
                 continue;
             }
@@ -575,7 +568,7 @@ impl<I: Io> Edge<I> {
             Stage::Flushing { by: limit } | Stage::Lingering { until: limit } => limit <= now.mono,
             Stage::Open | Stage::Dying => false,
         };
-        let sockets = self.sockets.iter().flatten();
+        let sockets = self.sockets.iter();
         let late: Vec<ConnId> = sockets.filter(is_late).map(|socket| socket.conn).collect();
         for conn in late {
             self.abort(conn, io);
@@ -595,10 +588,11 @@ impl<I: Io> Edge<I> {
     /// # Panics
     /// When it does not.
     pub fn check(&mut self) {
-        for at in 0..self.sockets.len() {
+        for slot in 0..self.sockets.slots() {
             // A free slot.
-            let Some(socket) = &self.sockets[at] else { continue };
-            let (conn, stage) = (socket.conn, socket.stage);
+            let Some(conn) = self.sockets.conn_in(slot) else { continue };
+            let Some(socket) = self.sockets.get(conn) else { unreachable!("just found") };
+            let stage = socket.stage;
             let is_idle = matches!(socket.receive, Receive::Not);
             let may_idle = socket.input_ended || self.front.is_held(conn);
             let is_sending = self.front.is_sending(conn);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{ConnId, Instant, SessionId, invariant};
+use crate::base::{ConnId, Instant, SessionId, Slots, invariant};
 
 use super::framing::{First, FrameError, classify, whole_frames};
 
@@ -142,44 +142,32 @@ struct Conn {
 #[derive(Debug)]
 pub struct Front {
     options: FrontOptions,
-    conns: Vec<Option<Conn>>,
+    conns: Slots<Conn>,
     free: Vec<u32>,
     generation: u32,
-    count: u32,
     /// Shutting down: input is ignored.
     stopped: bool,
-}
-
-fn slot_of(conn: ConnId) -> usize {
-    conn.slot() as usize
 }
 
 impl Front {
     /// A front without connections.
     pub fn new(options: FrontOptions) -> Front {
-        Front {
-            options,
-            conns: Vec::new(),
-            free: Vec::new(),
-            generation: 0,
-            count: 0,
-            stopped: false,
-        }
+        Front { options, conns: Slots::default(), free: Vec::new(), generation: 0, stopped: false }
     }
 
     /// Number of connections.
     pub fn len(&self) -> usize {
-        self.count as usize
+        self.conns.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.conns.is_empty()
     }
 
     /// A connection that the replica names. It may be gone: the replica may not have been told yet.
     fn get(&mut self, conn: ConnId) -> Option<&mut Conn> {
-        self.conns.get_mut(slot_of(conn))?.as_mut().filter(|found| found.id == conn)
+        self.conns.get_mut(conn)
     }
 
     /// A connection whose socket there is, which stays until [`Front::remove`].
@@ -192,14 +180,10 @@ impl Front {
     /// A connection arrived and may stay; returns its id.
     pub fn accept(&mut self, now: Instant, peer: SocketAddr) -> ConnId {
         let options = self.options;
-        self.count += 1;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.conns.push(None);
-            self.conns.len() as u32 - 1
-        });
+        let slot = self.free.pop().unwrap_or(self.conns.slots());
         self.generation = (self.generation + 1) & 0xff_ffff;
         let id = ConnId::new(slot, u32::from(options.id) << 24 | self.generation);
-        self.conns[slot as usize] = Some(Conn {
+        let found = Conn {
             id,
             who: Who { peer, session: SessionId(0) },
             stage: Stage::New,
@@ -215,7 +199,8 @@ impl Front {
             measured: None,
             timeout_ms: options.sessionless_timeout_ms,
             idle_at: now + Duration::from_millis(options.sessionless_timeout_ms),
-        });
+        };
+        self.conns.insert(id, found);
         id
     }
 
@@ -336,7 +321,7 @@ impl Front {
 
     /// Whether no send is under way on any connection.
     pub fn is_flushed(&self) -> bool {
-        self.conns.iter().flatten().all(|found| found.sending == 0)
+        self.conns.iter().all(|found| found.sending == 0)
     }
 
     /// The send is over. Returns what to do next.
@@ -410,9 +395,8 @@ impl Front {
         let found = self.known(conn);
         invariant!(found.stage == Stage::Over, "{conn:?} is forgotten before it has ended");
         let peer = found.who.peer;
-        self.conns[slot_of(conn)] = None;
-        self.free.push(slot_of(conn) as u32);
-        self.count -= 1;
+        self.conns.remove(conn);
+        self.free.push(conn.slot());
         peer
     }
 
@@ -455,7 +439,7 @@ impl Front {
     /// [`Front::took`]; `was_late`: the server was held up, and everybody's pace is measured anew.
     pub fn cut_off_slow(&mut self, now: Instant, was_late: bool) {
         let FrontOptions { max_output, min_rate, .. } = self.options;
-        for found in self.conns.iter_mut().flatten() {
+        for found in self.conns.iter_mut() {
             if !found.takes_input() || found.waiting() <= max_output {
                 continue;
             }
@@ -501,7 +485,7 @@ impl Front {
             Stage::Asked | Stage::Closing => false,
             Stage::Over => true,
         };
-        out.extend(self.conns.iter().flatten().filter(is_due).map(|found| found.id));
+        out.extend(self.conns.iter().filter(is_due).map(|found| found.id));
     }
 }
 

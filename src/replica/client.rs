@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::auth::{Identities, SaslSession};
-use crate::base::{ConnId, Instant, Now, SessionId, Xid, Zxid, invariant};
+use crate::base::{ConnId, Instant, Now, SessionId, Slots, Xid, Zxid, invariant};
 use crate::session::SessionSlot;
 use crate::wire::{OpCode, begin_frame, end_frame};
 
@@ -517,29 +517,24 @@ impl Client {
 /// Connections by id.
 #[derive(Debug, Default)]
 pub struct Clients {
-    fronts: Vec<Vec<Option<Box<Client>>>>,
-    count: usize,
+    fronts: Vec<Slots<Box<Client>>>,
 }
 
-fn place(conn: ConnId) -> (usize, usize) {
-    ((conn.0 >> 56) as usize, conn.0 as u32 as usize)
+fn front_of(conn: ConnId) -> usize {
+    (conn.0 >> 56) as usize
 }
 
 impl Clients {
     /// The connection, unless it is gone or its slot serves another one now.
     #[inline]
     pub fn get(&self, conn: ConnId) -> Option<&Client> {
-        let (front, slot) = place(conn);
-        let client = self.fronts.get(front)?.get(slot)?.as_deref()?;
-        (client.conn == conn).then_some(client)
+        self.fronts.get(front_of(conn))?.get(conn).map(|client| &**client)
     }
 
     /// As [`Clients::get`].
     #[inline]
     pub fn get_mut(&mut self, conn: ConnId) -> Option<&mut Client> {
-        let (front, slot) = place(conn);
-        let client = self.fronts.get_mut(front)?.get_mut(slot)?.as_deref_mut()?;
-        (client.conn == conn).then_some(client)
+        self.fronts.get_mut(front_of(conn))?.get_mut(conn).map(|client| &mut **client)
     }
 
     /// A connection that is being worked for, which nothing but the end of that work removes.
@@ -552,41 +547,31 @@ impl Clients {
 
     /// Adds a connection.
     pub fn insert(&mut self, client: Client) {
-        let (front, slot) = place(client.conn);
+        let front = front_of(client.conn);
         if self.fronts.len() <= front {
-            self.fronts.resize_with(front + 1, Vec::new);
+            self.fronts.resize_with(front + 1, Slots::default);
         }
-        let slots = &mut self.fronts[front];
-        if slots.len() <= slot {
-            slots.resize_with(slot + 1, || None);
-        }
-        invariant!(slots[slot].is_none(), "{:?} takes the slot of another one", client.conn);
-        slots[slot] = Some(Box::new(client));
-        self.count += 1;
+        self.fronts[front].insert(client.conn, Box::new(client));
     }
 
     /// Removes a connection.
     pub fn remove(&mut self, conn: ConnId) -> Option<Box<Client>> {
-        self.get(conn)?;
-        let (front, slot) = place(conn);
-        let client = self.fronts.get_mut(front)?.get_mut(slot)?.take();
-        self.count -= usize::from(client.is_some());
-        client
+        self.fronts.get_mut(front_of(conn))?.remove(conn)
     }
 
     /// Number of connections.
     pub fn len(&self) -> usize {
-        self.count
+        self.fronts.iter().map(Slots::len).sum()
     }
 
     /// All connections.
     pub fn iter(&self) -> impl Iterator<Item = &Client> {
-        self.fronts.iter().flatten().filter_map(|client| client.as_deref())
+        self.fronts.iter().flat_map(Slots::iter).map(|client| &**client)
     }
 
     /// All connections, to change.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Client> {
-        self.fronts.iter_mut().flatten().filter_map(|client| client.as_deref_mut())
+        self.fronts.iter_mut().flat_map(Slots::iter_mut).map(|client| &mut **client)
     }
 }
 
