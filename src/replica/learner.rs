@@ -223,6 +223,7 @@ impl Replica {
             mark(Mark::AskedAgain);
             self.put_back(conn);
         }
+        self.relieve_pressure(effects);
     }
 
     /// Serves nobody for now, as what this server shows is too old, and goes on to follow the same
@@ -516,6 +517,8 @@ impl Replica {
             self.read_or_defer(&request, effects);
             self.queue_up(conn);
         }
+        // Where nobody writes, nothing else tells those who wait that there is less to do.
+        self.relieve_pressure(effects);
     }
 
     /// The sessions that were used since the last call, and their timeouts in ms: the answer to

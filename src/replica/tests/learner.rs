@@ -253,6 +253,22 @@ fn a_sync_is_answered_as_soon_as_what_it_waits_for_is_applied() {
 }
 
 /// Nothing after a `sync` is looked at before the leader has answered it.
+/// Where nobody writes, only the answers say that the server has less to do.
+#[test]
+fn clients_that_a_flood_of_syncs_has_paused_go_on_when_these_are_answered() {
+    let mut follower = Follower::with(|options| options.outstanding_limit = 2);
+    let conns: Vec<ConnId> = (0..4).map(|slot| follower.connect(slot).0).collect();
+    for conn in &conns {
+        follower.scene.send(*conn, &[Follower::sync(1)]);
+    }
+    let pauses = follower.scene.pauses();
+    assert_eq!(pauses, [(conns[2], true), (conns[3], true)], "these are above the limit");
+    for _ in &conns {
+        follower.scene.replica.sync_done(follower.scene.now, &mut follower.scene.effects);
+    }
+    assert_eq!(follower.scene.pauses(), [(conns[2], false), (conns[3], false)]);
+}
+
 #[test]
 fn requests_of_a_client_that_waits_for_a_sync_stay_in_line() {
     let mut follower = Follower::with(|options| options.limits.requests_max = 1);
