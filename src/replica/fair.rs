@@ -266,19 +266,17 @@ impl Replica {
         if client.lone_streak >= LONE_STREAK {
             self.fair.saw_lone();
         }
+        let begun = self.fair.spent;
         if is_serving && !client.queued && client.held.is_empty() {
             let credit = client.credit_at(self.turn, self.fair.options.share);
-            let begun = self.fair.spent;
             let stop_at = self.fair.stop_after(credit).min(self.fair.arrivals_stop());
             let taken = self.run(now, conn, bytes, stop_at, effects);
-            self.fair.charge_arrivals(begun);
             rest = &bytes[taken.bytes..];
         }
         if !rest.is_empty() {
-            let begun = self.fair.spent;
             self.hold(now, conn, rest, effects);
-            self.fair.charge_arrivals(begun);
         }
+        self.fair.charge_arrivals(begun);
         self.apply_pressure(conn, effects);
     }
 
