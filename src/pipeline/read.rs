@@ -25,7 +25,7 @@ pub(super) const WATCH_COST: u64 = 200;
 /// Cost of an ACL's entry that is shown without its secret.
 const REDACT_COST: u64 = 100;
 /// Owned nodes that are asked for before their turn comes.
-const EPHEMERALS_AHEAD: usize = 16;
+pub(super) const EPHEMERALS_AHEAD: usize = 16;
 /// Bytes in or out that take a nanosecond: copied three times, by the replica, front and kernel.
 const BYTES_PER_NS: usize = 2;
 

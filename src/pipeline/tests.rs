@@ -59,6 +59,20 @@ fn closing_a_session_spares_what_its_records_once_stood_for() {
     }
 }
 
+#[test]
+fn closing_a_session_names_each_of_its_ephemerals_once() {
+    let mut scene = Scene::new(&["/again", "/stays", "/goes"]);
+    let me = SessionId(1);
+    scene.delete(2, me, "/again");
+    scene.create(3, me, "/again", 1);
+    scene.create(4, me, "/new", 1);
+    scene.delete(5, me, "/goes");
+    let mut paths = Vec::new();
+    scene.act(6, me, |preparer| preparer.close_session(&mut paths));
+    paths.sort_unstable();
+    assert_eq!(paths, ["/again", "/new", "/stays"]);
+}
+
 /// What a multi did to the lists of ephemerals is taken back with it.
 #[test]
 fn a_failed_multi_leaves_the_ephemerals_to_their_sessions() {

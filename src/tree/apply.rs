@@ -86,6 +86,9 @@ pub struct OpResult<'a> {
 
 type Outcome = Result<Option<Stat>, ErrorCode>;
 
+/// Nodes of a session that ends that are asked for together.
+const PATHS_AHEAD: usize = 16;
+
 /// The stored fields of a node that a create makes.
 #[inline(always)]
 pub(super) fn created(header: &TxnHeader, kind: TxnType, txn: &CreateTxn<'_>) -> PersistedStat {
@@ -395,10 +398,21 @@ impl Tree {
         sink: &mut S,
     ) {
         let zxid = header.zxid.0;
-        for path in paths.iter().flat_map(|paths| paths.iter()) {
-            let key = self.hasher.key(path);
-            // A path that has gone is as good as deleted.
-            let _ = self.apply_delete(zxid, &key, sink);
+        let mut paths = paths.iter().flat_map(|paths| paths.iter());
+        let (mut keys, mut hashes) = (Vec::new(), Vec::new());
+        loop {
+            keys.clear();
+            keys.extend(paths.by_ref().take(PATHS_AHEAD).map(|path| self.hasher.key(path)));
+            if keys.is_empty() {
+                break;
+            }
+            hashes.clear();
+            hashes.extend(keys.iter().map(|key| key.hash));
+            self.touch_paths(&hashes);
+            for key in &keys {
+                // A path that has gone is as good as deleted.
+                let _ = self.apply_delete(zxid, key, sink);
+            }
         }
         let mut path = std::mem::take(&mut self.scratch);
         while let Some(id) = self.first_ephemeral(header.session) {
