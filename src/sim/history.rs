@@ -12,7 +12,7 @@ use std::sync::Arc;
 use crate::base::{Epoch, FixedMap, SessionId, Zxid, spread};
 use crate::election::Vote;
 use crate::log::{Batch, Epochs, LogChange};
-use crate::wire::{ErrorCode, Reader, Txn, TxnHeader};
+use crate::wire::{ErrorCode, Reader, Txn, TxnDigest, TxnHeader};
 
 use super::compare::{all_nodes, compare};
 use super::ledger::{check_outcome, first_orphan};
@@ -239,7 +239,7 @@ impl History {
             let next = self.entries.range(last + 1..).next();
             match next {
                 None => self.commit(zxid, &entry)?,
-                Some((next, known)) if *next != zxid || *known != entry => {
+                Some((next, known)) if *next != zxid || !is_same(known, &entry) => {
                     return Err(format!(
                         "it commits 0x{zxid:x} after 0x{last:x}, where 0x{next:x} is next, or not \
                          the same transaction"
@@ -287,7 +287,10 @@ impl History {
             return self.commit_late(at, xid, err, entry);
         }
         match (&txn, self.requests.get(&(session, xid))) {
-            (Txn::CreateSession { timeout_ms }, _) => self.model.open_session(at, *timeout_ms),
+            (Txn::CreateSession { timeout_ms }, _) => {
+                self.vigil.begins(session);
+                self.model.open_session(at, *timeout_ms);
+            }
             (Txn::CloseSession(_), _) => {
                 if let Some(why) = self.early.remove(&zxid) {
                     return Err(why);
@@ -494,6 +497,12 @@ impl History {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether two members have the same transaction. One that was received just after a database, which
+/// may be ahead of it, comes without the digest of the tree.
+fn is_same(one: &[u8], other: &[u8]) -> bool {
+    TxnDigest::cut_off(one) == TxnDigest::cut_off(other)
 }
 
 /// The entries behind `from` up to `to`.

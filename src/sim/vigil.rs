@@ -173,6 +173,12 @@ impl Vigil {
         }
     }
 
+    /// A session begins. Its id may be the id of one that has ended: ids begin with the time of the
+    /// start, and a clock can be set back by just as much.
+    pub fn begins(&mut self, session: SessionId) {
+        self.sessions.entry(session).or_default().done = 0;
+    }
+
     /// A request of a session is done, whatever came of it. What the client has left behind at
     /// another member is not done after what it asked for later.
     pub fn done(&mut self, session: SessionId, xid: i32) -> Checked {
