@@ -213,7 +213,7 @@ impl Books {
                 if let Some(epochs) = member.epochs() {
                     history.entered(server, epochs.current);
                     if begins {
-                        history.serves(epochs.current)?;
+                        history.serves(epochs.current, role)?;
                     }
                 }
                 history.advanced(server, replica.last_logged(), replica.last_committed())

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::base::{Epoch, FixedMap, SessionId, Zxid, spread};
 use crate::election::Vote;
 use crate::log::{Batch, Epochs, LogChange};
+use crate::member::Role;
 use crate::wire::{ErrorCode, Reader, Txn, TxnDigest, TxnHeader};
 
 use super::compare::{all_nodes, compare};
@@ -374,9 +375,11 @@ impl History {
         log.entered = log.entered.max(epoch);
     }
 
-    /// A member begins to serve clients in this epoch, which a quorum has entered.
-    pub fn serves(&self, epoch: Epoch) -> Checked {
-        let (count, all) = self.count(|log| log.entered >= epoch);
+    /// A member begins to serve clients in this epoch, which a quorum has entered. A learner may be
+    /// the first to enter it, if its leader went on from the epoch before just when it was in step.
+    pub fn serves(&self, epoch: Epoch, role: Role) -> Checked {
+        let least = if role == Role::Leading { epoch } else { Epoch(epoch.0.saturating_sub(1)) };
+        let (count, all) = self.count(|log| log.entered >= least);
         match 2 * count > all {
             true => Ok(()),
             false => Err(format!(
