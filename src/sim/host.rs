@@ -36,6 +36,8 @@ pub(super) struct Host {
     pub arrivals: Vec<Arrival>,
     /// When that is.
     pub turn_at: Option<u64>,
+    /// Until then its processor is at work on the last turn.
+    pub busy_until: u64,
     /// It voted at the end of its last turn.
     pub is_voting: bool,
     /// The housekeeper's next step is on its way.
@@ -68,6 +70,7 @@ impl Host {
             lives: 0,
             arrivals: Vec::new(),
             turn_at: None,
+            busy_until: 0,
             is_voting: false,
             house_called: false,
             is_fresh: false,

@@ -211,6 +211,8 @@ pub(super) struct Swarm {
     pub is_thoughtful: bool,
     /// Servers give up leadership for a while.
     pub terms: bool,
+    /// How long a turn takes, so that more arrives before the next one.
+    pub turn_us: u64,
     pub network: NetworkOptions,
     pub clocks: ClockOptions,
 }
@@ -262,6 +264,7 @@ impl Swarm {
             isolates: false,
             is_thoughtful: false,
             terms: pick(&[0, 0, 1]) == 1,
+            turn_us: 0,
             network: NetworkOptions { window: pick(&[0, 1 << 10, 64 << 10]) as usize },
             clocks: ClockOptions {
                 drift_ppm: pick(&[0, 0, 200, 20_000]),
@@ -284,6 +287,7 @@ impl Swarm {
         let epoch_transactions = [1_000_000, 1_000_000, 200, 20][rng.below(4) as usize];
         let pause_us = [0, 0, 1_000_000, 4_000_000][rng.below(4) as usize];
         let observers = [0, 0, 0, 0, 0, 0, 1, 2][rng.below(8) as usize];
+        let turn_us = [0, 0, 50, 300][rng.below(4) as usize];
         Swarm {
             nodes,
             voters: nodes - observers.min(nodes.saturating_sub(2)),
@@ -291,6 +295,7 @@ impl Swarm {
             history,
             is_plain,
             epoch_transactions,
+            turn_us,
             is_thoughtful: pause_us > 0,
             think_us: self.think_us.max(pause_us),
             depth: if pause_us > 0 { self.depth.min(4) } else { self.depth },

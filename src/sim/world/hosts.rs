@@ -43,7 +43,7 @@ impl World {
 
     pub(super) fn want_turn(&mut self, host: usize, time: u64) {
         let state = &mut self.hosts[host];
-        let time = time.max(self.now);
+        let time = time.max(self.now).max(state.busy_until);
         if state.running().is_some() && state.turn_at.is_none_or(|at| time < at) {
             state.turn_at = Some(time);
         }
@@ -57,6 +57,7 @@ impl World {
         let outcome = node.turn(now, arrivals);
         let actions = std::mem::take(&mut node.actions);
         self.report.turns += 1;
+        self.hosts[host].busy_until = self.now + self.swarm.turn_us * US;
         self.note_lines(host);
         for action in actions {
             self.action(host, action)?;
