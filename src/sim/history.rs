@@ -306,7 +306,7 @@ impl History {
                 }
                 let answer = self.model.write(at, xid, op);
                 check_outcome(&header, txn, &answer, op)?;
-                self.vigil.done(session, xid)?;
+                self.vigil.done(self.now, session, xid)?;
             }
         }
         self.entries.insert(zxid, entry.to_vec());
@@ -327,7 +327,7 @@ impl History {
             self.vigil.refused_as_moved(self.now, session, moves)?;
         }
         if err == ErrorCode::ThrottledOp.code() {
-            self.vigil.done(session, xid)?;
+            self.vigil.done(self.now, session, xid)?;
         }
         self.model.last = zxid;
         if let Some(request) = self.requests.get(&(session, xid)) {
@@ -502,8 +502,8 @@ impl History {
     }
 }
 
-/// Whether two members have the same transaction. One that was received just after a database, which
-/// may be ahead of it, comes without the digest of the tree.
+/// Whether two members have the same transaction. One that was received just after a database,
+/// which may be ahead of it, comes without the digest of the tree.
 fn is_same(one: &[u8], other: &[u8]) -> bool {
     TxnDigest::cut_off(one) == TxnDigest::cut_off(other)
 }

@@ -44,8 +44,9 @@ struct Watched {
     told: VecDeque<(u64, usize, u64)>,
     /// Connections that have brought it along.
     moves: u32,
-    /// Until then a connection that its client has given up may still bring it along.
-    confused_until: u64,
+    /// Until then a connection that its client has given up may still bring it along. The client
+    /// sees so with its next request, whenever that is, so one that is done afterwards ends it.
+    confused_until: Option<u64>,
     /// The last request that was done.
     done: i32,
 }
@@ -121,7 +122,7 @@ impl Vigil {
 
     /// Its client does not wait for the answer, which may come all the same.
     pub fn gives_up(&mut self, now: u64, session: SessionId) {
-        self.sessions.entry(session).or_default().confused_until = now + PATIENCE;
+        self.sessions.entry(session).or_default().confused_until = Some(now + PATIENCE);
     }
 
     /// How often a session was brought along so far.
@@ -181,8 +182,9 @@ impl Vigil {
 
     /// A request of a session is done, whatever came of it. What the client has left behind at
     /// another member is not done after what it asked for later.
-    pub fn done(&mut self, session: SessionId, xid: i32) -> Checked {
+    pub fn done(&mut self, now: u64, session: SessionId, xid: i32) -> Checked {
         let watched = self.sessions.entry(session).or_default();
+        watched.confused_until = watched.confused_until.filter(|until| now < *until);
         let before = watched.done;
         watched.done = before.max(xid);
         match before < xid {
@@ -195,7 +197,7 @@ impl Vigil {
     /// `moves`: how often it had been brought along when the request was sent.
     pub fn refused_as_moved(&self, now: u64, session: SessionId, moves: u32) -> Checked {
         let watched = self.sessions.get(&session);
-        let is_excused = watched.is_some_and(|watched| now < watched.confused_until);
+        let is_excused = watched.is_some_and(|watched| watched.confused_until.is_some());
         match is_excused || self.disturbed_until > now || self.count_moves(session) > moves {
             true => Ok(()),
             false => Err(format!("{session:?} counts as moved, and its client has stayed")),
@@ -257,14 +259,19 @@ mod tests {
     #[test]
     fn requests_are_done_in_order_and_only_who_moved_has_moved() {
         let mut vigil = vigil();
-        vigil.done(S, 4).unwrap();
-        vigil.done(S, 6).unwrap();
-        vigil.done(S, 5).unwrap_err();
+        vigil.done(SECOND, S, 4).unwrap();
+        vigil.done(SECOND, S, 6).unwrap();
+        vigil.done(SECOND, S, 5).unwrap_err();
         vigil.refused_as_moved(SECOND, S, 0).unwrap_err();
         vigil.moves(S);
         vigil.refused_as_moved(SECOND, S, 0).unwrap();
         vigil.refused_as_moved(SECOND, S, 1).unwrap_err();
         vigil.gives_up(SECOND, S);
-        vigil.refused_as_moved(2 * SECOND, S, 1).unwrap();
+        vigil.done(2 * SECOND, S, 7).unwrap();
+        // However late it asks again.
+        let late = SECOND + 2 * PATIENCE;
+        vigil.refused_as_moved(late, S, 1).unwrap();
+        vigil.done(late, S, 8).unwrap();
+        vigil.refused_as_moved(late, S, 1).unwrap_err();
     }
 }

@@ -151,9 +151,12 @@ fn an_epoch_is_served_in_when_a_quorum_has_entered_it() {
     let mut history = history();
     history.entered(0, Epoch(2));
     history.entered(1, Epoch(1));
-    history.serves(Epoch(2)).unwrap_err();
+    history.serves(Epoch(2), Role::Leading).unwrap_err();
+    // A learner may be the first, but not by two epochs.
+    history.serves(Epoch(2), Role::Following).unwrap();
+    history.serves(Epoch(3), Role::Following).unwrap_err();
     history.entered(1, Epoch(2));
-    history.serves(Epoch(2)).unwrap();
+    history.serves(Epoch(2), Role::Leading).unwrap();
 }
 
 #[test]
