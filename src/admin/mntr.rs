@@ -295,7 +295,7 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
         "connection_rejected" => measures.connections_rejected.get() + limits.connections_refused,
         "connection_request_count" => stats.connection_requests,
         "connection_revalidate_count" => stats.revalidated,
-        "digest_mismatches_count" => measures.digest_mismatches.get(),
+        "digest_mismatches_count" => replica.digest_mismatches(),
         "large_requests_rejected" => limits.large_requests_rejected,
         // Every request, as in Apache, where reads too pass through these stages.
         "prep_processor_request_queued" | "sync_processor_request_queued" => stats.latency().count,

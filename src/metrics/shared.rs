@@ -86,8 +86,6 @@ pub struct Measures {
     pub txns_load: SharedSummary,
     /// Transactions replayed at the start.
     pub txns_loaded: SharedSummary,
-    /// Transactions after which the tree was not what the log says, at the start.
-    pub digest_mismatches: SharedCounter,
     /// Connections refused by a limit.
     pub connections_rejected: SharedCounter,
     /// Connections that ended from the other side.
@@ -110,12 +108,9 @@ impl Measures {
         ] {
             summary.reset();
         }
-        for counter in [
-            &self.digest_mismatches,
-            &self.connections_rejected,
-            &self.connections_dropped,
-            &self.connections_idle,
-        ] {
+        for counter in
+            [&self.connections_rejected, &self.connections_dropped, &self.connections_idle]
+        {
             counter.0.store(0, Relaxed);
         }
     }

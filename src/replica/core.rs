@@ -189,7 +189,7 @@ pub struct Replica {
     pub(super) stats: ServerStats,
     pub(super) rations: Rations,
     pub(super) snapshot: SnapshotState,
-    /// Goes on while the tail that a start found is applied.
+    /// Goes on for what others state with their transactions.
     pub(super) check: DigestCheck,
     pub(super) walks: Walks,
     /// A database that another member sends.
@@ -489,7 +489,7 @@ impl Replica {
         self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms))
     }
 
-    /// Transactions of snapshot and log after which the tree was not what they say.
+    /// Transactions after which the tree was not what snapshot, log or leader say.
     pub fn digest_mismatches(&self) -> u64 {
         self.check.mismatches()
     }
@@ -502,6 +502,7 @@ impl Replica {
     /// `srst`.
     pub fn reset_stats(&mut self) {
         self.stats.reset();
+        self.check.reset_count();
     }
 
     /// A four-letter word came on a connection.

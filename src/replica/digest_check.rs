@@ -1,5 +1,6 @@
 //! Compares the tree with the digests that snapshot and log say it had, while transactions are
-//! replayed and while the tail that a start found is applied.
+//! replayed and while the tail that a start found is applied; and with the digests that a leader
+//! states with its transactions. What differs is counted and logged, as by Apache's servers.
 
 use crate::base::Zxid;
 use crate::log::SnapshotDigest;
@@ -15,9 +16,13 @@ pub struct DigestCheck {
     /// The snapshot's digest section, to be compared when its zxid is passed.
     section: Option<SnapshotDigest>,
     comparing: bool,
+    /// The tree shows no effect of anything later once this transaction is applied.
+    exact_after: Option<Zxid>,
     /// A difference at the snapshot's digest section, which the next digest explains or confirms.
     unsure: Option<Difference>,
     mismatches: u64,
+    /// A difference of this database was logged: all later ones follow from it.
+    is_reported: bool,
 }
 
 /// A tree that is not what a digest says it should be.
@@ -36,10 +41,29 @@ impl DigestCheck {
         DigestCheck { is_on, comparing: true, ..DigestCheck::default() }
     }
 
-    /// Positions where the tree differed from what snapshot or log said. Final once everything that
-    /// a start found was applied.
+    /// Positions where the tree differed from what snapshot, log or leader said, in all databases
+    /// that this server had since its start or the last [`DigestCheck::reset_count`].
     pub fn mismatches(&self) -> u64 {
         self.mismatches + u64::from(self.unsure.is_some())
+    }
+
+    /// Counts from 0 again.
+    pub fn reset_count(&mut self) {
+        self.mismatches = 0;
+    }
+
+    /// The check of the database that takes the place of the one before, whose differences go on
+    /// to count.
+    pub fn replace(&mut self, mut by: DigestCheck) {
+        by.mismatches += self.mismatches();
+        *self = by;
+    }
+
+    /// The tree was received while its sender's went on. Once `zxid` is applied it shows the state
+    /// after one transaction, so it is compared from there on. There is no digest section that says
+    /// so: a stream has none.
+    pub fn exact_after(&mut self, zxid: Zxid) {
+        self.exact_after = Some(zxid);
     }
 
     /// The tree was loaded from the snapshot at `zxid`, which ends with this digest section.
@@ -57,7 +81,7 @@ impl DigestCheck {
         }
     }
 
-    /// A transaction was applied, with which the log states this digest.
+    /// A transaction was applied, with which its leader has stated this digest.
     pub fn applied(&mut self, header: &TxnHeader, stated: Option<TxnDigest>, tree: &Tree) {
         if !self.is_on {
             return;
@@ -67,6 +91,10 @@ impl DigestCheck {
             && section.zxid == zxid
         {
             self.compare(zxid, kind, section.digest, tree);
+            self.comparing = true;
+        }
+        if self.exact_after.is_some_and(|exact| exact <= zxid) {
+            self.exact_after = None;
             self.comparing = true;
         }
         if self.comparing
@@ -110,9 +138,9 @@ impl DigestCheck {
         }
     }
 
-    /// Logs a difference, if it is the first: all later ones follow from it.
-    fn report(&self, difference: &Difference) {
-        if self.mismatches > 0 {
+    /// Logs a difference, if it is the first of this database.
+    fn report(&mut self, difference: &Difference) {
+        if std::mem::replace(&mut self.is_reported, true) {
             return;
         }
         let Difference { zxid, kind, found, expected } = difference;
@@ -120,8 +148,8 @@ impl DigestCheck {
         let section = self.section.map_or_else(|| "none".to_owned(), |d| format!("{:?}", d.zxid));
         log::error!(
             "the tree differs from what the log says it should be after {zxid:?} ({behind}): \
-             digest {found}, expected {expected}; replay began at {:?}, the snapshot's digest \
-             section: {section}",
+             digest {found}, expected {expected}; the database is of {:?}, its digest section: \
+             {section}",
             self.snapshot
         );
     }

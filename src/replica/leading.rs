@@ -84,7 +84,9 @@ impl Replica {
         invariant!(!self.is_serving(), "a term begins when the one before has ended");
         invariant!(self.tail.is_empty(), "a term begins when the last one is wholly applied");
         self.check.conclude();
-        self.fuzzy = None;
+        if self.fuzzy.take().is_some() {
+            self.check.exact_after(self.tail.last());
+        }
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout_ms)| (id, timeout_ms));
         let options = self.options.leader.clone();
         let mut leader = Leader::new(now, options, numbering, sessions);

@@ -165,6 +165,7 @@ impl Replica {
         self.learner = Some(Learner { round: self.touch_round, ..Learner::default() });
         if self.fuzzy == Some(Zxid(i64::MAX)) {
             self.fuzzy = Some(self.tail.last());
+            self.check.exact_after(self.tail.last());
         }
         let conns: Vec<ConnId> = self.clients.iter().map(|client| client.conn).collect();
         for conn in conns {

@@ -242,7 +242,7 @@ impl Replica {
         self.close_all(effects);
         self.end_walks(effects);
         self.replace_tree(tree);
-        self.check = check;
+        self.check.replace(check);
         self.committed_sessions = sessions.into_iter().collect();
         self.tail = Tail::new(reception.zxid);
         self.fuzzy = (!is_mutated(Mutation::ForgetFuzzy)).then_some(Zxid(i64::MAX));

@@ -14,7 +14,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::{CloseHow, Effect, Effects, Input, LimitOptions, Replica, ReplicaOptions, Restored};
-use crate::auth::{Auth, AuthOptions};
 use crate::base::{ConnId, Instant, Now, SessionId, Zxid};
 use crate::leader::LeaderOptions;
 use crate::tree::{Tree, TreeOptions};

@@ -323,7 +323,6 @@ impl Server {
         let member = member(settings, replica, recovered.epochs);
         let replica = member.replica();
         let mismatches = replica.digest_mismatches();
-        measures.digest_mismatches.add(mismatches);
         let took = cpu::now().mono.since(now.mono);
         let recovery = format!(
             "{} znodes and {} sessions at zxid 0x{}, {} transactions replayed, in {:.3} s{}",

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use super::*;
 use crate::base::Xid;
 use crate::log::Batch;
-use crate::wire::{AclBytes, CreateTxn, Txn, TxnHeader, TxnType, put_create_txn, session_password};
+use crate::replica::DigestCheck;
+use crate::wire::{
+    AclBytes, CreateTxn, Txn, TxnDigest, TxnHeader, TxnType, put_create_txn, session_password,
+};
 
 /// A server that follows, and what it has said to its leader.
 struct Follower {
@@ -51,13 +54,7 @@ impl Follower {
         let number = self.next;
         self.commit_body(session, cxid, kind, |out| match kind {
             TxnType::CreateSession => put_i32(out, TIMEOUT_MS),
-            TxnType::Create => {
-                let path = format!("/n{number}");
-                let parent_cversion = number as i32;
-                let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
-                let txn = CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl };
-                put_create_txn(out, kind, &txn);
-            }
+            TxnType::Create => put_node(out, number),
             TxnType::Error => put_i32(out, -110),
             other => panic!("{other:?}"),
         });
@@ -412,25 +409,9 @@ fn what_the_log_takes_back_goes_from_the_tail() {
 /// It crashed after a database that was received while its sender's tree went on.
 #[test]
 fn a_fuzzy_tree_stays_so_over_a_start_until_its_server_is_in_step() {
-    let mut follower = Follower::new();
     let mut digests = Vec::new();
     for ahead in [0, 100] {
-        let mut tree = Tree::new(super::walks::TREE);
-        for number in 1..=100 + ahead {
-            tree_creates(&mut tree, number);
-        }
-        let restored = Restored {
-            committed: Zxid(100),
-            snapshot_zxid: Some(Zxid(100)),
-            is_fuzzy: true,
-            ..Restored::fresh(tree)
-        };
-        let auth = Auth::new(AuthOptions::default()).unwrap();
-        let options = follower.scene.replica.options().clone();
-        let first = SessionId(2 << 56);
-        let replica = Replica::new(follower.scene.now, options, auth, restored, first);
-        follower.scene.replica = replica;
-        follower.next = 101;
+        let (mut follower, _) = received(100, 100 + ahead);
         for _ in 101..=200 {
             follower.commit(SessionId(99), 1, TxnType::Create);
         }
@@ -448,14 +429,70 @@ fn a_fuzzy_tree_stays_so_over_a_start_until_its_server_is_in_step() {
     assert_eq!(digests[0], digests[1]);
 }
 
+/// It received a database while its leader's tree went on, and the leader states the digest of the
+/// tree with each transaction, as Apache's does.
+#[test]
+fn a_database_that_was_received_is_compared_once_its_server_is_in_step() {
+    // When the server begins to follow, 115 is applied, and 120 known.
+    for (wrong, mismatches) in [(0, 0), (101, 0), (119, 0), (120, 1), (121, 1), (130, 1)] {
+        let (mut follower, mut leader) = received(100, 110);
+        for number in 101..=130 {
+            tree_creates(&mut leader, number);
+            let tree_digest = leader.digest() ^ u64::from(wrong == number);
+            let zxid = follower.append(SessionId(99), 1, TxnType::Create, |out| {
+                put_node(out, number);
+                TxnDigest { version: TxnDigest::VERSION, tree_digest }.encode_into(out);
+            });
+            if number == 120 {
+                follower.scene.replica.follow(&mut follower.scene.effects);
+            }
+            if !(116..120).contains(&number) {
+                follower.scene.handle(Input::Committed { zxid });
+            }
+        }
+        let replica = &mut follower.scene.replica;
+        assert_eq!(replica.tree().digest(), leader.digest());
+        assert_eq!(replica.digest_mismatches(), mismatches, "{wrong}");
+        replica.reset_stats();
+        assert_eq!(replica.digest_mismatches(), 0);
+    }
+}
+
+/// A server with the database as of transaction `at`, which shows all up to `shown`; and the tree
+/// of its leader at `at`.
+fn received(at: i64, shown: i64) -> (Follower, Tree) {
+    let [leader, tree] = [at, shown].map(|last| {
+        let mut tree = Tree::new(super::walks::TREE);
+        (1..=last).for_each(|number| tree_creates(&mut tree, number));
+        tree
+    });
+    let mut check = DigestCheck::new(true);
+    check.loaded(Zxid(at), None, &tree);
+    let (committed, snapshot_zxid) = (Zxid(at), Some(Zxid(at)));
+    let restored =
+        Restored { committed, snapshot_zxid, is_fuzzy: true, check, ..Restored::fresh(tree) };
+    let mut follower = Follower::new();
+    let options = follower.scene.replica.options().clone();
+    follower.scene.replica = Replica::for_tests(follower.scene.now, options, restored);
+    follower.next = at + 1;
+    (follower, leader)
+}
+
 /// What transaction `number` does in [`Follower::commit`].
-fn tree_creates(tree: &mut Tree, number: i64) {
+fn creates(number: i64, then: impl FnOnce(&CreateTxn<'_>)) {
     let path = format!("/n{number}");
     let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
     let parent_cversion = number as i32;
-    let txn = CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl };
+    then(&CreateTxn { path: &path, data, acl, ephemeral, parent_cversion, ttl });
+}
+
+fn put_node(out: &mut Vec<u8>, number: i64) {
+    creates(number, |txn| put_create_txn(out, TxnType::Create, txn));
+}
+
+fn tree_creates(tree: &mut Tree, number: i64) {
     let (session, cxid, zxid) = (SessionId(99), Xid(1), Zxid(number));
     let header = TxnHeader { session, cxid, zxid, time_ms: 1, kind: TxnType::Create };
     let mode = crate::tree::ApplyMode::Replay;
-    tree.apply(&header, &Txn::Create(txn), mode, &mut crate::tree::NoSink);
+    creates(number, |txn| tree.apply(&header, &Txn::Create(*txn), mode, &mut crate::tree::NoSink));
 }
