@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::auth::{AclError, Auth, Identities};
 use crate::base::{CONTAINER_OWNER, Instant, PathKey, Ration, SessionId, Zxid, validate_path};
-use crate::tree::{ApplyHint, NodeId, NodeView, OwnerKind, TTL_MAX_MS, Tree, ttl_owner};
+use crate::tree::{ApplyHint, NodeView, OwnerKind, TTL_MAX_MS, Tree, ttl_owner};
 use crate::wire::{
     AclBytes, Create, CreateMode, CreateTxn, DecodeError, ErrorCode, MultiOp, MultiOps, OpCode,
     PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_create_txn, put_i32, put_str,
@@ -419,26 +419,22 @@ impl Preparer<'_> {
     /// The paths that closing the session deletes: its ephemerals in the pending view. Their
     /// records and their parents' are changed.
     pub fn close_session(&mut self, paths: &mut Vec<String>) {
-        // Those that are not in the tree yet, or in the place of others: some are found twice.
-        // There are few, while sorting a hundred thousand paths takes two million comparisons.
-        let mut pending = Vec::new();
         let mut ahead = self.tree.ephemerals(self.session).skip(EPHEMERALS_AHEAD);
         for node in self.tree.ephemerals(self.session) {
             ahead.next().into_iter().for_each(|later| self.tree.prefetch_node(later));
             let mut path = String::new();
             self.tree.path_into(node, &mut path);
             // A pending delete, or a later node of another owner in its place, is not ours.
-            match self.pending.get(self.tree, &self.key(&path)) {
-                Some(found) if found.view.owner != self.session.0 => {}
-                Some(found) if found.place.node == NodeId::NONE => pending.push(path),
-                Some(_) => paths.push(path),
-                None => {}
+            let pending = self.pending.get(self.tree, &self.key(&path));
+            if pending.is_some_and(|node| node.view.owner == self.session.0) {
+                paths.push(path);
             }
         }
-        self.pending.ephemerals_of(self.session, |path| pending.push(path.to_owned()));
-        pending.sort_unstable();
-        pending.dedup();
-        paths.append(&mut pending);
+        self.pending.ephemerals_of(self.session, |path| paths.push(path.to_owned()));
+        // One whose node is made anew is found twice. And events come in an order that a model of
+        // the server can foresee.
+        paths.sort_unstable();
+        paths.dedup();
         for path in paths.iter() {
             let key = self.key(path);
             let parent_key = self.tree.hasher().parent(&key);
