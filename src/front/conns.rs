@@ -33,6 +33,10 @@ pub struct FrontOptions {
 /// A connection is new until this many bytes of whole frames have come from it.
 const NEW_BYTES: u64 = 32 << 10;
 
+/// Input of a new connection that is read though its requests are not taken: there is always room
+/// for pings, which keep its session.
+const NEW_INPUT_MAX: usize = 8 << 10;
+
 /// [`FrontOptions::min_rate`] in production: the slowest line that anybody uses is faster, and a
 /// reply of 64 MiB is gone in an hour.
 pub const MIN_RATE: u64 = 16 << 10;
@@ -409,12 +413,14 @@ impl Front {
     }
 
     /// The peer has taken `taken` bytes of output in all. Returns whether that is the only sign of
-    /// life that it can give, because nothing is read from it.
+    /// life that it can give, because nothing is read from it. A new connection of which nothing is
+    /// read counts as alive: what it sends next, be it a ping, stays in its socket until its first
+    /// requests are done.
     pub fn took(&mut self, now: Instant, conn: ConnId, taken: u64) -> bool {
         let options = self.options;
         let found = self.known(conn);
         if taken <= found.taken {
-            return false;
+            return found.paused && found.is_new() && found.is_held(&options);
         }
         found.taken = taken;
         found.idle_at = now + Duration::from_millis(found.timeout_ms);
@@ -532,11 +538,11 @@ impl Conn {
         matches!(self.stage, Stage::New | Stage::Client)
     }
 
-    /// Whether nothing more is to be read: too much input waits, more than any frame, or a new
-    /// connection's requests are not taken.
+    /// Whether nothing more is to be read because too much input waits: more than any frame, or
+    /// less where a new connection's requests are not taken.
     fn is_held(&self, options: &FrontOptions) -> bool {
         self.input.len() > options.max_frame + 4
-            || self.paused && self.is_new() && self.takes_input()
+            || self.paused && self.is_new() && self.input.len() >= NEW_INPUT_MAX
     }
 
     fn is_new(&self) -> bool {

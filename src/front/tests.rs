@@ -97,17 +97,27 @@ fn front_with_a_known_one() -> (Front, ConnId) {
     (front, conn)
 }
 
+/// Pings are read all the same, and where there is no room for more its session is kept.
 #[test]
-fn of_a_new_connection_nothing_is_read_while_it_is_paused() {
-    let (mut front, conn) = front();
+fn of_a_new_connection_little_is_read_while_it_is_paused() {
+    let peer = SocketAddr::from(([127, 0, 0, 1], 1));
+    let mut front = Front::new(FrontOptions::default());
+    let conn = front.accept(NOW, peer);
     let mut taken = Taken::default();
     assert_eq!(front.received(NOW, conn, &frame(1), &mut taken), Verdict::Read);
     front.pause(conn);
-    assert!(front.is_held(conn));
-    assert_eq!(front.received(NOW, conn, &frame(2), &mut taken), Verdict::Hold);
+    for pings in 1..100 {
+        assert_eq!(front.received(NOW, conn, &frame(2), &mut taken), Verdict::Read);
+        assert_eq!(taken.1, pings, "it is alive");
+    }
+    assert!(!front.took(NOW, conn, 0), "it can show that itself");
+    let more = frame(3).repeat(2_000);
+    assert_eq!(front.received(NOW, conn, &more, &mut taken), Verdict::Hold);
+    assert!(front.is_held(conn) && front.took(NOW, conn, 0), "it can not any more");
     assert_eq!(front.resume(conn, &mut taken), Verdict::Read);
-    assert_eq!(taken.0, [frame(1), frame(2)].concat());
+    assert_eq!(taken.0.len(), 5 * (1 + 99 + 2_000));
     front.pause(conn);
+    front.received(NOW, conn, &more, &mut taken);
     front.begin_close(conn);
     assert!(!front.is_held(conn), "its end is to be seen");
 }
