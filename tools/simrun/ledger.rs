@@ -30,17 +30,24 @@ pub fn print(bugs: &[Bug], options: &SimOptions, count: u64) -> usize {
     missed
 }
 
-/// The first seed that catches the bug, and the complaint.
+/// The first seed that catches the bug, and the complaint. A seed that complains without the bug,
+/// too, has caught something else.
 fn hunt(options: &SimOptions, count: u64) -> Option<(u64, String)> {
     let seeds = options.seed..options.seed.saturating_add(count);
     seeds.into_iter().find_map(|seed| {
         let options = SimOptions { seed, ..options.clone() };
-        let complaint = match catch_unwind(AssertUnwindSafe(|| run(&options).1)) {
-            Ok(outcome) => outcome.err()?.what,
-            Err(payload) => format!("assertion: {}", message(&*payload)),
-        };
-        Some((seed, shorten(&complaint)))
+        let complaint = complaint(&options)?;
+        let without = SimOptions { bug: None, ..options };
+        self::complaint(&without).is_none().then(|| (seed, shorten(&complaint)))
     })
+}
+
+/// What is wrong with a run.
+fn complaint(options: &SimOptions) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| run(options).1)) {
+        Ok(outcome) => Some(outcome.err()?.what),
+        Err(payload) => Some(format!("assertion: {}", message(&*payload))),
+    }
 }
 
 fn message(payload: &(dyn Any + Send)) -> &str {
