@@ -17,12 +17,21 @@ pub(crate) const VOTES: &str = include_str!("recorded/votes.txt");
 pub(crate) const FOLLOWER: &str = include_str!("recorded/follower.txt");
 /// See [`VOTES`].
 pub(crate) const OBSERVER: &str = include_str!("recorded/observer.txt");
+/// Of a follower whose log goes back. See [`VOTES`].
+pub(crate) const TRUNCATED: &str = include_str!("recorded/trunc.txt");
+/// Of a follower that gets the leader's database. See [`VOTES`].
+pub(crate) const REFILLED: &str = include_str!("recorded/snap.txt");
+
+/// A SNAP begins like this.
+const SNAP: [u8; 4] = [0, 0, 0, 15];
 
 /// A message that was recorded.
 pub(crate) struct Said {
     /// By the server that connected; otherwise by the one that it connected to.
     pub by_dialler: bool,
     pub bytes: Vec<u8>,
+    /// The stream behind a SNAP. Everything else at a quorum port is a packet.
+    pub is_database: bool,
 }
 
 /// The messages of a recording, in the order in which they were said.
@@ -32,7 +41,12 @@ pub(crate) fn recorded(text: &str) -> Vec<Said> {
         let (mark, digits) = line.split_at(1);
         match found.last_mut() {
             Some(said) if mark == " " => said.bytes.extend(hex(digits)),
-            _ => found.push(Said { by_dialler: mark == ">", bytes: hex(digits) }),
+            last => {
+                let by_dialler = mark == ">";
+                let is_database =
+                    last.is_some_and(|said| !said.by_dialler && said.bytes.starts_with(&SNAP));
+                found.push(Said { by_dialler, bytes: hex(digits), is_database });
+            }
         }
     }
     found

@@ -26,7 +26,7 @@ pub use connect::connect_frame;
 pub use connect::{ConnectRequest, ConnectResponse, session_password};
 pub use error::ErrorCode;
 #[cfg(test)]
-pub(crate) use golden::{FOLLOWER, OBSERVER, VOTES, hex, recorded};
+pub(crate) use golden::{FOLLOWER, OBSERVER, REFILLED, TRUNCATED, VOTES, hex, recorded};
 pub use jute::{DecodeError, Reader, put_bool, put_buffer, put_i32, put_i64, put_str};
 pub use op::{CreateMode, OpCode, XID_AUTH, XID_NOTIFICATION, XID_PING, XID_SET_WATCHES};
 pub use properties::{BadEscape, Line, has_byte_order_mark, parse_properties, parse_property_text};

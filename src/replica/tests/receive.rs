@@ -1,12 +1,17 @@
 //! A database that another member sends: in pieces of any size, interrupted, damaged, too fast for
 //! the disk; and what the server is afterwards.
 
+use std::sync::Arc;
+
 use super::walks::{TREE, Walked, load};
 use super::*;
 use crate::base::Rng;
-use crate::log::{SnapshotError, SnapshotReader};
+use crate::log::{Batch, SnapshotError, SnapshotReader};
 use crate::replica::{ReceptionError, ReceptionStage, StreamId};
-use crate::wire::{AclBytes, CreateTxn, Txn, TxnHeader, TxnType};
+use crate::wire::quorum::{Packet, PacketKind};
+use crate::wire::{
+    AclBytes, CreateTxn, REFILLED, Reader, Txn, TxnDigest, TxnHeader, TxnType, recorded,
+};
 
 const STREAM: StreamId = StreamId(9);
 
@@ -156,6 +161,44 @@ fn a_database_in_pieces_of_any_size_becomes_that_of_the_server() {
         assert!(scene.is_closed(old, CloseHow::AfterFlush));
         assert!(!scene.replica.is_snapshotting(), "there is one of it already");
     }
+}
+
+/// The transactions that an Apache sent behind its database state which digest the tree has after
+/// each, so the database was read as it was meant.
+#[test]
+fn the_database_that_an_apache_sent_is_what_its_digests_say() {
+    let said: Vec<_> = recorded(REFILLED).into_iter().filter(|said| !said.by_dialler).collect();
+    let at = said.iter().position(|said| said.is_database).unwrap();
+    let snap = Packet::decode_from(&mut Reader::new(&said[at - 1].bytes)).unwrap();
+    assert_eq!(snap.kind, PacketKind::Snap);
+
+    let mut learner = Learner::new();
+    learner.begin(snap.zxid);
+    assert_eq!(learner.receive(&said[at].bytes), Ok(said[at].bytes.len()));
+    learner.becomes_durable();
+    learner.adopt();
+    let Learner { mut scene, .. } = learner;
+    scene.replica.follow(&mut scene.effects);
+    let mut stated = None;
+    for said in &said[at + 1..] {
+        let packet = Packet::decode_from(&mut Reader::new(&said.bytes)).unwrap();
+        if packet.kind != PacketKind::Proposal {
+            continue;
+        }
+        let mut batch = Batch::new();
+        batch.entry().extend_from_slice(packet.data.unwrap());
+        batch.finish_entry(packet.zxid);
+        scene.replica.append(scene.now, Arc::new(batch), None, &mut scene.effects);
+        scene.handle(Input::Committed { zxid: packet.zxid });
+        let mut reader = Reader::new(packet.data.unwrap());
+        let header = TxnHeader::decode_from(&mut reader).unwrap();
+        Txn::decode_from(header.kind, &mut reader).unwrap();
+        let digest = TxnDigest::decode_trailing(&mut reader).unwrap().unwrap();
+        assert_eq!(scene.replica.tree().digest(), digest.tree_digest, "{header:?}");
+        stated = Some(digest.tree_digest);
+    }
+    assert!(stated.is_some(), "nothing came behind the database");
+    assert_eq!(scene.replica.digest_mismatches(), 0);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::base::{Epoch, LinkId, Now, ServerId, Zxid};
 use crate::log::Batch;
 use crate::quorum::{Ensemble, Membership};
-use crate::wire::quorum::{AuthIds, Forwarded, Packet, PacketKind};
-use crate::wire::{FOLLOWER, OBSERVER, Reader, recorded};
+use crate::wire::quorum::{AuthIds, EpochAnswer, Forwarded, Packet, PacketKind};
+use crate::wire::{FOLLOWER, OBSERVER, REFILLED, Reader, TRUNCATED, recorded};
 
 use super::super::{
     Effect, Effects, History, LeadInput, Leading, LeadingOptions, LearnInput, Learning,
@@ -54,7 +54,8 @@ fn of_protocol(packets: impl Iterator<Item = Vec<u8>>) -> Vec<String> {
 
 /// What one side said in a recording.
 fn said(text: &str, by_dialler: bool) -> Vec<Vec<u8>> {
-    let said = recorded(text).into_iter().filter(|said| said.by_dialler == by_dialler);
+    let said = recorded(text).into_iter();
+    let said = said.filter(|said| said.by_dialler == by_dialler && !said.is_database);
     said.map(|said| said.bytes).collect()
 }
 
@@ -66,11 +67,32 @@ fn entries(text: &str) -> Vec<Vec<u8>> {
     such.map(|packet| packet.data.unwrap().to_vec()).collect()
 }
 
+/// What the learner of a recording had when it came.
+fn standing(text: &str) -> Standing {
+    let packets = said(text, true);
+    let [info, answer] = [0, 1].map(|at| decode(&packets[at]));
+    assert_eq!(answer.kind, PacketKind::AckEpoch);
+    let EpochAnswer::Accepted(current) = EpochAnswer::decode(answer.data.unwrap()).unwrap() else {
+        panic!("it has promised this epoch before");
+    };
+    Standing { accepted: info.zxid.epoch(), current, logged: answer.zxid, ..NOTHING }
+}
+
+/// The last transaction that a leader has committed in a recording.
+fn committed(text: &str) -> Zxid {
+    let packets = said(text, false);
+    let packets = packets.iter().map(|bytes| decode(bytes));
+    let such = packets.filter(|p| matches!(p.kind, PacketKind::Commit | PacketKind::Inform));
+    such.map(|packet| packet.zxid).max().unwrap()
+}
+
 struct Learner {
     machine: Learning,
     sent: Vec<u8>,
     logged: Vec<Vec<u8>>,
     committed: Zxid,
+    /// What its log or its database was made to end with.
+    rebuilt: Option<Zxid>,
 }
 
 impl Learner {
@@ -91,6 +113,11 @@ impl Learner {
                     self.logged.extend(batch.iter().map(|(_, entry)| entry.to_vec()));
                     self.input(LearnInput::Logged(batch.last_zxid().unwrap()));
                 }
+                Effect::Truncate(keep) => {
+                    self.rebuilt = Some(keep);
+                    self.input(LearnInput::Truncated(keep));
+                }
+                Effect::ReceiveSnapshot(zxid) => self.rebuilt = Some(zxid),
                 Effect::Committed(zxid) => self.committed = zxid,
                 Effect::EndLearning(end) => panic!("{end}"),
                 _ => {}
@@ -113,7 +140,13 @@ impl Learner {
 
 #[test]
 fn learners_answer_a_recorded_leader_as_apaches_did() {
-    for (text, sid, is_observer) in [(FOLLOWER, 1, false), (OBSERVER, 3, true)] {
+    for (text, sid, rebuilt_by) in [
+        (FOLLOWER, 1, None),
+        (OBSERVER, 3, None),
+        (TRUNCATED, 3, Some(PacketKind::Trunc)),
+        (REFILLED, 3, Some(PacketKind::Snap)),
+    ] {
+        let is_observer = text == OBSERVER;
         let options = LearningOptions {
             sid: ServerId(sid),
             is_observer,
@@ -124,11 +157,17 @@ fn learners_answer_a_recorded_leader_as_apaches_did() {
             is_plain: true,
             is_patient: true,
         };
-        let machine = Learning::new(Now::default(), options, NOTHING);
+        let machine = Learning::new(Now::default(), options, standing(text));
         let (sent, logged) = (Vec::new(), Vec::new());
-        let mut learner = Learner { machine, sent, logged, committed: Zxid::ZERO };
+        let mut learner = Learner { machine, sent, logged, committed: Zxid::ZERO, rebuilt: None };
         learner.input(LearnInput::Connected(LINK));
         for said in recorded(text) {
+            if said.is_database {
+                learner.input(LearnInput::Received);
+                learner.input(LearnInput::Installed);
+                continue;
+            }
+            assert!(learner.machine.wants_packets());
             let packet = decode(&said.bytes);
             match packet.kind {
                 // An answer to a `sync` that nobody asked for would end the term.
@@ -140,7 +179,12 @@ fn learners_answer_a_recorded_leader_as_apaches_did() {
         let expected = of_protocol(said(text, true).into_iter());
         assert_eq!(of_protocol(split(&learner.sent).into_iter()), expected, "server {sid}");
         assert_eq!(learner.logged, entries(text));
-        assert_eq!(learner.committed, Zxid::new(Epoch(1), learner.logged.len() as u32));
+        assert_eq!(learner.committed, committed(text));
+        let packets = self::said(text, false);
+        let mut packets = packets.iter().map(|bytes| decode(bytes));
+        let rebuilds = packets.find(|packet| Some(packet.kind) == rebuilt_by);
+        assert_eq!(learner.rebuilt, rebuilds.map(|packet| packet.zxid));
+        assert_eq!(learner.rebuilt.is_some(), rebuilt_by.is_some());
     }
 }
 

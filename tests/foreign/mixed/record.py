@@ -5,13 +5,17 @@
 
 Three servers, of which the second leads, the first follows and the third observes, reach each other
 through proxies. Files in DIRECTORY: `votes`, on the connection of the second to the first one's
-election port; `follower` and `observer`, on their connections to the leader's quorum port. A line
-that begins with > is a message of the one that connected, with < an answer; what is indented goes
-on. A PING that only repeats another one is left out.
+election port; `follower` and `observer`, on their connections to the leader's quorum port. Then the
+third one votes, leads, and comes back: `trunc`, when it has logged what nobody else has, and `snap`,
+when it has nothing any more. A line that begins with > is a message of the one that connected, with
+< an answer; what is indented goes on. A PING that only repeats another one is left out. The database
+behind a SNAP is one message.
 """
 
 import os
 import pathlib
+import shutil
+import signal
 import socket
 import struct
 import sys
@@ -93,6 +97,25 @@ def packet_length(_, there):
         return None
 
 
+class Packets:
+    """Lengths on a quorum port: packets, and a database behind a SNAP."""
+
+    END = b"\0\0\0\x0aBenWasHere"
+
+    def __init__(self):
+        self.is_database = False
+
+    def __call__(self, side, there):
+        if self.is_database and side == "<":
+            at = there.find(self.END)
+            self.is_database = at < 0
+            return None if at < 0 else at + len(self.END)
+        length = packet_length(side, there)
+        if length and length <= len(there):
+            self.is_database |= struct.unpack_from(">i", there) == (SNAP,)
+        return length
+
+
 class Votes:
     """Lengths on an election port: a hello, then votes with their lengths before them."""
 
@@ -130,7 +153,8 @@ def write(file, found):
 
 
 class Servers:
-    def __init__(self, home, kind):
+    def __init__(self, home, kind, observers=()):
+        self.home, self.observers = home, observers
         self.base = process.free_ports(20)
         self.servers = []
         self.votes = Proxy(self.base + 16, self.port(1, 2))
@@ -166,17 +190,15 @@ class Servers:
             votes = self.base + 19
         if sid == 2 and reader != 2:
             quorum = self.base + (17 if reader == 1 else 18)
-        role = ":observer" * (sid == 3)
+        role = ":observer" * (sid in self.observers)
         return f"server.{sid}=127.0.0.1:{quorum}:{votes}{role};127.0.0.1:{self.port(sid, 0)}\n"
 
-    def start(self):
-        for server in self.servers:
-            server.launch()
-        for server, mode in zip(self.servers, ("follower", "leader", "observer")):
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while process.mode(server.port) != mode:
-                assert time.monotonic() < deadline, f"no {mode}"
-                time.sleep(0.05)
+    def start(self, modes):
+        for sid in modes:
+            self.servers[sid - 1].launch()
+        for sid, mode in modes.items():
+            port = self.port(sid, 0)
+            until(f"no {mode}", lambda: process.mode(port) == mode)
 
     def client(self, sid, **more):
         client = KazooClient(f"127.0.0.1:{self.port(sid, 0)}", timeout=60, **more)
@@ -186,6 +208,17 @@ class Servers:
     def kill(self):
         for server in self.servers:
             server.kill()
+
+    def has_logged(self, sid, path):
+        logs = (self.home / str(sid) / "data/version-2").glob("log.*")
+        return any(path.encode() in log.read_bytes() for log in logs)
+
+
+def until(what, is_so):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
 
 
 def use(servers):
@@ -218,19 +251,66 @@ def use(servers):
     time.sleep(2)
 
 
+def roles(servers):
+    """The recordings of a server in each role."""
+    servers.start({1: "follower", 2: "leader", 3: "observer"})
+    use(servers)
+    servers.kill()
+    yield "votes", messages(servers.votes.said, Votes())
+    yield "follower", packets(servers.follower)
+    yield "observer", packets(servers.observer)
+
+
+def returns(servers):
+    """The recordings of the third server, which comes back."""
+    first, second, third = servers.servers
+    servers.start({1: "follower", 3: "leader"})
+    servers.start({2: "follower"})
+    lead, follow = servers.client(3), servers.client(2)
+    lead.create("/all")
+    follow.sync("/")
+    for server in first, second:
+        server.process.send_signal(signal.SIGSTOP)
+    lead.create_async("/tail")
+    lead.create_async("/tail/more")
+    until("no longer log", lambda: servers.has_logged(3, "/tail/more"))
+    servers.kill()
+    for client in lead, follow:
+        client.stop()
+        client.close()
+
+    # An Apache truncates nobody whom it has to send something of its own epoch.
+    servers.start({1: "follower", 2: "leader"})
+    servers.start({3: "follower"})
+    client = servers.client(2)
+    client.create("/later", b"x", ephemeral=True)
+    until("no transaction", lambda: servers.has_logged(3, "/later"))
+    yield "trunc", packets(servers.observer)
+
+    third.kill()
+    shutil.rmtree(servers.home / "3/data/version-2")
+    servers.start({3: "follower"})
+    client.create("/last")
+    client.set("/last", b"1")
+    until("no transaction", lambda: servers.has_logged(3, "/last"))
+    yield "snap", packets(servers.observer)
+    client.stop()
+    client.close()
+
+
+def packets(proxy):
+    return without_repeated_pings(messages(list(proxy.said), Packets()))
+
+
 def main(kind, directory):
-    out = pathlib.Path(directory)
-    with tempfile.TemporaryDirectory(prefix="foreign-") as home:
-        servers = Servers(pathlib.Path(home), kind)
-        try:
-            servers.start()
-            use(servers)
-        finally:
-            servers.kill()
-    write(out / "votes", messages(servers.votes.said, Votes()))
-    for name in "follower", "observer":
-        said = getattr(servers, name).said
-        write(out / name, without_repeated_pings(messages(said, packet_length)))
+    for script, observers in (roles, [3]), (returns, []):
+        with tempfile.TemporaryDirectory(prefix="foreign-") as home:
+            servers = Servers(pathlib.Path(home), kind, observers)
+            try:
+                for name, found in script(servers):
+                    write(pathlib.Path(directory) / name, found)
+            finally:
+                servers.kill()
     os._exit(0)
 
 
