@@ -443,8 +443,8 @@ class Ensemble:
         assert not watcher.exists(path) and not watcher.exists(f"{path}-too")
         leave(watcher)
 
-    def tail_is_taken_back(self, at):
-        """The leader has logged what nobody else has, and comes back when others have led."""
+    def leaves_tail(self, at):
+        """The leader has logged what nobody else has, and all are killed."""
         leader = self.leader()
         others = self.others(leader)
         client = leader.client()
@@ -459,6 +459,12 @@ class Ensemble:
         for member in self.members:
             member.kill()
         leave(client)
+        return leader
+
+    def tail_is_taken_back(self, at):
+        """The leader has logged what nobody else has, and comes back when others have led."""
+        leader = self.leaves_tail(at)
+        others = self.others(leader)
         self.launch(*others)
         client = others[0].client()
         client.create(f"{at}/later")
@@ -606,6 +612,30 @@ def migration(ensemble, rounds):
     yield "nothing is lost"
 
 
+def takeovers(ensemble, _):
+    """Apaches leave logs that end with what nobody else has. Servers under test go on there, and
+    have to go back in these logs, by word of a leader of each kind."""
+    first, second, third = ensemble.members
+    ensemble.launch(first, third)
+    assert ensemble.launch(second) is third
+    for at, heir, leader in ("/one", third, second), ("/two", second, third):
+        assert ensemble.leaves_tail(at) is heir
+        heir.kind = UNDER_TEST
+        # Both have the same history, so the larger id wins. An Apache that has something new sends
+        # its database instead.
+        assert ensemble.launch(*ensemble.others(heir)) is leader
+        assert ensemble.launch(heir) is leader
+        # The log was cut, and not replaced.
+        assert leader_logged(heir, at) and not leader_logged(heir, f"{at}/")
+        for number in range(2):
+            ensemble.works(f"{at}-{number}")
+            found = [path for path in ensemble.same() if path.startswith(f"{at}/")]
+            assert not found, found
+            heir.kill()
+            assert ensemble.launch(heir) is leader
+        yield f"a log of an Apache is cut by word of {leader}"
+
+
 def leader_logged(leader, path):
     logs = [*leader.data.glob("version-2/log.*"), *leader.data.glob("version-2/wal.*")]
     return any(path.encode() in log.read_bytes() for log in logs)
@@ -616,6 +646,7 @@ SCENARIOS = [
     (kills, lambda kind: ([UNDER_TEST, UNDER_TEST, kind], [])),
     (observers, lambda kind: ([UNDER_TEST, UNDER_TEST, kind], [kind, UNDER_TEST])),
     (migration, lambda kind: ([kind] * 3, [])),
+    (takeovers, lambda kind: ([kind] * 3, [])),
 ]
 
 
