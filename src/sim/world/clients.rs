@@ -112,7 +112,12 @@ impl World {
     fn try_connect(&mut self, id: usize) -> u64 {
         let client = &mut self.clients[id];
         if self.options.ensemble.is_some() {
-            client.host = client.rng.below(self.hosts.len() as u64) as usize;
+            client.host = match self.phase {
+                // One after the other, as clients do: with bad luck at the dice, one that has a
+                // minute finds none but those that are cut off.
+                Phase::Heal => (client.host + 1) % self.hosts.len(),
+                _ => client.rng.below(self.hosts.len() as u64) as usize,
+            };
         }
         let host = client.host;
         if self.hosts[host].node().is_none_or(|node| node.draining) {
