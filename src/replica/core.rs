@@ -434,6 +434,12 @@ impl Replica {
         is_at_rest && !self.fair.has_queue() && self.owed.is_empty()
     }
 
+    /// Whether the tree may show effects of transactions that are still to be applied: it was
+    /// received from a leader whose tree went on meanwhile.
+    pub fn is_fuzzy(&self) -> bool {
+        self.fuzzy.is_some_and(|until| until > self.tail.applied())
+    }
+
     /// Committed state, for status views and checkers.
     pub fn tree(&self) -> &Tree {
         &self.tree

@@ -204,7 +204,7 @@ impl Replica {
     pub(super) fn end_snapshot(&mut self, writer: SnapshotWriter, size: u64, out: &mut Vec<u8>) {
         let phase = self.snapshot.phase;
         invariant!(phase == Phase::Walking, "the walk for a snapshot file ends while {phase:?}");
-        let is_fuzzy = self.fuzzy.is_some_and(|until| until > self.tail.applied());
+        let is_fuzzy = self.is_fuzzy();
         let digest = self.options.digest.then(|| match is_fuzzy {
             // The tree shows the state after no transaction yet.
             true => SnapshotDigest::BLANK,

@@ -116,7 +116,7 @@ impl World {
                 // One after the other, as clients do: with bad luck at the dice, one that has a
                 // minute finds none but those that are cut off.
                 Phase::Heal => (client.host + 1) % self.hosts.len(),
-                _ => client.rng.below(self.hosts.len() as u64) as usize,
+                Phase::Work => client.rng.below(self.hosts.len() as u64) as usize,
             };
         }
         let host = client.host;

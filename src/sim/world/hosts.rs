@@ -97,7 +97,7 @@ impl World {
     fn after_turn(&mut self, host: usize) -> Checked {
         let Some(node) = self.hosts[host].running() else { return Ok(()) };
         let (deadline, has_chores) = (node.deadline(), node.has_chores());
-        if node.replica().is_settled() {
+        if node.replica().is_settled() && !node.replica().is_fuzzy() {
             let outcome = self.books.settled(host, node);
             let is_news = outcome.map_err(|what| self.wrong_at(host, what))?;
             if is_news && self.checks.chance(1, 30) {
