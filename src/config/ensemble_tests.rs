@@ -123,6 +123,8 @@ fn limits_are_required() {
     check_error(&zero, "zoo.cfg:8: error: initLimit=0: not allowed", "from 1");
 }
 
+/// Two of Apache's open mistakes are in what is not built: ZOOKEEPER-5088 (an observer master lacks
+/// proposals) and -3526 (a read-only server makes transactions).
 #[test]
 fn what_is_not_built_is_refused_with_its_line() {
     for (line, part) in [

@@ -277,6 +277,24 @@ fn what_is_forgotten_is_read_from_the_log() {
     assert_eq!(told.last(), Some(&"2: NewLeader 200000000".to_owned()));
 }
 
+/// ZOOKEEPER-2846: Apache's leader sends what its log has on both sides of a hole. One of ours
+/// sends its database if the log is not whole from where the learner is.
+#[test]
+fn nobody_is_sent_a_log_with_a_hole() {
+    let mut script = Script::with_memory(3, 100);
+    script.establish();
+    for counter in 1..=4 {
+        script.propose(&[z(2, counter)]);
+    }
+    script.join(B, 3, 1);
+    let told = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(2, 1));
+    assert_eq!(told, ["ReadLog { link: LinkId(2), after: zxid 0x200000001 }"]);
+    let told = script.input(LeadInput::LogUnreadable(B));
+    assert_eq!(told, ["SendSnapshot(LinkId(2))"]);
+    let told = script.input(LeadInput::SnapshotBegun(B, z(2, 4)));
+    assert_eq!(told, ["2: Snap 200000004"]);
+}
+
 #[test]
 fn a_sync_waits_for_a_quorum() {
     let mut script = Script::established();

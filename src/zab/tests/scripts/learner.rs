@@ -109,6 +109,28 @@ fn history_then_epoch_then_acknowledgement() {
     assert!(script.machine.is_serving());
 }
 
+/// ZOOKEEPER-5094: Apache's learner applies what is committed between TRUNC and NEWLEADER without
+/// logging it. If the connection breaks then, its memory has what its disk never gets.
+#[test]
+fn what_is_committed_behind_a_truncation_is_logged_before_anything_else_happens_to_it() {
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 4)));
+    assert_eq!(script.packet(PacketKind::Trunc, z(1, 4)), ["truncate 100000004"]);
+    script.input(LearnInput::Truncated(z(1, 4)));
+    assert_eq!(script.proposal(z(2, 1)), ["append 1 up to 200000001"]);
+    assert!(script.packet(PacketKind::Commit, z(2, 1)).is_empty(), "it is not applied");
+    let told = script.input(LearnInput::Lost);
+    let why = "the connection to the leader ended";
+    assert_eq!(told, [format!("1: closed {why}"), format!("end: {why}")]);
+
+    let mut script = Script::discovered(standing(z(1, 5), z(1, 4)));
+    script.packet(PacketKind::Trunc, z(1, 4));
+    script.input(LearnInput::Truncated(z(1, 4)));
+    script.proposal(z(2, 1));
+    script.packet(PacketKind::Commit, z(2, 1));
+    assert!(script.packet(PacketKind::NewLeader, z(2, 0)).is_empty(), "it is not durable");
+    assert_eq!(script.input(LearnInput::Logged(z(2, 1))), ["store Current 2"]);
+}
+
 #[test]
 fn what_is_not_committed_at_new_leader_is_acknowledged_after_up_to_date() {
     let mut script = Script::discovered(standing(z(1, 5), z(1, 5)));
