@@ -62,11 +62,7 @@ impl World {
         for action in actions {
             self.action(host, action)?;
         }
-        // A process that died in the middle of a turn may have known of commits whose transactions
-        // it had not handed to its log yet.
-        if outcome.is_ok()
-            && let Some(node) = self.hosts[host].node()
-        {
+        if let Some(node) = self.hosts[host].node() {
             let outcome = self.books.committed(host, node);
             outcome.map_err(|what| self.wrong_at(host, what))?;
         }
