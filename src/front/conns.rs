@@ -420,7 +420,9 @@ impl Front {
         let options = self.options;
         let found = self.known(conn);
         if taken <= found.taken {
-            return found.paused && found.is_new() && found.is_held(&options);
+            // One that does not take its replies holds itself up.
+            let is_read = found.waiting() == 0;
+            return is_read && found.paused && found.is_new() && found.is_held(&options);
         }
         found.taken = taken;
         found.idle_at = now + Duration::from_millis(found.timeout_ms);

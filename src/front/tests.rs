@@ -114,6 +114,8 @@ fn of_a_new_connection_little_is_read_while_it_is_paused() {
     let more = frame(3).repeat(2_000);
     assert_eq!(front.received(NOW, conn, &more, &mut taken), Verdict::Hold);
     assert!(front.is_held(conn) && front.took(NOW, conn, 0), "it can not any more");
+    front.queue(conn, &[0; 10]);
+    assert!(!front.took(NOW, conn, 0), "it does not take its replies: that is its own doing");
     assert_eq!(front.resume(conn, &mut taken), Verdict::Read);
     assert_eq!(taken.0.len(), 5 * (1 + 99 + 2_000));
     front.pause(conn);

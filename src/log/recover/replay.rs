@@ -232,7 +232,9 @@ impl<F: DataFiles> Replay<'_, F> {
             self.unproven = None;
         }
         if let (Some(cut), Some(header), true) = (any_cut, header, expect.followed) {
-            self.unproven = Some(Unproven { file: file.clone(), header, cut, scan });
+            // An empty one that was cut says nothing of the one before it.
+            let unproven = Unproven { file: file.clone(), header, cut, scan };
+            self.unproven.get_or_insert(unproven);
         }
         self.plan_repair(file, header.as_ref(), &scan, expect.followed)?;
         Ok(group_behind(&scan))
@@ -276,7 +278,8 @@ impl<F: DataFiles> Replay<'_, F> {
             return Ok(());
         };
         self.notes.push(cut.judge(&file, &scan, &mut self.accepted)?);
-        if scan.records > 0 {
+        // Where one follows that holds something, that one is to be closed.
+        if scan.records > 0 && self.repair.cut.is_none() {
             self.repair.cut = Some((file.path, header.seal(scan.end)));
         }
         Ok(())
