@@ -16,7 +16,7 @@ use crate::servers::{Contestant, Programs, START_PATIENCE, Seat, Server, free_ad
 const MEMBERS_MAX: usize = 9;
 /// A member that looks for a leader may leave a word unanswered.
 const WORD_PATIENCE: Duration = Duration::from_secs(2);
-/// The niceness of who is to take only what others leave.
+/// The niceness of a process that takes only the CPU time which others leave.
 const LEAST_PRIORITY: i32 = 19;
 /// Between two looks at members that are not ready.
 const PAUSE: Duration = Duration::from_millis(2);

@@ -46,9 +46,9 @@ impl<T> Slots<T> {
         (*id == conn).then_some(value)
     }
 
-    /// The connection of a slot, if there is one.
-    pub fn conn_in(&self, slot: u32) -> Option<ConnId> {
-        self.entries.get(slot as usize)?.as_ref().map(|(conn, _)| *conn)
+    /// The value in a slot, if there is one.
+    pub fn at(&self, slot: u32) -> Option<&T> {
+        self.entries.get(slot as usize)?.as_ref().map(|(_, value)| value)
     }
 
     /// Adds a connection, whose slot is free.
@@ -100,10 +100,7 @@ mod tests {
         assert_eq!(slots.get(first), None);
         assert_eq!(slots.get_mut(first), None);
         assert_eq!(slots.get(second), Some(&'c'));
-        assert_eq!(
-            (slots.conn_in(3), slots.conn_in(1), slots.conn_in(9)),
-            (Some(second), None, None)
-        );
+        assert_eq!((slots.at(3), slots.at(1), slots.at(9)), (Some(&'c'), None, None));
         assert_eq!(slots.iter().collect::<String>(), "bc");
         assert_eq!((slots.remove(first), slots.len()), (None, 2));
     }

@@ -529,8 +529,8 @@ impl<I: Io> Edge<I> {
     ) {
         for slot in 0..self.sockets.slots() {
             // A free slot.
-            let Some(conn) = self.sockets.conn_in(slot) else { continue };
-            let Some(socket) = self.sockets.get(conn) else { unreachable!("just found") };
+            let Some(socket) = self.sockets.at(slot) else { continue };
+            let conn = socket.conn;
             if socket.stage == Stage::Dying || !self.front.wants_progress(conn) {
                 continue;
             }
@@ -590,9 +590,8 @@ impl<I: Io> Edge<I> {
     pub fn check(&mut self) {
         for slot in 0..self.sockets.slots() {
             // A free slot.
-            let Some(conn) = self.sockets.conn_in(slot) else { continue };
-            let Some(socket) = self.sockets.get(conn) else { unreachable!("just found") };
-            let stage = socket.stage;
+            let Some(socket) = self.sockets.at(slot) else { continue };
+            let (conn, stage) = (socket.conn, socket.stage);
             let is_idle = matches!(socket.receive, Receive::Not);
             let may_idle = socket.input_ended || self.front.is_held(conn);
             let is_sending = self.front.is_sending(conn);

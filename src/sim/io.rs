@@ -513,7 +513,7 @@ impl Io for SimIo {
         Ok(())
     }
 
-    /// Turns take no time here.
+    /// No turn takes so long here that a BEAT would be due.
     fn keep_alive(&mut self, _: &SimSocket, _link: LinkId, _learner: ServerId, _left: usize) {}
 
     fn let_go(&mut self, _link: LinkId) {}

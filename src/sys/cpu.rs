@@ -43,11 +43,8 @@ const GIVES_WAY: libc::c_int = 5;
 /// The calling thread's work can wait when there are not enough CPUs for all. On Linux this
 /// concerns the thread and not the process. Failure only costs others' latency.
 pub fn give_way() {
-    let this_thread = 0;
-    // SAFETY: it takes integers only.
-    let nice = unsafe { libc::getpriority(libc::PRIO_PROCESS, this_thread) };
-    // SAFETY: as above.
-    unsafe { libc::setpriority(libc::PRIO_PROCESS, this_thread, nice + GIVES_WAY) };
+    // SAFETY: it takes an integer only.
+    unsafe { libc::nice(GIVES_WAY) };
 }
 
 /// Reads both clocks.

@@ -92,7 +92,7 @@ fn three_members_keep_one_history_when_they_are_divided() {
     assert!(total.txns > 10_000 && total.partitions > 10 && total.cuts > 0, "{total:?}");
 }
 
-/// ZOOKEEPER-4882: an Apache whose log fails may go on with what it has in memory only.
+/// ZOOKEEPER-4882: an Apache server whose log fails may go on with writes that only its memory has.
 #[test]
 fn three_members_keep_one_history_when_their_disks_fail() {
     let total = replay_seeds(30, Some(3), Some(Faults::Disks));

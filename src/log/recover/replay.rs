@@ -45,7 +45,7 @@ pub(super) struct Replay<'a, F> {
     pub entries: u64,
     /// Transactions that Apache's logs hold twice.
     pub overlaps: u64,
-    /// The last segment that was read is shorter than it was, and nothing shows yet that all of it
+    /// The first segment that is shorter than it was, and of which nothing shows yet that all of it
     /// is there.
     pub unproven: Option<Unproven>,
     pub accepted: Accepted<'a>,
@@ -185,7 +185,7 @@ impl<F: DataFiles> Replay<'_, F> {
     ) -> Result<Option<u64>, RecoverError> {
         let map = read(self.dir, &file.path)?;
         let header = SegmentHeader::decode(&map).ok();
-        let follows = self.last.map(|last| Zxid(last.0.saturating_add(1))) == Some(file.first);
+        let follows = self.next() == Some(file.first);
         let any_cut = header.and_then(|header| CutShort::of(&map, &header));
         let cut = any_cut.filter(|_| !expect.followed);
         expect.accept_cut = cut.is_some();
@@ -240,6 +240,11 @@ impl<F: DataFiles> Replay<'_, F> {
         Ok(group_behind(&scan))
     }
 
+    /// The transaction that comes next if no epoch ends before it.
+    fn next(&self) -> Option<Zxid> {
+        self.last.map(|last| Zxid(last.0.saturating_add(1)))
+    }
+
     /// What is to be done to a segment before the log goes on.
     fn plan_repair(
         &mut self,
@@ -248,7 +253,7 @@ impl<F: DataFiles> Replay<'_, F> {
         scan: &SegmentScan,
         followed: bool,
     ) -> Result<(), RecoverError> {
-        let next = self.last.map(|last| Zxid(last.0.saturating_add(1)));
+        let next = self.next();
         if let Some(next) = next.filter(|next| scan.records == 0 && file.first > *next)
             && next.epoch() == file.first.epoch()
         {

@@ -189,6 +189,16 @@ fn zeros_in_the_last_block_are_told_of_without_a_claim() {
     assert!(told > 50, "{told}");
 }
 
+/// Where the last group commit of a segment begins.
+fn last_group_at(segment: &[u8]) -> usize {
+    let mut found = 0;
+    let _ = scan_segment(segment, Expect::default(), &mut |at, _| {
+        found = at.group_at as usize;
+        Ok::<(), ()>(())
+    });
+    found
+}
+
 #[test]
 fn a_name_says_that_the_segment_before_is_whole() {
     let whole = small();
@@ -201,12 +211,7 @@ fn a_name_says_that_the_segment_before_is_whole() {
     assert!(matches!(error.kind, RecoverErrorKind::Damage | RecoverErrorKind::Gap), "{error}");
     let end = scan(&whole).unwrap().0;
     let mut one_less = whole.clone();
-    let mut last_group = 0;
-    let _ = scan_segment(&whole, Expect::default(), &mut |at, _| {
-        last_group = at.group_at as usize;
-        Ok::<(), ()>(())
-    });
-    one_less[last_group..end.end as usize].fill(0);
+    one_less[last_group_at(&whole)..end.end as usize].fill(0);
     let error = Files::new(&[("wal.1", &one_less), ("wal.64", empty)]).recover(None).unwrap_err();
     assert_eq!(error.kind, RecoverErrorKind::Gap, "{error}");
 }
@@ -225,12 +230,7 @@ fn an_empty_segment_of_a_later_epoch_does_not_vouch_for_one_that_was_cut() {
     assert_eq!(with(&sealed, empty).recover(None).unwrap().1, all);
     let mut unsealed = sealed.clone();
     unsealed[515] ^= 4;
-    let mut border = 0;
-    let _ = scan_segment(&sealed, Expect::default(), &mut |at, _| {
-        border = at.group_at as usize;
-        Ok::<(), ()>(())
-    });
-    let mut shorter = sealed[..border].to_vec();
+    let mut shorter = sealed[..last_group_at(&sealed)].to_vec();
     shorter[515] ^= 4;
     for image in [&unsealed, &shorter] {
         let mut files = with(image, empty);

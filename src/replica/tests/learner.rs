@@ -249,7 +249,6 @@ fn a_sync_is_answered_as_soon_as_what_it_waits_for_is_applied() {
     assert_eq!(follower.scene.xids(conn).first(), Some(&1));
 }
 
-/// Nothing after a `sync` is looked at before the leader has answered it.
 /// Where nobody writes, only the answers say that the server has less to do.
 #[test]
 fn clients_that_a_flood_of_syncs_has_paused_go_on_when_these_are_answered() {
@@ -266,6 +265,7 @@ fn clients_that_a_flood_of_syncs_has_paused_go_on_when_these_are_answered() {
     assert_eq!(follower.scene.pauses(), [(conns[2], false), (conns[3], false)]);
 }
 
+/// Nothing after a `sync` is looked at before the leader has answered it.
 #[test]
 fn requests_of_a_client_that_waits_for_a_sync_stay_in_line() {
     let mut follower = Follower::with(|options| options.limits.requests_max = 1);

@@ -255,10 +255,8 @@ fn early_acknowledgements_and_late_commits() {
     assert_eq!(told, ["2: UpToDate ffffffffffffffff", "2: Commit 200000001"]);
 }
 
-/// A follower of Apache's comes back with what is not committed, and what it has to forget is
-/// not in memory any more: it gets all of it from the log, and no gap.
-#[test]
-fn what_is_forgotten_is_read_from_the_log() {
+/// A leader that has to read its log for a learner which is at its transaction 2|1.
+fn behind_memory() -> Script {
     let mut script = Script::with_memory(3, 100);
     script.establish();
     for counter in 1..=4 {
@@ -267,6 +265,14 @@ fn what_is_forgotten_is_read_from_the_log() {
     script.join(B, 3, 1);
     let told = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(2, 1));
     assert_eq!(told, ["ReadLog { link: LinkId(2), after: zxid 0x200000001 }"]);
+    script
+}
+
+/// A follower of Apache's comes back with what is not committed, and what it has to forget is
+/// not in memory any more: it gets all of it from the log, and no gap.
+#[test]
+fn what_is_forgotten_is_read_from_the_log() {
+    let mut script = behind_memory();
     let batch_after = batch(&[z(2, 2), z(2, 3), z(2, 4)]);
     let told = script.input(LeadInput::LogRead { link: B, floor: z(2, 1), batch: batch_after });
     let asked = "ReadLog { link: LinkId(2), after: zxid 0x100000005 }";
@@ -281,14 +287,7 @@ fn what_is_forgotten_is_read_from_the_log() {
 /// sends its database if the log is not whole from where the learner is.
 #[test]
 fn nobody_is_sent_a_log_with_a_hole() {
-    let mut script = Script::with_memory(3, 100);
-    script.establish();
-    for counter in 1..=4 {
-        script.propose(&[z(2, counter)]);
-    }
-    script.join(B, 3, 1);
-    let told = script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(2, 1));
-    assert_eq!(told, ["ReadLog { link: LinkId(2), after: zxid 0x200000001 }"]);
+    let mut script = behind_memory();
     let told = script.input(LeadInput::LogUnreadable(B));
     assert_eq!(told, ["SendSnapshot(LinkId(2))"]);
     let told = script.input(LeadInput::SnapshotBegun(B, z(2, 4)));
