@@ -438,6 +438,8 @@ impl Replica {
             && let Some(slot) = leader.find(session)
         {
             leader.touch(slot, timeout_ms, now.mono);
+        } else if let Some(learner) = &mut self.learner {
+            learner.touch(client);
         }
         self.established(conn, effects);
         is_owed_more

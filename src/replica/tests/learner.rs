@@ -368,10 +368,25 @@ fn a_session_goes_on_at_another_server_by_the_word_of_the_leader() {
     assert_ne!(session_password(session), [0; 16]);
 }
 
+/// A slow disk may hold its answer up, and the leader counts from the creation until it is told.
+#[test]
+fn the_leader_is_told_of_a_new_session_when_its_client_is_answered() {
+    let mut follower = Follower::new();
+    follower.scene.try_connect(0);
+    let [(session, ..)] = follower.forwarded()[..] else { panic!("one session is asked for") };
+    assert_eq!(follower.scene.replica.take_touched(), [], "its client does not have it yet");
+    follower.commit(session, 0, TxnType::CreateSession);
+    assert_eq!(follower.scene.replica.take_touched(), [(session, TIMEOUT_MS)]);
+    // Another server's client has it.
+    follower.commit(SessionId(99), 0, TxnType::CreateSession);
+    assert_eq!(follower.scene.replica.take_touched(), []);
+}
+
 #[test]
 fn the_leader_is_told_once_of_each_session_that_was_used() {
     let mut follower = Follower::new();
     let (conn, session) = follower.connect(0);
+    assert_eq!(follower.scene.replica.take_touched(), [(session, TIMEOUT_MS)], "its answer");
     assert_eq!(follower.scene.replica.take_touched(), []);
     follower.scene.send(conn, &[ping(), exists(1, "/"), ping()]);
     assert_eq!(follower.scene.replica.take_touched(), [(session, TIMEOUT_MS)]);
