@@ -101,9 +101,11 @@ pub struct LogRepair {
     /// The last segment and the seal that says where its last whole group commit ends; what follows
     /// is zeros or what is left of a torn write. Sealed first, then cut there.
     pub cut: Option<(PathBuf, Seal)>,
-    /// The last segment if there is no whole group commit in it and the next transaction gives its
-    /// segment the same name. Until then it stays, cut to its header: the name says that all of the
-    /// segment before is whole, and that nothing of it comes after a snapshot that ends there.
+    /// The segment that was begun for the next transaction of its epoch, if there is no whole group
+    /// commit in it. It stays, cut to its header: the name says that all of the segment before is
+    /// whole, and that nothing of it comes after a snapshot that ends there. Usually it is the
+    /// last. Where the next transaction was one of a later epoch another follows, as in `wal.5`,
+    /// `wal.9` (empty), `wal.100000001`. Transaction 9 would take the same name.
     pub unused: Option<PathBuf>,
     /// Other segments without a whole group commit.
     pub remove: Vec<PathBuf>,

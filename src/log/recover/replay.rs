@@ -259,7 +259,9 @@ impl<F: DataFiles> Replay<'_, F> {
         {
             return Err(self.missed_before(file, next));
         }
-        let is_unused = scan.records == 0 && !followed && next == Some(file.first);
+        // Also where the log has gone on in another epoch: without this name the next start would
+        // have to read the segment before, of which a snapshot may have all.
+        let is_unused = scan.records == 0 && next == Some(file.first);
         if is_unused {
             self.repair.unused = Some(file.path.clone());
         } else if scan.records == 0 {

@@ -257,6 +257,42 @@ fn an_empty_segment_of_a_later_epoch_does_not_vouch_for_one_that_was_cut() {
     assert!(with(&sealed[..BLOCK + 1000], empty).recover(None).is_err());
 }
 
+/// The server was killed before it wrote to `wal.64`, and the log went on in another epoch. That
+/// name still says that `wal.1` ends with transaction 63, of which the snapshot has everything, so
+/// that damage there keeps nobody from starting, again and again.
+#[test]
+fn an_empty_segment_goes_on_saying_that_a_snapshot_has_all_of_the_one_before() {
+    let mut files = Files::new(&[("wal.1", &small())]);
+    let (recovered, all) = files.recover(None).unwrap();
+    files.repair(&recovered.repair);
+    assert_eq!(all.len(), 0x63);
+    let empty = Log::new(4, 78, None).image;
+    let mut next = Log::new(4, 79, None);
+    next.appender = Appender::new(recovered.repair.next_group, Zxid(0x63));
+    next.appender.roll(&next.header);
+    next.appender.submit(batch(0x1_0000_0001..0x1_0000_0003, 0));
+    next.flush();
+    let snapshot = super::tail::snapshot(0x63);
+    for (name, image) in
+        [("wal.64", &empty), ("wal.100000001", &next.image), ("snapshot.63", &snapshot)]
+    {
+        files.0.insert(Path::new("/d").join(name), image.clone());
+    }
+    files.0.get_mut(Path::new("/d/wal.1")).unwrap()[BLOCK + 50] ^= 1;
+    for _ in 0..3 {
+        let (recovered, seen) = files.recover(None).expect("the snapshot has all of wal.1");
+        assert_eq!(seen, [0x1_0000_0001, 0x1_0000_0002]);
+        files.repair(&recovered.repair);
+        recovered.repair.remove.iter().for_each(|path| assert!(files.0.remove(path).is_some()));
+    }
+    // Should a leader have had transaction 64 after all, its segment takes the name.
+    files.0.insert("/d/wal.100000001".into(), empty);
+    let (recovered, seen) = files.recover(None).unwrap();
+    assert_eq!(seen, []);
+    assert_eq!(recovered.repair.unused.as_deref(), Some(Path::new("/d/wal.64")));
+    assert_eq!(recovered.repair.remove, [Path::new("/d/wal.100000001")]);
+}
+
 /// Releases that wrote format 1 cut segments after the last whole group commit, without a seal.
 #[test]
 fn truncations_of_format_1_are_refused_unless_a_release_of_old_cuts_so() {

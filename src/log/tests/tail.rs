@@ -133,7 +133,7 @@ fn write(segments: &mut [(String, Vec<u8>)], plan: &WritePlan, bytes: &[u8]) {
 }
 
 /// A snapshot whose walk ended when `covered` was applied.
-fn snapshot(covered: i64) -> Vec<u8> {
+pub(super) fn snapshot(covered: i64) -> Vec<u8> {
     let mut out = Vec::new();
     let none = std::iter::empty();
     let mut writer = SnapshotWriter::begin(none, Vec::new().into_iter(), &mut out);
