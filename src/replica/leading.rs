@@ -6,9 +6,11 @@ use std::sync::Arc;
 use crate::base::{ConnId, Epoch, Now, Xid, Zxid, invariant};
 use crate::leader::{Leader, Numbering, Proposed, View};
 use crate::log::Batch;
+use crate::session::Owner;
 use crate::tree::Foresight;
 use crate::wire::OpCode;
 
+use super::client::Stage;
 use super::core::Replica;
 use super::effects::Effects;
 use super::tail::{Entry, Origin};
@@ -95,6 +97,10 @@ impl Replica {
             client.slot = leader.find(client.session);
             if let Some(slot) = client.slot {
                 leader.set_peer(slot, client.peer);
+                // A connection at a learner that only seems to stand takes no session from here.
+                if client.stage() == Stage::Active {
+                    leader.claim(client.session, Owner::Here);
+                }
             }
             waiting.push(client.conn);
         }

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::base::Xid;
+use crate::base::{Epoch, Xid};
 use crate::log::Batch;
 use crate::replica::DigestCheck;
+use crate::session::Owner;
 use crate::wire::{
     AclBytes, CreateTxn, Txn, TxnDigest, TxnHeader, TxnType, put_create_txn, session_password,
 };
@@ -199,6 +200,23 @@ fn a_client_that_has_written_elsewhere_since_is_let_go() {
         assert!(!follower.scene.is_closed(other, CloseHow::AfterFlush));
         follower.scene.replica.check();
     }
+}
+
+/// A learner may believe that it has the same client, whose connection there only seems to stand.
+#[test]
+fn a_server_that_begins_to_lead_keeps_the_sessions_of_clients_that_stayed() {
+    let mut follower = Follower::new();
+    let (conn, session) = follower.connect(0);
+    let (gone, left) = follower.connect(1);
+    follower.scene.handle(Input::Closed { conn: gone });
+    let Scene { replica, effects, now, .. } = &mut follower.scene;
+    replica.stop_serving(effects);
+    replica.lead_epoch(*now, Epoch(1));
+    assert_eq!(replica.session_owner(session), Some(Owner::Here));
+    assert_eq!(replica.session_owner(left), None, "nobody has claimed it yet");
+    follower.scene.send(conn, &[exists(1, "/")]);
+    assert_eq!(follower.scene.xids(conn), [1]);
+    follower.scene.replica.check();
 }
 
 #[test]
