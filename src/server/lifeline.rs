@@ -8,14 +8,17 @@
 //! reset instead.
 //!
 //! Nobody relies on one: where it cannot be made, learners see the end of the other connection.
+//! Each is made by a helper of that thread, with the same descriptors: a name server that does not
+//! answer would hold up the lifelines of all others for half a minute.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpStream;
+use std::sync::Arc;
 use std::thread::Builder;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
 use crate::base::{LinkId, ServerId};
 use crate::peer::Port;
@@ -24,8 +27,11 @@ use crate::wire::vote::First;
 
 use super::dials::{Addresses, dial};
 
-/// How long a learner's address may take to answer: others wait meanwhile.
+/// How long a learner's address may take to answer.
 const DIAL_LIMIT: Duration = Duration::from_secs(1);
+
+/// Lifelines that are being made at a time; of more a learner has none.
+const DIALS_MAX: usize = 64;
 
 /// The thread, which ends with this, and the connections with it.
 pub(super) struct Lifelines {
@@ -37,15 +43,29 @@ enum Order {
     End(LinkId),
 }
 
+/// Connects to a learner's election port. May take long.
+type Connect = dyn Fn(ServerId) -> Option<TcpStream> + Send + Sync;
+
+/// What came of connecting.
+type Outcome = (LinkId, Option<TcpStream>);
+
 impl Lifelines {
     /// To these addresses, from the server `sid`.
     ///
     /// # Errors
     /// The thread cannot be started.
     pub fn start(sid: ServerId, addresses: Addresses) -> io::Result<Lifelines> {
+        let connect = move |learner| {
+            let places = addresses.get(&(learner, Port::Election))?;
+            dial(places, DIAL_LIMIT).ok().map(|(socket, _)| socket.into())
+        };
+        Lifelines::start_by(sid, Arc::new(connect))
+    }
+
+    fn start_by(sid: ServerId, connect: Arc<Connect>) -> io::Result<Lifelines> {
         let (orders, taken) = unbounded();
         let run = move || match file::have_own_descriptors() {
-            Ok(()) => run(sid, &addresses, &taken),
+            Ok(()) => Keeper::new(sid, connect).run(&taken),
             Err(e) => log::warn!(
                 "learners will notice some milliseconds later when this process has ended: a \
                  thread cannot have descriptors of its own (close_range): {e}"
@@ -67,24 +87,70 @@ impl Lifelines {
     }
 }
 
-fn run(sid: ServerId, addresses: &Addresses, orders: &Receiver<Order>) {
-    let mut first = Vec::new();
-    First::encode_lifeline(sid, &mut first);
-    let mut lines: BTreeMap<LinkId, TcpStream> = BTreeMap::new();
-    for order in orders {
-        match order {
-            Order::Make(link, learner) => {
-                let Some(places) = addresses.get(&(learner, Port::Election)) else { continue };
-                let Ok((socket, _)) = dial(places, DIAL_LIMIT) else { continue };
-                let mut line = TcpStream::from(socket);
-                if line.write_all(&first).is_ok() {
-                    lines.insert(link, line);
+/// What the thread has.
+struct Keeper {
+    /// What a lifeline says.
+    first: Vec<u8>,
+    connect: Arc<Connect>,
+    /// Those that are wanted; not all are there yet, or ever.
+    lines: BTreeMap<LinkId, Option<TcpStream>>,
+    out: Sender<Outcome>,
+    connected: Receiver<Outcome>,
+    under_way: usize,
+}
+
+impl Keeper {
+    fn new(sid: ServerId, connect: Arc<Connect>) -> Keeper {
+        let mut first = Vec::new();
+        First::encode_lifeline(sid, &mut first);
+        let (out, connected) = unbounded();
+        Keeper { first, connect, lines: BTreeMap::new(), out, connected, under_way: 0 }
+    }
+
+    fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            select! {
+                recv(orders) -> order => match order {
+                    Ok(Order::Make(link, learner)) => self.make(link, learner),
+                    Ok(Order::End(link)) => {
+                        // What fails here only costs the learner a look for another leader.
+                        let line = self.lines.remove(&link).flatten();
+                        let _ = line.map(|line| net::set_reset_on_close(&line));
+                    }
+                    Err(_) => return,
+                },
+                recv(self.connected) -> outcome => {
+                    self.under_way -= 1;
+                    if let Ok((link, Some(line))) = outcome {
+                        self.begin(link, line);
+                    }
                 }
             }
-            Order::End(link) => {
-                // What fails here only costs the learner a look for another leader.
-                let _ = lines.remove(&link).map(|line| net::set_reset_on_close(&line));
-            }
+        }
+    }
+
+    /// Looking a name up may take long, so each has a helper, which has this thread's descriptors.
+    fn make(&mut self, link: LinkId, learner: ServerId) {
+        if self.under_way == DIALS_MAX {
+            return;
+        }
+        let (connect, out) = (Arc::clone(&self.connect), self.out.clone());
+        let help = move || {
+            // The thread may have ended meanwhile.
+            let _ = out.send((link, connect(learner)));
+        };
+        if Builder::new().name("lifeline".to_owned()).spawn(help).is_ok() {
+            self.under_way += 1;
+            self.lines.insert(link, None);
+        }
+    }
+
+    /// Says that this connection is a lifeline. If none is wanted any more, it ends unsaid, and its
+    /// end means nothing.
+    fn begin(&mut self, link: LinkId, mut line: TcpStream) {
+        let Some(wanted) = self.lines.get_mut(&link) else { return };
+        if line.write_all(&self.first).is_ok() {
+            *wanted = Some(line);
         }
     }
 }
@@ -131,6 +197,34 @@ mod tests {
         lifelines.make(LinkId(5), ServerId(9));
         drop(lifelines);
         assert_eq!(other.read(&mut [0; 1]).unwrap(), 0, "the thread has ended");
+    }
+
+    #[test]
+    fn a_learner_whose_name_is_looked_up_for_long_holds_up_no_other() {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let at = listener.local_addr().unwrap();
+        let (answer, answered) = unbounded::<()>();
+        let slow = ServerId(4);
+        let connect = move |learner| {
+            let _ = (learner == slow).then(|| answered.recv_timeout(Duration::from_secs(30)));
+            TcpStream::connect(at).ok()
+        };
+        let lifelines = Lifelines::start_by(ServerId(3), Arc::new(connect)).unwrap();
+        let accepted = || {
+            let (line, _) = listener.accept().unwrap();
+            line.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            line
+        };
+        lifelines.make(LinkId(1), slow);
+        lifelines.make(LinkId(3), LEARNER);
+        let mut line = accepted();
+        line.read_exact(&mut [0; 1]).unwrap();
+        // Nobody wants the slow one any more when it is there, so it says nothing.
+        lifelines.end(LinkId(1));
+        lifelines.make(LinkId(5), LEARNER);
+        accepted().read_exact(&mut [0; 1]).unwrap();
+        drop(answer);
+        assert_eq!(accepted().read(&mut [0; 1]).unwrap(), 0, "it ends unsaid");
     }
 
     #[test]
