@@ -75,6 +75,34 @@ fn pair() -> (Ring, TcpStream, TcpStream) {
     (Ring::new(options).unwrap(), listener.accept().unwrap().0, far)
 }
 
+#[test]
+fn the_end_of_a_stream_takes_no_buffer() {
+    let (mut ring, near, mut far) = pair();
+    type Receive = fn(&mut Ring, Lane, RawFd, u64) -> io::Result<OpId>;
+    for receive in [Ring::recv as Receive, Ring::recv_once] {
+        for token in 0..5 {
+            let (near, _) = UnixStream::pair().unwrap();
+            receive(&mut ring, Lane::Common, near.as_raw_fd(), token).unwrap();
+            ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+            let ended = ring.next_completion();
+            let Some(Completion::Received { result: Ok(None), more: false, .. }) = ended else {
+                panic!("unexpected {ended:?}")
+            };
+        }
+    }
+    // All four are there.
+    far.write_all(&[1; 64]).unwrap();
+    for token in 0..4 {
+        ring.recv_once(Lane::Common, near.as_raw_fd(), token).unwrap();
+        ring.submit_and_wait(Some(Duration::from_secs(10))).unwrap();
+        let received = ring.next_completion();
+        let Some(Completion::Received { result: Ok(Some(bytes)), .. }) = received else {
+            panic!("unexpected {received:?}")
+        };
+        assert_eq!(ring.bytes(&bytes), [1; 16]);
+    }
+}
+
 fn sent_tokens(ring: &mut Ring) -> Vec<u64> {
     let mut tokens = Vec::new();
     while let Some(completion) = ring.next_completion() {
