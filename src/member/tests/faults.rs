@@ -294,6 +294,100 @@ fn elections_and_synchronizations_are_counted() {
     }
 }
 
+impl World {
+    /// The ways of servers that have vanished come back, and with them they do, started anew.
+    fn return_all(&mut self, vanished: &[usize]) {
+        for &at in vanished {
+            self.kill(at);
+            self.start(at);
+        }
+        self.until("all serve", World::all_serve);
+        self.settle();
+    }
+}
+
+#[test]
+fn a_half_open_link_to_the_leader_convinces_no_learner() {
+    for seed in 0..20 {
+        let is_plain = seed % 2 == 0;
+        let mut world = World::new(seed, 3, 1, is_plain);
+        world.until("all serve", World::all_serve);
+        let old = world.leader().unwrap();
+        world.create_at(old, "/before");
+        world.vanish(old);
+        let began = world.now.mono;
+        world.until("another leads", |world| world.leader().is_some() && world.all_serve());
+        // A leader of Apache's promises to speak within `syncLimit`.
+        let patience = if is_plain { TICK * 5 } else { TICK * 3 / 2 };
+        let without = world.now.mono.since(began);
+        assert!(without < patience + TICK, "seed {seed}: {without:?}, nobody waits for its vote");
+        let new = world.leader().unwrap();
+        world.create_at(new, "/without");
+        world.return_all(&[old]);
+        assert!(world.has(old, "/before") && world.has(old, "/without"), "seed {seed}");
+        assert_eq!(world.leader(), Some(new), "seed {seed}");
+    }
+}
+
+#[test]
+fn half_open_links_to_learners_convince_no_leader() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 1, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        // An observer counts for nothing.
+        let gone: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
+        let conn = world.connect(leader, SessionId(0));
+        world.send(leader, conn, &create(1, "/before"));
+        world.until("an answer", |world| world.has_replies(leader, conn, 1));
+        world.settle();
+        gone.iter().for_each(|&at| world.vanish(at));
+        let began = world.now.mono;
+        world.send(leader, conn, &[create(2, "/alone"), sync(3)].concat());
+        world.until("it leads no more", |world| world.leader().is_none());
+        // It looks each tick.
+        let led_on = world.now.mono.since(began);
+        assert!(led_on >= TICK * 4 && led_on <= TICK * 7, "seed {seed}: {led_on:?}");
+        assert_eq!(world.nodes[leader].replies[&conn], [(1, 0)], "seed {seed}");
+        let until = world.now.mono + TICK * 20;
+        while world.now.mono < until {
+            world.step();
+            assert_eq!(world.leader(), None, "seed {seed}");
+        }
+        world.return_all(&gone);
+        assert!(gone.iter().all(|&at| world.has(at, "/before")), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_half_open_link_to_one_learner_stops_nobody() {
+    for seed in 0..20 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let gone = (leader + 1) % 3;
+        let figures =
+            |world: &World| world.nodes[leader].member.as_ref().unwrap().leading_figures().unwrap();
+        world.vanish(gone);
+        let began = world.now.mono;
+        let conn = world.connect(leader, SessionId(0));
+        let mut asked = 0;
+        while figures(&world).synced_followers == 2 {
+            world.send(leader, conn, &[create(asked, &format!("/a{asked}")), sync(0)].concat());
+            asked += 1;
+            world.until("answers", |world| world.has_replies(leader, conn, 2 * asked as usize));
+            let next = world.now.mono + TICK / 20;
+            world.until("time passes", |world| world.now.mono >= next);
+        }
+        assert!(world.now.mono <= began + TICK * 7, "seed {seed}: {:?}", world.now.mono);
+        assert!(asked > 8, "seed {seed}: {asked} writes and as many syncs");
+        world.create_at((leader + 2) % 3, "/without");
+        assert_eq!(world.leader(), Some(leader), "seed {seed}");
+        world.return_all(&[gone]);
+        assert!(world.has(gone, "/without"), "seed {seed}");
+    }
+}
+
 /// It would leave a part of the history out and confirm it all the same.
 #[test]
 fn a_member_that_is_told_to_end_while_it_synchronizes_confirms_nothing() {

@@ -80,6 +80,10 @@ pub(super) struct Node {
     pub(super) may_end: bool,
     /// Its disk does nothing for now.
     pub(super) is_stalled: bool,
+    /// See [`World::vanish`].
+    has_vanished: bool,
+    /// Dials of others to it that nobody answers.
+    unanswered: Vec<(usize, LinkId)>,
     pub(super) links: BTreeMap<LinkId, Link>,
     pub(super) next_accepted: u64,
     pub(super) effects: Effects,
@@ -221,6 +225,8 @@ impl World {
                 ended: None,
                 may_end: false,
                 is_stalled: false,
+                has_vanished: false,
+                unanswered: Vec::new(),
                 links: BTreeMap::new(),
                 next_accepted: 1,
                 effects: Effects::default(),
@@ -239,6 +245,8 @@ impl World {
 
     pub(super) fn start(&mut self, at: usize) {
         let node = &mut self.nodes[at];
+        node.has_vanished = false;
+        let unanswered = std::mem::take(&mut node.unanswered);
         let auth = Auth::new(AuthOptions::default()).unwrap();
         let options = ReplicaOptions {
             is_member: true,
@@ -270,6 +278,10 @@ impl World {
         };
         node.member = Some(Member::in_ensemble(self.now, replica, options));
         self.carry_out(at);
+        for (by, link) in unanswered {
+            let result = Err(peer::DialError::Failed("timed out".to_owned()));
+            self.peer(by, peer::Input::Dialed { link, result });
+        }
     }
 
     /// The process ends; some of what was on its way to the disk may have got there.
@@ -296,6 +308,13 @@ impl World {
         for (id, link) in std::mem::take(&mut self.nodes[at].links) {
             self.cut(link.other, id.0 & LINES == 0);
         }
+    }
+
+    /// Its machine is gone, or the network is, and nobody tells: connections stay half-open, and
+    /// dials are not answered. When it is back, `kill` ends them, as it does not know them.
+    pub(super) fn vanish(&mut self, at: usize) {
+        self.nodes[at].member = None;
+        self.nodes[at].has_vanished = true;
     }
 
     /// The leader's process keeps a connection to a learner that ends with it.
@@ -401,6 +420,9 @@ impl World {
             peer::Effect::Dial { link, to, port } => {
                 let other = (to.0 - 1) as usize;
                 let from = SocketAddr::from(([127, 0, 0, 1], 9));
+                if self.nodes[other].has_vanished {
+                    return self.nodes[other].unanswered.push((at, link));
+                }
                 if self.nodes[other].member.is_none() {
                     let result = Err(peer::DialError::Refused);
                     return self.peer(at, peer::Input::Dialed { link, result });
