@@ -9,6 +9,7 @@ mod load;
 
 mod absent;
 mod epochs;
+mod half_open;
 mod leaders;
 mod linearizable;
 mod paused;

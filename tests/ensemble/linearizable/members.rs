@@ -55,7 +55,8 @@ impl Members {
         answer.lines().find_map(|line| line.strip_prefix("Mode: ").map(str::to_owned))
     }
 
-    fn is_serving(&self, at: usize) -> bool {
+    /// Whether this member leads or follows.
+    pub fn is_serving(&self, at: usize) -> bool {
         self.mode(at).is_some()
     }
 

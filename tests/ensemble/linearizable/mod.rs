@@ -17,7 +17,8 @@ mod proxy;
 
 use clients::Clients;
 use faults::Faults;
-use members::Members;
+pub use members::Members;
+pub use proxy::Way;
 use std::time::{Duration, SystemTime};
 
 fn setting(name: &str) -> Option<u64> {
