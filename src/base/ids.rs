@@ -109,3 +109,9 @@ impl ConnId {
 /// A connection between two members, on either port. Never used again for another one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Debug)]
 pub struct LinkId(pub u64);
+
+/// Shows a learner that a lifeline comes from its leader (`server::lifeline`). The learner chooses
+/// it anew for each term, and tells nobody else: who can reach the election port could end the term
+/// otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LifelineKey(pub u64);

@@ -15,7 +15,9 @@ mod slots;
 mod time;
 
 pub use four_letter::FOUR_LETTER_WORDS;
-pub use ids::{CONTAINER_OWNER, ConnId, Cxid, Epoch, LinkId, ServerId, SessionId, Xid, Zxid};
+pub use ids::{
+    CONTAINER_OWNER, ConnId, Cxid, Epoch, LifelineKey, LinkId, ServerId, SessionId, Xid, Zxid,
+};
 pub(crate) use invariant::invariant;
 pub use map::{FixedHasher, FixedMap};
 pub use mark::{Mark, mark, take_marks};

@@ -452,12 +452,13 @@ impl<I: Io> Links<I> {
                         self.receive(id, io)?;
                     }
                 }
-                Effect::KeepAlive { link: id, learner } => {
+                Effect::KeepAlive { link: id, learner, key } => {
                     if let Some(link) = self.links.get_mut(&id)
                         && link.stage == Stage::Open
                     {
                         let left = link.sending.map_or(0, |sending| sending.len - sending.taken);
-                        io.keep_alive(link.socket(), id, learner, left);
+                        let lifeline = key.map(|key| (learner, key));
+                        io.keep_alive(link.socket(), id, lifeline, left);
                     }
                 }
             }

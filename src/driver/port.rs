@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use crate::admin::Live;
-use crate::base::{ConnId, Instant, LinkId, ServerId};
+use crate::base::{ConnId, Instant, LifelineKey, LinkId, ServerId};
 use crate::disk::LogFiles;
 use crate::log::{Batch, LogChange};
 use crate::member::Member;
@@ -117,8 +117,14 @@ pub trait Io: Sized + 'static {
 
     /// While this loop is held up, shows the other end of a member's connection that the process
     /// lives, but not while a send is under way: of one, the socket has `left` bytes to take.
-    /// Shows the learner at that end when the process ends, too, sooner than the connection does.
-    fn keep_alive(&mut self, socket: &Self::Socket, link: LinkId, learner: ServerId, left: usize);
+    /// A lifeline shows the learner when the process ends, sooner than the connection does.
+    fn keep_alive(
+        &mut self,
+        socket: &Self::Socket,
+        link: LinkId,
+        lifeline: Option<(ServerId, LifelineKey)>,
+        left: usize,
+    );
     /// Ends that, be it so or not, before the connection is closed or shut down.
     fn let_go(&mut self, link: LinkId);
 

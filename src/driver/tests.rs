@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admin::{AdminContext, Host, Live};
-use crate::base::{ConnId, Epoch, Instant, LinkId, Now, ServerId, SessionId, Zxid};
+use crate::base::{ConnId, Epoch, Instant, LifelineKey, LinkId, Now, ServerId, SessionId, Zxid};
 use crate::config::{self, Environment, RawConfig};
 use crate::disk::{
     Chores, DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
@@ -167,7 +167,13 @@ impl Io for Hands {
         Ok(())
     }
 
-    fn keep_alive(&mut self, (): &(), link: LinkId, _learner: ServerId, left: usize) {
+    fn keep_alive(
+        &mut self,
+        (): &(),
+        link: LinkId,
+        _lifeline: Option<(ServerId, LifelineKey)>,
+        left: usize,
+    ) {
         self.kept_alive.push((link, left));
     }
 

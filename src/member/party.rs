@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, Instant, LinkId, Mark, Now, Ration, ServerId, Zxid, invariant, mark};
+use crate::base::{
+    Epoch, Instant, LifelineKey, LinkId, Mark, Now, Ration, Rng, ServerId, Zxid, invariant, mark,
+};
 use crate::election::{self, Election};
 use crate::log::{Batch, EpochFile, Epochs, LogTicket};
 use crate::metrics::TermFigures;
@@ -48,6 +50,8 @@ pub struct EnsembleOptions {
     pub is_plain: bool,
     /// Leave a silent leader of ours after `sync_limit` only, as one of Apache's.
     pub is_patient: bool,
+    /// For numbers that nobody can guess, new at each start.
+    pub seed: u64,
 }
 
 /// What this server does at the moment.
@@ -247,6 +251,7 @@ pub(super) struct Party {
     pub out: peer::Effects,
     /// The membership as text, for votes.
     pub config: Vec<u8>,
+    pub rng: Rng,
 }
 
 impl Party {
@@ -317,6 +322,7 @@ impl Party {
             ballots,
             out: peer::Effects::default(),
             config: membership.to_string().into_bytes(),
+            rng: Rng::new(options.seed),
             options,
         }
     }
@@ -358,7 +364,10 @@ impl Party {
         Leading::new(now, options, self.ensemble.clone(), standing, history)
     }
 
-    pub fn learning(&self, now: Now, standing: Standing) -> Learning {
+    /// What follows this leader. It is told how its lifeline is to be known.
+    pub fn learning(&mut self, now: Now, leader: ServerId, standing: Standing) -> Learning {
+        let lifeline_key = LifelineKey(self.rng.next_u64());
+        self.votes.expect_lifeline(leader, lifeline_key);
         let options = LearningOptions {
             sid: self.options.sid,
             is_observer: self.state() == PeerState::Observing,
@@ -368,6 +377,7 @@ impl Party {
             config_version: self.ensemble.version().0,
             is_plain: self.options.is_plain,
             is_patient: self.options.is_patient,
+            lifeline_key,
         };
         Learning::new(now, options, standing)
     }

@@ -282,7 +282,7 @@ impl Turn<'_> {
                 self.party.to_read.push(link);
             }
         } else {
-            let learning = self.party.learning(self.now, standing);
+            let learning = self.party.learning(self.now, leader, standing);
             self.party.machine = Machine::Learning(Box::new(learning));
             self.party.links.turn_learners_away(&mut self.party.out);
             self.party.followed =

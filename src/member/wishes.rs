@@ -77,8 +77,8 @@ impl Turn<'_> {
                 self.replica.session_answered(now, session, is_valid, self.effects);
             }
             zab::Effect::EndLeading(end) => self.end_leading(end),
-            zab::Effect::KeepAlive { link, learner } => {
-                self.party.out.list.push(peer::Effect::KeepAlive { link, learner });
+            zab::Effect::KeepAlive { link, learner, key } => {
+                self.party.out.list.push(peer::Effect::KeepAlive { link, learner, key });
             }
             zab::Effect::ReadLog { link, after } => self.read_log(link, after),
             zab::Effect::SendSnapshot(link) => self.begin_sending(link),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::base::{LinkId, ServerId};
+use crate::base::{LifelineKey, LinkId, ServerId};
 
 /// The two ports of a member for other members.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -114,12 +114,15 @@ pub enum Effect {
         link: LinkId,
     },
     /// From now on a BEAT goes over the connection, between two packets, now and then while the
-    /// loop is held up; and a lifeline to the learner shows it when this process ends.
+    /// loop is held up; and a lifeline to the learner, if it takes one, shows it when this process
+    /// ends.
     KeepAlive {
         /// The connection, which is open.
         link: LinkId,
         /// The server at its other end.
         learner: ServerId,
+        /// For its lifeline.
+        key: Option<LifelineKey>,
     },
 }
 

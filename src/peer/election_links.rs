@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::{Instant, LinkId, Mark, ServerId, invariant, mark};
+use crate::base::{Instant, LifelineKey, LinkId, Mark, ServerId, invariant, mark};
 use crate::wire::vote::{ANONYMOUS, First, Hello, Notification, next_message};
 
 use super::complaints::{Complaint, Complaints};
@@ -80,6 +80,9 @@ pub struct ElectionLinks {
     /// The id of the next server that has none.
     next_private: i64,
     complaints: Complaints,
+    /// Whose lifeline is of use: the leader that this server follows, and the key that only this
+    /// leader has.
+    followed: Option<(ServerId, LifelineKey)>,
 }
 
 #[derive(Debug)]
@@ -133,7 +136,7 @@ impl ElectionLinks {
         let least = options.members.iter().map(|sid| sid.0).min().unwrap_or(0);
         let next_private = least.min(options.sid.0).min(0).saturating_sub(1);
         let (links, complaints) = (BTreeMap::new(), Complaints::default());
-        ElectionLinks { options, links, others, next_private, complaints }
+        ElectionLinks { options, links, others, next_private, complaints, followed: None }
     }
 
     /// Whether a connection is one of the election port that is still in use here.
@@ -442,7 +445,9 @@ impl ElectionLinks {
         if let Stage::Greeting { from, .. } = link.stage {
             match First::decode(&link.buffer) {
                 Ok(None) => return,
-                Ok(Some((First::Lifeline(sid), _))) => return self.hang_on(turn, id, from, sid),
+                Ok(Some((First::Lifeline(sid, key), _))) => {
+                    return self.hang_on(turn, id, from, (sid, key));
+                }
                 Ok(Some((First::Hello(hello), length))) => {
                     link.buffer.drain(..length);
                     self.greeted(turn, id, from, hello.sid);
@@ -504,27 +509,45 @@ impl ElectionLinks {
         }
     }
 
-    /// A connection that arrived is to show when a server's process ends.
-    fn hang_on(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, from: SocketAddr, sid: ServerId) {
-        if !self.others.get(&sid).is_some_and(|other| other.is_member) {
+    /// A connection that arrived is to show when the leader's process ends.
+    fn hang_on(
+        &mut self,
+        turn: &mut Turn<'_, '_>,
+        id: LinkId,
+        from: SocketAddr,
+        shown: (ServerId, LifelineKey),
+    ) {
+        let (sid, _) = shown;
+        if self.followed == Some(shown) {
+            self.close_where(turn.effects, |stage| matches!(stage, Stage::Lifeline(_)));
+            self.links.insert(id, Link { stage: Stage::Lifeline(sid), buffer: Vec::new() });
+            return;
+        }
+        // One of the leader before may come late.
+        if self.followed.is_some_and(|(leader, _)| leader == sid) {
             self.complaints.say(
                 turn.now,
                 Complaint::Stranger,
                 format_args!(
-                    "refusing a lifeline of {from} on the election port: it says that it is \
-                     server {}, which is no other member",
+                    "refusing {from} on the election port: it says that it is the leader, server \
+                     {}, and does not know what this server has told its leader",
                     sid.0
                 ),
             );
-            return self.close(id, turn.effects);
         }
-        self.close_where(turn.effects, |stage| matches!(stage, Stage::Lifeline(of) if *of == sid));
-        self.links.insert(id, Link { stage: Stage::Lifeline(sid), buffer: Vec::new() });
+        self.close(id, turn.effects);
+    }
+
+    /// This server follows a leader from now on, and has told it, and nobody else, this key. Only a
+    /// lifeline that begins with it says anything about the leader.
+    pub fn expect_lifeline(&mut self, leader: ServerId, key: LifelineKey) {
+        self.followed = Some((leader, key));
     }
 
     /// This server follows nobody any more. Lifelines that are still there, or end late, mean
     /// nothing to the next term.
     pub fn close_lifelines(&mut self, effects: &mut Effects) {
+        self.followed = None;
         self.close_where(effects, |stage| matches!(stage, Stage::Lifeline(_)));
     }
 
@@ -614,11 +637,13 @@ impl ElectionLinks {
                 other.is_member || other.link.is_some(),
                 "guest {sid:?} is there as long as its connection"
             );
-            let is_lifeline =
-                |link: &&Link| matches!(link.stage, Stage::Lifeline(of) if of == *sid);
+        }
+        for link in self.links.values() {
+            let Stage::Lifeline(of) = link.stage else { continue };
             invariant!(
-                self.links.values().filter(is_lifeline).count() <= 1,
-                "server {sid:?} has one lifeline at most"
+                self.followed.is_some_and(|(leader, _)| leader == of),
+                "a lifeline of {of:?} is the leader's, which is {:?}",
+                self.followed
             );
         }
     }

@@ -320,7 +320,9 @@ impl Server {
         let first_session = initial_session_id(server_id(settings), now.wall_ms as u64);
         let options = replica_options(settings, seed);
         let replica = Replica::new(cpu::now(), options, auth, restored, first_session);
-        let member = member(settings, replica, recovered.epochs);
+        // Of its own: what else is drawn from the other one may be seen by clients.
+        let seed = random_u64().map_err(unexpected("random seed"))?;
+        let member = member(settings, replica, recovered.epochs, seed);
         let replica = member.replica();
         let mismatches = replica.digest_mismatches();
         let took = cpu::now().mono.since(now.mono);

@@ -12,7 +12,13 @@ use crate::sys::cpu;
 use crate::wire::{TxnDigest, TxnHeader};
 
 /// The member in its role at the start: alone, or in search of a leader.
-pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epochs>) -> Member {
+/// `seed` is random.
+pub(super) fn member(
+    settings: &Settings,
+    replica: Replica,
+    epochs: Option<Epochs>,
+    seed: u64,
+) -> Member {
     let Some(ensemble) = &settings.ensemble else { return Member::alone(cpu::now(), replica) };
     let ms = |ms: u32| Duration::from_millis(u64::from(ms));
     let options = EnsembleOptions {
@@ -30,6 +36,7 @@ pub(super) fn member(settings: &Settings, replica: Replica, epochs: Option<Epoch
         packet_bytes_max: PACKET_MAX,
         is_plain: false,
         is_patient: !ensemble.is_adaptive_timeout,
+        seed,
     };
     Member::in_ensemble(cpu::now(), replica, options)
 }

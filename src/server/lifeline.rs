@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, select, unbounded};
 
-use crate::base::{LinkId, ServerId};
+use crate::base::{LifelineKey, LinkId, ServerId};
 use crate::peer::Port;
 use crate::sys::{file, net};
 use crate::wire::vote::First;
@@ -39,7 +39,7 @@ pub(super) struct Lifelines {
 }
 
 enum Order {
-    Make(LinkId, ServerId),
+    Make(LinkId, ServerId, LifelineKey),
     End(LinkId),
 }
 
@@ -47,7 +47,7 @@ enum Order {
 type Connect = dyn Fn(ServerId) -> Option<TcpStream> + Send + Sync;
 
 /// What came of connecting.
-type Outcome = (LinkId, Option<TcpStream>);
+type Outcome = (LinkId, LifelineKey, Option<TcpStream>);
 
 impl Lifelines {
     /// To these addresses, from the server `sid`.
@@ -75,10 +75,11 @@ impl Lifelines {
         Ok(Lifelines { orders })
     }
 
-    /// The learner at the other end of this connection is to see when this process ends.
-    pub fn make(&self, link: LinkId, learner: ServerId) {
+    /// The learner at the other end of this connection is to see when this process ends. The key
+    /// is the one that it has chosen.
+    pub fn make(&self, link: LinkId, learner: ServerId, key: LifelineKey) {
         // A thread that could not begin takes nothing, and says why.
-        let _ = self.orders.send(Order::Make(link, learner));
+        let _ = self.orders.send(Order::Make(link, learner, key));
     }
 
     /// The connection is to end, and its lifeline with it, if there is one.
@@ -89,8 +90,7 @@ impl Lifelines {
 
 /// What the thread has.
 struct Keeper {
-    /// What a lifeline says.
-    first: Vec<u8>,
+    sid: ServerId,
     connect: Arc<Connect>,
     /// Those that are wanted; not all are there yet, or ever.
     lines: BTreeMap<LinkId, Option<TcpStream>>,
@@ -101,17 +101,15 @@ struct Keeper {
 
 impl Keeper {
     fn new(sid: ServerId, connect: Arc<Connect>) -> Keeper {
-        let mut first = Vec::new();
-        First::encode_lifeline(sid, &mut first);
         let (out, connected) = unbounded();
-        Keeper { first, connect, lines: BTreeMap::new(), out, connected, under_way: 0 }
+        Keeper { sid, connect, lines: BTreeMap::new(), out, connected, under_way: 0 }
     }
 
     fn run(mut self, orders: &Receiver<Order>) {
         loop {
             select! {
                 recv(orders) -> order => match order {
-                    Ok(Order::Make(link, learner)) => self.make(link, learner),
+                    Ok(Order::Make(link, learner, key)) => self.make(link, learner, key),
                     Ok(Order::End(link)) => {
                         // What fails here only costs the learner a look for another leader.
                         let line = self.lines.remove(&link).flatten();
@@ -121,8 +119,8 @@ impl Keeper {
                 },
                 recv(self.connected) -> outcome => {
                     self.under_way -= 1;
-                    if let Ok((link, Some(line))) = outcome {
-                        self.begin(link, line);
+                    if let Ok((link, key, Some(line))) = outcome {
+                        self.begin(link, key, line);
                     }
                 }
             }
@@ -130,14 +128,14 @@ impl Keeper {
     }
 
     /// Looking a name up may take long, so each has a helper, which has this thread's descriptors.
-    fn make(&mut self, link: LinkId, learner: ServerId) {
+    fn make(&mut self, link: LinkId, learner: ServerId, key: LifelineKey) {
         if self.under_way == DIALS_MAX {
             return;
         }
         let (connect, out) = (Arc::clone(&self.connect), self.out.clone());
         let help = move || {
             // The thread may have ended meanwhile.
-            let _ = out.send((link, connect(learner)));
+            let _ = out.send((link, key, connect(learner)));
         };
         if Builder::new().name("lifeline".to_owned()).spawn(help).is_ok() {
             self.under_way += 1;
@@ -147,9 +145,11 @@ impl Keeper {
 
     /// Says that this connection is a lifeline. If none is wanted any more, it ends unsaid, and its
     /// end means nothing.
-    fn begin(&mut self, link: LinkId, mut line: TcpStream) {
+    fn begin(&mut self, link: LinkId, key: LifelineKey, mut line: TcpStream) {
         let Some(wanted) = self.lines.get_mut(&link) else { return };
-        if line.write_all(&self.first).is_ok() {
+        let mut first = Vec::new();
+        First::encode_lifeline(self.sid, key, &mut first);
+        if line.write_all(&first).is_ok() {
             *wanted = Some(line);
         }
     }
@@ -164,6 +164,7 @@ mod tests {
 
     const LINK: LinkId = LinkId(1);
     const LEARNER: ServerId = ServerId(2);
+    const KEY: LifelineKey = LifelineKey(7);
 
     #[test]
     fn a_lifeline_says_whose_it_is_and_lasts_until_its_connection_or_the_process_ends() {
@@ -175,9 +176,9 @@ mod tests {
         )]);
         let lifelines = Lifelines::start(ServerId(3), addresses).unwrap();
         let mut first = Vec::new();
-        First::encode_lifeline(ServerId(3), &mut first);
+        First::encode_lifeline(ServerId(3), KEY, &mut first);
         let arrived = |link| {
-            lifelines.make(link, LEARNER);
+            lifelines.make(link, LEARNER, KEY);
             let (mut line, _) = listener.accept().unwrap();
             line.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             let mut bytes = vec![0; first.len()];
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!(stays.kind(), io::ErrorKind::WouldBlock, "the other one has not");
         other.set_nonblocking(false).unwrap();
         // One that nobody listens for, or has no address, is none.
-        lifelines.make(LinkId(5), ServerId(9));
+        lifelines.make(LinkId(5), ServerId(9), KEY);
         drop(lifelines);
         assert_eq!(other.read(&mut [0; 1]).unwrap(), 0, "the thread has ended");
     }
@@ -215,13 +216,13 @@ mod tests {
             line.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
             line
         };
-        lifelines.make(LinkId(1), slow);
-        lifelines.make(LinkId(3), LEARNER);
+        lifelines.make(LinkId(1), slow, KEY);
+        lifelines.make(LinkId(3), LEARNER, KEY);
         let mut line = accepted();
         line.read_exact(&mut [0; 1]).unwrap();
         // Nobody wants the slow one any more when it is there, so it says nothing.
         lifelines.end(LinkId(1));
-        lifelines.make(LinkId(5), LEARNER);
+        lifelines.make(LinkId(5), LEARNER, KEY);
         accepted().read_exact(&mut [0; 1]).unwrap();
         drop(answer);
         assert_eq!(accepted().read(&mut [0; 1]).unwrap(), 0, "it ends unsaid");

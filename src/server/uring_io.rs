@@ -9,7 +9,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::admin::Live;
-use crate::base::{ConnId, Instant, LinkId, ServerId};
+use crate::base::{ConnId, Instant, LifelineKey, LinkId, ServerId};
 use crate::disk::DataDir;
 use crate::driver::{Completion, Direction, Io, MemberCompletion, Received, Unobserved};
 use crate::peer;
@@ -378,10 +378,18 @@ impl Io for UringIo {
         self.ring.send(Lane::First, socket.as_raw_fd(), buf, from, token).map(|_| ())
     }
 
-    fn keep_alive(&mut self, socket: &OwnedFd, link: LinkId, learner: ServerId, left: usize) {
+    fn keep_alive(
+        &mut self,
+        socket: &OwnedFd,
+        link: LinkId,
+        lifeline: Option<(ServerId, LifelineKey)>,
+        left: usize,
+    ) {
         if let Some(members) = &self.members {
             members.pulse.add(socket, link, left);
-            members.lifelines.make(link, learner);
+            if let Some((learner, key)) = lifeline {
+                members.lifelines.make(link, learner, key);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::admin::Live;
-use crate::base::{ConnId, FixedMap, Instant, LinkId, Rng, ServerId, SessionId};
+use crate::base::{ConnId, FixedMap, Instant, LifelineKey, LinkId, Rng, ServerId, SessionId};
 use crate::disk::DURABLE;
 use crate::driver::{Completion, Direction, Io, MemberCompletion, Message, Probe, Received};
 use crate::log::{BLOCK, Batch, LogChange};
@@ -514,7 +514,14 @@ impl Io for SimIo {
     }
 
     /// No turn takes so long here that a BEAT would be due.
-    fn keep_alive(&mut self, _: &SimSocket, _link: LinkId, _learner: ServerId, _left: usize) {}
+    fn keep_alive(
+        &mut self,
+        _: &SimSocket,
+        _link: LinkId,
+        _lifeline: Option<(ServerId, LifelineKey)>,
+        _left: usize,
+    ) {
+    }
 
     fn let_go(&mut self, _link: LinkId) {}
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::admin::{AdminContext, Host};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid};
+use crate::base::{Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid, derive_seed};
 use crate::config::{self, Environment, RawConfig, Settings};
 use crate::disk::{
     Chores, Handover, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions, hand_over,
@@ -245,7 +245,7 @@ fn member(
     now: Now,
     replica: Replica,
     swarm: &Swarm,
-    id: ServerId,
+    (id, seed): (ServerId, u64),
     recovered: &Recovered,
 ) -> Result<Member, String> {
     if !swarm.is_joined {
@@ -265,6 +265,7 @@ fn member(
         packet_bytes_max: 1 << 20,
         is_plain: swarm.is_plain,
         is_patient: false,
+        seed: derive_seed(seed, "member", 0),
     };
     Ok(Member::in_ensemble(now, replica, options))
 }
@@ -355,7 +356,7 @@ impl Node {
         };
         let first = initial_session_id(id, now.wall_ms as u64);
         let replica = Replica::new(now, replica_options(swarm, id, seed), auth, restored, first);
-        let member = match member(now, replica, swarm, id, &recovered) {
+        let member = match member(now, replica, swarm, (id, seed), &recovered) {
             Ok(member) => member,
             Err(why) => return Ok(Err(why)),
         };

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::base::{Epoch, ServerId, Zxid};
+use crate::base::{Epoch, LifelineKey, ServerId, Zxid};
 
 use super::{DecodeError, Reader, put_buffer, put_i32, put_i64, put_str};
 
@@ -35,7 +35,7 @@ pub enum First {
     Hello(Hello),
     /// Nothing follows: the connection is a lifeline of this server, which ends when its process
     /// does. Between servers of ours only.
-    Lifeline(ServerId),
+    Lifeline(ServerId, LifelineKey),
 }
 
 impl First {
@@ -50,17 +50,21 @@ impl First {
     pub fn decode(buffer: &[u8]) -> Result<Option<(First, usize)>, DecodeError> {
         let mut r = Reader::new(buffer);
         if r.i64("hello version").is_ok_and(|version| version == First::LIFELINE) {
-            let Ok(sid) = r.i64("sid") else { return Ok(None) };
-            return Ok(Some((First::Lifeline(ServerId(sid)), buffer.len() - r.remaining())));
+            let (Ok(sid), Ok(key)) = (r.i64("sid"), r.i64("key of a lifeline")) else {
+                return Ok(None);
+            };
+            let first = First::Lifeline(ServerId(sid), LifelineKey(key.cast_unsigned()));
+            return Ok(Some((first, buffer.len() - r.remaining())));
         }
         let hello = Hello::decode(buffer)?;
         Ok(hello.map(|(hello, length)| (First::Hello(hello), length)))
     }
 
     /// Appends what the lifeline of a server begins with.
-    pub fn encode_lifeline(sid: ServerId, out: &mut Vec<u8>) {
+    pub fn encode_lifeline(sid: ServerId, key: LifelineKey, out: &mut Vec<u8>) {
         put_i64(out, First::LIFELINE);
         put_i64(out, sid.0);
+        put_i64(out, key.0.cast_signed());
     }
 }
 

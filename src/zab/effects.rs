@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::base::{Epoch, LinkId, ServerId, SessionId, Xid, Zxid};
+use crate::base::{Epoch, LifelineKey, LinkId, ServerId, SessionId, Xid, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::wire::OpCode;
 use crate::wire::quorum::Revalidate;
@@ -198,6 +198,8 @@ pub enum Effect {
         link: LinkId,
         /// The learner.
         learner: ServerId,
+        /// For a lifeline to it; `None` if it takes none.
+        key: Option<LifelineKey>,
     },
     /// Read transactions after `after` from the log for this link; answer with `Read` or
     /// `Unreadable`, and go on after each part while `is_wanted` says so.

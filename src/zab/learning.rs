@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{
-    Epoch, Instant, LinkId, Mark, Mutation, Now, ServerId, SessionId, Zxid, invariant, is_mutated,
-    mark,
+    Epoch, Instant, LifelineKey, LinkId, Mark, Mutation, Now, ServerId, SessionId, Zxid, invariant,
+    is_mutated, mark,
 };
 use crate::log::{Batch, EpochFile, Epochs};
 use crate::wire::OpCode;
@@ -43,6 +43,8 @@ pub struct LearningOptions {
     pub is_plain: bool,
     /// A leader counts as silent after `sync_limit` only, also where it sends at short intervals.
     pub is_patient: bool,
+    /// For the leader's lifeline to this server.
+    pub lifeline_key: LifelineKey,
 }
 
 /// What a server has on its disk when it begins to learn. Nothing is on its way there.
@@ -397,7 +399,7 @@ impl Learning {
         let info = LearnerInfo::encode(self.options.sid, self.options.config_version);
         let mut info = info.to_vec();
         if !self.options.is_plain {
-            Features::ours(false).encode_into(&mut info);
+            Features::encode_learner(self.options.lifeline_key, &mut info);
         }
         self.send(Packet::with(kind, Zxid::new(self.accepted, 0), &info), effects);
     }

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{Instant, LinkId, Mark, ServerId, Zxid, invariant, mark};
+use crate::base::{Instant, LifelineKey, LinkId, Mark, ServerId, Zxid, invariant, mark};
 use crate::wire::TxnDigest;
 use crate::wire::quorum::{Features, Packet, PacketKind, ProposalGroup};
 
@@ -57,6 +57,8 @@ pub(super) struct Link {
     /// Its vote counts.
     pub is_voter: bool,
     pub features: Features,
+    /// For a lifeline to its server, if that takes one.
+    pub lifeline_key: Option<LifelineKey>,
     /// Last transaction that it has or was sent.
     pub cursor: Zxid,
     /// Last transaction that it was told is committed.
@@ -115,6 +117,7 @@ impl Link {
             is_observer: false,
             is_voter: false,
             features: Features::NONE,
+            lifeline_key: None,
             cursor: Zxid::ZERO,
             commits_sent: Zxid::ZERO,
             acked: Zxid::ZERO,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{ConnId, Epoch, Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid};
+use crate::base::{
+    ConnId, Epoch, Instant, LifelineKey, LinkId, Now, Rng, ServerId, SessionId, Zxid,
+};
 use crate::leader::LeaderOptions;
 use crate::log::{
     Batch, EmptyStart, EpochFile, Epochs, LogChange, LogCommand, LogDone, LogTicket, RangeCommand,
@@ -275,6 +277,7 @@ impl World {
             packet_bytes_max: 1 << 20,
             is_plain: self.is_plain,
             is_patient: false,
+            seed: at as u64,
         };
         node.member = Some(Member::in_ensemble(self.now, replica, options));
         self.carry_out(at);
@@ -318,7 +321,7 @@ impl World {
     }
 
     /// The leader's process keeps a connection to a learner that ends with it.
-    fn lifeline(&mut self, at: usize, learner: ServerId) {
+    fn lifeline(&mut self, at: usize, learner: ServerId, key: LifelineKey) {
         let other = (learner.0 - 1) as usize;
         // A hostile learner may have said that it is anybody.
         if self.nodes.get(other).is_none_or(|node| node.member.is_none()) {
@@ -328,7 +331,7 @@ impl World {
         self.nodes[other].next_accepted += 2;
         let own = LinkId(LINES | (learner.0 as u64 * 1_000_000) | link.0);
         let mut first = Vec::new();
-        First::encode_lifeline(ServerId(at as i64 + 1), &mut first);
+        First::encode_lifeline(ServerId(at as i64 + 1), key, &mut first);
         let port = peer::Port::Election;
         let end = |other, arrives| Link { port, other: Some(other), arrives, is_held: false };
         self.nodes[at].links.insert(own, end((other, link), VecDeque::new()));
@@ -460,7 +463,9 @@ impl World {
                     }
                 }
             }
-            peer::Effect::KeepAlive { link: _, learner } => self.lifeline(at, learner),
+            peer::Effect::KeepAlive { link: _, learner, key } => {
+                key.into_iter().for_each(|key| self.lifeline(at, learner, key));
+            }
             peer::Effect::Hold { link } | peer::Effect::Resume { link } => {
                 let is_held = matches!(effect, peer::Effect::Hold { .. });
                 if let Some(link) = self.nodes[at].links.get_mut(&link) {

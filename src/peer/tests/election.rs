@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::network::{Network, address, sid, vote};
-use crate::base::{Instant, LinkId, Rng, ServerId};
+use crate::base::{Instant, LifelineKey, LinkId, Rng, ServerId};
 use crate::peer::{
     DialError, Effect, Effects, ElectionEvent, ElectionLinkOptions, ElectionLinks, Input,
     LinkNumbers, Port,
@@ -221,9 +221,9 @@ fn hello(sid: i64) -> Vec<u8> {
     out
 }
 
-fn lifeline(sid: i64) -> Vec<u8> {
+fn lifeline(sid: i64, key: u64) -> Vec<u8> {
     let mut out = Vec::new();
-    First::encode_lifeline(ServerId(sid), &mut out);
+    First::encode_lifeline(ServerId(sid), LifelineKey(key), &mut out);
     out
 }
 
@@ -431,42 +431,50 @@ fn strangers_are_refused_unless_they_keep_their_connection() {
 }
 
 #[test]
-fn a_lifeline_tells_of_the_end_of_a_members_process() {
+fn a_lifeline_tells_of_the_end_of_the_leaders_process() {
     let mut port = ServerThree::new();
-    let hang_on = |port: &mut ServerThree, link: u64, sid: i64| {
+    let hang_on = |port: &mut ServerThree, link: u64, sid: i64, key: u64| {
         port.accept(link);
         // In pieces, too.
-        let bytes = lifeline(sid);
-        port.bytes(link, &bytes[..11]);
-        port.bytes(link, &bytes[11..]).to_vec()
+        let bytes = lifeline(sid, key);
+        port.bytes(link, &bytes[..19]);
+        port.bytes(link, &bytes[19..]).to_vec()
     };
     let end = |port: &mut ServerThree, link: u64, was_reset: bool| {
         port.handle(Input::Ended { link: LinkId(link), was_reset });
         std::mem::take(&mut port.events)
     };
-    // The own id, a stranger's, and one that asks for a private one.
-    for (link, sid) in [(1, 3), (3, 77), (5, ANONYMOUS.0)] {
-        assert_eq!(hang_on(&mut port, link, sid), [close(link)], "{sid}");
+    assert_eq!(hang_on(&mut port, 1, 4, 7), [close(1)], "this server follows nobody");
+    port.links.expect_lifeline(ServerId(4), LifelineKey(7));
+    // The own id, another member's, a stranger's, and one that asks for a private one.
+    for (link, sid) in [(3, 3), (5, 1), (7, 77), (9, ANONYMOUS.0)] {
+        assert_eq!(hang_on(&mut port, link, sid, 7), [close(link)], "{sid}");
     }
-    assert_eq!(hang_on(&mut port, 7, 1), []);
-    assert_eq!(hang_on(&mut port, 9, 4), []);
-    assert_eq!(port.links.deadline(), None, "they may last for ever");
-    assert_eq!(end(&mut port, 7, false), ["1 died"]);
-    // The network may end it without a word of the process's kernel.
-    assert_eq!(end(&mut port, 9, true), [""; 0]);
-    // One takes the place of another one of the same server.
-    assert_eq!(hang_on(&mut port, 11, 4), []);
-    assert_eq!(hang_on(&mut port, 13, 4), [close(11)]);
-    assert_eq!(hang_on(&mut port, 15, 1), []);
-    assert_eq!(end(&mut port, 11, false), [""; 0]);
-    // Nothing is said on it.
-    assert_eq!(port.bytes(13, b"x"), [close(13)]);
+    assert_eq!(hang_on(&mut port, 11, 4, 7), []);
+    assert_eq!(port.links.deadline(), None, "it may last for ever");
+    // Anybody can say to be the leader, and only the leader knows the key.
+    assert_eq!(hang_on(&mut port, 13, 4, 8), [close(13)]);
     assert_eq!(end(&mut port, 13, false), [""; 0]);
-    // It is of no use any more when this server follows nobody.
+    assert_eq!(end(&mut port, 11, false), ["4 died"]);
+    // The network may end it without a word of the process's kernel.
+    assert_eq!(hang_on(&mut port, 15, 4, 7), []);
+    assert_eq!(end(&mut port, 15, true), [""; 0]);
+    // One takes the place of another one.
+    assert_eq!(hang_on(&mut port, 17, 4, 7), []);
+    assert_eq!(hang_on(&mut port, 19, 4, 7), [close(17)]);
+    assert_eq!(end(&mut port, 17, false), [""; 0]);
+    // Nothing is said on it.
+    assert_eq!(port.bytes(19, b"x"), [close(19)]);
+    assert_eq!(end(&mut port, 19, false), [""; 0]);
+    // It is of no use any more when this server follows nobody, nor is the key of the last term.
+    assert_eq!(hang_on(&mut port, 21, 4, 7), []);
     port.effects.clear();
     port.links.close_lifelines(&mut port.effects);
-    assert_eq!(port.effects.list, [close(15)]);
-    assert_eq!(end(&mut port, 15, false), [""; 0]);
+    assert_eq!(port.effects.list, [close(21)]);
+    assert_eq!(end(&mut port, 21, false), [""; 0]);
+    port.links.expect_lifeline(ServerId(4), LifelineKey(9));
+    assert_eq!(hang_on(&mut port, 23, 4, 7), [close(23)]);
+    assert_eq!(hang_on(&mut port, 25, 4, 9), []);
 }
 
 #[test]
@@ -564,7 +572,12 @@ fn random_inputs_break_no_rule() {
                     port.bytes(link.0, &hello);
                 }
                 8 => {
-                    port.bytes(link.0, &lifeline(rng.below(7) as i64));
+                    if rng.chance(1, 4) {
+                        port.links.close_lifelines(&mut port.effects);
+                        let key = LifelineKey(rng.below(2));
+                        port.links.expect_lifeline(ServerId(rng.below(6) as i64), key);
+                    }
+                    port.bytes(link.0, &lifeline(rng.below(6) as i64, rng.below(2)));
                 }
                 _ => {
                     port.bytes(link.0, &vote(3));

@@ -2,7 +2,7 @@
 //! bytes after its own records, so both sides know without a further round trip whether the other
 //! one understands more.
 
-use crate::base::Zxid;
+use crate::base::{LifelineKey, Zxid};
 use crate::wire::{DecodeError, Reader, TxnHeader, put_i32, put_i64};
 
 use super::PacketKind;
@@ -54,11 +54,17 @@ impl Features {
     const BEATS: u32 = 4;
     /// It takes part in [`NEXT_EPOCH`].
     const RENEWALS: u32 = 8;
+    /// As leader: it reads [`TOUCHES`].
+    const TOUCHES: u32 = 16;
+    /// As learner: it takes lifelines, with the key that follows its features.
+    const LIFELINES: u32 = 32;
 
     /// The features of this server.
     pub fn ours(is_established: bool) -> Features {
         let established = if is_established { Features::ESTABLISHED } else { 0 };
-        Features(Features::GROUPS | Features::BEATS | Features::RENEWALS | established)
+        let links = Features::BEATS | Features::LIFELINES;
+        let epochs = Features::RENEWALS | Features::TOUCHES;
+        Features(Features::GROUPS | links | epochs | established)
     }
 
     /// Whether proposals come in groups, and one ACK or COMMIT stands for all before it.
@@ -76,6 +82,11 @@ impl Features {
         self.0 & Features::RENEWALS != 0
     }
 
+    /// Whether a learner tells unasked which sessions were used.
+    pub fn has_touches(self) -> bool {
+        self.0 & Features::TOUCHES != 0
+    }
+
     /// Whether what the leader calls committed is committed, before UPTODATE, too.
     pub fn is_established(self) -> bool {
         self.0 & Features::ESTABLISHED != 0
@@ -84,6 +95,13 @@ impl Features {
     /// Our bytes after a LearnerInfo.
     pub fn of_learner(data: &[u8]) -> Features {
         Features::behind(data, 20)
+    }
+
+    /// The key of a learner's lifeline, from its LearnerInfo; `None` for one that takes none.
+    pub fn lifeline_key(data: &[u8]) -> Option<LifelineKey> {
+        let features = Features::of_learner(data);
+        let key = data.get(20 + Features::SIZE..)?.first_chunk()?;
+        (features.0 & Features::LIFELINES != 0).then_some(LifelineKey(u64::from_be_bytes(*key)))
     }
 
     /// Our bytes after the version in LEADERINFO.
@@ -97,10 +115,19 @@ impl Features {
         Features(bits.map_or(0, |bits| u32::from_be_bytes(*bits)))
     }
 
+    /// Bytes that [`Features::encode_into`] appends.
+    const SIZE: usize = 8;
+
     /// Appends them.
     pub fn encode_into(self, out: &mut Vec<u8>) {
         out.extend_from_slice(&MAGIC);
         out.extend_from_slice(&self.0.to_be_bytes());
+    }
+
+    /// Appends a learner's, with the key of its lifeline.
+    pub fn encode_learner(key: LifelineKey, out: &mut Vec<u8>) {
+        Features::ours(false).encode_into(out);
+        out.extend_from_slice(&key.0.to_be_bytes());
     }
 }
 
@@ -197,7 +224,7 @@ fn proposed<'a>(r: &mut Reader<'a>) -> Result<Proposed<'a>, DecodeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{Rng, SessionId, Xid};
+    use crate::base::{LifelineKey, Rng, SessionId, Xid};
     use crate::wire::TxnType;
     use crate::wire::quorum::{LearnerInfo, Packet, PacketScan, Scan, leader_info};
 
@@ -250,6 +277,19 @@ mod tests {
         Features::ours(false).encode_into(&mut learner);
         assert_eq!(Features::of_learner(&learner), Features::ours(false));
         assert_eq!(LearnerInfo::decode(Some(&learner)).config_version, Some(0));
+        assert_eq!(Features::lifeline_key(&learner), None, "the key is missing");
+        learner.extend_from_slice(&7_u64.to_be_bytes());
+        assert_eq!(Features::lifeline_key(&learner), Some(LifelineKey(7)));
+        let mut other = LearnerInfo::encode(crate::base::ServerId(3), 0).to_vec();
+        Features::encode_learner(LifelineKey(7), &mut other);
+        assert_eq!(learner, other);
+        // A build of ours that knows fewer features, and one that knows more.
+        learner[24..28].copy_from_slice(&1_u32.to_be_bytes());
+        assert_eq!(Features::lifeline_key(&learner), None);
+        assert!(!Features::of_learner(&learner).has_touches());
+        learner[24..28].copy_from_slice(&u32::MAX.to_be_bytes());
+        assert!(Features::of_learner(&learner).has_touches());
+        assert_eq!(Features::lifeline_key(&learner), Some(LifelineKey(7)));
         let mut leader = leader_info().to_vec();
         assert_eq!(Features::of_leader(&leader), Features::NONE);
         Features::ours(true).encode_into(&mut leader);

@@ -111,7 +111,8 @@ impl Leading {
                 if link.wants_beats()
                     && let Some(learner) = link.sid
                 {
-                    effects.push(Effect::KeepAlive { link: link.id, learner });
+                    let key = link.lifeline_key;
+                    effects.push(Effect::KeepAlive { link: link.id, learner, key });
                 }
             }
         }

@@ -56,7 +56,9 @@ impl Leading {
         link.is_voter =
             !link.is_observer && info.sid.is_some_and(|sid| self.ensemble.is_voter(sid));
         if !self.options.is_plain {
-            link.features = Features::of_learner(packet.data.unwrap_or_default());
+            let data = packet.data.unwrap_or_default();
+            link.features = Features::of_learner(data);
+            link.lifeline_key = Features::lifeline_key(data);
         }
         link.stage = Stage::Introduced;
         self.heard(now, id);

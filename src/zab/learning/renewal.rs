@@ -62,12 +62,14 @@ impl Learning {
 
     /// When the leader is told without a question which sessions were used.
     pub(super) fn touch_at(&self) -> Option<Instant> {
-        self.renewal.map(|renewal| renewal.touch_at)
+        let renewal = self.renewal.filter(|_| self.leader_features.has_touches())?;
+        Some(renewal.touch_at)
     }
 
     /// Tells it if that is due.
     pub(super) fn touch(&mut self, now: Now, effects: &mut Effects) {
-        if let Some(renewal) = self.renewal.as_mut().filter(|it| it.touch_at <= now.mono) {
+        let is_due = self.touch_at().is_some_and(|at| at <= now.mono);
+        if let Some(renewal) = self.renewal.as_mut().filter(|_| is_due) {
             renewal.touch_at = now.mono + BEAT;
             effects.push(Effect::TouchesDue);
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, LinkId, Now, ServerId, Zxid};
+use crate::base::{Epoch, LifelineKey, LinkId, Now, ServerId, Zxid};
 use crate::log::Batch;
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::quorum::{AuthIds, EpochAnswer, Forwarded, Packet, PacketKind};
@@ -156,6 +156,7 @@ fn learners_answer_a_recorded_leader_as_apaches_did() {
             config_version: 0,
             is_plain: true,
             is_patient: true,
+            lifeline_key: LifelineKey(3),
         };
         let machine = Learning::new(Now::default(), options, standing(text));
         let (sent, logged) = (Vec::new(), Vec::new());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::{Epoch, LinkId, Now, Rng, ServerId, Zxid};
+use crate::base::{Epoch, LifelineKey, LinkId, Now, Rng, ServerId, Zxid};
 use crate::log::{Batch, EpochFile};
 use crate::quorum::{Ensemble, Membership};
 use crate::wire::Reader;
@@ -700,6 +700,7 @@ impl World {
             config_version: 0,
             is_plain: self.nodes[at].is_plain,
             is_patient: false,
+            lifeline_key: LifelineKey(3),
         };
         let link = LinkId(self.next_link);
         self.next_link += 1;

@@ -1,6 +1,7 @@
 //! Rules of a leader.
 
 use super::*;
+use crate::base::LifelineKey;
 
 mod renewal;
 
@@ -76,7 +77,7 @@ impl Script {
     fn introduce(&mut self, link: LinkId, sid: i64) -> Vec<String> {
         self.input(LeadInput::Opened(link));
         let mut info = LearnerInfo::encode(ServerId(sid), 0).to_vec();
-        Features::ours(false).encode_into(&mut info);
+        Features::encode_learner(LifelineKey(8), &mut info);
         let packet = Packet::with(PacketKind::FollowerInfo, z(1, 0), &info);
         self.input(LeadInput::Packet(link, packet))
     }

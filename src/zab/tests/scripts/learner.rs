@@ -1,6 +1,7 @@
 //! Rules of a learner.
 
 use super::*;
+use crate::base::LifelineKey;
 
 struct Script {
     machine: Learning,
@@ -27,6 +28,7 @@ impl Script {
             config_version: 0,
             is_plain: false,
             is_patient: false,
+            lifeline_key: LifelineKey(3),
         };
         change(&mut options);
         let machine = Learning::new(Now::default(), options, standing);
@@ -72,7 +74,20 @@ impl Script {
 
     /// And into the broadcast, with `logged` as history.
     fn following(standing: Standing) -> Script {
-        let mut script = Script::discovered(standing);
+        Script::following_a(&leader_info(), standing)
+    }
+
+    /// The same with a leader of ours.
+    fn following_ours(standing: Standing) -> Script {
+        let mut data = leader_info().to_vec();
+        Features::ours(true).encode_into(&mut data);
+        Script::following_a(&data, standing)
+    }
+
+    fn following_a(leader_info: &[u8], standing: Standing) -> Script {
+        let mut script = Script::new(standing);
+        script.leader_info(2, leader_info);
+        script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(2)));
         script.packet(PacketKind::Diff, standing.logged);
         script.packet(PacketKind::NewLeader, z(2, 0));
         script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(2)));
@@ -312,7 +327,7 @@ fn nothing_is_left_out_before_a_learner_serves() {
 /// What the leader sends in the new epoch waits on the connection until it is entered.
 #[test]
 fn the_next_epoch_is_entered_with_everything_on_disk() {
-    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    let mut script = Script::following_ours(standing(z(1, 5), z(1, 5)));
     script.proposal(z(2, 1));
     assert_eq!(script.next_epoch(z(2, 1)), ["TouchesDue"], "2|1 is not on disk");
     assert!(!script.machine.wants_packets());
@@ -333,7 +348,7 @@ fn the_next_epoch_is_entered_with_everything_on_disk() {
 /// It reads no PING until its disk is done, and its clients' sessions must not end meanwhile.
 #[test]
 fn a_learner_whose_disk_is_slow_tells_the_leader_of_its_sessions_unasked() {
-    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    let mut script = Script::following_ours(standing(z(1, 5), z(1, 5)));
     script.proposal(z(2, 1));
     script.input(LearnInput::Logged(z(2, 1)));
     assert_eq!(script.next_epoch(z(2, 1)), ["TouchesDue", "store Accepted 3"]);
@@ -348,6 +363,17 @@ fn a_learner_whose_disk_is_slow_tells_the_leader_of_its_sessions_unasked() {
     script.input(LearnInput::EpochStored(EpochFile::Accepted, Epoch(3)));
     script.input(LearnInput::EpochStored(EpochFile::Current, Epoch(3)));
     assert_eq!(script.input(LearnInput::Tick), [""; 0], "it waits for questions again");
+}
+
+/// A leader of an earlier build of ours does not know the packet.
+#[test]
+fn a_leader_that_does_not_read_touches_is_sent_none() {
+    let mut data = leader_info().to_vec();
+    // Groups, beats and renewals.
+    data.extend_from_slice(b"RkPr\0\0\0\x0d");
+    let mut script = Script::following_a(&data, standing(z(1, 5), z(1, 5)));
+    assert_eq!(script.next_epoch(z(1, 5)), ["store Accepted 3"]);
+    assert_eq!(script.input(LearnInput::Tick), [""; 0]);
 }
 
 /// Apache's leader says nothing for half a tick; one of ours never does for so long.
