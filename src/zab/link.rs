@@ -1,7 +1,8 @@
 //! What a leader knows of one learner, and what it writes to the learner's connection.
 //!
 //! There is no queue: `cursor` says how far the learner's connection has got, and what comes next
-//! is looked up when there is room.
+//! is looked up when there is room. Answers wait for room, too, and one that asks for more and more
+//! and reads nothing is refused: nobody's silence costs the leader more than some megabytes.
 
 use std::collections::VecDeque;
 
@@ -105,6 +106,14 @@ struct PendingSync {
 /// What a connection takes before it has said how much.
 const ROOM_AT_FIRST: usize = 1 << 20;
 
+/// Answers that may wait until a learner takes something: far more than its clients may ask for at
+/// a time, and less than 100 MiB.
+const ANSWERS_MAX: usize = 1 << 20;
+
+/// PINGs that a learner may have to answer: each `sync` of a busy ensemble may cost one. Who has
+/// so many confirms the leader late anyway, and the next one counts for those that were left out.
+const PINGS_MAX: usize = 1_000;
+
 /// Bytes of transactions that are put into one packet for a server of ours.
 const GROUP_BYTES: usize = 256 << 10;
 
@@ -184,6 +193,26 @@ impl Link {
             }
             Some(_) | None => Zxid(i64::MAX),
         }
+    }
+
+    /// Whether so many answers wait for it that it may ask for no more.
+    pub fn takes_no_answers(&self) -> bool {
+        self.own.len() + self.syncs.len() + self.later.len() > ANSWERS_MAX
+    }
+
+    /// Sends a PING of this round.
+    pub fn ping(&mut self, round: u64, zxid: Zxid, effects: &mut Effects) {
+        // Before UPTODATE it keeps the learner's connection alive, and nobody answers it: one that
+        // takes nothing has enough to read.
+        let is_answered = self.stage == Stage::UpToDate;
+        let has_enough = if is_answered { self.pings.len() >= PINGS_MAX } else { self.room == 0 };
+        if !self.is_streaming() || has_enough {
+            return;
+        }
+        if is_answered {
+            self.pings.push_back(round);
+        }
+        self.send(Packet::bare(PacketKind::Ping, zxid), effects);
     }
 
     /// Whether it has got through the handshake, each step of which is one packet.
@@ -392,7 +421,8 @@ impl Link {
             true => self.cursor,
             false => self.commits_sent.max(marks.began_with),
         };
-        while self.later.front().is_some_and(|(after, _)| *after <= got)
+        while self.room > 0
+            && self.later.front().is_some_and(|(after, _)| *after <= got)
             && let Some((_, bytes)) = self.later.pop_front()
         {
             effects.send(self.id, |out| out.extend_from_slice(&bytes));
@@ -405,7 +435,10 @@ impl Link {
         let told = self.commits_sent.max(marks.began_with);
         let is_due = |sync: &PendingSync| sync.is_confirmed && sync.after <= told;
         let before = self.syncs.len();
-        while self.stage == Stage::UpToDate && self.syncs.front().is_some_and(is_due) {
+        while self.stage == Stage::UpToDate
+            && self.room > 0
+            && self.syncs.front().is_some_and(is_due)
+        {
             self.syncs.pop_front();
             self.send(Packet::bare(PacketKind::Sync, Zxid::ZERO), effects);
         }

@@ -202,12 +202,8 @@ impl Leading {
 
     pub(super) fn ping(&mut self, effects: &mut Effects) {
         let (round, zxid) = (self.confirm.last(), self.history.last());
-        for link in self.links.values_mut().filter(|link| link.is_streaming()) {
-            // Before UPTODATE a PING keeps the learner's connection alive, and nobody answers it.
-            if link.stage == Stage::UpToDate {
-                link.pings.push_back(round);
-            }
-            link.send(Packet::bare(PacketKind::Ping, zxid), effects);
+        for link in self.links.values_mut() {
+            link.ping(round, zxid, effects);
         }
     }
 

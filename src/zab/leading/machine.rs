@@ -428,6 +428,9 @@ impl Leading {
     ) -> Result<(), String> {
         // A packet of a link that was closed meanwhile.
         let Some(link) = self.links.get(&id) else { return Ok(()) };
+        if link.takes_no_answers() {
+            return Err("asks for more and more, and reads no answers".into());
+        }
         match (link.stage, packet.kind) {
             (Stage::Opened, PacketKind::FollowerInfo | PacketKind::ObserverInfo) => {
                 self.introduced(now, id, packet, effects)

@@ -386,6 +386,59 @@ fn a_learner_of_ours_is_told_what_its_requests_have_become() {
     assert_eq!(own.map(|own| own.is_own).collect::<Vec<_>>(), [false, true, false, true]);
 }
 
+/// Nor does what it has asked for, and what others ask for costs it a PING at most.
+#[test]
+fn a_learner_that_reads_nothing_gathers_little_and_holds_up_nobody() {
+    for is_ours in [false, true] {
+        let mut script = Script::new(3);
+        script.establish();
+        if is_ours {
+            script.join_ours(B, 3);
+        } else {
+            script.join(B, 3, 1);
+            script.answer(B, EpochAnswer::Accepted(Epoch(1)), z(1, 5));
+            script.packet(B, PacketKind::Ack, z(2, 0));
+        }
+        script.input(LeadInput::Room(B, 0));
+        let pong = Packet::with(PacketKind::Ping, z(2, 1), b"");
+        let mut sent = Vec::new();
+        for number in 1..=2_000 {
+            let zxid = z(2, number);
+            let mut told = script.propose(&[zxid]);
+            script.machine.revalidated(B, SessionId(7), true, z(2, 0));
+            told.extend(script.input(LeadInput::SyncPlaced(B, z(2, 0))));
+            script.input(LeadInput::Logged(zxid));
+            told.extend(script.packet(A, PacketKind::Ack, zxid));
+            assert!(told.contains(&format!("committed {zxid}")), "{told:?}");
+            told.extend(script.input(LeadInput::Packet(A, pong)));
+            sent.extend(told.into_iter().filter(|line| line.starts_with("2: ")));
+        }
+        let is_ping = |line: &String| line.starts_with("2: Ping");
+        let other = sent.iter().find(|line| !is_ping(line));
+        assert_eq!((other, sent.len()), (None, 1_000), "{is_ours}");
+        // What it is owed comes when it goes on.
+        let told = script.input(LeadInput::Room(B, 1 << 20));
+        let count = |kind: &str| told.iter().filter(|line| line.starts_with(kind)).count();
+        assert_eq!((count("2: Revalidate"), count("2: Sync")), (2_000, 2_000), "{is_ours}");
+        assert_eq!(script.packet(B, PacketKind::Ack, z(2, 2_000)), [""; 0]);
+    }
+}
+
+#[test]
+fn a_learner_that_asks_for_more_and_more_and_reads_no_answers_is_refused() {
+    let mut script = Script::established();
+    script.join_ours(B, 3);
+    script.input(LeadInput::Room(B, 0));
+    for number in 1..=1 << 20 {
+        script.machine.handle(script.now, LeadInput::Judged(B, z(2, number)), &mut script.effects);
+    }
+    assert_eq!(script.packet(B, PacketKind::Ack, z(2, 0)), [""; 0], "it may have so many");
+    script.input(LeadInput::SyncPlaced(B, z(2, 1 << 20)));
+    let told = script.packet(B, PacketKind::Ack, z(2, 0));
+    assert!(told[0].starts_with("2: closed server 3: asks for more and more"), "{told:?}");
+    assert!(script.machine.is_established());
+}
+
 #[test]
 fn a_learner_of_apache_begins_a_session_without_identities() {
     let mut script = Script::established();
