@@ -111,7 +111,8 @@ const ROOM_AT_FIRST: usize = 1 << 20;
 const ANSWERS_MAX: usize = 1 << 20;
 
 /// PINGs that a learner may have to answer: each `sync` of a busy ensemble may cost one. Who has
-/// so many confirms the leader late anyway, and the next one counts for those that were left out.
+/// not answered a thousand confirms the leader late anyway, and the next one counts for those that
+/// were left out.
 const PINGS_MAX: usize = 1_000;
 
 /// Bytes of transactions that are put into one packet for a server of ours.
@@ -195,7 +196,7 @@ impl Link {
         }
     }
 
-    /// Whether so many answers wait for it that it may ask for no more.
+    /// Whether too many answers wait for it, so that it may ask for no more.
     pub fn takes_no_answers(&self) -> bool {
         self.own.len() + self.syncs.len() + self.later.len() > ANSWERS_MAX
     }

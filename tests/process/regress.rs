@@ -2,17 +2,9 @@
 
 use super::load::Load;
 use crate::util::{Jute, Options, Server, eventually, op, raw_connect};
-use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
-
-/// Resident memory of the server in KiB.
-fn resident_kib(server: &mut Server) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.pid())).expect("status");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
-}
 
 #[test]
 fn a_snapshot_that_is_due_is_taken_at_once() {
@@ -46,7 +38,7 @@ fn a_client_that_never_reads_costs_little_and_disturbs_nobody() {
     let mut server = Server::ringkeeper();
     let mut client = server.connect();
     client.create("/big", &vec![7; 100_000], 0).ok();
-    let before = resident_kib(&mut server);
+    let before = server.resident_kib();
     let request = |xid: i32| {
         Jute::new().buffer(&Jute::new().int(xid).int(op::GET_DATA).string("/big").bool(false).0)
     };
@@ -70,7 +62,7 @@ fn a_client_that_never_reads_costs_little_and_disturbs_nobody() {
     for _ in 0..20 {
         client.get("/big");
     }
-    let grown = resident_kib(&mut server).saturating_sub(before);
+    let grown = server.resident_kib().saturating_sub(before);
     assert!(grown < 192 * 1024, "{grown} KiB for one client that does not read");
     drop((hog, link));
     client.ping();
@@ -82,7 +74,7 @@ fn memory_of_large_replies_is_given_back() {
     let mut server = Server::ringkeeper();
     let mut client = server.connect();
     client.create("/big", &vec![7; 1_000_000], 0).ok();
-    let before = resident_kib(&mut server);
+    let before = server.resident_kib();
     for _ in 0..5 {
         let reads = (0..66).fold(Jute::new(), |reads, _| {
             reads.multi_header(op::GET_DATA).string("/big").bool(false)
@@ -91,7 +83,7 @@ fn memory_of_large_replies_is_given_back() {
         assert!(reply.body.len() > 66_000_000, "{}", reply.body.len());
     }
     eventually("the memory of five replies of 66 MB is not given back", || {
-        (resident_kib(&mut server) < before + 24 * 1024).then_some(())
+        (server.resident_kib() < before + 24 * 1024).then_some(())
     });
 }
 

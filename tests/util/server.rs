@@ -208,6 +208,13 @@ impl Server {
         self.child().id()
     }
 
+    /// Memory of the process that is resident, in KiB.
+    pub fn resident_kib(&mut self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("proc");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    }
+
     /// Where clients connect.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
