@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::FOUR_LETTER_WORDS;
 use crate::config::Settings;
-use crate::metrics::{Measures, TermFigures};
+use crate::metrics::{AckFigures, Measures, TermFigures};
 
 use super::state::MemberState;
 
@@ -66,6 +66,8 @@ pub struct AdminContext {
     pub(super) trace_mask: i64,
     /// Looked up for the word about to be answered.
     pub live: Live,
+    /// The same, for `mntr` only.
+    pub acks: AckFigures,
 }
 
 /// `ZooTrace.getTextTraceLevel` at the start: client requests, server packets, sessions, warnings.
@@ -86,6 +88,7 @@ impl AdminContext {
             measures,
             trace_mask: TRACE_MASK,
             live: Live::default(),
+            acks: AckFigures::default(),
         }
     }
 

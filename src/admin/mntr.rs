@@ -166,12 +166,10 @@ pub(super) fn mntr(context: &AdminContext, replica: &Replica, now: Now) -> Strin
     }
     let none = Histogram::default();
     for key in HISTOGRAMS {
-        let histogram = histogram(key, replica).unwrap_or(&none);
-        put_summary(&mut out, key, histogram.summary(), MS);
-        for (percentile, permille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
-            let value = histogram.percentile(permille) / MS;
-            line(&mut out, &format!("{percentile}_{key}"), value);
-        }
+        put_histogram(&mut out, key, histogram(key, context, replica).unwrap_or(&none));
+    }
+    for (sid, times) in &context.acks.voters {
+        put_histogram(&mut out, &format!("{sid}_ack_latency"), times);
     }
     let stats = replica.stats();
     for (key, all) in
@@ -194,6 +192,13 @@ fn put_summary(out: &mut String, key: &str, summary: &Summary, unit: u64) {
     line(out, &format!("max_{key}"), summary.max / unit);
     line(out, &format!("cnt_{key}"), summary.count);
     line(out, &format!("sum_{key}"), summary.sum / unit);
+}
+
+fn put_histogram(out: &mut String, key: &str, histogram: &Histogram) {
+    put_summary(out, key, histogram.summary(), MS);
+    for (percentile, permille) in [("p50", 500), ("p95", 950), ("p99", 990), ("p999", 999)] {
+        line(out, &format!("{percentile}_{key}"), histogram.percentile(permille) / MS);
+    }
 }
 
 fn gauges(out: &mut String, context: &AdminContext, replica: &Replica, now: Now) {
@@ -341,9 +346,14 @@ fn summary(key: &str, context: &AdminContext, replica: &Replica) -> (Summary, u6
     }
 }
 
-fn histogram<'a>(key: &str, replica: &'a Replica) -> Option<&'a Histogram> {
+fn histogram<'a>(
+    key: &str,
+    context: &'a AdminContext,
+    replica: &'a Replica,
+) -> Option<&'a Histogram> {
     let stats = replica.stats();
     match key {
+        "quorum_ack_latency" => Some(&context.acks.quorum),
         "request_throttle_queue_time_ms" => {
             Some(&replica.limit_figures().request_throttle_queue_us)
         }

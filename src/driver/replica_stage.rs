@@ -79,6 +79,9 @@ impl<I: Io> ReplicaStage<I> {
             self.admin.live.dir_sizes = self.house.dir_sizes;
             self.admin.live.state = state(&self.member, now);
             self.admin.live.terms = self.member.term_figures();
+            if word == *b"mntr" {
+                self.admin.acks = self.member.ack_figures();
+            }
             io.look_up(word, &mut self.admin.live);
             let replica = self.member.replica_mut();
             let text = admin::four_letter(&mut self.admin, replica, now, conn, word, &argument);

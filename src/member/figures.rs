@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::TermFigures;
+use crate::metrics::{AckFigures, TermFigures};
 use crate::wire::vote::PeerState;
 use crate::zab::LeadingFigures;
 
@@ -16,6 +16,14 @@ impl Member {
         match &self.party()?.machine {
             Machine::Leading(leading) => Some(leading.figures()),
             Machine::Settling | Machine::Looking | Machine::Learning(_) | Machine::Retired => None,
+        }
+    }
+
+    /// How long transactions take to get to the others' disks, while this server leads others.
+    pub fn ack_figures(&self) -> AckFigures {
+        match self.party().map(|party| &party.machine) {
+            Some(Machine::Leading(leading)) => leading.ack_figures(),
+            _ => AckFigures::default(),
         }
     }
 

@@ -6,11 +6,13 @@
 #![forbid(unsafe_code)]
 
 mod namespaces;
+mod pace;
 mod shared;
 mod summary;
 mod terms;
 
 pub use namespaces::Namespaces;
+pub use pace::{AckFigures, Pace};
 pub use shared::{Measures, SharedCounter, SharedSummary};
 pub use summary::{Histogram, Summary};
 pub use terms::{SyncFigures, TermFigures};

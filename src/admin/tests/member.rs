@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admin::LeaderFigures;
-use crate::metrics::{Summary, SyncFigures, TermFigures};
+use crate::metrics::{AckFigures, Histogram, Summary, SyncFigures, TermFigures};
 
 const ENSEMBLE: &str = "initLimit=10\nsyncLimit=5\nserver.1=a:2888:3888\n\
                         server.2=b:2889:3889:observer\nserver.3=c:2888:3888\n\
@@ -71,6 +71,28 @@ fn a_leader_shows_its_followers_and_proposals() {
     scene.context.live.state = MemberState::Following;
     assert!(!scene.word(b"srvr", b"").contains("Proposal sizes"));
     assert_eq!(scene.metric("synced_followers"), "missing");
+}
+
+#[test]
+fn a_leader_shows_how_long_its_voters_take() {
+    let mut scene = member(MemberState::Leading(LeaderFigures::default()));
+    let taking = |us| {
+        let mut times = Histogram::default();
+        times.record(us);
+        times
+    };
+    let voters = vec![(1, taking(2_000)), (4, taking(9_000))];
+    scene.context.acks = AckFigures { quorum: taking(5_000), voters };
+    for (key, value) in [
+        ("max_quorum_ack_latency", "5"),
+        ("p99_quorum_ack_latency", "5"),
+        ("max_1_ack_latency", "2"),
+        ("p50_4_ack_latency", "9"),
+        ("cnt_4_ack_latency", "1"),
+        ("max_3_ack_latency", "missing"),
+    ] {
+        assert_eq!(scene.metric(key), value, "{key}");
+    }
 }
 
 #[test]

@@ -47,6 +47,8 @@ impl Leading {
                 mark(Mark::EarlyAck);
             }
             link.acked = link.acked.max(zxid);
+            let sid = link.sid;
+            self.note_ack(now, sid, zxid);
             self.advance(effects);
         }
         Ok(())

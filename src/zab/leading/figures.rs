@@ -1,8 +1,10 @@
 //! What a leader shows of its learners and of its term.
 
-use crate::base::{Instant, Now};
+use std::collections::BTreeMap;
+
+use crate::base::{Instant, Now, ServerId, Zxid};
 use crate::log::Batch;
-use crate::metrics::SyncFigures;
+use crate::metrics::{AckFigures, Pace, SyncFigures};
 
 use super::super::link::Stage;
 use super::machine::{Leading, Phase};
@@ -50,6 +52,10 @@ pub(super) struct Noted {
     proposals: u64,
     sizes: Option<ProposalSizes>,
     syncs: SyncFigures,
+    /// From a proposal until it is committed.
+    quorum: Pace,
+    /// Until each voter has it on its disk.
+    voters: BTreeMap<ServerId, Pace>,
 }
 
 impl Noted {
@@ -69,6 +75,40 @@ impl Noted {
 }
 
 impl Leading {
+    /// Notes that transactions are on their way to the voters.
+    pub(super) fn note_proposed(&mut self, now: Now, batch: &Batch) {
+        self.noted.proposed(batch);
+        let (Some(last), us) = (batch.last_zxid(), us(now.mono)) else { return };
+        self.noted.quorum.begin(last.0, us);
+        let followers = self.links.values().filter(|link| link.counts());
+        for sid in followers.filter_map(|link| link.sid).chain([self.options.sid]) {
+            self.noted.voters.entry(sid).or_default().begin(last.0, us);
+        }
+    }
+
+    /// A voter has everything up to this transaction on its disk.
+    pub(super) fn note_ack(&mut self, now: Now, sid: Option<ServerId>, zxid: Zxid) {
+        if let Some(pace) = sid.and_then(|sid| self.noted.voters.get_mut(&sid)) {
+            pace.reached(zxid.0, us(now.mono));
+        }
+    }
+
+    /// What is on its way to this server does not get there by its present connection.
+    pub(super) fn note_end(&mut self, sid: ServerId) {
+        if let Some(pace) = self.noted.voters.get_mut(&sid) {
+            pace.give_up();
+        }
+    }
+
+    /// How long transactions take to get to the others' disks.
+    pub fn ack_figures(&self) -> AckFigures {
+        let voters = self.noted.voters.iter();
+        AckFigures {
+            quorum: self.noted.quorum.times().clone(),
+            voters: voters.map(|(sid, pace)| (sid.0, pace.times().clone())).collect(),
+        }
+    }
+
     /// Notes that a learner begins to get the whole database, or else what it lacks.
     pub(super) fn note_sync(&mut self, is_snapshot: bool) {
         let is_such = |stage| match stage {
@@ -87,8 +127,9 @@ impl Leading {
         }
     }
 
-    /// Notes when the term's history has been committed.
+    /// Notes when the term's history, or what is measured, has been committed.
     pub(super) fn note_time(&mut self, now: Now) {
+        self.noted.quorum.reached(self.committed.0, us(now.mono));
         if self.phase == Phase::Broadcast && self.noted.since.is_none() {
             self.noted.since = Some(now.mono);
         }
@@ -96,7 +137,7 @@ impl Leading {
 
     /// What there is to show now.
     pub fn figures(&self) -> LeadingFigures {
-        let Noted { since, proposals, sizes, syncs } = self.noted;
+        let Noted { since, proposals, sizes, syncs, .. } = self.noted;
         let is_of_term = self.committed.epoch() == self.epoch;
         let mut figures = LeadingFigures {
             since,
@@ -120,10 +161,13 @@ impl Leading {
     }
 }
 
+fn us(now: Instant) -> u64 {
+    now.0 / 1_000
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Zxid;
 
     #[test]
     fn sizes_of_proposals_are_noted_over_all_batches() {

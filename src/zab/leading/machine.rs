@@ -274,12 +274,13 @@ impl Leading {
             LeadInput::Logged(zxid) => {
                 invariant!(zxid <= self.history.last(), "{zxid:?} is logged");
                 self.logged = self.logged.max(zxid);
+                self.note_ack(now, Some(self.options.sid), zxid);
                 self.advance(effects);
             }
             LeadInput::Proposed(batch) => {
                 let in_epoch = batch.first_zxid().is_none_or(|first| first.epoch() == self.epoch);
                 invariant!(self.is_established() && in_epoch, "proposed in {:?}", self.phase);
-                self.noted.proposed(&batch);
+                self.note_proposed(now, &batch);
                 self.history.push(batch);
                 self.advance(effects);
             }
@@ -406,7 +407,9 @@ impl Leading {
     }
 
     pub(super) fn forget(&mut self, id: LinkId) {
-        self.links.remove(&id);
+        if let Some(sid) = self.links.remove(&id).and_then(|link| link.sid) {
+            self.note_end(sid);
+        }
         self.confirm.forget(id);
     }
 

@@ -218,6 +218,36 @@ fn a_quorum_of_disks_commits() {
 
 /// Two others may commit what the leader's own disk does not have yet.
 #[test]
+fn a_leader_knows_how_long_its_voters_take() {
+    let mut script = Script::established();
+    script.join_ours(B, 3);
+    // The second batch comes while the first one is under way, and is not measured.
+    for (us, zxid) in [(0, z(2, 1)), (100, z(2, 2))] {
+        script.now.mono = Now::default().mono + Duration::from_micros(us);
+        script.propose(&[zxid]);
+    }
+    for (us, server) in [(1_000, 1), (3_000, 2), (7_000, 3)] {
+        script.now.mono = Now::default().mono + Duration::from_micros(us);
+        match server {
+            1 => script.input(LeadInput::Logged(z(2, 2))),
+            2 => script.packet(A, PacketKind::Ack, z(2, 1)),
+            _ => script.packet(B, PacketKind::Ack, z(2, 2)),
+        };
+    }
+    let figures = script.machine.ack_figures();
+    let seen = |times: &crate::metrics::Histogram| (times.summary().count, times.summary().sum);
+    assert_eq!(seen(&figures.quorum), (1, 3_000));
+    let voters: Vec<_> = figures.voters.iter().map(|(sid, times)| (*sid, seen(times))).collect();
+    assert_eq!(voters, [(1, (1, 1_000)), (2, (1, 3_000)), (3, (1, 7_000))]);
+    // What was under way to one that is gone is not counted when it is back.
+    script.propose(&[z(2, 3)]);
+    script.input(LeadInput::Closed(B));
+    script.join_ours(LinkId(3), 3);
+    script.packet(LinkId(3), PacketKind::Ack, z(2, 3));
+    assert_eq!(seen(&script.machine.ack_figures().voters[2].1), (1, 7_000));
+}
+
+#[test]
 fn the_leader_is_one_of_a_quorum_and_not_more() {
     let mut script = Script::established();
     script.join(B, 3, 1);
