@@ -10,7 +10,7 @@ use ringkeeper::auth::{Auth, AuthOptions};
 use ringkeeper::base::{ConnId, Instant, Now, Rng, SessionId, Xid, Zxid};
 use ringkeeper::front::{Front, FrontOptions, FrontSink};
 use ringkeeper::log::{Appender, Batch, Plan, SegmentHeader};
-use ringkeeper::replica::{Effect, Effects, Input, Replica, ReplicaOptions, Restored};
+use ringkeeper::replica::{Effect, Effects, FairOptions, Input, Replica, ReplicaOptions, Restored};
 use ringkeeper::tree::{Tree, TreeOptions};
 use ringkeeper::wire::{
     ACL_OPEN_BYTES, ConnectRequest, OpCode, TxnHeader, TxnType, begin_frame, end_frame, put_bool,
@@ -81,6 +81,13 @@ impl Bench {
         let options = ReplicaOptions {
             outstanding_limit: u64::MAX,
             snap_count: u64::MAX / 4,
+            // Whatever comes is done in its turn.
+            fair: FairOptions {
+                turn: u64::MAX >> 8,
+                turn_beside_lone: u64::MAX >> 8,
+                share: u64::MAX >> 8,
+                ..FairOptions::default()
+            },
             ..ReplicaOptions::default()
         };
         let now = Now { mono: Instant::from_ms(1000), wall_ms: 1_000_000_000_000 };
@@ -119,7 +126,7 @@ impl Bench {
             self.feed(conn, &hello);
             self.conns.push(conn);
         }
-        self.sync();
+        self.settle();
     }
 
     fn fill(&mut self) {
@@ -156,6 +163,21 @@ impl Bench {
         }
     }
 
+    /// As [`Bench::sync`], also of what waits for its turn.
+    fn settle(&mut self) {
+        while !self.replica.is_settled() || self.replica.outstanding() > 0 {
+            self.replica.handle(self.now, Input::Tick, &mut self.effects);
+            self.sync();
+        }
+    }
+
+    /// Everybody takes the replies that there are.
+    fn drain(&mut self) {
+        for &conn in &self.conns {
+            self.replica.handle(self.now, Input::Drained { conn }, &mut self.effects);
+        }
+    }
+
     fn burst(&mut self, kind: OpCode, used: &mut Vec<u64>) -> Vec<u8> {
         let mut bytes = Vec::new();
         for _ in 0..DEPTH {
@@ -174,10 +196,16 @@ impl Bench {
     }
 
     /// Median over rounds of the nanoseconds per request: taking it, and applying it.
-    fn measure(&mut self, kind: OpCode, used: &mut Vec<u64>, rounds: usize) -> (f64, f64) {
+    fn measure(
+        &mut self,
+        kind: OpCode,
+        used: &mut Vec<u64>,
+        rounds: usize,
+    ) -> Result<(f64, f64), String> {
         let (mut take, mut apply) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             let bursts: Vec<_> = (0..CONNS).map(|_| self.burst(kind, used)).collect();
+            self.drain();
             let start = Clock::now();
             for (at, bytes) in bursts.iter().enumerate() {
                 let conn = self.conns[at];
@@ -188,8 +216,11 @@ impl Bench {
             let per = (CONNS * DEPTH) as f64;
             take.push((middle - start).as_nanos() as f64 / per);
             apply.push(middle.elapsed().as_nanos() as f64 / per);
+            if self.replica.outstanding() > 0 {
+                return Err(format!("a {kind:?} waits, and its cost would not be measured"));
+            }
         }
-        (median(take), median(apply))
+        Ok((median(take), median(apply)))
     }
 }
 
@@ -298,7 +329,7 @@ pub fn run(keys: u64, rounds: usize) -> Result<(), String> {
         let mut bench = Bench::new(keys)?;
         println!("replica, {keys} znodes:");
         for (name, kind) in [("  get", OpCode::GetData), ("  exists", OpCode::Exists)] {
-            line(name, bench.measure(kind, &mut Vec::new(), rounds).0, "");
+            line(name, bench.measure(kind, &mut Vec::new(), rounds)?.0, "");
         }
         let mut used = Vec::new();
         // The first creates are also the first to touch their memory, which costs what the kernel,
@@ -311,7 +342,7 @@ pub fn run(keys: u64, rounds: usize) -> Result<(), String> {
             ("  create, in freed memory", OpCode::Create),
         ] {
             let rounds = if kind == OpCode::SetData { rounds } else { rounds.min(8) };
-            let (take, apply) = bench.measure(kind, &mut used, rounds);
+            let (take, apply) = bench.measure(kind, &mut used, rounds)?;
             let parts = format!("   (prepare {take:.0}, apply and reply {apply:.0} ns)");
             line(name, take + apply, &parts);
         }

@@ -28,6 +28,16 @@ fn values<'a>(json: &'a str, name: &str) -> Vec<&'a str> {
     json.lines().filter_map(value).collect()
 }
 
+/// The bench refuses to show figures of requests that were not done.
+#[test]
+fn every_stage_does_what_is_measured() {
+    let output = bench().args(["stages", "--keys", "300", "--rounds", "2"]).output();
+    let Output { status, stdout, stderr } = output.expect("rk-bench");
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    assert!(status.success(), "{status}\n{stdout}\n{stderr}");
+    assert_eq!(stdout.lines().filter(|line| line.starts_with("  set ")).count(), 2, "{stdout}");
+}
+
 #[test]
 fn every_flood_is_measured_beside_its_neighbours() {
     let dir = tempfile::tempdir().expect("temporary dir");
