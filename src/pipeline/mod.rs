@@ -4,6 +4,7 @@
 //! the committed tree. Neither knows about connections, queues or disks.
 #![forbid(unsafe_code)]
 
+mod lists;
 mod parts;
 mod pending;
 mod prepare;

@@ -14,8 +14,8 @@ use crate::wire::{
     PathVersion, Perms, Reader, SetAcl, SetData, TxnType, put_create_txn, put_i32, put_str,
 };
 
+use super::lists::EPHEMERALS_AHEAD;
 use super::pending::{Pending, PendingView, Place, Slot, fresh_view};
-use super::read::EPHEMERALS_AHEAD;
 
 /// Settings that checks depend on.
 #[derive(Clone, Debug)]

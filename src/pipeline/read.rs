@@ -1,7 +1,7 @@
 //! Answering reads and watch operations from the committed tree.
 //!
-//! Corresponds to the read half of `FinalRequestProcessor`. Every function appends one whole reply
-//! frame; what may take long, setWatches and multiRead, is done in parts, see [`Parts`].
+//! Corresponds to the read half of `FinalRequestProcessor`. What may take long is done in parts,
+//! see [`Parts`]: setWatches, multiRead, and lists that are long.
 //!
 //! [`Parts`]: super::Parts
 
@@ -12,20 +12,13 @@ use crate::tree::{AclId, NodeId, Tree};
 use crate::watch::{WatchKind, WatchMode, Watches};
 use crate::wire::{
     AclBytes, AddWatch, DecodeError, ErrorCode, EventType, OpCode, PathWatch, Perms, Reader,
-    WatchPath, begin_reply, begin_vector, end_frame, end_vector, put_buffer, put_error_reply,
-    put_i32, text,
+    WatchPath, begin_reply, end_frame, put_buffer, put_error_reply, put_i32, text,
 };
 
-/// Cost of a node that is visited: its name.
-const NODE_COST: u64 = 15;
-/// Cost of a path that is put together.
-const PATH_COST: u64 = 80;
 /// Cost of a path that is looked up and watched or read.
 pub(super) const WATCH_COST: u64 = 200;
 /// Cost of an ACL's entry that is shown without its secret.
 const REDACT_COST: u64 = 100;
-/// Owned nodes that are asked for before their turn comes.
-pub(super) const EPHEMERALS_AHEAD: usize = 16;
 /// Bytes in or out that take a nanosecond: copied three times, by the replica, front and kernel.
 const BYTES_PER_NS: usize = 2;
 
@@ -61,6 +54,8 @@ pub struct ReadContext<'a> {
     pub bytes_read: &'a mut Namespaces,
     /// What was looked at, in nanoseconds: nodes, watches and results, but not their bytes.
     pub cost: u64,
+    /// What may be done in one go, in nanoseconds.
+    pub limit: u64,
 }
 
 impl From<DecodeError> for ErrorCode {
@@ -70,57 +65,65 @@ impl From<DecodeError> for ErrorCode {
 }
 
 impl ReadContext<'_> {
-    /// Executes `op` and appends its reply.
+    /// Executes `op` and appends its reply. Returns false, and has done nothing, if that would take
+    /// longer than the limit: [`ReadContext::part`] does it.
     #[inline(always)]
-    pub fn execute(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) {
+    pub fn execute(&mut self, op: OpCode, xid: Xid, body: &[u8], out: &mut Vec<u8>) -> bool {
         let mut r = Reader::new(body);
         let start = begin_reply(out, xid, self.zxid, ErrorCode::Ok.code());
         let before = out.len();
         match self.answer(op, &mut r, out) {
-            Ok(()) => end_frame(out, start),
+            Ok(true) => end_frame(out, start),
+            Ok(false) => {
+                out.truncate(before - 20);
+                return false;
+            }
             Err(code) => {
                 out.truncate(before - 20);
                 put_error_reply(out, xid, self.zxid, code);
             }
         }
+        true
     }
 
     #[inline(always)]
-    fn answer(&mut self, op: OpCode, r: &mut Reader<'_>, out: &mut Vec<u8>) -> ReadResult {
+    fn answer(
+        &mut self,
+        op: OpCode,
+        r: &mut Reader<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<bool, ErrorCode> {
         match op {
-            OpCode::Exists => self.exists(&PathWatch::decode_from(r)?, out),
+            OpCode::Exists => self.exists(&PathWatch::decode_from(r)?, out)?,
             OpCode::GetData => {
                 let path = r.buffer("path")?.ok_or(ErrorCode::MarshallingError)?;
-                self.get_data(path, r.bool("watch")?, out)
+                self.get_data(path, r.bool("watch")?, out)?;
             }
-            OpCode::GetChildren => self.get_children(&PathWatch::decode_from(r)?, false, out),
-            OpCode::GetChildren2 => self.get_children(&PathWatch::decode_from(r)?, true, out),
-            OpCode::GetAcl => self.get_acl(&text(r, "path")?, out),
-            OpCode::GetAllChildrenNumber => self.count_descendants(&text(r, "path")?, out),
+            OpCode::GetChildren | OpCode::GetChildren2 => {
+                let request = PathWatch::decode_from(r)?;
+                return self.get_children_at_once(&request, op == OpCode::GetChildren2, out);
+            }
+            OpCode::GetAcl => self.get_acl(&text(r, "path")?, out)?,
             OpCode::GetEphemerals => {
                 let prefix = r.text("prefixPath")?;
-                self.get_ephemerals(prefix.as_deref().unwrap_or(""), out);
-                Ok(())
+                return Ok(self.get_ephemerals_at_once(prefix.as_deref().unwrap_or(""), out));
             }
             OpCode::Sync => {
                 // COMPAT(3.9): any path comes back, also a null, which no other reply sends.
                 put_buffer(out, r.text("path")?.as_ref().map(|path| path.as_bytes()));
-                Ok(())
             }
-            OpCode::WhoAmI => {
-                self.auth.who_am_i(self.identities, out);
-                Ok(())
-            }
-            OpCode::AddWatch => self.add_watch(&AddWatch::decode_from(r)?, out),
-            OpCode::CheckWatches => self.check_watches(&WatchPath::decode_from(r)?),
-            OpCode::RemoveWatches => self.remove_watches(&WatchPath::decode_from(r)?),
+            OpCode::WhoAmI => self.auth.who_am_i(self.identities, out),
+            OpCode::AddWatch => self.add_watch(&AddWatch::decode_from(r)?, out)?,
+            OpCode::CheckWatches => self.check_watches(&WatchPath::decode_from(r)?)?,
+            OpCode::RemoveWatches => self.remove_watches(&WatchPath::decode_from(r)?)?,
             // Writes get here if they cannot be decoded; they take no zxid then.
-            op if op.is_write() => Err(ErrorCode::MarshallingError),
-            _ => Err(ErrorCode::Unimplemented),
+            op if op.is_write() => return Err(ErrorCode::MarshallingError),
+            _ => return Err(ErrorCode::Unimplemented),
         }
+        Ok(true)
     }
 
-    fn find_readable(&self, key: &PathKey<'_>) -> Result<NodeId, ErrorCode> {
+    pub(super) fn find_readable(&self, key: &PathKey<'_>) -> Result<NodeId, ErrorCode> {
         let node = self.tree.find(key).ok_or(ErrorCode::NoNode)?;
         self.require(node, Perms::READ)?;
         Ok(node)
@@ -156,7 +159,7 @@ impl ReadContext<'_> {
     }
 
     #[inline(always)]
-    fn count(&mut self, path: &[u8], bytes: usize) {
+    pub(super) fn count(&mut self, path: &[u8], bytes: usize) {
         self.bytes_read.record(path, (path.len() + bytes + STAT_BYTES) as u64);
     }
 
@@ -175,39 +178,6 @@ impl ReadContext<'_> {
         Ok(())
     }
 
-    fn put_children(&self, node: NodeId, out: &mut Vec<u8>) {
-        put_i32(out, self.tree.num_children(node) as i32);
-        for (at, name) in (0..).zip(self.tree.children(node)) {
-            if at % Tree::CHILDREN_AHEAD == 0 {
-                self.tree.prefetch_children(node, at);
-            }
-            put_buffer(out, Some(name));
-        }
-    }
-
-    pub(super) fn get_children(
-        &mut self,
-        request: &PathWatch<'_>,
-        with_stat: bool,
-        out: &mut Vec<u8>,
-    ) -> ReadResult {
-        let key = self.tree.key(&request.path);
-        let node = self.find_readable(&key)?;
-        if request.watch {
-            self.watches.add(self.conn, &key, WatchMode::Child);
-        }
-        let before = out.len();
-        self.cost += NODE_COST * u64::from(self.tree.num_children(node));
-        self.put_children(node, out);
-        // Without the lengths of the vector and of each name.
-        let lengths = 4 * (1 + self.tree.num_children(node) as usize);
-        self.count(request.path.as_bytes(), (out.len() - before).saturating_sub(lengths));
-        if with_stat {
-            self.tree.stat(node).encode_into(out);
-        }
-        Ok(())
-    }
-
     fn get_acl(&mut self, path: &str, out: &mut Vec<u8>) -> ReadResult {
         let node = self.tree.find(&self.tree.key(path)).ok_or(ErrorCode::NoNode)?;
         let id = self.tree.acl(node);
@@ -222,41 +192,6 @@ impl ReadContext<'_> {
         }
         self.tree.stat(node).encode_into(out);
         Ok(())
-    }
-
-    fn count_descendants(&mut self, path: &str, out: &mut Vec<u8>) -> ReadResult {
-        let node = self.find_readable(&self.tree.key(path))?;
-        // The nodes whose path begins with `path` and a slash; the root's does with its alias.
-        let count = self.tree.count_descendants(node) + usize::from(path.is_empty());
-        // The root's are not walked but known.
-        if node != NodeId::ROOT {
-            self.cost += NODE_COST * count as u64;
-        }
-        put_i32(out, i32::try_from(count).unwrap_or(i32::MAX));
-        Ok(())
-    }
-
-    fn get_ephemerals(&mut self, prefix: &str, out: &mut Vec<u8>) {
-        let all = matches!(prefix.trim(), "" | "/");
-        let start = begin_vector(out);
-        let mut count = 0i32;
-        let nodes = self.tree.ephemerals(self.session);
-        self.cost += PATH_COST * nodes.len() as u64;
-        let mut ahead = self.tree.ephemerals(self.session).skip(EPHEMERALS_AHEAD);
-        for node in nodes {
-            if let Some(later) = ahead.next() {
-                self.tree.prefetch_node(later);
-            }
-            let (parent, name) = self.tree.path_parts(node);
-            if all || is_prefix(prefix.as_bytes(), parent.as_bytes(), name) {
-                put_i32(out, (parent.len() + 1 + name.len()) as i32);
-                out.extend_from_slice(parent.as_bytes());
-                out.push(b'/');
-                out.extend_from_slice(name);
-                count += 1;
-            }
-        }
-        end_vector(out, start, count);
     }
 
     fn add_watch(&mut self, request: &AddWatch<'_>, out: &mut Vec<u8>) -> ReadResult {
@@ -309,35 +244,6 @@ impl ReadContext<'_> {
     }
 }
 
-/// Whether `parent`, a slash and `name` together begin with `prefix`.
-fn is_prefix(prefix: &[u8], parent: &[u8], name: &[u8]) -> bool {
-    match prefix.split_at_checked(parent.len()) {
-        None => parent.starts_with(prefix),
-        Some((head, [])) => head == parent,
-        Some((head, [slash, tail @ ..])) => {
-            head == parent && *slash == b'/' && name.starts_with(tail)
-        }
-    }
-}
-
 fn watch_kind(kind: i32) -> Result<WatchKind, ErrorCode> {
     WatchKind::from_wire(kind).ok_or(ErrorCode::MarshallingError)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_may_end_anywhere() {
-        let (parent, name) = ("/a/bc", "def");
-        let whole = format!("{parent}/{name}");
-        for end in 0..=whole.len() {
-            assert!(is_prefix(&whole.as_bytes()[..end], parent.as_bytes(), name.as_bytes()));
-        }
-        for other in ["/a/bc/defg", "/b", "/a/bd", "/a/bcd", "/a/bc/e", "a"] {
-            assert!(!is_prefix(other.as_bytes(), parent.as_bytes(), name.as_bytes()), "{other}");
-        }
-        assert!(is_prefix(b"/x", b"", b"xyz"));
-    }
 }

@@ -27,7 +27,7 @@ pub struct LongRead {
     /// The request, without its length; empty while it is looked at.
     frame: Box<[u8]>,
     parts: Parts,
-    /// What is to be sent when it is through (multiRead), or after each part (setWatches).
+    /// What is to be sent when it is through, or after each part (setWatches).
     results: Vec<u8>,
 }
 
@@ -97,17 +97,18 @@ impl Replica {
             zxid: self.tail.applied(),
             bytes_read: &mut self.stats.bytes_read,
             cost: 0,
+            limit: self.fair.part(),
         };
         let (body, before) = (&frame[RequestHeader::SIZE..], long.results.len());
-        let limit = self.fair.part();
-        let over = context.part(long.op, body, &mut long.parts, limit, &mut long.results);
+        let over = context.part(long.op, body, &mut long.parts, &mut long.results);
         let made = long.results.len().saturating_sub(before);
         self.fair.spent += context.cost + self.auth.take_cost() + bytes_cost(made);
         let notified = long.parts.take_notified();
         self.stats.sent += notified;
         self.clients.known(conn).stats.sent += notified;
         let mut bytes = 0;
-        if long.op != OpCode::MultiRead && !long.results.is_empty() {
+        let is_sent_now = matches!(long.op, OpCode::SetWatches | OpCode::SetWatches2);
+        if is_sent_now && !long.results.is_empty() {
             self.owed.pay(conn, effects);
             effects.send(conn, |out| out.extend_from_slice(&long.results));
             bytes = long.results.len();
@@ -133,7 +134,7 @@ impl Replica {
 /// the one error with a body.
 fn put_outcome(out: &mut Vec<u8>, long: &LongRead, zxid: Zxid, outcome: ReadResult) {
     let code = outcome.err().unwrap_or(ErrorCode::Ok);
-    if long.op == OpCode::MultiRead && (outcome.is_ok() || !long.results.is_empty()) {
+    if outcome.is_ok() || long.op == OpCode::MultiRead && !long.results.is_empty() {
         let start = begin_reply(out, long.xid, zxid, code.code());
         out.extend_from_slice(&long.results);
         end_frame(out, start);

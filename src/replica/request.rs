@@ -473,9 +473,14 @@ impl Replica {
                 zxid: self.tail.applied(),
                 bytes_read: &mut self.stats.bytes_read,
                 cost: 0,
+                limit: self.fair.part(),
             };
-            effects.send(conn, |out| context.execute(op, xid, request.body(), out));
+            let mut is_done = true;
+            effects.send(conn, |out| is_done = context.execute(op, xid, request.body(), out));
             cost += context.cost + self.auth.take_cost();
+            if !is_done {
+                return self.begin_long(request, waited_us, effects);
+            }
         }
         if op != OpCode::Ping {
             self.stats.responded((effects.bytes.len() - before).saturating_sub(4));

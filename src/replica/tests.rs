@@ -4,6 +4,7 @@
 mod fair;
 mod forwarded;
 mod learner;
+mod lists;
 mod receive;
 mod regress;
 mod slices;

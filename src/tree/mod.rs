@@ -20,6 +20,7 @@ mod digest;
 mod find;
 mod foresight;
 mod index;
+mod lists;
 mod load;
 mod node;
 mod owner;

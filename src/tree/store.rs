@@ -99,6 +99,8 @@ pub struct Tree {
     pub(super) quotas: Quotas,
     pub(super) walks: Vec<Option<WalkState>>,
     node_count: usize,
+    /// Nodes that came or went.
+    shape: u64,
     ephemerals: usize,
     data_size: u64,
     children_bytes: usize,
@@ -143,6 +145,7 @@ impl Tree {
             quotas: Quotas::default(),
             walks: Vec::new(),
             node_count: 1,
+            shape: 0,
             ephemerals: 0,
             data_size: 0,
             children_bytes: 0,
@@ -347,50 +350,6 @@ impl Tree {
         self.child_list(id.0).map_or(0, ChildList::len)
     }
 
-    /// Names of the children, in no particular order. They are text; checking that again would
-    /// cost more than all else that a list of children takes.
-    pub fn children(&self, id: NodeId) -> impl ExactSizeIterator<Item = &[u8]> {
-        let list = self.child_list(id.0);
-        (0..self.num_children(id) as usize)
-            .map(move |at| list.map_or(&[][..], |list| self.name_bytes(list.get(at as u32))))
-    }
-
-    /// Number of nodes below `id`, without it.
-    pub fn count_descendants(&self, id: NodeId) -> usize {
-        if id == NodeId::ROOT {
-            return self.node_count - 1;
-        }
-        self.subtree(id.0).count() - 1
-    }
-
-    /// `top` and everything below it, parents first.
-    pub(super) fn subtree(&self, top: u32) -> impl Iterator<Item = u32> {
-        std::iter::successors(Some(top), move |&at| self.after(top, at))
-    }
-
-    /// Next node in depth-first order: first child, else next sibling of the nearest ancestor.
-    fn after(&self, top: u32, mut at: u32) -> Option<u32> {
-        match self.child_list(at) {
-            Some(list) if list.len() != 0 => return Some(list.get(0)),
-            _ => {}
-        }
-        while at != top {
-            let node = self.node(at);
-            let siblings = self.child_list(node.parent)?;
-            if node.pos + 1 < siblings.len() {
-                return Some(siblings.get(node.pos + 1));
-            }
-            at = node.parent;
-        }
-        None
-    }
-
-    /// Nodes owned by a session.
-    pub fn ephemerals(&self, session: SessionId) -> impl ExactSizeIterator<Item = NodeId> {
-        let list = self.sessions.get(&session.0).map_or(&[][..], |list| list);
-        list.iter().map(|&id| NodeId(id))
-    }
-
     /// Sessions that own nodes, by id, with the number they own.
     pub fn sessions_with_ephemerals(&self) -> impl Iterator<Item = (SessionId, usize)> {
         self.sessions.iter().map(|(&id, list)| (SessionId(id), list.len()))
@@ -412,6 +371,11 @@ impl Tree {
     /// Number of nodes as Apache reports it: the root counts twice (its two aliases).
     pub fn node_count(&self) -> usize {
         self.node_count + 1
+    }
+
+    /// Number of nodes that came or went so far.
+    pub fn shape(&self) -> u64 {
+        self.shape
     }
 
     /// Sum of path and data lengths in bytes.
@@ -543,6 +507,7 @@ impl Tree {
         self.node_mut(id).pos = pos;
         self.index.insert(key.hash, id);
         self.node_count += 1;
+        self.shape += 1;
         self.data_size += (key.path.len() + bytes.len()) as u64;
         if self.options.digest && digested != 0 {
             let crc = node_crc(&self.zero_crc, key.path.as_bytes(), bytes, stat);
@@ -733,6 +698,7 @@ impl Tree {
         self.blobs.free(blob, blob_len);
         self.nodes.remove(id);
         self.node_count -= 1;
+        self.shape += 1;
         self.data_size -= (key.path.len() + data_size) as u64;
         self.digest = self.digest.wrapping_sub(u64::from(crc));
     }

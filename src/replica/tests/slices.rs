@@ -11,7 +11,7 @@ fn turn_max(scene: &Scene) -> u64 {
 }
 
 /// Turns with a lone read each, until the flood has nothing left to do. Returns their number.
-fn turns_beside_lone(scene: &mut Scene, flooder: ConnId, lone: ConnId) -> usize {
+pub(super) fn turns_beside_lone(scene: &mut Scene, flooder: ConnId, lone: ConnId) -> usize {
     let mut turns = 0;
     while scene.replica.has_work() {
         turns += 1;
@@ -28,7 +28,7 @@ fn turns_beside_lone(scene: &mut Scene, flooder: ConnId, lone: ConnId) -> usize 
 }
 
 /// A flooder and a lone client that has been seen as such, with the node `/n`.
-fn scene_with_lone() -> (Scene, ConnId, ConnId) {
+pub(super) fn scene_with_lone() -> (Scene, ConnId, ConnId) {
     let mut scene = Scene::new(1_000_000, limits(|_| {}));
     let (flooder, lone) = (scene.connect(0), scene.connect(1));
     scene.send(flooder, &[create(1, "/n")]);
@@ -109,7 +109,7 @@ fn multi_read(xid: i32, paths: &[&str]) -> Vec<u8> {
 }
 
 /// The frames that were sent to `conn`, without their lengths.
-fn sent_to(scene: &Scene, conn: ConnId) -> Vec<u8> {
+pub(super) fn sent_to(scene: &Scene, conn: ConnId) -> Vec<u8> {
     let mut bytes = Vec::new();
     for effect in &scene.effects.list {
         if let Effect::Send { conn: to, start, end } = effect
