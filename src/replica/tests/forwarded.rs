@@ -372,6 +372,40 @@ fn only_a_server_that_leads_judges_what_learners_forward() {
     }
 }
 
+/// What a member has to read of its leader is bounded. Without the list each member ends the nodes
+/// that its own tree has for the session.
+#[test]
+fn the_end_of_a_session_carries_no_list_that_does_not_fit() {
+    for limit in [400, 10_000] {
+        let mut scene = Scene::leading(1, limits(|_| {}));
+        let mut options = scene.replica.options().clone();
+        options.leader.prepare.txn_bytes_max = limit;
+        let tree = Tree::new(scene.replica.tree().options());
+        scene.replica = Replica::for_tests(scene.now, options, Restored::fresh(tree));
+        scene.replica.lead_epoch(scene.now, Epoch(1));
+        scene.learner_session();
+        for number in 0..50 {
+            let frame = request(1, OpCode::Create, |out| {
+                put_str(out, &format!("/ephemeral{number:02}"));
+                put_buffer(out, Some(b""));
+                out.extend_from_slice(ACL_OPEN_BYTES);
+                put_i32(out, 1);
+            });
+            let made = scene.forward(forwarded(number, OpCode::Create, record(&frame)));
+            assert_eq!(made.3, 0);
+        }
+        let close = scene.forward(forwarded(99, OpCode::CloseSession, &[]));
+        assert_eq!(close, (SESSION, 99, TxnType::CloseSession, 0));
+        let entry = scene.replica.tail().last().unwrap().iter().last().unwrap().1.to_vec();
+        let listed = entry.windows(10).filter(|bytes| bytes == b"/ephemeral").count();
+        assert_eq!(listed, if limit == 400 { 0 } else { 50 });
+        assert!(entry.len() <= limit + TxnHeader::SIZE);
+        scene.settle();
+        assert!((0..50).all(|number| !scene.exists(&format!("/ephemeral{number:02}"))));
+        assert_eq!(scene.replica.tree().ephemerals(SESSION).count(), 0);
+    }
+}
+
 /// Whatever a learner forwards is one transaction, and leaves the server whole.
 #[test]
 fn random_requests_of_learners_are_one_transaction_each() {

@@ -127,6 +127,56 @@ fn a_forwarded_write_is_answered_when_it_comes_back() {
     assert_eq!((client.in_flight_bytes, client.outstanding()), (0, 0));
 }
 
+/// A leader of Apache's would end its connection to this server for it, and with that the service
+/// of all clients here.
+#[test]
+fn a_request_that_cannot_be_decoded_is_never_forwarded() {
+    let acl = |out: &mut Vec<u8>| out.extend_from_slice(ACL_OPEN_BYTES);
+    let multi = request(1, OpCode::Multi, |out| {
+        put_i32(out, OpCode::Create.code());
+        out.extend_from_slice(&[0, 0xff, 0xff, 0xff, 0xff]);
+        out.extend_from_slice(&create(0, "/m")[12..]);
+        put_i32(out, -1);
+        out.extend_from_slice(&[1, 0xff, 0xff, 0xff, 0xff]);
+    });
+    let ttl = request(1, OpCode::CreateTtl, |out| {
+        out.extend_from_slice(&create(0, "/t")[12..]);
+        out.extend_from_slice(&[0; 8]);
+    });
+    let set_acl = request(1, OpCode::SetAcl, |out| {
+        put_str(out, "/n");
+        acl(out);
+        put_i32(out, -1);
+    });
+    for whole in [create(1, "/n"), set_data(1, "/n", 9), delete(1, "/n"), set_acl, ttl, multi] {
+        for len in 12..=whole.len() {
+            let mut follower = Follower::new();
+            let (conn, session) = follower.connect(0);
+            let mut frame = whole[..len].to_vec();
+            frame[..4].copy_from_slice(&(len as u32 - 4).to_be_bytes());
+            follower.scene.send(conn, &[frame]);
+            let op = OpCode::from_code(i32::from_be_bytes(whole[8..12].try_into().unwrap()));
+            let sent = [(session, 1, op.unwrap())];
+            let wanted = if len == whole.len() { &sent[..] } else { &[] };
+            assert_eq!(follower.forwarded(), wanted, "{len} of {whole:02x?}");
+            follower.scene.replica.check();
+        }
+    }
+    // A multi within a multi, and what no client asks for.
+    let nested = request(1, OpCode::Multi, |out| {
+        put_i32(out, OpCode::Multi.code());
+        out.extend_from_slice(&[0, 0xff, 0xff, 0xff, 0xff]);
+    });
+    let inner = |op| request(1, op, |out| out.extend_from_slice(&create(0, "/n")[12..]));
+    let odd = [nested, inner(OpCode::Error), inner(OpCode::DeleteContainer)];
+    for frame in odd.into_iter().chain([inner(OpCode::CreateSession), inner(OpCode::Check)]) {
+        let mut follower = Follower::new();
+        let (conn, _) = follower.connect(0);
+        follower.scene.send(conn, std::slice::from_ref(&frame));
+        assert_eq!(follower.forwarded(), [], "{frame:02x?}");
+    }
+}
+
 #[test]
 fn a_request_that_the_leader_passes_over_costs_its_connection() {
     let mut follower = Follower::new();
