@@ -8,6 +8,7 @@ mod cluster;
 mod load;
 
 mod absent;
+mod crowd;
 mod epochs;
 mod half_open;
 mod leaders;
