@@ -1,20 +1,19 @@
 //! What a server has while it follows or observes a leader.
 
+mod asking;
 mod renewal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::{
-    Epoch, Instant, LifelineKey, LinkId, Mark, Mutation, Now, ServerId, SessionId, Zxid, invariant,
+    Epoch, Instant, LifelineKey, LinkId, Mark, Mutation, Now, ServerId, Zxid, invariant,
     is_mutated, mark,
 };
 use crate::log::{Batch, EpochFile, Epochs};
-use crate::wire::OpCode;
 use crate::wire::quorum::{
-    AuthIds, DIGEST, EpochAnswer, FAREWELL, Features, Forwarded, LearnerInfo, NEXT_EPOCH,
-    PROPOSALS, Packet, PacketKind, Proposed, Revalidate, Revalidated, SessionTouches,
-    leader_info_version, proposals,
+    DIGEST, EpochAnswer, FAREWELL, Features, LearnerInfo, NEXT_EPOCH, PROPOSALS, Packet,
+    PacketKind, Proposed, Revalidated, leader_info_version, proposals,
 };
 
 use super::effects::{Effect, Effects, LearnerEnd, Rebuild};
@@ -725,58 +724,6 @@ impl Learning {
             self.acked = self.acked.next();
             self.send(Packet::bare(PacketKind::Ack, self.acked), effects);
         }
-    }
-
-    /// Tells the leader which sessions (and their timeouts in ms) were used since the last time: in
-    /// answer to a PING, or by TOUCHES.
-    pub fn tell_touched(
-        &self,
-        by: PacketKind,
-        zxid: Zxid,
-        touched: impl Iterator<Item = (SessionId, i32)>,
-        effects: &mut Effects,
-    ) {
-        if self.phase == Phase::Broadcast {
-            // Empty is not null, which Apache's leader cannot read.
-            let mut data = Vec::new();
-            touched.for_each(|(session, ms)| SessionTouches::put(&mut data, session, ms));
-            self.send(Packet::with(by, zxid, &data), effects);
-        }
-    }
-
-    /// Forwards a request of a client, who has authenticated as `ids`. Requests stay in order.
-    /// False when there is no leader to forward it to.
-    pub fn forward(
-        &mut self,
-        request: Forwarded<'_>,
-        ids: AuthIds<'_>,
-        effects: &mut Effects,
-    ) -> bool {
-        if self.phase == Phase::Broadcast {
-            self.syncs += usize::from(request.op == OpCode::Sync.code());
-            let mut data = Vec::with_capacity(16 + request.body.len());
-            request.encode_into(&mut data);
-            let packet = Packet::with(PacketKind::Request, Packet::NO_ZXID, &data);
-            self.send(Packet { auth: Some(ids), ..packet }, effects);
-        }
-        self.phase == Phase::Broadcast
-    }
-
-    /// Asks the leader whether a session that a client brought along is alive. False when there is
-    /// no leader to ask.
-    pub fn revalidate(&self, asked: Revalidate, effects: &mut Effects) -> bool {
-        if self.phase == Phase::Broadcast {
-            let is_kept = asked.is_kept && self.leader_tells_kept();
-            let mut data = Vec::with_capacity(13);
-            Revalidate { is_kept, ..asked }.encode_into(&mut data);
-            self.send(Packet::with(PacketKind::Revalidate, Packet::NO_ZXID, &data), effects);
-        }
-        self.phase == Phase::Broadcast
-    }
-
-    /// Whether the leader gives no session to a server where the client has only seemed to stay.
-    pub fn leader_tells_kept(&self) -> bool {
-        self.leader_features.has_renewals()
     }
 
     fn send(&self, packet: Packet<'_>, effects: &mut Effects) {
