@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::FOUR_LETTER_WORDS;
 use crate::config::Settings;
-use crate::metrics::{AckFigures, Measures, TermFigures};
+use crate::metrics::{Measures, TermFigures, WayFigures};
 
 use super::state::MemberState;
 
@@ -67,7 +67,7 @@ pub struct AdminContext {
     /// Looked up for the word about to be answered.
     pub live: Live,
     /// The same, for `mntr` only.
-    pub acks: AckFigures,
+    pub way: WayFigures,
 }
 
 /// `ZooTrace.getTextTraceLevel` at the start: client requests, server packets, sessions, warnings.
@@ -88,7 +88,7 @@ impl AdminContext {
             measures,
             trace_mask: TRACE_MASK,
             live: Live::default(),
-            acks: AckFigures::default(),
+            way: WayFigures::default(),
         }
     }
 

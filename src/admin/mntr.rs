@@ -168,7 +168,7 @@ pub(super) fn mntr(context: &AdminContext, replica: &Replica, now: Now) -> Strin
     for key in HISTOGRAMS {
         put_histogram(&mut out, key, histogram(key, context, replica).unwrap_or(&none));
     }
-    for (sid, times) in &context.acks.voters {
+    for (sid, times) in &context.way.voters {
         put_histogram(&mut out, &format!("{sid}_ack_latency"), times);
     }
     let stats = replica.stats();
@@ -295,6 +295,8 @@ fn counter(key: &str, context: &AdminContext, replica: &Replica) -> u64 {
         "snap_count" => terms.syncs.snapshots,
         "commit_count" => leader.commits,
         "proposal_count" => leader.proposals,
+        "learner_commit_received_count" => context.way.commits,
+        "learner_proposal_received_count" => context.way.proposals,
         "bytes_received_count" => stats.bytes_received,
         "connection_drop_count" => measures.connections_dropped.get(),
         "connection_rejected" => measures.connections_rejected.get() + limits.connections_refused,
@@ -353,7 +355,9 @@ fn histogram<'a>(
 ) -> Option<&'a Histogram> {
     let stats = replica.stats();
     match key {
-        "quorum_ack_latency" => Some(&context.acks.quorum),
+        "commit_propagation_latency" => Some(&context.way.commit),
+        "proposal_latency" => Some(&context.way.proposal),
+        "quorum_ack_latency" => Some(&context.way.quorum),
         "request_throttle_queue_time_ms" => {
             Some(&replica.limit_figures().request_throttle_queue_us)
         }

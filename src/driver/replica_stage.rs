@@ -80,7 +80,7 @@ impl<I: Io> ReplicaStage<I> {
             self.admin.live.state = state(&self.member, now);
             self.admin.live.terms = self.member.term_figures();
             if word == *b"mntr" {
-                self.admin.acks = self.member.ack_figures();
+                self.admin.way = self.member.way_figures();
             }
             io.look_up(word, &mut self.admin.live);
             let replica = self.member.replica_mut();

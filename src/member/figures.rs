@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::metrics::{AckFigures, TermFigures};
+use crate::metrics::{TermFigures, WayFigures};
 use crate::wire::vote::PeerState;
 use crate::zab::LeadingFigures;
 
@@ -19,11 +19,12 @@ impl Member {
         }
     }
 
-    /// How long transactions take to get to the others' disks, while this server leads others.
-    pub fn ack_figures(&self) -> AckFigures {
+    /// How long transactions take from the leader to the others, in this term.
+    pub fn way_figures(&self) -> WayFigures {
         match self.party().map(|party| &party.machine) {
-            Some(Machine::Leading(leading)) => leading.ack_figures(),
-            _ => AckFigures::default(),
+            Some(Machine::Leading(leading)) => leading.way_figures(),
+            Some(Machine::Learning(learning)) => learning.way_figures(),
+            _ => WayFigures::default(),
         }
     }
 

@@ -12,7 +12,7 @@ mod summary;
 mod terms;
 
 pub use namespaces::Namespaces;
-pub use pace::{AckFigures, Pace};
+pub use pace::{Pace, WayFigures};
 pub use shared::{Measures, SharedCounter, SharedSummary};
 pub use summary::{Histogram, Summary};
 pub use terms::{SyncFigures, TermFigures};

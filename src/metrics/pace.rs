@@ -40,13 +40,22 @@ impl Pace {
     }
 }
 
-/// What a leader shows of its transactions' way to the others, in its present term.
+/// What a member shows of the way of transactions from the leader to the others, in its present
+/// term.
 #[derive(Clone, Debug, Default)]
-pub struct AckFigures {
-    /// From a proposal until a quorum has it on its disks.
+pub struct WayFigures {
+    /// As a leader: from a proposal until a quorum has it on its disks.
     pub quorum: Histogram,
-    /// Until each voter has it on its disk, by its number in `myid`.
+    /// As a leader: until each voter has it on its disk, by its number in `myid`.
     pub voters: Vec<(i64, Histogram)>,
+    /// As a learner: transactions that came.
+    pub proposals: u64,
+    /// As a learner: those that the leader has called committed.
+    pub commits: u64,
+    /// As a learner: from the leader's clock at a transaction to its own when it came.
+    pub proposal: Histogram,
+    /// As a learner: the same for its commit.
+    pub commit: Histogram,
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What a server has while it follows or observes a leader.
 
 mod asking;
+mod figures;
 mod renewal;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::history::{EPOCH_MAX, follows};
 use super::packets::{check_entry, digest_told, malformed, unexpected};
 use super::silence::Silence;
 
+use figures::Noted;
 use renewal::Renewal;
 
 /// Settings of a learner, as plain values.
@@ -164,6 +166,7 @@ pub struct Learning {
     is_receiving: bool,
     /// The leader goes on in the next epoch, and this server is about to.
     renewal: Option<Renewal>,
+    noted: Noted,
 }
 
 impl Learning {
@@ -199,6 +202,7 @@ impl Learning {
             is_leaving: false,
             is_receiving: false,
             renewal: None,
+            noted: Noted::default(),
         }
     }
 
@@ -270,7 +274,9 @@ impl Learning {
             }
             LearnInput::Packet(packet) => {
                 self.heard(now);
-                self.packet(now, packet, effects)
+                let result = self.packet(now, packet, effects);
+                self.note_packet(now);
+                result
             }
             LearnInput::EpochStored(file, epoch) => {
                 self.heard(now);
@@ -647,7 +653,7 @@ impl Learning {
         if zxid.epoch() > self.epoch {
             return Err(LearnerEnd::Protocol(format!("{zxid:?} in epoch {:x}", self.epoch.0)));
         }
-        check_entry(zxid, entry)?;
+        self.noted.proposed(check_entry(zxid, entry)?);
         self.last = zxid;
         self.batch.entry().extend_from_slice(entry);
         self.batch.finish_entry(zxid);

@@ -7,8 +7,8 @@ use crate::wire::{Reader, Txn, TxnDigest, TxnHeader};
 use super::effects::{Effect, Effects, LearnerEnd};
 
 /// What was proposed must be a transaction of that number: it goes to the log, and the
-/// code that applies it relies on it.
-pub(super) fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
+/// code that applies it relies on it. Returns when it was made, by the leader's clock.
+pub(super) fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<i64, LearnerEnd> {
     let mut reader = Reader::new(entry);
     let header = TxnHeader::decode_from(&mut reader).map_err(malformed)?;
     if header.zxid != zxid {
@@ -16,7 +16,7 @@ pub(super) fn check_entry(zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
     }
     Txn::decode_from(header.kind, &mut reader).map_err(malformed)?;
     TxnDigest::decode_trailing(&mut reader).map_err(malformed)?;
-    Ok(())
+    Ok(header.time_ms)
 }
 
 /// What came cannot be decoded.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::admin::LeaderFigures;
-use crate::metrics::{AckFigures, Histogram, Summary, SyncFigures, TermFigures};
+use crate::metrics::{Histogram, Summary, SyncFigures, TermFigures, WayFigures};
 
 const ENSEMBLE: &str = "initLimit=10\nsyncLimit=5\nserver.1=a:2888:3888\n\
                         server.2=b:2889:3889:observer\nserver.3=c:2888:3888\n\
@@ -74,7 +74,7 @@ fn a_leader_shows_its_followers_and_proposals() {
 }
 
 #[test]
-fn a_leader_shows_how_long_its_voters_take() {
+fn members_show_how_long_transactions_take() {
     let mut scene = member(MemberState::Leading(LeaderFigures::default()));
     let taking = |us| {
         let mut times = Histogram::default();
@@ -82,7 +82,10 @@ fn a_leader_shows_how_long_its_voters_take() {
         times
     };
     let voters = vec![(1, taking(2_000)), (4, taking(9_000))];
-    scene.context.acks = AckFigures { quorum: taking(5_000), voters };
+    let (proposal, commit) = (taking(3_000), taking(6_000));
+    let way =
+        WayFigures { quorum: taking(5_000), voters, proposals: 12, commits: 11, proposal, commit };
+    scene.context.way = way;
     for (key, value) in [
         ("max_quorum_ack_latency", "5"),
         ("p99_quorum_ack_latency", "5"),
@@ -90,6 +93,10 @@ fn a_leader_shows_how_long_its_voters_take() {
         ("p50_4_ack_latency", "9"),
         ("cnt_4_ack_latency", "1"),
         ("max_3_ack_latency", "missing"),
+        ("learner_proposal_received_count", "12"),
+        ("learner_commit_received_count", "11"),
+        ("max_proposal_latency", "3"),
+        ("max_commit_propagation_latency", "6"),
     ] {
         assert_eq!(scene.metric(key), value, "{key}");
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::base::{Instant, Now, ServerId, Zxid};
 use crate::log::Batch;
-use crate::metrics::{AckFigures, Pace, SyncFigures};
+use crate::metrics::{Pace, SyncFigures, WayFigures};
 
 use super::super::link::Stage;
 use super::machine::{Leading, Phase};
@@ -101,11 +101,12 @@ impl Leading {
     }
 
     /// How long transactions take to get to the others' disks.
-    pub fn ack_figures(&self) -> AckFigures {
+    pub fn way_figures(&self) -> WayFigures {
         let voters = self.noted.voters.iter();
-        AckFigures {
+        WayFigures {
             quorum: self.noted.quorum.times().clone(),
             voters: voters.map(|(sid, pace)| (sid.0, pace.times().clone())).collect(),
+            ..WayFigures::default()
         }
     }
 

@@ -234,7 +234,7 @@ fn a_leader_knows_how_long_its_voters_take() {
             _ => script.packet(B, PacketKind::Ack, z(2, 2)),
         };
     }
-    let figures = script.machine.ack_figures();
+    let figures = script.machine.way_figures();
     let seen = |times: &crate::metrics::Histogram| (times.summary().count, times.summary().sum);
     assert_eq!(seen(&figures.quorum), (1, 3_000));
     let voters: Vec<_> = figures.voters.iter().map(|(sid, times)| (*sid, seen(times))).collect();
@@ -244,7 +244,7 @@ fn a_leader_knows_how_long_its_voters_take() {
     script.input(LeadInput::Closed(B));
     script.join_ours(LinkId(3), 3);
     script.packet(LinkId(3), PacketKind::Ack, z(2, 3));
-    assert_eq!(seen(&script.machine.ack_figures().voters[2].1), (1, 7_000));
+    assert_eq!(seen(&script.machine.way_figures().voters[2].1), (1, 7_000));
 }
 
 #[test]

@@ -376,6 +376,27 @@ fn a_leader_that_does_not_read_touches_is_sent_none() {
     assert_eq!(script.input(LearnInput::Tick), [""; 0]);
 }
 
+/// Of what was made at 0 by the leader's clock, and what is made in its future.
+#[test]
+fn a_learner_knows_how_long_transactions_take_to_come_here() {
+    let mut script = Script::following(standing(z(1, 5), z(1, 5)));
+    let mut at = |wall_ms, kind, zxid| {
+        let (now, entry) = (Now { wall_ms, ..Now::default() }, entry(zxid));
+        let data = (kind == PacketKind::Proposal).then_some(&entry[..]);
+        let packet = Packet { data, ..Packet::bare(kind, zxid) };
+        script.machine.handle(now, LearnInput::Packet(packet), &mut script.effects);
+    };
+    at(3, PacketKind::Proposal, z(2, 1));
+    at(4, PacketKind::Proposal, z(2, 2));
+    at(-1, PacketKind::Proposal, z(2, 3));
+    at(9, PacketKind::Commit, z(2, 1));
+    at(9, PacketKind::Commit, z(2, 3));
+    let figures = script.machine.way_figures();
+    assert_eq!((figures.proposals, figures.commits), (3, 3));
+    let seen = |times: &crate::metrics::Histogram| (times.summary().count, times.summary().sum);
+    assert_eq!((seen(&figures.proposal), seen(&figures.commit)), ((2, 7_000), (1, 9_000)));
+}
+
 /// Apache's leader says nothing for half a tick; one of ours never does for so long.
 #[test]
 fn a_leader_of_ours_is_left_earlier() {
