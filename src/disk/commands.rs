@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::base::{Zxid, invariant};
 use crate::log::{
     FileName, LogChange, LogDone, LogRefusal, LogTicket, RangeCommand, RangeError, RangeReader,
-    plan_retirement, plan_truncation,
+    RecoverError, plan_retirement, plan_truncation,
 };
 
 use super::epoch_writer::EpochOrder;
@@ -97,8 +97,7 @@ fn plan_truncate<F: LogFiles>(files: &F, keep: Zxid) -> io::Result<Planned> {
     if let Some(beyond) = snapshots.iter().max().filter(|newest| **newest > keep) {
         return refused(LogRefusal::SnapshotBeyond(*beyond));
     }
-    let truncation =
-        plan_truncation(files, keep).map_err(|error| io::Error::other(error.to_string()))?;
+    let truncation = plan_truncation(files, keep).map_err(damage)?;
     let is_there = truncation.last == Some(keep) || snapshots.contains(&keep) || keep == Zxid::ZERO;
     if !is_there {
         return refused(LogRefusal::NotThere);
@@ -107,6 +106,11 @@ fn plan_truncate<F: LogFiles>(files: &F, keep: Zxid) -> io::Result<Planned> {
     steps.extend(truncate::complete(files, &truncation));
     let end = Some(LogEnd { last: keep, next_group: truncation.next_group });
     Ok(Planned { steps, done: LogDone::Changed(change), end })
+}
+
+/// Only a member's log is changed so, and its leader has what is lost here.
+fn damage(error: RecoverError) -> io::Error {
+    io::Error::other(error.for_member())
 }
 
 fn snapshot_of(kind: FileName) -> Option<Zxid> {
@@ -118,8 +122,7 @@ fn snapshot_of(kind: FileName) -> Option<Zxid> {
 
 fn plan_retire<F: LogFiles>(files: &F, snapshot: Zxid) -> io::Result<Planned> {
     let change = LogChange::Retire { snapshot };
-    let plan = plan_retirement(files, snapshot);
-    let plan = plan.map_err(|error| io::Error::other(error.to_string()))?;
+    let plan = plan_retirement(files, snapshot).map_err(damage)?;
     let Some(retirement) = plan.filter(|plan| plan.rename.is_some()) else {
         return Ok(Planned::refused(change, LogRefusal::NothingReceived));
     };

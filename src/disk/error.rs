@@ -5,6 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::Zxid;
+use crate::log::RecoverError;
 
 use super::presence::Absence;
 
@@ -152,6 +153,16 @@ pub struct FatalLogError {
 
 impl fmt::Display for FatalLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(cause) = self.error.get_ref()
+            && cause.is::<RecoverError>()
+        {
+            // What is damaged was durable once, so that nothing is said of what is safe.
+            return write!(
+                f,
+                "this server stops, as it cannot {} the transaction log: {}",
+                self.doing, self.error
+            );
+        }
         write!(
             f,
             "cannot {} the transaction log {}: {}; ",

@@ -37,7 +37,7 @@ use super::{Batch, Seal, SnapshotDigest, SnapshotVisitor};
 pub(super) use self::errors::{io_error, plain_error, stopped_scan};
 pub(super) use self::find::{LogFile, Source, find_logs, read};
 
-use self::errors::{advise_member, bad_snapshots, explain_fallback, no_snapshot, snapshot_ahead};
+use self::errors::{bad_snapshots, explain_fallback, no_snapshot, snapshot_ahead};
 use self::find::{BadSnapshot, find_snapshots, is_complete, load_newest};
 use self::replay::Replay;
 use self::tail::Kept;
@@ -192,7 +192,7 @@ pub fn recover(
     let found = recover_decided(dir, options, target);
     match options.party {
         Party::Alone => found,
-        Party::Member => found.map_err(advise_member),
+        Party::Member => found.map_err(RecoverError::for_member),
     }
 }
 

@@ -423,6 +423,33 @@ fn a_change_without_its_ground_is_refused() {
     assert_eq!(found.txns, (10..=18).map(|zxid| (zxid, 1)).collect::<Vec<_>>());
 }
 
+/// Nothing is safe in a log that is damaged, and a member's leader has what is lost here.
+#[test]
+fn a_log_that_is_found_damaged_when_it_is_taken_back_promises_nothing() {
+    let files = log_of(0, 14);
+    let mut scene = Scene::open(&files);
+    scene.write(15, 60, 1, &mut Rng::new(1));
+    let names = files.disk().names().into_iter();
+    let firsts = names.filter_map(|(kind, path)| match kind {
+        FileName::Segment(first) => Some((first, path)),
+        _ => None,
+    });
+    let (first, path) = firsts.filter(|(first, _)| first.0 <= 40).max().unwrap();
+    let name = name_of(&path).to_owned();
+    let mut disk = files.disk();
+    let segment = disk.find(&name).unwrap();
+    disk.flip(segment, BLOCK + 50, 1);
+    drop(disk);
+    let keep = Zxid(first.0 + 1);
+    let error = scene.change(LogChange::Truncate { keep }).unwrap_err().to_string();
+    assert!(error.starts_with("this server stops, as it cannot take back transactions"), "{error}");
+    assert!(
+        error.contains(&name) && error.contains("The other members have everything"),
+        "{error}"
+    );
+    assert!(!error.contains("safe") && !error.contains("standalone"), "{error}");
+}
+
 /// The epoch that a start would read.
 fn epoch_on(files: &SimFiles, file: EpochFile) -> Option<Epoch> {
     let disk = files.disk();

@@ -14,25 +14,31 @@ pub(super) fn advice_restore() -> String {
         .into()
 }
 
-/// For a member of an ensemble, whose leader has what is lost here.
-pub(super) fn advise_member(error: RecoverError) -> RecoverError {
-    let advice = match error.kind {
+impl RecoverError {
+    /// With advice to a member of an ensemble, whose leader has what is lost here.
+    #[must_use]
+    pub fn for_member(self) -> RecoverError {
+        let advice = member_advice(self.kind).map_or(self.advice, str::to_owned);
+        RecoverError { advice, ..self }
+    }
+}
+
+fn member_advice(kind: Kind) -> Option<&'static str> {
+    match kind {
         Kind::NoSnapshot
         | Kind::BadSnapshots
         | Kind::SnapshotAhead
         | Kind::Damage
         | Kind::Truncated
         | Kind::Gap
-        | Kind::Overlap => {
+        | Kind::Overlap => Some(
             "The other members have everything. Move what is in version-2 away, in dataDir and in \
              dataLogDir, but leave acceptedEpoch and currentEpoch where they are: by them the next \
              start knows that this member had a database. It then has no say in elections before \
-             it has got the database of a leader that the others have elected"
-                .into()
-        }
-        Kind::Io | Kind::ZxidRange | Kind::Entry | Kind::Epochs => error.advice,
-    };
-    RecoverError { advice, ..error }
+             it has got the database of a leader that the others have elected",
+        ),
+        Kind::Io | Kind::ZxidRange | Kind::Entry | Kind::Epochs => None,
+    }
 }
 
 pub(in crate::log) fn plain_error(
