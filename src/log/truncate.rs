@@ -9,8 +9,8 @@
 //! and in place of wal.1 stands a segment with 1 to 5. Who carries that out does it again after a
 //! crash, and removes the intent last, before anything is appended.
 //!
-//! A segment is written anew in format 2, with the numbers of its group commits; only the last one
-//! is shorter. One of Apache's logs keeps its bytes up to the record.
+//! A segment is written anew in format 2, sealed, with the numbers of its group commits; only the
+//! last one is shorter. One of Apache's logs keeps its bytes up to the record.
 
 #![allow(clippy::result_large_err, reason = "a truncation fails once")]
 
@@ -185,6 +185,11 @@ fn encode(groups: &[(u64, Vec<&[u8]>)], committed: Zxid, salt: u64) -> Vec<u8> {
             at += len;
         }
     }
+    // Nothing is appended to it. Where one group commit stays, and its head is damaged, only this
+    // shows that it was there.
+    let seal = header.seal(at as u64);
+    let seal_at = seal.offset() as usize;
+    out[seal_at..seal_at + seal.bytes().len()].copy_from_slice(seal.bytes());
     out
 }
 

@@ -293,6 +293,35 @@ fn an_empty_segment_goes_on_saying_that_a_snapshot_has_all_of_the_one_before() {
     assert_eq!(recovered.repair.remove, [Path::new("/d/wal.100000001")]);
 }
 
+/// One group commit stays of the first segment, and the log has gone on in another epoch: only the
+/// seal says that something was there.
+#[test]
+fn damage_in_what_a_truncation_has_left_is_not_taken_for_nothing() {
+    let mut log = Log::new(4, 77, None);
+    log.appender.submit(batch(0x1_0000_0001..0x1_0000_0008, 0));
+    log.flush();
+    let path = Path::new("/d/wal.100000001");
+    let mut files = Files::new(&[("wal.100000001", &log.image)]);
+    let truncation = plan_truncation(&files, Zxid(0x1_0000_0004)).unwrap();
+    files.0.extend(truncation.rewrite);
+    let mut next = Log::new(4, 79, None);
+    let number = truncation.next_group.expect("what stays demands one");
+    next.appender = Appender::new(number, Zxid(0x1_0000_0004));
+    next.appender.roll(&next.header);
+    next.appender.submit(batch(0x2_0000_0001..0x2_0000_0003, 0));
+    next.flush();
+    files.0.insert("/d/wal.200000001".into(), next.image);
+    let (_, all) = files.recover(None).unwrap();
+    assert_eq!(all.len(), 6);
+    for at in (0..files.0[path].len()).filter(|at| !(36..512).contains(at)) {
+        files.0.get_mut(path).unwrap()[at] ^= 0x10;
+        if let Ok((_, seen)) = files.recover(None) {
+            assert_eq!(seen, all, "a bit at {at}");
+        }
+        files.0.get_mut(path).unwrap()[at] ^= 0x10;
+    }
+}
+
 /// Releases that wrote format 1 cut segments after the last whole group commit, without a seal.
 #[test]
 fn truncations_of_format_1_are_refused_unless_a_release_of_old_cuts_so() {
