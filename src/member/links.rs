@@ -27,9 +27,6 @@ const PACKETS_MAX: usize = 256;
 /// Bytes of transactions that a learner gathers before it hands them on in the middle of a turn.
 const GATHERED_MAX: usize = 1 << 20;
 
-/// While fewer bytes than this wait for a learner, the next chunks of its database are made.
-const STREAM_ROOM: usize = 512 << 10;
-
 impl Turn<'_> {
     /// Something happened to a connection of another member.
     pub fn peer(&mut self, input: peer::Input<'_>) {
@@ -146,7 +143,7 @@ impl Turn<'_> {
 
     /// Has the next chunks of the database made for a learner that has taken the last ones.
     fn feed_stream(&mut self, link: LinkId) {
-        if self.party.links.unsent(link) > STREAM_ROOM {
+        if self.party.links.unsent(link) > self.replica.stream_room() {
             return;
         }
         let Some((_, waiting)) = self.party.streams.iter_mut().find(|(of, _)| *of == link) else {

@@ -60,6 +60,9 @@ pub struct ReplicaOptions {
     pub digest: bool,
     /// `serializeLastProcessedZxid.enabled`: snapshots end with the zxid they hold.
     pub snapshot_zxid: bool,
+    /// Bytes of a chunk of the database, on its way to a snapshot file or to another member, not
+    /// counting the node that it ends with. Eight chunks may wait for a receiver.
+    pub walk_chunk: usize,
     /// Limits on connections and requests.
     pub limits: LimitOptions,
     /// How connections take turns.
@@ -77,6 +80,9 @@ pub(super) const CHECK_TURNS: u64 = 64;
 /// What [`ReplicaOptions::snap_log_ratio`] is in production: at worst a fifth of the time of a busy
 /// server goes into snapshots.
 pub const SNAP_LOG_RATIO: u64 = 4;
+
+/// What [`ReplicaOptions::walk_chunk`] is in production.
+pub const WALK_CHUNK: usize = 64 << 10;
 
 impl Default for ReplicaOptions {
     /// A standalone server as Apache configures it by default.
@@ -96,6 +102,7 @@ impl Default for ReplicaOptions {
             snapshot_log_bytes_min: 0,
             digest: true,
             snapshot_zxid: true,
+            walk_chunk: WALK_CHUNK,
             limits: LimitOptions::default(),
             fair: FairOptions::default(),
             leader_serves: true,

@@ -36,7 +36,7 @@ mod walks;
 mod write;
 
 pub use client::{Client, ConnStats};
-pub use core::{Replica, ReplicaOptions, Restored, SNAP_LOG_RATIO};
+pub use core::{Replica, ReplicaOptions, Restored, SNAP_LOG_RATIO, WALK_CHUNK};
 pub use digest_check::DigestCheck;
 pub use effects::{CloseHow, Effect, Effects, Input, StreamId};
 pub use fair::FairOptions;

@@ -20,8 +20,6 @@ use crate::tree::Walk;
 use super::core::Replica;
 use super::effects::{Effect, Effects, StreamId};
 
-/// Bytes of a chunk, not counting the node that it ends with.
-const CHUNK: usize = 64 * 1024;
 /// Chunks that may wait for the receiver, after which the walk pauses.
 pub(super) const IN_FLIGHT_MAX: u32 = 8;
 /// Nanoseconds that a byte takes: nodes of 200 bytes take 300 ns each, or 100 µs for a chunk.
@@ -90,6 +88,11 @@ impl Walks {
 }
 
 impl Replica {
+    /// While no more bytes than this wait for the receiver of a stream, it takes further chunks.
+    pub fn stream_room(&self) -> usize {
+        self.options.walk_chunk * IN_FLIGHT_MAX as usize
+    }
+
     /// Whether a snapshot file may go on: all that it may show is on the disk of this server.
     fn may_write_file(&self) -> bool {
         self.tail.applied() <= self.tail.logged()
@@ -120,7 +123,7 @@ impl Replica {
         invariant!(is_new, "{target:?} is walked for twice");
         let zxid = self.tail.applied();
         let walk = self.tree.begin_walk(zxid);
-        let mut out = Vec::with_capacity(CHUNK * 2);
+        let mut out = Vec::with_capacity(self.options.walk_chunk * 2);
         let sessions = self.committed_sessions.iter().map(|(&id, &timeout)| (id, timeout));
         let acls = self.tree.acls_of_walk(&walk).into_iter();
         let writer = match target {
@@ -148,10 +151,11 @@ impl Replica {
     }
 
     fn walk_on(&mut self, mut job: Job, effects: &mut Effects) {
-        let mut out = Vec::with_capacity(CHUNK * 2);
+        let chunk = self.options.walk_chunk;
+        let mut out = Vec::with_capacity(chunk * 2);
         let writer = &mut job.writer;
         let target = job.target;
-        let is_done = job.walk.step(&mut self.tree, CHUNK, &mut |node| {
+        let is_done = job.walk.step(&mut self.tree, chunk, &mut |node| {
             writer.node(node.path, node.data, node.acl_id, &node.stat, &mut out);
         });
         if !is_done {

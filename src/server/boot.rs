@@ -29,7 +29,7 @@ use crate::member::Member;
 use crate::metrics::Measures;
 use crate::replica::{
     BILLION, FairOptions, LimitOptions, Replica, ReplicaOptions, Restore, SNAP_LOG_RATIO,
-    ThrottleOptions,
+    ThrottleOptions, WALK_CHUNK,
 };
 use crate::session::initial_session_id;
 use crate::sys::cpu;
@@ -189,6 +189,7 @@ fn replica_options(settings: &Settings, seed: u64) -> ReplicaOptions {
         snapshot_log_bytes_min: if storage.is_snap_count_set { 0 } else { SNAP_LOG_LEAST },
         digest: storage.is_digest,
         snapshot_zxid: storage.is_snapshot_zxid,
+        walk_chunk: WALK_CHUNK,
         limits: limit_options(settings),
         fair: FairOptions::default(),
         leader_serves: settings.ensemble.as_ref().is_none_or(|ensemble| ensemble.is_leader_serving),
