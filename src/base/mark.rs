@@ -58,10 +58,6 @@ marks! {
     TruncToEarlierEpoch,
     /// A learner that speaks Apache's protocol forgets what is not committed yet.
     TruncForApache,
-    /// Where a learner's history ends was found in the leader's log.
-    TruncFromLog,
-    /// Nothing is known of a learner's history, so it gets a snapshot.
-    SnapOfUnknownHistory,
     /// The leader's log begins too late for a learner, so it gets a snapshot.
     SnapOfShortLog,
     /// A learner gets more than the leader has in memory, from its log.
@@ -70,8 +66,6 @@ marks! {
     HistoryForgotten,
     /// A learner fell behind what the log has, and begins again.
     FellBehind,
-    /// A snapshot is followed by transactions that it holds already.
-    HistoryOverlaps,
     /// A leader has a tail that was not known to be committed when it was elected.
     DirtyHistory,
     /// NEWLEADER waits for the history to become durable.
@@ -110,8 +104,6 @@ marks! {
     ReceptionGivenUp,
     /// A term ended when a received snapshot was durable, and it becomes the database all the same.
     ReceptionStays,
-    /// A log could not be truncated, so that only a snapshot helps.
-    TruncateRefused,
     /// A learner has left while its snapshot was sent.
     StreamBrokenOff,
     /// A learner has left while the log was read for it.
@@ -128,8 +120,6 @@ marks! {
     KeptClient,
     /// The session of a client that stayed has ended meanwhile.
     KeptClientGone,
-    /// A leader has passed over a request that was forwarded to it.
-    PassedOver,
     /// A session comes to a member that still has a connection for it.
     SessionTakenOver,
     /// A sync is confirmed before this server has applied what it covers.
@@ -140,8 +130,6 @@ marks! {
     LateSession,
     /// A transaction is replayed on a database whose sender went on while it was sent.
     FuzzyReplay,
-    /// A received database replaces the one that clients are connected to.
-    AdoptedWithClients,
     /// The log is truncated inside a group commit.
     TruncatedInsideGroup,
     /// The log is truncated, and whole segments go.
@@ -214,8 +202,6 @@ marks! {
     CommitWhileLeaving,
     /// A learner that synchronizes with an established leader applies what is committed already.
     CommittedInSync,
-    /// A transaction of the new epoch is acknowledged before NEWLEADER is.
-    EarlyAck,
     /// Commits wait for the answer to a `sync` of a learner that speaks Apache's protocol.
     CommitsAwaitSync,
     /// A learner's request waits for the next epoch.

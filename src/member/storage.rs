@@ -47,7 +47,6 @@ impl Turn<'_> {
                 self.read_on();
             }
             (Purpose::Truncate(_), _) => {
-                mark(Mark::TruncateRefused);
                 self.party.needs_snapshot = true;
                 self.tell_learning(LearnInput::NotTruncated);
             }

@@ -305,7 +305,6 @@ impl Replica {
             if self.clients.get(conn).is_none() {
                 continue;
             }
-            mark(Mark::PassedOver);
             log::warn!("the leader passed over a request of {}", self.who(conn));
             self.close(conn, CloseHow::Now, effects);
         }

@@ -18,7 +18,7 @@
 
 use std::fmt;
 
-use crate::base::{Mark, Mutation, Now, Zxid, invariant, is_mutated, mark};
+use crate::base::{Mutation, Now, Zxid, invariant, is_mutated};
 use crate::log::{
     Recovered, RecoveryTarget, SnapshotDigest, SnapshotError, SnapshotReader, SnapshotWriter,
 };
@@ -235,10 +235,7 @@ impl Replica {
         let what = Recovered { committed, snapshot_zxid, ..Recovered::default() };
         let Restored { mut tree, sessions, check, .. } = reception.restore.finish(&what);
         place_membership(&mut tree, &self.options, now);
-        if !self.session_conns.is_empty() {
-            mark(Mark::AdoptedWithClients);
-        }
-        // Connections that came since.
+        // Connections that came since. Nobody has confirmed the session of one.
         self.close_all(effects);
         self.end_walks(effects);
         self.replace_tree(tree);

@@ -189,6 +189,18 @@ impl Books {
         }
     }
 
+    /// Whether others may know that a member has promised an epoch.
+    pub fn has_promised(&self, server: usize) -> bool {
+        matches!(self, Books::Together(history) if history.has_promised(server))
+    }
+
+    /// A member's database is gone.
+    pub fn lost(&mut self, server: usize) {
+        if let Books::Together(history) = self {
+            history.lost(server);
+        }
+    }
+
     /// A server has changed its log.
     pub fn log_changed(&mut self, server: usize, change: &LogChange) -> Checked {
         match self {
@@ -197,8 +209,9 @@ impl Books {
         }
     }
 
-    /// A server has had a turn, and all that it logged in that is told.
-    pub fn committed(&mut self, server: usize, node: &Node) -> Checked {
+    /// A server has had a turn, and all that it logged in that is told; perhaps its process died in
+    /// the middle.
+    pub fn committed(&mut self, server: usize, node: &Node, has_died: bool) -> Checked {
         match self {
             Books::Alone(ledgers) => {
                 ledgers[server].committed = node.replica().last_committed().0;
@@ -216,7 +229,11 @@ impl Books {
                         history.serves(epochs.current, role)?;
                     }
                 }
-                history.advanced(server, replica.last_logged(), replica.last_committed())
+                let committed = match has_died {
+                    true => replica.last_committed().min(history.handed_over(server)),
+                    false => replica.last_committed(),
+                };
+                history.advanced(server, replica.last_logged(), committed)
             }
         }
     }

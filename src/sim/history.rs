@@ -43,6 +43,8 @@ struct MemberLog {
     known: i64,
     /// What it said is on its disk.
     durable: i64,
+    /// What was on its disk when it lost its database. It has acknowledged that, which counts.
+    lost: BTreeMap<i64, Vec<u8>>,
     /// A change that it has begun, of which a start may find that it came to pass.
     changing: Option<LogChange>,
     /// Where its tree was looked at last.
@@ -190,6 +192,20 @@ impl History {
         self.members[member].changing = Some(change);
     }
 
+    /// Whether others may know that a member has promised an epoch.
+    pub fn has_promised(&self, member: usize) -> bool {
+        self.members[member].vows.accepted > Epoch(0)
+    }
+
+    /// A member's database is gone, and with it all that it had logged.
+    pub fn lost(&mut self, member: usize) {
+        let log = &mut self.members[member];
+        let MemberLog { mut entries, mut lost, durable, vows, entered, .. } = std::mem::take(log);
+        entries.retain(|zxid, _| *zxid <= durable);
+        lost.append(&mut entries);
+        *log = MemberLog { lost, vows, entered, ..MemberLog::default() };
+    }
+
     /// A member has changed its log.
     pub fn log_changed(&mut self, member: usize, change: &LogChange) -> Checked {
         let log = &mut self.members[member];
@@ -218,6 +234,13 @@ impl History {
             LogChange::WriteEpoch { .. } => {}
         }
         Ok(())
+    }
+
+    /// The last transaction that a member's log was given. A process that dies in the middle of a
+    /// turn may know of later ones as committed, which nobody hears of any more.
+    pub fn handed_over(&self, member: usize) -> Zxid {
+        let log = &self.members[member];
+        Zxid(log.entries.last_key_value().map_or(log.checked, |(zxid, _)| *zxid).max(log.checked))
     }
 
     /// A member has come so far: compares what it has committed since with what the others have,
@@ -270,6 +293,7 @@ impl History {
         let has = |log: &MemberLog| {
             log.checked >= zxid && !log.entries.contains_key(&zxid)
                 || log.durable >= zxid && log.entries.get(&zxid).is_some_and(|found| found == entry)
+                || log.lost.get(&zxid).is_some_and(|found| found == entry)
         };
         let (count, all) = self.count(has);
         match 2 * count > all {
@@ -344,6 +368,9 @@ impl History {
         if self.members[member].looked_at.replace(at) == Some(at) {
             return Ok(false);
         }
+        if !is_comparable(node) {
+            return Ok(false);
+        }
         if let Some(orphan) = first_orphan(node) {
             return Err(format!("{orphan:?} does not exist and owns ephemerals"));
         }
@@ -351,14 +378,25 @@ impl History {
         Ok(true)
     }
 
+    /// Members that are equally far have the same tree, and the same sessions.
     fn check_digest(&mut self, at: i64, node: &Node) -> Checked {
+        if !is_comparable(node) {
+            return Ok(());
+        }
         let sessions = node.replica().sessions();
         let of = |(id, ms): (SessionId, i32)| spread(id.0.cast_unsigned() ^ ms as u64);
         let hash = sessions.fold(0, |hash, session| hash ^ of(session));
         let found = (node.replica().tree().digest(), hash);
-        match *self.digests.entry(at).or_insert(found) == found {
-            true => Ok(()),
-            false => Err(format!("at 0x{at:x} others had another tree or other sessions")),
+        match *self.digests.entry(at).or_insert(found) {
+            known if known == found => Ok(()),
+            (tree, _) if tree == found.0 => {
+                let sessions: Vec<_> = node.replica().sessions().collect();
+                let right = self.model.sessions(at);
+                Err(format!(
+                    "at 0x{at:x} others had other sessions than {sessions:?}; {right:?} are right"
+                ))
+            }
+            _ => Err(format!("at 0x{at:x} others had another tree")),
         }
     }
 
@@ -392,7 +430,7 @@ impl History {
     /// A member votes. What it would be after a power failure is what it says: `reloaded` is what
     /// a start makes of its disk.
     pub fn voted(&self, node: &Node, reloaded: &Reloaded) -> Checked {
-        let Reloaded { recovered, digest } = reloaded;
+        let Reloaded { recovered, digest, is_fuzzy } = reloaded;
         let replica = node.replica();
         let (logged, last) = (replica.last_logged(), recovered.last_zxid.max(Zxid::ZERO));
         // Observers say nothing.
@@ -429,15 +467,19 @@ impl History {
         let at = recovered.committed.max(Zxid::ZERO).0;
         self.is_committed(at)?;
         match self.digests.get(&at) {
-            Some((known, _)) if known != digest => {
+            Some((known, _)) if known != digest && !is_fuzzy => {
                 Err(format!("its disk has another tree at 0x{at:x} than others had"))
             }
             _ => Ok(()),
         }
     }
 
-    /// A member's tree and its sessions are what they must be where it is.
+    /// A member's tree and its sessions are what they must be where it is. One that was received,
+    /// and shows effects of what comes later, cannot be compared.
     pub fn compare(&self, node: &Node, when: &str) -> Checked {
+        if !is_comparable(node) {
+            return Ok(());
+        }
         let at = node.replica().last_processed().0;
         let mut found: Vec<_> = node.replica().sessions().collect();
         found.sort_unstable();
@@ -500,6 +542,12 @@ impl History {
             Some(_) | None => Ok(()),
         }
     }
+}
+
+/// Whether a member's tree is the one of its last transaction: it has one, and if it was received,
+/// that does not show effects of what comes later.
+fn is_comparable(node: &Node) -> bool {
+    !node.replica().is_fuzzy() && !node.replica().is_void()
 }
 
 /// Whether two members have the same transaction. One that was received just after a database,

@@ -38,6 +38,10 @@ pub(super) struct Host {
     pub turn_at: Option<u64>,
     /// Until then its processor is at work on the last turn.
     pub busy_until: u64,
+    /// Until then its disk takes nothing.
+    pub disk_stalls_until: u64,
+    /// It has lost its database, and has not served with another one since.
+    pub is_lost: bool,
     /// It voted at the end of its last turn.
     pub is_voting: bool,
     /// The housekeeper's next step is on its way.
@@ -71,6 +75,8 @@ impl Host {
             arrivals: Vec::new(),
             turn_at: None,
             busy_until: 0,
+            disk_stalls_until: 0,
+            is_lost: false,
             is_voting: false,
             house_called: false,
             is_fresh: false,

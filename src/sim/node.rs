@@ -183,6 +183,7 @@ fn replica_options(swarm: &Swarm, id: ServerId, seed: u64) -> ReplicaOptions {
         },
         snap_size_bytes: 0,
         snap_log_ratio: 0,
+        walk_chunk: swarm.walk_chunk,
         seed,
         ..ReplicaOptions::default()
     }
@@ -298,6 +299,8 @@ pub(super) struct Reloaded {
     pub recovered: Recovered,
     /// Of the tree, which is at `Recovered::committed`.
     pub digest: u64,
+    /// The tree may show effects of transactions that come later.
+    pub is_fuzzy: bool,
 }
 
 /// What a member would start with if its power failed now. Its disk stays as it is.
@@ -307,8 +310,9 @@ pub(super) fn reload(files: &SimFiles, rng: &mut Rng) -> Result<Reloaded, String
     let mut restore = Restore::new(tree_options(seed));
     let options = RecoverOptions { party: Party::Member, ..RecoverOptions::default() };
     let recovered = recover(&copy, &options, &mut restore).map_err(|error| error.to_string())?;
-    let digest = restore.finish(&recovered).tree.digest();
-    Ok(Reloaded { recovered, digest })
+    let restored = restore.finish(&recovered);
+    let (digest, is_fuzzy) = (restored.tree.digest(), restored.is_fuzzy);
+    Ok(Reloaded { recovered, digest, is_fuzzy })
 }
 
 impl Node {

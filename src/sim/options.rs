@@ -213,6 +213,12 @@ pub(super) struct Swarm {
     pub terms: bool,
     /// How long a turn takes, so that more arrives before the next one.
     pub turn_us: u64,
+    /// Bytes of a chunk of the database.
+    pub walk_chunk: usize,
+    /// Disks take nothing for seconds.
+    pub slow_disks: bool,
+    /// Members lose their databases, and keep their epochs.
+    pub losses: bool,
     pub network: NetworkOptions,
     pub clocks: ClockOptions,
 }
@@ -265,6 +271,9 @@ impl Swarm {
             is_thoughtful: false,
             terms: pick(&[0, 0, 1]) == 1,
             turn_us: 0,
+            walk_chunk: 64 << 10,
+            slow_disks: false,
+            losses: false,
             network: NetworkOptions { window: pick(&[0, 1 << 10, 64 << 10]) as usize },
             clocks: ClockOptions {
                 drift_ppm: pick(&[0, 0, 200, 20_000]),
@@ -288,6 +297,8 @@ impl Swarm {
         let pause_us = [0, 0, 1_000_000, 4_000_000][rng.below(4) as usize];
         let observers = [0, 0, 0, 0, 0, 0, 1, 2][rng.below(8) as usize];
         let turn_us = [0, 0, 50, 300][rng.below(4) as usize];
+        let walk_chunk = [64 << 10, 64 << 10, 2_000, 100][rng.below(4) as usize];
+        let (slow_disks, losses) = (rng.chance(1, 3), rng.chance(1, 3));
         Swarm {
             nodes,
             voters: nodes - observers.min(nodes.saturating_sub(2)),
@@ -296,6 +307,9 @@ impl Swarm {
             is_plain,
             epoch_transactions,
             turn_us,
+            walk_chunk,
+            slow_disks: slow_disks && failing,
+            losses: losses && failing,
             is_thoughtful: pause_us > 0,
             think_us: self.think_us.max(pause_us),
             depth: if pause_us > 0 { self.depth.min(4) } else { self.depth },

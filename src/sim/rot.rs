@@ -62,7 +62,7 @@ fn written_with(offset: usize) -> Range<usize> {
 #[derive(Clone, Debug)]
 pub(super) struct Rot {
     file: FileId,
-    name: String,
+    pub name: String,
     offset: usize,
     harm: Harm,
     /// Where the log ends without it.

@@ -309,6 +309,7 @@ impl World {
         for host in 0..self.hosts.len() {
             self.hosts[host].files.disk().calm();
             self.hosts[host].files.disk().full = false;
+            self.hosts[host].disk_stalls_until = 0;
             if self.hosts[host].is_paused() {
                 self.proceed(host);
             }
@@ -327,7 +328,10 @@ impl World {
         if !self.swarm.is_joined || !self.swarm.crashes {
             return;
         }
-        let mut left = self.faults.below(self.swarm.voters.div_ceil(2) as u64);
+        // Those that have lost their database are of no help to the others.
+        let lost = self.hosts[..self.swarm.voters].iter().filter(|host| host.is_lost).count();
+        let left = self.faults.below(self.swarm.voters.div_ceil(2) as u64);
+        let mut left = left.saturating_sub(lost as u64);
         while left > 0 {
             left -= 1;
             let (host, dies) =

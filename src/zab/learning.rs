@@ -636,8 +636,7 @@ impl Learning {
 
     fn proposal(&mut self, zxid: Zxid, entry: &[u8]) -> Result<(), LearnerEnd> {
         if zxid <= self.last && self.phase == Phase::Synchronizing {
-            mark(Mark::HistoryOverlaps);
-            // A snapshot may be followed by transactions that it holds already.
+            // COMPAT(3.x): a snapshot may be followed by transactions that it holds already.
             return Ok(());
         }
         if self.is_leaving {

@@ -62,7 +62,6 @@ pub fn around(floor: Zxid, last: Zxid, synced_epoch: Epoch, peer: Zxid) -> Decis
         mark(Mark::TruncToEarlierEpoch);
         Decision::Trunc(floor)
     } else {
-        mark(Mark::SnapOfUnknownHistory);
         Decision::Snap
     }
 }

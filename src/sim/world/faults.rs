@@ -5,6 +5,8 @@ use super::{Event, MS, Phase, SECOND, World};
 
 /// Partitions are shorter than this; sessions last from one second to eight.
 const PARTITION_MAX: u64 = 12 * SECOND;
+/// A disk takes nothing for less than this; a member waits for its own for 2.5 s.
+const DISK_STALL_MAX: u64 = 8 * SECOND;
 /// Until then what was kept back has arrived, and is dealt with.
 const AFTERMATH: u64 = SECOND;
 
@@ -72,6 +74,11 @@ impl World {
                 }
             }
             11 if self.swarm.terms => self.end_term(host, extent),
+            11 if self.swarm.slow_disks => {
+                let until = self.now + extent % DISK_STALL_MAX;
+                self.hosts[host].disk_stalls_until = until;
+                self.books.disturbed(until + AFTERMATH);
+            }
             _ => return,
         }
         self.note(|| format!("fault {kind}, host {host}, client {client}"));

@@ -63,8 +63,11 @@ impl World {
             self.action(host, action)?;
         }
         if let Some(node) = self.hosts[host].node() {
-            let outcome = self.books.committed(host, node);
-            outcome.map_err(|what| self.wrong_at(host, what))?;
+            let has_died = matches!(outcome, Err(Ended::Crashed | Ended::Fatal(_)));
+            let checked = self.books.committed(host, node, has_died);
+            checked.map_err(|what| self.wrong_at(host, what))?;
+            let is_back = node.replica().is_serving() && !node.replica().is_void();
+            self.hosts[host].is_lost &= !is_back;
         }
         self.check_vote(host)?;
         match outcome {
@@ -97,7 +100,7 @@ impl World {
     fn after_turn(&mut self, host: usize) -> Checked {
         let Some(node) = self.hosts[host].running() else { return Ok(()) };
         let (deadline, has_chores) = (node.deadline(), node.has_chores());
-        if node.replica().is_settled() && !node.replica().is_fuzzy() {
+        if node.replica().is_settled() {
             let outcome = self.books.settled(host, node);
             let is_news = outcome.map_err(|what| self.wrong_at(host, what))?;
             if is_news && self.checks.chance(1, 30) {
@@ -109,6 +112,7 @@ impl World {
         if has_chores && !std::mem::replace(&mut state.house_called, true) {
             let slow = if state.schedule.chance(1, 20) { 40 } else { 1 };
             let delay = state.schedule.below(4 * self.swarm.write_us * US) * slow + US;
+            let delay = delay.max(state.disk_stalls_until.saturating_sub(self.now));
             self.takes_long(delay);
             self.arrive(host, delay, Arrival::HouseTurn);
         }
@@ -164,6 +168,7 @@ impl World {
         let rng = &mut state.disk_rng;
         let slow = if rng.chance(1, 50) { 40 } else { 1 };
         let delay = (rng.below(self.swarm.write_us) + 20) * US * slow;
+        let delay = delay.max(state.disk_stalls_until.saturating_sub(self.now));
         let of_256 = if rng.chance(1, 30) { rng.below(256) } else { 256 };
         let is_first = std::mem::take(&mut state.is_fresh);
         if is_first && is_crashing && rng.chance(1, 4) {
@@ -199,7 +204,7 @@ impl World {
                 true
             }
             Ended::Fatal(why) => {
-                if !self.hosts[host].files.disk().has_failed {
+                if !self.hosts[host].files.disk().has_failed && !self.mend_named(host, why) {
                     let what = format!("nothing failed and the server ends: {why}");
                     return Err(self.wrong_at(host, what));
                 }

@@ -3,6 +3,7 @@
 use crate::base::Zxid;
 use crate::log::{FileName, GUARD_NAME};
 
+use super::super::disk::name_of;
 use super::super::host::Life;
 use super::super::node::{Ended, Node, Started, tree_options};
 use super::super::rot::Rot;
@@ -10,6 +11,7 @@ use super::{Checked, Event, MS, Phase, World};
 
 impl World {
     pub(super) fn restart(&mut self, host: usize) -> Checked {
+        self.lose(host);
         let is_crashing = self.is_crashing();
         let state = &mut self.hosts[host];
         state.is_off = false;
@@ -149,6 +151,44 @@ impl World {
             rot.undo(&state.files);
             self.note(|| "a good copy of what is damaged turns up".into());
         }
+    }
+
+    /// A server has ended itself with a message that names a file which is damaged. Whether there
+    /// is one; a good copy turns up.
+    pub(super) fn mend_named(&mut self, host: usize, why: &str) -> bool {
+        let state = &mut self.hosts[host];
+        let Some(at) = state.rotten.iter().position(|rot| why.contains(&rot.name)) else {
+            return false;
+        };
+        state.rotten.swap_remove(at).undo(&state.files);
+        self.report.refusals += 1;
+        true
+    }
+
+    /// Now and then the database of a member is gone, of a minority at most at a time, and only the
+    /// files of its epochs are left: what an operator does with one that is damaged.
+    fn lose(&mut self, host: usize) {
+        if !self.swarm.losses || self.phase != Phase::Work {
+            return;
+        }
+        let voters = &self.hosts[..self.swarm.voters];
+        let others = voters.iter().filter(|other| other.is_lost).count();
+        let is_spared = self.hosts[host].is_lost || 2 * (others + 1) >= self.swarm.voters;
+        let state = &mut self.hosts[host];
+        if !state.starts_rng.chance(1, 4) || is_spared || !self.books.has_promised(host) {
+            return;
+        }
+        let mut disk = state.files.disk();
+        disk.calm();
+        let names = disk.names().into_iter().map(|(_, path)| name_of(&path).to_owned());
+        let gone = names.filter(|name| !name.ends_with("Epoch")).collect::<Vec<_>>();
+        let is_gone = gone.iter().all(|name| disk.remove(name).is_ok()) && disk.sync_dir().is_ok();
+        drop(disk);
+        assert!(is_gone, "nothing of it fails");
+        state.is_lost = true;
+        state.rotten.clear();
+        self.books.lost(host);
+        self.note(|| format!("host {host} LOSES its database"));
     }
 
     /// Now and then a bit on disk flips while the server is down.

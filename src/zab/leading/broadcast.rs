@@ -43,9 +43,6 @@ impl Leading {
         // COMPAT(3.8.0 to 3.8.4, 3.9.0, 3.9.1): may come before NEWLEADER is acknowledged; it
         // counts afterwards.
         if zxid.epoch() == self.epoch {
-            if !link.counts() {
-                mark(Mark::EarlyAck);
-            }
             link.acked = link.acked.max(zxid);
             let sid = link.sid;
             self.note_ack(now, sid, zxid);

@@ -75,9 +75,6 @@ impl Leading {
         link.is_reading = false;
         if link.stage == Stage::Locating {
             let decision = sync::around(floor, self.history.last(), self.elected_with, link.cursor);
-            if matches!(decision, Decision::Trunc(_)) {
-                mark(Mark::TruncFromLog);
-            }
             self.begin(id, decision, effects);
         } else if floor != link.cursor {
             return Err("the log does not go on where its part before ended".into());
