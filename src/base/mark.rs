@@ -160,6 +160,8 @@ marks! {
     LaterRoundPassedOver,
     /// A vote of a voter without a history, or one that comes to such a voter, does not count.
     VoteWithoutHistory,
+    /// Others follow the server that this one was before it lost its database.
+    VotedForWithoutHistory,
     /// While a quorum waits for a better vote, a report of a worse leader does not count.
     ReportPassedOver,
     /// The election port of another member refuses.

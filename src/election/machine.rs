@@ -385,6 +385,12 @@ impl Election {
     fn take_report(&mut self, from: ServerId, heard: Heard, effects: &mut Vec<Effect>) {
         let search = looking(&mut self.search);
         let Ballot { vote, round, state: _ } = heard.ballot;
+        // Others still stand for the server that this one was before it lost its database. If it
+        // led with nothing, they would be told to forget what they have.
+        if vote.leader == self.options.sid && !search.is_known {
+            mark(Mark::VotedForWithoutHistory);
+            return;
+        }
         let is_waiting = search.decide_at.is_some();
         if is_waiting && !vote.is_better_than(&search.proposal) {
             mark(Mark::ReportPassedOver);

@@ -373,6 +373,13 @@ fn an_unknown_history_neither_votes_nor_is_voted_for() {
     script.hear(1, ballot(Following, vote(2, 5, 1), 1));
     assert_eq!(leader(&script.hear(2, ballot(Leading, vote(2, 5, 1), 1))), Some(vote(2, 5, 1)));
 
+    // Others have not noticed yet that it has ended and lost its database.
+    let mut script = Script::of(3, 3, unknown);
+    for from in [1, 2, 1] {
+        assert_eq!(script.hear(from, ballot(Following, vote(3, 5, 1), 1)), []);
+    }
+    assert_eq!(script.elected(), None);
+
     let mut script = Script::of(1, 3, History { zxid: Zxid(-5), epoch: Epoch(1) });
     assert_eq!(script.hear(2, ballot(Looking, vote(2, -1, 9), 1)), []);
 }

@@ -256,6 +256,8 @@ impl Turn<'_> {
     }
 
     fn elected(&mut self, state: PeerState, leader: ServerId) {
+        let has_database = state != PeerState::Leading || !self.party.needs_snapshot;
+        invariant!(has_database, "a server without a database does not lead");
         invariant!(
             matches!(self.party.machine, Machine::Looking),
             "a leader is elected while one is looked for"
