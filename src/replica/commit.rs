@@ -262,7 +262,7 @@ impl Replica {
         stop_at: u64,
         effects: &mut Effects,
     ) -> Result<(), String> {
-        let proposal = self.tail.begin_apply(zxid);
+        let mut proposal = self.tail.begin_apply(zxid);
         let prepared = match &mut self.leader {
             Some(leader) => leader.begin_apply(zxid),
             None => Prepared::UNKNOWN,
@@ -296,7 +296,7 @@ impl Replica {
             // it was stored in, and waited for.
             let stat = self.tree.apply_set_data_at(&header, &set, prepared.hint, &mut sink);
             let events = (sink.events, sink.later);
-            self.settle(1, entry.len(), events, &proposal, &prepared);
+            self.settle(1, entry.len(), events, &mut proposal, &prepared);
             self.answer(now, 0, &proposal, effects, |out| {
                 put_stat_reply(out, proposal.xid, proposal.zxid, &stat);
             })
@@ -308,12 +308,12 @@ impl Replica {
                 }
                 _ => self.tree.apply(&header, &txn, mode, &mut sink),
             }
-            let events = (sink.events, sink.later);
+            let (count, events) = (operations(&txn, &prepared), (sink.events, sink.later));
             if self.leader.is_none() {
                 let stated = TxnDigest::decode_trailing(&mut r).map_err(|e| e.to_string())?;
                 self.check.applied(&header, stated, &self.tree);
             }
-            self.settle(operations(&txn, &prepared), entry.len(), events, &proposal, &prepared);
+            self.settle(count, entry.len(), events, &mut proposal, &prepared);
             self.answer_other(now, header.session, &txn, &proposal, effects)
         };
         if matches!(proposal.origin, Origin::Learner | Origin::Leader) {
@@ -365,15 +365,14 @@ impl Replica {
         operations: usize,
         len: usize,
         events: (u64, u64),
-        proposal: &Entry,
+        proposal: &mut Entry,
         prepared: &Prepared,
     ) {
         let work = APPLY_COST * operations as u64 + events.0;
         let cost = work + self.auth.take_cost() + bytes_cost(len);
         self.fair.spent += cost - events.1;
-        if let Some(client) = proposal.origin.conn().and_then(|conn| self.clients.get_mut(conn)) {
-            client.credit -= cost as i64;
-        }
+        // Its client pays for it when it is answered.
+        proposal.cost = u32::try_from(cost).unwrap_or(u32::MAX);
         self.tail.end_apply(proposal.zxid);
         self.snapshot.logged(len as u64);
         if let Some(leader) = &mut self.leader {
@@ -548,6 +547,7 @@ fn count_answer(
     stats.update_answered(proposal.op, latency_us);
     client.writes_applied += 1;
     client.owed_bytes = 0;
+    client.credit -= i64::from(proposal.cost);
     client.in_flight_bytes -= proposal.len as usize;
     client.stats.answered(proposal.op, latency_us / 1000, now.mono, proposal.zxid.0);
     if err != 0 {

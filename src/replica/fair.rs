@@ -96,6 +96,8 @@ pub(super) struct Fair {
     pub spent: u64,
     /// Where this turn should end.
     turn_end: u64,
+    /// See [`Fair::part`].
+    part: u64,
     /// This turn's parts. What begins while something is left ends, so they may go below zero.
     arrivals_left: i64,
     apply_left: i64,
@@ -117,6 +119,7 @@ impl Fair {
             options,
             spent: 0,
             turn_end: 0,
+            part: 0,
             arrivals_left: 0,
             apply_left: 0,
             line_left: 0,
@@ -132,6 +135,7 @@ impl Fair {
 
     fn begin_turn(&mut self) {
         self.turn_end = self.spent.saturating_add(self.turn());
+        self.part = (self.turn() / 4).max(1);
         let turn = i64::try_from(self.turn()).unwrap_or(i64::MAX);
         (self.arrivals_left, self.apply_left) = (turn / 2, turn / 2);
         (self.line_left, self.events_left) = (turn / 4, turn / 4);
@@ -144,13 +148,15 @@ impl Fair {
     }
 
     /// Of what is done in parts, one part.
+    #[inline]
     pub fn part(&self) -> u64 {
-        (self.turn() / 4).max(1)
+        self.part
     }
 
     /// A lone client has sent a request.
     fn saw_lone(&mut self) {
         self.lone_until = self.spent + LONE_FOR;
+        self.part = (self.turn() / 4).max(1);
     }
 
     /// Whether the queue has to wait for the next turn, as this one lasts twice as long as it

@@ -176,6 +176,6 @@ impl Replica {
         }
         // A batch is smaller than 4 GiB.
         let len = len as u32;
-        self.tail.push(Entry { zxid, origin, xid, op, len, received: now.mono });
+        self.tail.push(Entry { zxid, origin, xid, op, len, cost: 0, received: now.mono });
     }
 }

@@ -279,6 +279,7 @@ impl Replica {
                 xid: Xid(0),
                 op: OpCode::Error,
                 len: bytes.len() as u32,
+                cost: 0,
                 received: now.mono,
             };
             let given_up = &mut self.given_up.requests;
@@ -295,7 +296,7 @@ impl Replica {
             {
                 let Forwarded { conn, cxid, op, len, received, .. } = own;
                 let origin = Origin::Client(conn);
-                entry = Entry { zxid, origin, xid: cxid, op, len, received };
+                entry = Entry { zxid, origin, xid: cxid, op, len, cost: 0, received };
             }
             self.tail.push(entry);
         }

@@ -11,7 +11,7 @@ use crate::wire::{ErrorCode, OpCode, RequestHeader, begin_reply, end_frame, put_
 use super::core::Replica;
 use super::effects::Effects;
 use super::fair::READ_COST;
-use super::request::Request;
+use super::request::{Request, choke};
 
 /// A read that has begun.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl Replica {
             long.results.clear();
         }
         let Some(outcome) = over else {
-            self.choke(conn, bytes, effects);
+            choke(self.clients.known(conn), bytes, effects);
             return false;
         };
         self.owed.pay(conn, effects);

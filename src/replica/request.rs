@@ -15,7 +15,7 @@ use crate::wire::{
     put_buffer, put_error_reply, quorum, requested_path, split_frame,
 };
 
-use super::client::{Clients, Deferred, Frames, Ready, Stage};
+use super::client::{Client, Clients, Deferred, Frames, Ready, Stage};
 use super::core::Replica;
 use super::effects::{CloseHow, Effect, Effects};
 use super::fair::{AUTH_COST, FRAME_COST, READ_COST, SASL_COST};
@@ -87,13 +87,10 @@ impl Replica {
         self.look_ahead_in(&mut ahead);
         while let Some((frame, tail)) = split_frame(rest) {
             // The request before may have closed it.
-            let Some(client) = self.clients.get_mut(conn) else {
-                return Taken { bytes: bytes.len(), frames };
-            };
+            let Some(client) = self.clients.get_mut(conn) else { break };
             if self.fair.spent >= stop_at || client.is_blocked(in_flight_max) {
                 break;
             }
-            client.stats.received += 1;
             let stage = client.stage();
             if until_next == 0 {
                 self.look_ahead_in(&mut ahead);
@@ -101,7 +98,6 @@ impl Replica {
             }
             until_next -= 1;
             (rest, frames) = (tail, frames + 1);
-            self.stats.received += 1;
             self.fair.spent += FRAME_COST;
             match stage {
                 Stage::New => self.connect(now, conn, frame, effects),
@@ -111,8 +107,10 @@ impl Replica {
             self.hand_over_much(effects);
         }
         let cost = self.fair.spent - begun;
+        self.stats.received += frames;
         match self.clients.get_mut(conn) {
             Some(client) => {
+                client.stats.received += frames;
                 client.credit -= cost as i64;
                 client.handled_bytes =
                     client.handled_bytes.saturating_add(bytes.len() - rest.len());
@@ -506,17 +504,7 @@ impl Replica {
         let client = self.clients.known(conn);
         client.stats.sent += 1;
         client.stats.answered(op, waited_us / 1000, now.mono, zxid);
-        self.choke(conn, bytes, effects);
-    }
-
-    /// Counts bytes of a reply to a read: the connection may have to take them before it gets more.
-    #[inline(always)]
-    pub(super) fn choke(&mut self, conn: ConnId, bytes: usize, effects: &mut Effects) {
-        if let Some(client) = self.clients.get_mut(conn)
-            && client.is_choked_by(bytes)
-        {
-            effects.list.push(Effect::AwaitDrain { conn });
-        }
+        choke(client, bytes, effects);
     }
 
     /// Runs what waited for a connection's own writes, as far as it may and until the work has come
@@ -597,5 +585,13 @@ impl Replica {
                 Deferred::Ready(ready) => self.give(conn, ready, effects),
             }
         }
+    }
+}
+
+/// Counts bytes of a reply to a read: the connection may have to take them before it gets more.
+#[inline(always)]
+pub(super) fn choke(client: &mut Client, bytes: usize, effects: &mut Effects) {
+    if client.is_choked_by(bytes) {
+        effects.list.push(Effect::AwaitDrain { conn: client.conn });
     }
 }

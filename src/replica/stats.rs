@@ -105,7 +105,7 @@ impl ServerStats {
     }
 
     /// Counts one answered request that was no transaction.
-    #[inline]
+    #[inline(always)]
     pub fn read_answered(&mut self, op: OpCode, latency_us: u64) {
         self.reads.record(latency_us);
         self.ops[op.index()] += 1;

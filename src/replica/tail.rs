@@ -53,6 +53,8 @@ pub(super) struct Entry {
     pub op: OpCode,
     /// Bytes of its entry in the log.
     pub len: u32,
+    /// Nanoseconds of work that applying it took; 0 before that.
+    pub cost: u32,
     /// When the request for it came.
     pub received: Instant,
 }
@@ -76,6 +78,7 @@ pub(super) struct Tail {
     logged: Zxid,
     committed: Zxid,
     applied: Zxid,
+    last: Zxid,
 }
 
 impl Tail {
@@ -92,6 +95,7 @@ impl Tail {
             logged: last,
             committed: last,
             applied: last,
+            last,
         }
     }
 
@@ -103,7 +107,7 @@ impl Tail {
             for (zxid, bytes) in batch.iter() {
                 // A batch is smaller than 4 GiB. Nobody is answered, so nobody counts its kind.
                 let (origin, op, len) = (Origin::Log, OpCode::Error, bytes.len() as u32);
-                tail.push(Entry { zxid, origin, xid: Xid(0), op, len, received: now });
+                tail.push(Entry { zxid, origin, xid: Xid(0), op, len, cost: 0, received: now });
             }
             tail.push_batch(batch);
         }
@@ -128,7 +132,7 @@ impl Tail {
 
     /// Last transaction that is known.
     pub fn last(&self) -> Zxid {
-        self.entries.back().map_or(self.applied, |entry| entry.zxid)
+        self.last
     }
 
     /// Number of transactions that are not applied.
@@ -156,6 +160,7 @@ impl Tail {
     #[inline]
     pub fn push(&mut self, entry: Entry) {
         invariant!(entry.zxid > self.last(), "{:?} is known after {:?}", entry.zxid, self.last());
+        self.last = entry.zxid;
         self.own += usize::from(entry.origin.is_own());
         self.entries.push_back(entry);
     }
@@ -253,6 +258,7 @@ impl Tail {
             let entry = self.entries.pop_back();
             self.own -= usize::from(entry.is_some_and(|entry| entry.origin.is_own()));
         }
+        self.last = self.entries.back().map_or(self.applied, |entry| entry.zxid);
         while self.batches.back().is_some_and(|batch| batch.first_zxid() > Some(keep)) {
             self.batches.pop_back();
         }
@@ -300,6 +306,8 @@ impl Tail {
     pub fn check(&self) {
         self.check_marks();
         assert!(self.entries.iter().map(|entry| entry.zxid).is_sorted());
+        let last = self.entries.back().map_or(self.applied, |entry| entry.zxid);
+        assert_eq!(self.last, last, "what is known last");
         assert_eq!(self.own, self.entries.iter().filter(|entry| entry.origin.is_own()).count());
         let bytes: usize = self.batches.iter().map(|batch| batch.bytes_len()).sum();
         assert_eq!(self.bytes, bytes, "bytes of what is not applied");
@@ -319,7 +327,7 @@ mod tests {
 
     fn entry(zxid: i64) -> Entry {
         let (origin, op) = (Origin::Server, OpCode::SetData);
-        Entry { zxid: Zxid(zxid), origin, xid: Xid(0), op, len: 32, received: Instant(0) }
+        Entry { zxid: Zxid(zxid), origin, xid: Xid(0), op, len: 32, cost: 0, received: Instant(0) }
     }
 
     fn tail() -> Tail {
