@@ -79,7 +79,11 @@ impl<F: DataFiles> Replay<'_, F> {
             self.says_what_is_committed = index >= mark.from;
             match file.source {
                 Source::Apache => {
-                    (group, self.unproven) = (None, None);
+                    group = None;
+                    // Its name says where the segment before ended, unless an epoch ended there.
+                    if self.next() == Some(file.first) {
+                        self.unproven = None;
+                    }
                     self.repair.sync.push(file.path.clone());
                     let is_last = index + 1 == logs.len();
                     self.apache(file, last_apache == Some(index), is_last)?;

@@ -244,6 +244,18 @@ fn an_empty_segment_of_a_later_epoch_does_not_vouch_for_one_that_was_cut() {
         }
         assert_eq!(files.recover(None).unwrap().1, seen, "the next start has nothing to refuse");
     }
+    // Nor does a log that Apache has begun in a later epoch.
+    let mut apache = Vec::new();
+    put_apache_header(&mut apache);
+    put_apache_record(&mut apache, &entry(0x2_0000_0001, 0));
+    apache.resize(apache.len() + 8192, 0);
+    for image in [&unsealed, &shorter] {
+        let files = [("wal.1", &image[..]), ("wal.100000001", empty), ("log.200000001", &apache)];
+        let error = Files::new(&files).recover(None).map(|_| ()).expect_err("it says nothing");
+        assert_eq!(error.kind, RecoverErrorKind::Truncated, "{error}");
+        let (_, seen) = Files::new(&files).recover(Some("wal.1")).unwrap();
+        assert_eq!(seen.last(), Some(&0x2_0000_0001));
+    }
     // A group commit has a number, which says how many there were before it.
     let mut next = Log::new(4, 78, None);
     let number = scan(&sealed).unwrap().0.last_group.unwrap() + 1;
