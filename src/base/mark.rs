@@ -178,6 +178,8 @@ marks! {
     RedialedAtOnce,
     /// A learner hears that its leader is about to end.
     LeaderLeft,
+    /// A lifeline shows a learner that its leader's process has ended.
+    LeaderDied,
     /// A learner that was held up itself looks at what came before it leaves its leader.
     HeldUpItself,
     /// A learner's disk has to catch up before it can enter the next epoch of its leader.

@@ -57,6 +57,7 @@ impl Turn<'_> {
             });
             // A leader is told of no learner's end by a lifeline.
             if self.party.followed.is_some_and(|followed| Some(followed.leader) == died) {
+                mark(Mark::LeaderDied);
                 self.tell_learning(LearnInput::Died);
             }
         } else {

@@ -93,6 +93,11 @@ impl Replica {
         self.options.walk_chunk * IN_FLIGHT_MAX as usize
     }
 
+    /// Whether its database is on its way to another member, for checkers.
+    pub fn is_streaming(&self) -> bool {
+        self.walks.targets().any(|target| matches!(target, Target::Stream(_)))
+    }
+
     /// Whether a snapshot file may go on: all that it may show is on the disk of this server.
     fn may_write_file(&self) -> bool {
         self.tail.applied() <= self.tail.logged()

@@ -238,11 +238,12 @@ impl Books {
         }
     }
 
-    /// A server waits for nothing. Returns whether that is news.
-    pub fn settled(&mut self, server: usize, node: &Node) -> Result<bool, String> {
+    /// A server has had a turn. Returns whether it waits for nothing now, and that is news.
+    pub fn has_come(&mut self, server: usize, node: &Node) -> Result<bool, String> {
         match self {
+            Books::Alone(_) if !node.replica().is_settled() => Ok(false),
             Books::Alone(ledgers) => ledgers[server].settled(node),
-            Books::Together(history) => history.settled(server, node),
+            Books::Together(history) => history.has_come(server, node),
         }
     }
 

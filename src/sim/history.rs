@@ -47,8 +47,8 @@ struct MemberLog {
     lost: BTreeMap<i64, Vec<u8>>,
     /// A change that it has begun, of which a start may find that it came to pass.
     changing: Option<LogChange>,
-    /// Where its tree was looked at last.
-    looked_at: Option<i64>,
+    /// Where its tree was looked at last, and whether it waited for nothing then.
+    looked_at: Option<(i64, bool)>,
     /// The epochs that others may know it to have promised and entered.
     vows: Epochs,
     /// The last epoch that it has entered, as it says itself.
@@ -361,21 +361,22 @@ impl History {
         Ok(())
     }
 
-    /// A member waits for nothing. Returns whether its tree is at a place where it was not looked
-    /// at.
-    pub fn settled(&mut self, member: usize, node: &Node) -> Result<bool, String> {
-        let at = node.replica().last_processed().0;
-        if self.members[member].looked_at.replace(at) == Some(at) {
+    /// A member has had a turn. Its tree is the one after its last transaction, also where it has
+    /// more to do. Returns whether it waits for nothing, and was not looked at there.
+    pub fn has_come(&mut self, member: usize, node: &Node) -> Result<bool, String> {
+        let is_settled = node.replica().is_settled();
+        let seen = (node.replica().last_processed().0, is_settled);
+        if self.members[member].looked_at.replace(seen) == Some(seen) {
             return Ok(false);
         }
-        if !is_comparable(node) {
+        self.check_digest(seen.0, node)?;
+        if !is_settled || !is_comparable(node) {
             return Ok(false);
         }
-        if let Some(orphan) = first_orphan(node) {
-            return Err(format!("{orphan:?} does not exist and owns ephemerals"));
+        match first_orphan(node) {
+            Some(orphan) => Err(format!("{orphan:?} does not exist and owns ephemerals")),
+            None => Ok(true),
         }
-        self.check_digest(at, node)?;
-        Ok(true)
     }
 
     /// Members that are equally far have the same tree, and the same sessions.
@@ -439,7 +440,7 @@ impl History {
         if logged != last || said != last && said != Zxid(-1) {
             return Err(format!("it votes with 0x{said}, has 0x{logged}, and its disk 0x{last}"));
         }
-        if said != Zxid(-1) && recovered.empty.is_some() {
+        if vote.is_some() && said != Zxid(-1) && recovered.empty.is_some() {
             return Err("it votes, and its disk has no database yet".into());
         }
         let found = (node.member().epochs(), recovered.epochs);

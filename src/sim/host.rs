@@ -1,12 +1,14 @@
 //! A machine with a server on it: its disk, its clock, and what has reached it while the server is
 //! starting, runs, is paused or is down.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::base::{Now, Rng, ServerId, derive_seed};
+use crate::base::{LinkId, Now, Rng, ServerId, derive_seed};
 
 use super::clock::Clock;
 use super::files::SimFiles;
+use super::network::End;
 use super::node::{Arrival, Node};
 use super::options::{SimOptions, Swarm};
 use super::rot::Rot;
@@ -38,6 +40,8 @@ pub(super) struct Host {
     pub turn_at: Option<u64>,
     /// Until then its processor is at work on the last turn.
     pub busy_until: u64,
+    /// By the connections beside which they are kept.
+    pub lifelines: BTreeMap<LinkId, End>,
     /// Until then its disk takes nothing.
     pub disk_stalls_until: u64,
     /// It has lost its database, and has not served with another one since.
@@ -75,6 +79,7 @@ impl Host {
             arrivals: Vec::new(),
             turn_at: None,
             busy_until: 0,
+            lifelines: BTreeMap::new(),
             disk_stalls_until: 0,
             is_lost: false,
             is_voting: false,

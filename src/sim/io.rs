@@ -517,13 +517,18 @@ impl Io for SimIo {
     fn keep_alive(
         &mut self,
         _: &SimSocket,
-        _link: LinkId,
-        _lifeline: Option<(ServerId, LifelineKey)>,
+        link: LinkId,
+        lifeline: Option<(ServerId, LifelineKey)>,
         _left: usize,
     ) {
+        if let Some((learner, key)) = lifeline {
+            self.net().actions.push(Action::Lifeline { link, learner, key });
+        }
     }
 
-    fn let_go(&mut self, _link: LinkId) {}
+    fn let_go(&mut self, link: LinkId) {
+        self.net().actions.push(Action::LetGo { link });
+    }
 
     fn write_log(
         &mut self,

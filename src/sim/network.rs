@@ -416,6 +416,11 @@ impl Network {
         ends.filter(|&end| is_member(end) && is_member(end.peer()) && !self.is_cut(end)).collect()
     }
 
+    /// Whose end this is.
+    pub fn owner(&self, end: End) -> Endpoint {
+        self.ends[end.0].owner
+    }
+
     /// Nothing reaches this end before `until`; then everything does.
     pub fn stall(&mut self, now: u64, end: End, until: u64) {
         self.ends[end.0].stalled_until = until;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::admin::{AdminContext, Host};
 use crate::auth::{Auth, AuthOptions};
-use crate::base::{Instant, LinkId, Now, Rng, ServerId, SessionId, Zxid, derive_seed};
+use crate::base::{Instant, LifelineKey, LinkId, Now, Rng, ServerId, SessionId, Zxid, derive_seed};
 use crate::config::{self, Environment, RawConfig, Settings};
 use crate::disk::{
     Chores, Handover, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions, hand_over,
@@ -74,6 +74,16 @@ pub(super) enum Action {
         link: LinkId,
         to: ServerId,
         port: Port,
+    },
+    /// Another member is to see when this process ends.
+    Lifeline {
+        link: LinkId,
+        learner: ServerId,
+        key: LifelineKey,
+    },
+    /// It need not see that any more.
+    LetGo {
+        link: LinkId,
     },
     /// A write of the log began.
     Writing,

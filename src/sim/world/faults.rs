@@ -144,6 +144,22 @@ impl World {
         }
     }
 
+    /// A member sends its database, which does not take long: now and then just then a stream
+    /// breaks between it and another one.
+    pub(super) fn break_in_time(&mut self, host: usize) {
+        let is_due = self.phase == Phase::Work && self.swarm.breaks && self.swarm.isolates;
+        if !is_due || !self.faults.chance(1, 16) {
+            return;
+        }
+        let host = Endpoint::Host(host);
+        let mut streams = self.network.between_hosts();
+        streams.retain(|end| [*end, end.peer()].iter().any(|end| self.network.owner(*end) == host));
+        let extent = self.faults.next_u64();
+        if !streams.is_empty() {
+            self.break_stream(streams[extent as usize / 8 % streams.len()], extent);
+        }
+    }
+
     /// A stream is cut, which none, one or both of the ends learn, or stalls.
     fn break_stream(&mut self, link: End, extent: u64) {
         self.report.cuts += 1;

@@ -100,12 +100,13 @@ impl World {
     fn after_turn(&mut self, host: usize) -> Checked {
         let Some(node) = self.hosts[host].running() else { return Ok(()) };
         let (deadline, has_chores) = (node.deadline(), node.has_chores());
-        if node.replica().is_settled() {
-            let outcome = self.books.settled(host, node);
-            let is_news = outcome.map_err(|what| self.wrong_at(host, what))?;
-            if is_news && self.checks.chance(1, 30) {
-                self.compare(host, "while running")?;
-            }
+        let outcome = self.books.has_come(host, node);
+        let is_news = outcome.map_err(|what| self.wrong_at(host, what))?;
+        if is_news && self.checks.chance(1, 30) {
+            self.compare(host, "while running")?;
+        }
+        if self.hosts[host].node().is_some_and(|node| node.replica().is_streaming()) {
+            self.break_in_time(host);
         }
         let state = &mut self.hosts[host];
         let next = state.clock.when(deadline).max(self.now + 20 * US);
@@ -132,6 +133,8 @@ impl World {
             Action::Finish { link } => self.network.finish(self.now, link),
             Action::Reset { link } => self.network.close(self.now, link),
             Action::Dial { link, to, port } => self.dial(host, link, to, port),
+            Action::Lifeline { link, learner, key } => self.lifeline(host, link, learner, key),
+            Action::LetGo { link } => self.let_go(host, link),
             Action::Writing => self.writing(host),
             Action::Logged { entry } => {
                 let outcome = self.books.logged(host, now, &entry);
@@ -224,6 +227,7 @@ impl World {
     pub(super) fn end_host(&mut self, host: usize, power: bool) {
         self.books.ended(host);
         self.hosts[host].end(self.now, power);
+        self.end_lifelines(host, power);
         self.network.lose(self.now, super::Endpoint::Host(host), power);
         let delay = self.hosts[host].starts_rng.below(500 * MS) + MS;
         self.after(delay, Event::Restart { host });

@@ -1,7 +1,8 @@
-//! Members among themselves: how one connects to another, and when that fails.
+//! Members among themselves: how one connects to another, when that fails, and lifelines.
 
-use crate::base::{LinkId, ServerId};
+use crate::base::{LifelineKey, LinkId, ServerId};
 use crate::peer::Port;
+use crate::wire::vote::First;
 
 use super::super::network::{Door, End, Endpoint, Pace};
 use super::super::node::Node;
@@ -22,6 +23,42 @@ impl World {
             node.dialing(link, end);
         }
         self.after(DIAL_TIMEOUT, Event::DialEnds { host, life, end });
+    }
+
+    /// A leader shows a learner when its process ends.
+    pub(super) fn lifeline(
+        &mut self,
+        host: usize,
+        link: LinkId,
+        learner: ServerId,
+        key: LifelineKey,
+    ) {
+        let Some(target) = self.hosts.iter().position(|other| other.id == learner) else { return };
+        let ends = [Endpoint::Host(host), Endpoint::Host(target)];
+        let end = self.network.open(self.now, ends, Door::Members(Port::Election), [Pace::Fast; 2]);
+        let mut first = Vec::new();
+        First::encode_lifeline(self.hosts[host].id, key, &mut first);
+        self.network.send(self.now, end, &first);
+        if let Some(old) = self.hosts[host].lifelines.insert(link, end) {
+            self.network.reset(self.now, old);
+        }
+    }
+
+    /// A lifeline is not needed any more. Its end must not look like the end of the process.
+    pub(super) fn let_go(&mut self, host: usize, link: LinkId) {
+        if let Some(end) = self.hosts[host].lifelines.remove(&link) {
+            self.network.reset(self.now, end);
+        }
+    }
+
+    /// A process has ended. Unless its machine has, too, its lifelines show it at once.
+    pub(super) fn end_lifelines(&mut self, host: usize, power: bool) {
+        for end in std::mem::take(&mut self.hosts[host].lifelines).into_values() {
+            match power {
+                true => self.network.leave(end),
+                false => self.network.close(self.now, end),
+            }
+        }
     }
 
     pub(super) fn dial_ends(&mut self, host: usize, end: End) {
