@@ -56,11 +56,18 @@ impl Turn<'_> {
                 election.handle(now, input, ballots);
             });
             // A leader is told of no learner's end by a lifeline.
-            if self.party.followed.is_some_and(|followed| Some(followed.leader) == died) {
+            let followed = self.party.followed;
+            if let Some(followed) = followed.filter(|it| Some(it.leader) == died) {
                 mark(Mark::LeaderDied);
+                followed.link.into_iter().for_each(|link| self.read_rest(link));
                 self.tell_learning(LearnInput::Died);
             }
         } else {
+            if let peer::Input::Ended { link, .. } = &input
+                && self.is_leaders(*link)
+            {
+                self.read_rest(*link);
+            }
             self.quorum_link(input);
         }
         self.settle();
@@ -259,6 +266,16 @@ impl Turn<'_> {
         }
         mark(Mark::PacketsLeftForLater);
         self.party.later.push(link);
+    }
+
+    /// The leader sends nothing more: handles all that has come from it, however much that is. What
+    /// it has called committed is applied then, while this server looks for another leader.
+    fn read_rest(&mut self, link: LinkId) {
+        loop {
+            self.read_packets(link);
+            let Some(at) = self.party.later.iter().position(|of| *of == link) else { return };
+            self.party.later.remove(at);
+        }
     }
 
     fn bad_packet(&mut self, link: LinkId, why: &DecodeError) {

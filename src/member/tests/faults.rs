@@ -151,6 +151,48 @@ fn a_learner_whose_lifeline_ends_for_nothing_comes_back_to_its_leader() {
     }
 }
 
+/// There may be more than is handled in a turn.
+#[test]
+fn what_came_from_a_leader_before_its_end_counts() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
+        world.backlog_max = 1 << 20;
+        for at in 0..3 {
+            world.kill(at);
+            world.start(at);
+        }
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().unwrap();
+        let at = (leader + 1) % 3;
+        let conn = world.connect(leader, SessionId(0));
+        world.until("a session", |world| world.nodes[leader].sessions.contains_key(&conn));
+        world.settle();
+        let followed = world.nodes[at].member.as_ref().unwrap().party().unwrap().followed.unwrap();
+        let link = followed.link.unwrap();
+        world.nodes[at].links.get_mut(&link).unwrap().is_held = true;
+        for xid in 1..=300 {
+            world.send(leader, conn, &create(xid, &format!("/n{xid}")));
+            world.until("an answer", |world| world.has_replies(leader, conn, xid as usize));
+        }
+        let arrives = &mut world.nodes[at].links.get_mut(&link).unwrap().arrives;
+        let arrived: Vec<u8> = arrives.drain(..).flatten().collect();
+        let committed = |world: &World, at: usize| {
+            world.nodes[at].member.as_ref().unwrap().replica().last_committed()
+        };
+        let before = committed(&world, at);
+        world.peer(at, peer::Input::Bytes { link, bytes: &arrived });
+        let some = committed(&world, at);
+        assert!(before < some && some < committed(&world, leader), "seed {seed}: {some}");
+        if seed % 4 == 1 {
+            world.end_lifeline(leader, at);
+        } else {
+            world.peer(at, peer::Input::Ended { link, was_reset: seed % 4 == 0 });
+        }
+        assert_eq!(world.roles()[at], Some(Role::Looking));
+        assert!(committed(&world, at) > some, "seed {seed}: it has dropped what came");
+    }
+}
+
 /// Its leader, which others acknowledge, neither waits for it nor keeps anything for it.
 #[test]
 fn a_learner_whose_disk_stalls_takes_no_more_and_gives_up_if_that_lasts() {

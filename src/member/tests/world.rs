@@ -114,6 +114,8 @@ pub(super) struct World {
     pub(super) leader_serves: bool,
     /// The same for what a learner may have waiting for the next epoch.
     pub(super) held_max: usize,
+    /// The same for what may wait for a disk.
+    pub(super) backlog_max: usize,
     /// Damages what one of them sends.
     pub(super) hostile: Option<Hostile>,
 }
@@ -217,6 +219,7 @@ impl World {
             turn: FairOptions::default().turn,
             leader_serves: true,
             held_max: 16 << 20,
+            backlog_max: BACKLOG_MAX,
             hostile: None,
         };
         for _ in 0..members {
@@ -271,7 +274,7 @@ impl World {
             init_limit: 10,
             sync_limit: 5,
             repeat_votes: (Duration::from_millis(200), Duration::from_secs(60)),
-            backlog_bytes_max: BACKLOG_MAX,
+            backlog_bytes_max: self.backlog_max,
             held_bytes_max: self.held_max,
             history_bytes_max: 4_000,
             packet_bytes_max: 1 << 20,
