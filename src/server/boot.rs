@@ -50,7 +50,7 @@ use super::presence_watch::PresenceWatch;
 use super::probe::Probe;
 use super::rings::{self, missing_multishot, ring_options};
 use super::signals::{Running, Signals};
-use super::timed::TimedRestore;
+use super::timed::{TimedRestore, found};
 use super::topology::{Topology, WorkerPlan};
 use super::uring_io::Gate;
 use super::worker::{Ended, Worker, WorkerParts};
@@ -327,15 +327,8 @@ impl Server {
         let replica = member.replica();
         let mismatches = replica.digest_mismatches();
         let took = cpu::now().mono.since(now.mono);
-        let recovery = format!(
-            "{} znodes and {} sessions at zxid 0x{}, {} transactions replayed, in {:.3} s{}",
-            replica.tree().node_count(),
-            replica.session_count(),
-            recovered.last_zxid,
-            recovered.entries_replayed,
-            took.as_secs_f64(),
-            if mismatches > 0 { "; DIGESTS DIFFER, see above" } else { "" },
-        );
+        let differ = if mismatches > 0 { "; DIGESTS DIFFER, see above" } else { "" };
+        let recovery = format!("{}{differ}", found(&recovered, replica, took));
         let listeners = probe.stop().map_err(unexpected("ending the probes"))?;
         let port = Port { listeners, members, ..port };
         let server = Self::launch(settings, &dir, &recovered, member, recovery, (port, &measures))?;

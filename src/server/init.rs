@@ -133,7 +133,7 @@ fn zoo_cfg(index: usize, data_dir: &str, plans: &[Plan]) -> String {
          autopurge.purgeInterval=24\n\
          # Emptied later, it does not vote before it has everything from a leader again.\n\
          db.autocreate=false\n\
-         4lw.commands.whitelist=srvr,stat,mntr,ruok\n",
+         4lw.commands.whitelist=srvr,stat,mntr,ruok,hash\n",
         index + 1,
         plans.len(),
         escaped(data_dir)
@@ -202,6 +202,8 @@ mod tests {
             assert_eq!(found.storage.data_dir, dir.join(number.to_string()).join("data"));
             assert!(!found.storage.is_db_autocreate);
             assert!(found.storage.data_dir.join("initialize").exists());
+            // Documents have an operator ask these.
+            assert_eq!(found.four_letter_words, ["hash", "mntr", "ruok", "srvr", "stat"]);
         }
     }
 

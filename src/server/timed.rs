@@ -1,14 +1,41 @@
 //! How long the parts of a recovery take (`dbinittime`, `startup_*`), and what it tells about the
 //! end of the server before.
 
+use std::time::Duration;
+
 use crate::admin::java_date;
 use crate::base::{Instant, SessionId, Zxid};
 use crate::disk::Recovered;
 use crate::log::{RecoveryTarget, SnapshotDigest, SnapshotNode, SnapshotVisitor};
 use crate::metrics::Measures;
-use crate::replica::Restore;
+use crate::replica::{Replica, Restore};
 use crate::sys::cpu;
 use crate::wire::{AclBytes, Reader, Txn, TxnDigest, TxnHeader};
+
+/// What recovery has found, as an operator reads it who looks for the member with the newest data.
+pub fn found(recovered: &Recovered, replica: &Replica, took: Duration) -> String {
+    let took = took.as_secs_f64();
+    if replica.is_void() {
+        // Its tree is a new one's, and its zxid, -1, would look like the latest of all.
+        return format!("no database, in {took:.3} s");
+    }
+    let last = recovered.last_zxid;
+    let waiting: usize = match replica.last_committed() < last {
+        true => recovered.tail.iter().map(|batch| batch.iter().count()).sum(),
+        false => 0,
+    };
+    let waiting = match waiting {
+        0 => String::new(),
+        count => format!("; the last {count} wait for a leader and do not count yet"),
+    };
+    format!(
+        "{} znodes and {} sessions at zxid 0x{last}, {} transactions replayed, in {took:.3} s\
+         {waiting}",
+        replica.tree().node_count(),
+        replica.session_count(),
+        recovered.entries_replayed,
+    )
+}
 
 /// A [`Restore`] that notes when its snapshot was complete.
 pub struct TimedRestore {

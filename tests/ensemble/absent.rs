@@ -115,9 +115,14 @@ fn a_member_with_damaged_data_is_emptied_and_gets_all_from_a_leader_of_the_other
     let before = ensemble.member(damaged).stderr().len();
     ensemble.member(damaged).spawn();
     ensemble.member(damaged).wait_for_output(before, "holds no database");
+    // An operator compares these lines of all members to find the newest data.
+    ensemble.member(damaged).wait_for_output(before, "recovered no database, in ");
     assert_eq!((ensemble.mode(damaged), ensemble.mode(behind)), (None, None));
+    let before = ensemble.member(leader).stderr().len();
     ensemble.restart(leader);
     ensemble.wait_until_all_serve();
+    let said = ensemble.member(leader).stderr()[before..].to_owned();
+    assert!(said.contains(" wait for a leader and do not count yet"), "{said}");
     assert_eq!(ensemble.assert_equal("/many"), 500);
     for at in 0..SIZE {
         assert!(ensemble.connect(at).children("/", false).contains(&"newest".to_owned()), "{at}");
