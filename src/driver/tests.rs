@@ -13,7 +13,7 @@ use crate::disk::{
     Chores, DataDir, DirOptions, Housekeeper, HousekeeperOptions, LogWriter, LogWriterOptions,
 };
 use crate::front::{FrontOptions, FrontSink};
-use crate::log::{EpochFile, LogChange, LogCommand, LogRepair, Recovered};
+use crate::log::{Batch, EpochFile, LogChange, LogCommand, LogRepair, Recovered};
 use crate::member::Member;
 use crate::metrics::Measures;
 use crate::peer::Port;
@@ -238,7 +238,7 @@ fn replica_and_log(
         Housekeeper::without_thread(Arc::clone(&dir), options, Box::new(|| {}));
     let repair = LogRepair { next_group: 1, ..LogRepair::default() };
     let recovered = Recovered { repair, ..Recovered::default() };
-    let options = LogWriterOptions { segment_size: 1 << 20, ..LogWriterOptions::default() };
+    let options = LogWriterOptions { segment_size: 4 << 20, ..LogWriterOptions::default() };
     let writer = LogWriter::open(dir, &recovered, options, &house).unwrap();
     let tree = Tree::new(TreeOptions { digest: false, ..TreeOptions::STOCK });
     let (options, restored) = (ReplicaOptions::default(), Restored::fresh(tree));
@@ -336,6 +336,33 @@ fn the_next_write_begins_in_the_turn_in_which_the_last_one_ended() {
         assert_eq!(driver.replica_stage().unwrap().member.replica().last_processed(), Zxid(last));
         assert_eq!(io.write.is_some(), last == 1, "the disk stands still until the turn ends");
     }
+}
+
+/// A loop that does nothing but write has the next write in its way when it could tell of the last
+/// one, and many clients wait for that.
+#[test]
+fn a_log_that_writes_in_line_tells_of_each_write_before_the_next() {
+    let home = tempfile::tempdir().unwrap();
+    let mut stages = parts();
+    let (_, mut log, _chores) = replica_and_log(&home, &stages.measures);
+    log.inline = true;
+    stages.log = Some(log);
+    stages.routes = Routes { loops: 2, front_at: vec![1], replica_at: 1, log_at: 0 };
+    let (mut driver, mut io) = (Driver::new(now(), stages), Hands::default());
+    let large = |zxid| {
+        let mut batch = Batch::new();
+        // Two of these do not fit one write.
+        batch.entry().resize(600 << 10, 7);
+        batch.finish_entry(Zxid(zxid));
+        LogWork::Append(Arc::new(batch))
+    };
+    io.messages.push_back(Message::Log(vec![large(1), large(2)]));
+    driver.turn(now(), &mut io).unwrap();
+    let told = io.messages.iter().map(|message| match message {
+        Message::Synced(zxid) => Some(*zxid),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [Some(Zxid(1)), Some(Zxid(2))]);
 }
 
 #[test]

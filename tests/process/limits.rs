@@ -143,7 +143,7 @@ fn every_length_of_garbage_handshake_is_survived() {
 
 #[test]
 fn stalled_connections_without_a_session_are_closed() {
-    let server = with(&["nio.sessionlessCnxnTimeout=1000"]);
+    let server = with(&["nio.sessionlessCnxnTimeout=1000", "4lw.commands.whitelist=stmk"]);
     let silent = raw_connect(server.address()).expect("connect");
     let mut half_length = raw_connect(server.address()).expect("connect");
     half_length.write_all(&[0, 0]).expect("send");
@@ -151,7 +151,9 @@ fn stalled_connections_without_a_session_are_closed() {
     half_frame.write_all(&[0, 0, 0, 45, 0, 0]).expect("send");
     let mut half_word = raw_connect(server.address()).expect("connect");
     half_word.write_all(b"ruo").expect("send");
-    for link in [silent, half_length, half_frame, half_word] {
+    let mut no_argument = raw_connect(server.address()).expect("connect");
+    no_argument.write_all(b"stmk").expect("send");
+    for link in [silent, half_length, half_frame, half_word, no_argument] {
         assert_ended(link);
     }
     server.connect().ping();
