@@ -121,6 +121,8 @@ impl Drill {
                     self.sides[side].net.borrow_mut().dialing(link, end);
                     self.ends.insert((side, link), end);
                 }
+                // No lifeline was made.
+                Action::LetGo { .. } => {}
                 other => panic!("{other:?}"),
             }
         }
