@@ -203,6 +203,43 @@ fn log_lines_in_documents_are_what_the_server_says() {
     }
 }
 
+/// Tests and planted mistakes in the tables of `document` that no source has. The name of a test is
+/// a sentence, and a mistake's stands in the second column or later: `Name` or `Server(Name)`.
+fn unproven<'a>(document: &'a str, sources: &str) -> Vec<&'a str> {
+    let rows = document.lines().filter(|line| line.starts_with("| "));
+    let spans = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let is_there = |span: &str| {
+        let name = span.rsplit("::").next().unwrap_or(span);
+        let name = name.strip_prefix("Server(").and_then(|n| n.strip_suffix(')')).unwrap_or(name);
+        let is_word = name.chars().all(char::is_alphanumeric);
+        if name.matches('_').count() >= 3 {
+            sources.contains(&format!("fn {name}("))
+        } else if is_word && !span.contains(':') && name.starts_with(char::is_uppercase) {
+            sources.contains(&format!("Mutation::{name}"))
+                || sources.contains(&format!("Bug::{name}"))
+        } else {
+            true
+        }
+    };
+    spans.filter(|span| !is_there(span)).collect()
+}
+
+#[test]
+fn what_proves_a_rule_exists() {
+    let sources: String = package().into_iter().map(|source| source.text).collect();
+    let document = read("tests/README.md");
+    let unproven = unproven(&document, &sources);
+    assert!(unproven.is_empty(), "tests/README.md: there is no {unproven:?}");
+}
+
+#[test]
+fn proof_rule_notices() {
+    let document = "| a | `it_is_as_it_was`, `sim::it_was_as_it_is` |\n| b | `Loses`, `Finds` |\n\
+                    | `Server(Keeps)` | `World::keeps` |\nno row: `it_never_was_there`\n";
+    let sources = "fn it_is_as_it_was() { Mutation::Finds }";
+    assert_eq!(unproven(document, sources), ["sim::it_was_as_it_is", "Loses", "Server(Keeps)"]);
+}
+
 #[test]
 fn own_keys_are_documented_with_their_defaults() {
     let document = read("conf/README.md");
