@@ -293,12 +293,14 @@ impl Swarm {
         let failing = faults >= Faults::Disks;
         let history = [1 << 10, 64 << 10, 1 << 20][rng.below(3) as usize];
         let is_plain = rng.chance(1, 2);
-        let epoch_transactions = [1_000_000, 1_000_000, 200, 20][rng.below(4) as usize];
+        let epoch_transactions = [1_000_000, 1_000_000, 200, 20, 4][rng.below(5) as usize];
         let pause_us = [0, 0, 1_000_000, 4_000_000][rng.below(4) as usize];
         let observers = [0, 0, 0, 0, 0, 0, 1, 2][rng.below(8) as usize];
         let turn_us = [0, 0, 50, 300][rng.below(4) as usize];
         let walk_chunk = [64 << 10, 64 << 10, 2_000, 100][rng.below(4) as usize];
         let (slow_disks, losses) = (rng.chance(1, 3), rng.chance(1, 3));
+        // An election takes a while; now and then it is disturbed, too.
+        let fault_ms = if rng.chance(1, 6) { 150 } else { self.fault_ms.max(1_000) };
         Swarm {
             nodes,
             voters: nodes - observers.min(nodes.saturating_sub(2)),
@@ -327,8 +329,7 @@ impl Swarm {
             orphans: false,
             // Only a lone server can be told to lead no more.
             terms: false,
-            // An election takes a while.
-            fault_ms: self.fault_ms.max(1_000),
+            fault_ms,
             ..self
         }
     }
