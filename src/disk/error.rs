@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::base::Zxid;
-use crate::log::RecoverError;
+use crate::log::{RecoverError, RecoverErrorKind as Kind};
 
 use super::presence::Absence;
 
@@ -153,9 +153,8 @@ pub struct FatalLogError {
 
 impl fmt::Display for FatalLogError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(cause) = self.error.get_ref()
-            && cause.is::<RecoverError>()
-        {
+        let cause = self.error.get_ref().and_then(|cause| cause.downcast_ref::<RecoverError>());
+        if self.absence.is_none() && cause.is_some_and(|cause| cause.kind != Kind::Io) {
             // What is damaged was durable once, so that nothing is said of what is safe.
             return write!(
                 f,

@@ -49,9 +49,8 @@ impl List {
 pub(super) enum Version {
     /// The node whose children are listed.
     Node(Option<Seen>),
-    /// Number of nodes that a session owns. Only its own connection could make more of them, and
-    /// does nothing meanwhile; so a list as long as before is the same.
-    Owned(usize),
+    /// Number of ephemerals that came or went, of whichever session.
+    Owned(u64),
     /// Number of nodes that came or went in the whole tree.
     Shape(u64),
 }
@@ -60,7 +59,7 @@ impl ReadContext<'_> {
     /// The list that the request asks for, as it is now.
     pub(super) fn version(&self, op: OpCode, body: &[u8]) -> Result<Version, ErrorCode> {
         Ok(match op {
-            OpCode::GetEphemerals => Version::Owned(self.tree.ephemerals(self.session).len()),
+            OpCode::GetEphemerals => Version::Owned(self.tree.ephemeral_changes()),
             OpCode::GetAllChildrenNumber => Version::Shape(self.tree.shape()),
             _ => {
                 let request = PathWatch::decode_from(&mut Reader::new(body))?;

@@ -29,6 +29,8 @@ pub(super) struct Seen {
     czxid: i64,
     mzxid: i64,
     pzxid: i64,
+    /// Where the count of changes has come to its end, children change without a pzxid.
+    children: u32,
     aversion: i32,
 }
 
@@ -79,6 +81,11 @@ pub struct Parts {
 impl Parts {
     /// Times that a read begins anew because the tree has changed; the last time it is not divided.
     pub const ATTEMPTS_MAX: u32 = 2;
+
+    /// A read that is done in one go.
+    pub fn undivided() -> Parts {
+        Parts { attempts: Parts::ATTEMPTS_MAX, ..Parts::default() }
+    }
 
     /// Where the part that begins now has to end.
     fn end(&self, limit: u64, out: &[u8]) -> PartEnd {
@@ -296,9 +303,10 @@ impl ReadContext<'_> {
     }
 
     pub(super) fn see(&self, path: &[u8]) -> Option<Seen> {
-        let stat = self.tree.persisted(self.tree.find_bytes(path)?);
+        let node = self.tree.find_bytes(path)?;
+        let (stat, children) = (self.tree.persisted(node), self.tree.num_children(node));
         let (czxid, mzxid, pzxid) = (stat.czxid, stat.mzxid, stat.pzxid);
-        Some(Seen { czxid, mzxid, pzxid, aversion: stat.aversion })
+        Some(Seen { czxid, mzxid, pzxid, children, aversion: stat.aversion })
     }
 
     /// Whether what was read is as it was.

@@ -187,6 +187,8 @@ pub struct Replica {
     pub(super) session_conns: FixedMap<SessionId, ConnId>,
     /// Number of reads and replies that wait for earlier writes of their connection.
     pub(super) deferred_total: u64,
+    /// Lists that are being made in parts.
+    pub(super) long_lists: u32,
     /// Connections that are not read from, in the order in which that began.
     pub(super) paused: Vec<ConnId>,
     pub(super) limits: Limits,
@@ -255,6 +257,7 @@ impl Replica {
             committed_sessions,
             session_conns: FixedMap::default(),
             deferred_total: 0,
+            long_lists: 0,
             paused: Vec::new(),
             limits: Limits::new(now.mono, &options.limits),
             fair: Fair::new(options.fair),

@@ -229,6 +229,7 @@ impl Replica {
     /// The connection is gone: what waited for its writes does not take memory any more.
     pub(super) fn forget_deferred(&mut self, client: &Client) {
         self.deferred_total -= client.deferred.len() as u64 + u64::from(client.long.is_some());
+        self.long_lists -= client.long.as_ref().map_or(0, |long| long.lists());
         self.fair.held -= client.held_count;
         if self.limits.large_bytes > 0 {
             for (_, what) in &client.deferred {

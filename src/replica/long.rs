@@ -31,6 +31,21 @@ pub struct LongRead {
     results: Vec<u8>,
 }
 
+/// Lists that are in parts at a time; more are made in one go. When a large node changes, all who
+/// watch it ask for its list at once, and each list that is not through takes memory.
+const LISTS_MAX: u32 = 16;
+
+fn is_list(op: OpCode) -> bool {
+    matches!(op, OpCode::GetChildren | OpCode::GetChildren2 | OpCode::GetEphemerals)
+}
+
+impl LongRead {
+    /// Lists that it counts for.
+    pub(super) fn lists(&self) -> u32 {
+        u32::from(is_list(self.op))
+    }
+}
+
 impl Replica {
     /// Begins a read that may take long, and mostly ends it, too.
     pub(super) fn begin_long(
@@ -50,7 +65,10 @@ impl Replica {
             asked: now.mono,
             waited_us,
             frame: Box::default(),
-            parts: Parts::default(),
+            parts: match is_list(op) && self.long_lists >= LISTS_MAX {
+                true => Parts::undivided(),
+                false => Parts::default(),
+            },
             results: Vec::new(),
         });
         self.fair.spent += READ_COST;
@@ -58,6 +76,7 @@ impl Replica {
             return;
         }
         long.frame = frame.into();
+        self.long_lists += long.lists();
         self.clients.known(conn).long = Some(long);
         self.deferred_total += 1;
         self.queue_up(conn);
@@ -73,6 +92,7 @@ impl Replica {
         long.frame = frame;
         if is_over {
             self.deferred_total -= 1;
+            self.long_lists -= long.lists();
         } else {
             self.clients.known(conn).long = Some(long);
         }

@@ -475,8 +475,10 @@ impl Replica {
             };
             let mut is_done = true;
             effects.send(conn, |out| is_done = context.execute(op, xid, request.body(), out));
-            cost += context.cost + self.auth.take_cost();
+            let looked = context.cost + self.auth.take_cost();
+            cost += looked;
             if !is_done {
+                self.fair.spent += looked;
                 return self.begin_long(request, waited_us, effects);
             }
         }

@@ -58,7 +58,9 @@ impl TimedRestore {
     /// leaves none, and where a server was killed before it logged anything after a snapshot.
     pub fn unclean_end(&self, recovered: &Recovered) -> Option<String> {
         let repair = &recovered.repair;
-        if recovered.entries_replayed == 0 || repair.cut.is_none() || repair.unused.is_some() {
+        // A last segment without a record may be what a clean end has left.
+        let Some((last, _)) = &repair.cut else { return None };
+        if recovered.entries_replayed == 0 || repair.unused.as_ref() == Some(last) {
             return None;
         }
         let after = match recovered.snapshot_zxid {

@@ -101,6 +101,8 @@ pub struct Tree {
     node_count: usize,
     /// Nodes that came or went.
     shape: u64,
+    /// See [`Tree::ephemeral_changes`].
+    ephemeral_changes: u64,
     ephemerals: usize,
     data_size: u64,
     children_bytes: usize,
@@ -146,6 +148,7 @@ impl Tree {
             walks: Vec::new(),
             node_count: 1,
             shape: 0,
+            ephemeral_changes: 0,
             ephemerals: 0,
             data_size: 0,
             children_bytes: 0,
@@ -389,6 +392,11 @@ impl Tree {
         self.ephemerals
     }
 
+    /// Number of ephemerals that came or went so far.
+    pub fn ephemeral_changes(&self) -> u64 {
+        self.ephemeral_changes
+    }
+
     /// Number of containers.
     pub fn containers_count(&self) -> usize {
         self.containers.len()
@@ -549,6 +557,7 @@ impl Tree {
             OwnerKind::Ttl(_) => Some(&mut self.ttls),
             OwnerKind::Ephemeral(session) => {
                 self.ephemerals += 1;
+                self.ephemeral_changes += 1;
                 Some(self.sessions.entry(session.0).or_default())
             }
         }
@@ -563,6 +572,7 @@ impl Tree {
             OwnerKind::Ttl(_) => Some(&mut self.ttls),
             OwnerKind::Ephemeral(session) => {
                 self.ephemerals -= 1;
+                self.ephemeral_changes += 1;
                 self.sessions.get_mut(&session.0)
             }
         };

@@ -2,7 +2,7 @@
 //!
 //! There is no queue: `cursor` says how far the learner's connection has got, and what comes next
 //! is looked up when there is room. Answers wait for room, too, and one that asks for more and more
-//! and reads nothing is refused: nobody's silence costs the leader more than some megabytes.
+//! and reads nothing is refused: nobody's silence costs the leader more than 256 MiB.
 
 use std::collections::VecDeque;
 
@@ -83,6 +83,8 @@ pub(super) struct Link {
     pub round: u64,
     /// `sync`s of its clients that are not answered.
     syncs: VecDeque<PendingSync>,
+    /// The first of them, since which a quorum has confirmed the leader.
+    confirmed: usize,
     /// What its requests have become that it was not sent yet; of a server of ours.
     own: VecDeque<Zxid>,
     /// The last transaction after which it was told the digest of the tree.
@@ -99,16 +101,18 @@ pub(super) struct Link {
 struct PendingSync {
     /// What was proposed last when it came; the answer stands behind the commit of this.
     after: Zxid,
-    /// A quorum has confirmed the leader since.
-    is_confirmed: bool,
 }
 
 /// What a connection takes before it has said how much.
 const ROOM_AT_FIRST: usize = 1 << 20;
 
 /// Answers that may wait until a learner takes something: far more than its clients may ask for at
-/// a time, and less than 100 MiB.
+/// a time, and about 100 MiB.
 const ANSWERS_MAX: usize = 1 << 20;
+
+/// Numbers of transactions that its requests have become and that it was not sent. One whose disk
+/// stalls reads nothing for a while, and its clients write on.
+const OWN_MAX: usize = 1 << 24;
 
 /// PINGs that a learner may have to answer: each `sync` of a busy ensemble may cost one. Who has
 /// not answered a thousand confirms the leader late anyway, and the next one counts for those that
@@ -140,6 +144,7 @@ impl Link {
             pings: VecDeque::new(),
             round: 0,
             syncs: VecDeque::new(),
+            confirmed: 0,
             own: VecDeque::new(),
             digest_of: Zxid::ZERO,
             fuzzy_until: Zxid::ZERO,
@@ -170,14 +175,12 @@ impl Link {
 
     /// A client of this learner asked for a `sync` when `after` was the last proposed transaction.
     pub fn note_sync(&mut self, after: Zxid) {
-        self.syncs.push_back(PendingSync { after, is_confirmed: false });
+        self.syncs.push_back(PendingSync { after });
     }
 
     /// The first of its `sync`s that waits for a quorum has been confirmed by one.
     pub fn confirm_sync(&mut self) {
-        if let Some(sync) = self.syncs.iter_mut().find(|sync| !sync.is_confirmed) {
-            sync.is_confirmed = true;
-        }
+        self.confirmed = self.syncs.len().min(self.confirmed + 1);
     }
 
     /// The last transaction that it may be told is committed.
@@ -198,7 +201,7 @@ impl Link {
 
     /// Whether too many answers wait for it, so that it may ask for no more.
     pub fn takes_no_answers(&self) -> bool {
-        self.own.len() + self.syncs.len() + self.later.len() > ANSWERS_MAX
+        self.syncs.len() + self.later.len() > ANSWERS_MAX || self.own.len() > OWN_MAX
     }
 
     /// Sends a PING of this round.
@@ -434,13 +437,15 @@ impl Link {
     /// Answers the `sync`s that wait for nothing more. True if there was one.
     fn answer_syncs(&mut self, marks: Marks, effects: &mut Effects) -> bool {
         let told = self.commits_sent.max(marks.began_with);
-        let is_due = |sync: &PendingSync| sync.is_confirmed && sync.after <= told;
+        let is_due = |sync: &PendingSync| sync.after <= told;
         let before = self.syncs.len();
         while self.stage == Stage::UpToDate
             && self.room > 0
+            && self.confirmed > 0
             && self.syncs.front().is_some_and(is_due)
         {
             self.syncs.pop_front();
+            self.confirmed -= 1;
             self.send(Packet::bare(PacketKind::Sync, Zxid::ZERO), effects);
         }
         self.syncs.len() < before

@@ -269,6 +269,47 @@ fn a_server_that_begins_to_lead_keeps_the_sessions_of_clients_that_stayed() {
     follower.scene.replica.check();
 }
 
+/// Where the number of changes has come to its end, as after 2^31 creates, a create does not show in
+/// its parent's pzxid.
+#[test]
+fn a_list_that_grows_without_a_sign_at_its_parent_is_made_anew() {
+    let mut follower = Follower::with(|options| {
+        (options.fair.turn, options.fair.turn_beside_lone) = (20_000, 20_000);
+    });
+    let (conn, _) = follower.connect(0);
+    let (lone, _) = follower.connect(1);
+    (0..2_000).for_each(|_| follower.commit(SessionId(99), 0, TxnType::Create));
+    for xid in 0..5 {
+        follower.scene.send(lone, &[exists(xid, "/")]);
+    }
+    follower.scene.effects.clear();
+    let list = request(7, OpCode::GetChildren2, |out| {
+        put_str(out, "/");
+        out.push(0);
+    });
+    follower.scene.turn(Input::Tick);
+    follower.scene.part_of_turn(Input::Frames { conn, bytes: &list });
+    assert_eq!(follower.scene.replica.long_lists, 1);
+    let zxid = follower.append(SessionId(99), 0, TxnType::Create, |out| {
+        let (data, acl, ephemeral, ttl) = (None, AclBytes::OPEN, false, 0);
+        let create = CreateTxn { path: "/more", data, acl, ephemeral, parent_cversion: 1, ttl };
+        put_create_txn(out, TxnType::Create, &create);
+    });
+    follower.scene.part_of_turn(Input::Committed { zxid });
+    assert_eq!(follower.scene.replica.long_lists, 1, "the list is not through");
+    follower.scene.handle(Input::Tick);
+    let sent = &follower.scene.effects;
+    let reply = sent.list.iter().find_map(|effect| match effect {
+        Effect::Send { conn: to, start, end } if *to == conn => Some(&sent.bytes[*start..*end]),
+        _ => None,
+    });
+    let mut r = crate::wire::Reader::new(&reply.expect("the list")[20..]);
+    let count = r.i32("count").unwrap();
+    assert!((0..count).all(|_| r.buffer("name").is_ok_and(|name| name.is_some())));
+    assert_eq!(r.remaining(), 68, "a stat follows the names");
+    assert!(count > 2_000);
+}
+
 #[test]
 fn a_sync_holds_up_its_connection_until_what_was_committed_is_applied() {
     let mut follower = Follower::new();

@@ -107,6 +107,37 @@ fn a_list_shows_the_state_of_its_end() {
     }
 }
 
+/// All who watch a large node ask for its list when it changes. Those that are not through take
+/// memory, so a bounded number is made in parts.
+#[test]
+fn a_crowd_that_asks_for_a_long_list_has_few_in_parts() {
+    let (mut scene, flooder, _) = scene_with_nodes();
+    let frame = list(7, OpCode::GetChildren, false);
+    let expect = at_once(&mut scene, flooder, &frame);
+    let crowd: Vec<ConnId> = (10..60).map(|slot| scene.connect(slot)).collect();
+    let lone = scene.connect(60);
+    for xid in 0..5 {
+        scene.send(lone, &[get_data(xid, "/n")]);
+    }
+    scene.effects.clear();
+    for conn in &crowd {
+        scene.part_of_turn(Input::Frames { conn: *conn, bytes: &frame });
+    }
+    assert!(scene.replica.has_work());
+    let mut most = scene.replica.long_lists;
+    while scene.replica.has_work() {
+        scene.turn(Input::Tick);
+        most = most.max(scene.replica.long_lists);
+        // One leaves in the middle of it.
+        if most == 16 && scene.replica.clients().any(|client| client.conn == crowd[0]) {
+            scene.turn(Input::Closed { conn: crowd[0] });
+        }
+    }
+    assert_eq!((most, scene.replica.long_lists), (16, 0));
+    // Without length, xid and zxid.
+    assert!(crowd[1..].iter().all(|conn| sent_to(&scene, *conn)[16..] == expect[16..]));
+}
+
 /// A client knows of a watch when it has the list that set it, so no event comes before.
 #[test]
 fn a_watch_counts_from_the_end_of_its_list() {

@@ -459,11 +459,19 @@ fn a_learner_that_asks_for_more_and_more_and_reads_no_answers_is_refused() {
     let mut script = Script::established();
     script.join_ours(B, 3);
     script.input(LeadInput::Room(B, 0));
-    for number in 1..=1 << 20 {
+    let ask = |script: &mut Script| {
+        script.machine.handle(script.now, LeadInput::SyncPlaced(B, z(2, 0)), &mut script.effects);
+        script.effects.list.clear();
+        script.effects.bytes.clear();
+    };
+    (0..1 << 20).for_each(|_| ask(&mut script));
+    // Its clients' writes do not count: who has a slow disk may have many of them.
+    for number in 1..1_000 {
         script.machine.handle(script.now, LeadInput::Judged(B, z(2, number)), &mut script.effects);
     }
-    assert_eq!(script.packet(B, PacketKind::Ack, z(2, 0)), [""; 0], "it may have so many");
-    script.input(LeadInput::SyncPlaced(B, z(2, 1 << 20)));
+    let told = script.packet(B, PacketKind::Ack, z(2, 0));
+    assert!(told.iter().all(|line| line.contains("Ping")), "it may have so many: {told:?}");
+    ask(&mut script);
     let told = script.packet(B, PacketKind::Ack, z(2, 0));
     assert!(told[0].starts_with("2: closed server 3: asks for more and more"), "{told:?}");
     assert!(script.machine.is_established());
