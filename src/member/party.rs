@@ -197,7 +197,7 @@ pub(super) struct Party {
     pub ensemble: Ensemble,
     pub epochs: Epochs,
     /// This server has no history to go by, or could not truncate it: only a snapshot of the leader
-    /// helps.
+    /// helps, and what the leader sends after it, until this server has entered the epoch.
     pub needs_snapshot: bool,
     /// The last epoch in which this server served clients, since its start.
     pub served: Option<Epoch>,

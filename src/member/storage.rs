@@ -33,7 +33,11 @@ impl Turn<'_> {
             (Purpose::Epoch(file, epoch), _) => {
                 match file {
                     EpochFile::Accepted => self.party.epochs.accepted = epoch,
-                    EpochFile::Current => self.party.epochs.current = epoch,
+                    EpochFile::Current => {
+                        self.party.epochs.current = epoch;
+                        // All of the leader's history is on this disk.
+                        self.party.needs_snapshot = false;
+                    }
                 }
                 self.tell_leading(LeadInput::EpochStored(file, epoch));
                 self.tell_learning(LearnInput::EpochStored(file, epoch));
@@ -55,7 +59,8 @@ impl Turn<'_> {
                     mark(Mark::VoidAdopts);
                 }
                 self.replica.adopt(self.now, self.effects);
-                self.party.needs_snapshot = false;
+                // The next term still needs one, if this one ends before the epoch is entered: what
+                // the leader did not know to be committed comes after the snapshot.
                 self.tell_learning(LearnInput::Installed);
                 self.read_on();
             }

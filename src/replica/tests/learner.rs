@@ -269,8 +269,8 @@ fn a_server_that_begins_to_lead_keeps_the_sessions_of_clients_that_stayed() {
     follower.scene.replica.check();
 }
 
-/// Where the number of changes has come to its end, as after 2^31 creates, a create does not show in
-/// its parent's pzxid.
+/// Where the number of changes has come to its end, as after 2^31 creates, a create does not show
+/// in its parent's pzxid.
 #[test]
 fn a_list_that_grows_without_a_sign_at_its_parent_is_made_anew() {
     let mut follower = Follower::with(|options| {
