@@ -342,6 +342,11 @@ impl Leader {
         Some(slot)
     }
 
+    /// The client of a session has stayed with this server since before it led.
+    pub fn keep(&mut self, slot: SessionSlot) {
+        self.sessions.claim(slot, Owner::Here);
+    }
+
     /// Notes the address that speaks for a session, for messages.
     pub fn set_peer(&mut self, slot: SessionSlot, peer: SocketAddr) {
         self.sessions.set_peer(slot, peer);

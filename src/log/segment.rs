@@ -186,6 +186,11 @@ impl Seal {
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
+
+    /// Writes it into a segment in memory, whose first block is there.
+    pub(super) fn put(&self, segment: &mut [u8]) {
+        segment[SEAL_AT..SEAL_AT + SEAL].copy_from_slice(&self.bytes);
+    }
 }
 
 /// The head of a group commit.

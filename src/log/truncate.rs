@@ -187,9 +187,7 @@ fn encode(groups: &[(u64, Vec<&[u8]>)], committed: Zxid, salt: u64) -> Vec<u8> {
     }
     // Nothing is appended to it. Where one group commit stays, and its head is damaged, only this
     // shows that it was there.
-    let seal = header.seal(at as u64);
-    let seal_at = seal.offset() as usize;
-    out[seal_at..seal_at + seal.bytes().len()].copy_from_slice(seal.bytes());
+    header.seal(at as u64).put(&mut out);
     out
 }
 

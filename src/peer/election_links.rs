@@ -103,8 +103,8 @@ enum Stage {
     Greeting { from: SocketAddr, until: Instant },
     /// Messages go over it.
     Live(Live),
-    /// It ends when this server's process does, and nothing goes over it.
-    Lifeline(ServerId),
+    /// It ends when the leader's process does, and nothing goes over it.
+    Lifeline,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -153,7 +153,7 @@ impl ElectionLinks {
     pub fn deadline(&self) -> Option<Instant> {
         let greetings = self.links.values().filter_map(|link| match link.stage {
             Stage::Greeting { until, .. } | Stage::Greeted(_, until) => Some(until),
-            Stage::Dialing(_) | Stage::Live(_) | Stage::Lifeline(_) => None,
+            Stage::Dialing(_) | Stage::Live(_) | Stage::Lifeline => None,
         });
         greetings.chain(self.others.values().filter_map(Correspondent::redial_at)).min()
     }
@@ -407,10 +407,12 @@ impl ElectionLinks {
                 }
             }
             // A reset is no end of a process: its kernel says goodbye for it.
-            Some(Stage::Lifeline(sid)) if !was_reset => {
-                (turn.event)(ElectionEvent::Died(sid));
+            Some(Stage::Lifeline) if !was_reset => {
+                if let Some((leader, _)) = self.followed {
+                    (turn.event)(ElectionEvent::Died(leader));
+                }
             }
-            Some(Stage::Greeting { .. } | Stage::Greeted(..) | Stage::Lifeline(_)) | None => {}
+            Some(Stage::Greeting { .. } | Stage::Greeted(..) | Stage::Lifeline) | None => {}
         }
     }
 
@@ -437,7 +439,7 @@ impl ElectionLinks {
 
     fn received(&mut self, turn: &mut Turn<'_, '_>, id: LinkId, bytes: &[u8]) {
         let Some(link) = self.links.get_mut(&id) else { return };
-        if matches!(link.stage, Stage::Greeted(..) | Stage::Lifeline(_)) {
+        if matches!(link.stage, Stage::Greeted(..) | Stage::Lifeline) {
             // Nothing is said on it.
             return self.close(id, turn.effects);
         }
@@ -519,8 +521,8 @@ impl ElectionLinks {
     ) {
         let (sid, _) = shown;
         if self.followed == Some(shown) {
-            self.close_where(turn.effects, |stage| matches!(stage, Stage::Lifeline(_)));
-            self.links.insert(id, Link { stage: Stage::Lifeline(sid), buffer: Vec::new() });
+            self.close_where(turn.effects, |stage| matches!(stage, Stage::Lifeline));
+            self.links.insert(id, Link { stage: Stage::Lifeline, buffer: Vec::new() });
             return;
         }
         // One of the leader before may come late.
@@ -548,7 +550,7 @@ impl ElectionLinks {
     /// nothing to the next term.
     pub fn close_lifelines(&mut self, effects: &mut Effects) {
         self.followed = None;
-        self.close_where(effects, |stage| matches!(stage, Stage::Lifeline(_)));
+        self.close_where(effects, |stage| matches!(stage, Stage::Lifeline));
     }
 
     /// A server with a smaller id is there and has no connection, whatever this server believes.
@@ -638,13 +640,8 @@ impl ElectionLinks {
                 "guest {sid:?} is there as long as its connection"
             );
         }
-        for link in self.links.values() {
-            let Stage::Lifeline(of) = link.stage else { continue };
-            invariant!(
-                self.followed.is_some_and(|(leader, _)| leader == of),
-                "a lifeline of {of:?} is the leader's, which is {:?}",
-                self.followed
-            );
-        }
+        let lifelines = self.links.values().filter(|link| matches!(link.stage, Stage::Lifeline));
+        let most = usize::from(self.followed.is_some());
+        invariant!(lifelines.count() <= most, "the leader, if there is one, has one lifeline");
     }
 }

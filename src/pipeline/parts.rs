@@ -72,7 +72,7 @@ pub struct Parts {
     seen: Vec<Option<Seen>>,
     /// The list under way, of a multiRead or alone.
     list: List,
-    /// A list alone: what it was when it began.
+    /// Of a list alone: its version when it began.
     version: Option<Version>,
     /// All but setWatches: times that it began anew.
     attempts: u32,

@@ -135,7 +135,7 @@ impl Fair {
 
     fn begin_turn(&mut self) {
         self.turn_end = self.spent.saturating_add(self.turn());
-        self.part = (self.turn() / 4).max(1);
+        self.set_part();
         let turn = i64::try_from(self.turn()).unwrap_or(i64::MAX);
         (self.arrivals_left, self.apply_left) = (turn / 2, turn / 2);
         (self.line_left, self.events_left) = (turn / 4, turn / 4);
@@ -156,6 +156,10 @@ impl Fair {
     /// A lone client has sent a request.
     fn saw_lone(&mut self) {
         self.lone_until = self.spent + LONE_FOR;
+        self.set_part();
+    }
+
+    fn set_part(&mut self) {
         self.part = (self.turn() / 4).max(1);
     }
 

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use crate::base::{ConnId, Epoch, Now, Xid, Zxid, invariant};
 use crate::leader::{Leader, Numbering, Proposed, View};
 use crate::log::Batch;
-use crate::session::Owner;
 use crate::tree::Foresight;
 use crate::wire::OpCode;
 
@@ -99,7 +98,7 @@ impl Replica {
                 leader.set_peer(slot, client.peer);
                 // A connection at a learner that only seems to stand takes no session from here.
                 if client.stage() == Stage::Active {
-                    leader.claim(client.session, Owner::Here);
+                    leader.keep(slot);
                 }
             }
             waiting.push(client.conn);

@@ -135,6 +135,10 @@ impl Tail {
         self.last
     }
 
+    fn last_entry(&self) -> Zxid {
+        self.entries.back().map_or(self.applied, |entry| entry.zxid)
+    }
+
     /// Number of transactions that are not applied.
     #[cfg(test)]
     pub fn len(&self) -> usize {
@@ -258,7 +262,7 @@ impl Tail {
             let entry = self.entries.pop_back();
             self.own -= usize::from(entry.is_some_and(|entry| entry.origin.is_own()));
         }
-        self.last = self.entries.back().map_or(self.applied, |entry| entry.zxid);
+        self.last = self.last_entry();
         while self.batches.back().is_some_and(|batch| batch.first_zxid() > Some(keep)) {
             self.batches.pop_back();
         }
@@ -306,8 +310,7 @@ impl Tail {
     pub fn check(&self) {
         self.check_marks();
         assert!(self.entries.iter().map(|entry| entry.zxid).is_sorted());
-        let last = self.entries.back().map_or(self.applied, |entry| entry.zxid);
-        assert_eq!(self.last, last, "what is known last");
+        assert_eq!(self.last, self.last_entry(), "what is known last");
         assert_eq!(self.own, self.entries.iter().filter(|entry| entry.origin.is_own()).count());
         let bytes: usize = self.batches.iter().map(|batch| batch.bytes_len()).sum();
         assert_eq!(self.bytes, bytes, "bytes of what is not applied");

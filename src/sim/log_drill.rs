@@ -440,7 +440,7 @@ fn a_log_that_is_found_damaged_when_it_is_taken_back_promises_nothing() {
     let segment = disk.find(&name).unwrap();
     disk.flip(segment, BLOCK + 50, 1);
     drop(disk);
-    let keep = Zxid(first.0 + 1);
+    let keep = first.next();
     let error = scene.change(LogChange::Truncate { keep }).unwrap_err().to_string();
     assert!(error.starts_with("this server stops, as it cannot take back transactions"), "{error}");
     assert!(

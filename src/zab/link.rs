@@ -81,8 +81,9 @@ pub(super) struct Link {
     pub pings: VecDeque<u64>,
     /// The last round that it has answered.
     pub round: u64,
-    /// `sync`s of its clients that are not answered.
-    syncs: VecDeque<PendingSync>,
+    /// `sync`s of its clients that are not answered, each with what was proposed last when it
+    /// came: the answer stands behind the commit of that.
+    syncs: VecDeque<Zxid>,
     /// The first of them, since which a quorum has confirmed the leader.
     confirmed: usize,
     /// What its requests have become that it was not sent yet; of a server of ours.
@@ -94,13 +95,6 @@ pub(super) struct Link {
     pub fuzzy_until: Zxid,
     /// Packets for it, each with the transaction that it has to have got before.
     later: VecDeque<(Zxid, Vec<u8>)>,
-}
-
-/// A `sync` that a learner has forwarded.
-#[derive(Clone, Copy, Debug)]
-struct PendingSync {
-    /// What was proposed last when it came; the answer stands behind the commit of this.
-    after: Zxid,
 }
 
 /// What a connection takes before it has said how much.
@@ -175,7 +169,7 @@ impl Link {
 
     /// A client of this learner asked for a `sync` when `after` was the last proposed transaction.
     pub fn note_sync(&mut self, after: Zxid) {
-        self.syncs.push_back(PendingSync { after });
+        self.syncs.push_back(after);
     }
 
     /// The first of its `sync`s that waits for a quorum has been confirmed by one.
@@ -191,9 +185,9 @@ impl Link {
     /// the answer to a `sync` stands exactly between what was proposed before it and after it.
     fn commits_max(&self) -> Zxid {
         match self.syncs.front() {
-            Some(sync) if !self.features.has_groups() => {
+            Some(after) if !self.features.has_groups() => {
                 mark(Mark::CommitsAwaitSync);
-                sync.after
+                *after
             }
             Some(_) | None => Zxid(i64::MAX),
         }
@@ -437,12 +431,11 @@ impl Link {
     /// Answers the `sync`s that wait for nothing more. True if there was one.
     fn answer_syncs(&mut self, marks: Marks, effects: &mut Effects) -> bool {
         let told = self.commits_sent.max(marks.began_with);
-        let is_due = |sync: &PendingSync| sync.after <= told;
         let before = self.syncs.len();
         while self.stage == Stage::UpToDate
             && self.room > 0
             && self.confirmed > 0
-            && self.syncs.front().is_some_and(is_due)
+            && self.syncs.front().is_some_and(|after| *after <= told)
         {
             self.syncs.pop_front();
             self.confirmed -= 1;

@@ -2,9 +2,8 @@
 
 use super::cluster::{Ensemble, SIZE};
 use super::load::Load;
-use crate::util::{Jute, Reader, Session, eventually, raw_connect, read_frame, write_frame};
-use std::io;
-use std::net::{SocketAddr, TcpStream};
+use crate::util::{Client, Session, eventually};
+use std::net::TcpStream;
 
 /// Clients; `RK_CROWD=10000` by hand, where a process may have 20 000 open files (`ulimit -n`).
 const CROWD: usize = 700;
@@ -12,32 +11,6 @@ const CROWD: usize = 700;
 fn crowd() -> usize {
     let set = std::env::var("RK_CROWD").ok();
     set.map_or(CROWD, |text| text.parse().expect("RK_CROWD is a number"))
-}
-
-/// Dials, and asks for a session without waiting for the answer.
-fn ask(address: SocketAddr, session: &Session) -> io::Result<TcpStream> {
-    let mut link = raw_connect(address)?;
-    let request = Jute::new()
-        .int(0)
-        .long(0)
-        .int(session.timeout_ms)
-        .long(session.id)
-        .buffer(&session.password)
-        .bool(session.read_only);
-    write_frame(&mut link, &request.0)?;
-    Ok(link)
-}
-
-fn answer(link: &mut TcpStream) -> io::Result<Session> {
-    let frame = read_frame(link)?;
-    let mut response = Reader(&frame);
-    let _version = response.int();
-    Ok(Session {
-        timeout_ms: response.int(),
-        id: response.long(),
-        password: response.buffer().expect("a password").to_vec(),
-        read_only: response.bool(),
-    })
 }
 
 /// Terms that have begun at this member, or that it has followed.
@@ -53,27 +26,29 @@ fn a_crowd_that_comes_back_to_a_new_leader_neither_unseats_it_nor_loses_a_sessio
     let fresh = Session { id: 0, password: vec![0; 16], timeout_ms: 20_000, read_only: false };
     let addresses = ensemble.addresses();
     let each = (0..crowd()).map(|number| addresses[number % SIZE]);
-    let mut links: Vec<TcpStream> =
-        each.map(|address| ask(address, &fresh).expect("a connection")).collect();
-    let sessions: Vec<Session> =
-        links.iter_mut().map(|link| answer(link).expect("a session")).collect();
+    let links: Vec<TcpStream> =
+        each.map(|address| Client::ask(address, &fresh, 0).expect("a connection")).collect();
+    let clients: Vec<Client> =
+        links.into_iter().map(|link| Client::granted(link, 0).expect("a session")).collect();
+    let sessions: Vec<Session> = clients.iter().map(|client| client.session.clone()).collect();
     assert!(sessions.iter().all(|session| session.id != 0));
     let load = Load::start(&ensemble);
     load.wait_for(300);
 
     let leader = ensemble.leader();
     ensemble.member(leader).kill();
-    drop(links);
+    drop(clients);
     let survivors = Ensemble::others(leader);
     let next = ensemble.leader_among(&survivors);
     let before = survivors.map(|at| terms(&mut ensemble, at));
     let mut left = sessions;
     eventually("everybody has the session back", || {
-        let asked: Vec<_> = left.iter().map(|session| ask(addresses[next], session)).collect();
+        let asked: Vec<_> =
+            left.iter().map(|session| Client::ask(addresses[next], session, 0)).collect();
         let mut refused = Vec::new();
         for (link, session) in asked.into_iter().zip(left.drain(..)) {
-            match link.and_then(|mut link| answer(&mut link)) {
-                Ok(granted) => assert_eq!(granted.id, session.id, "the session was lost"),
+            match link.and_then(|link| Client::granted(link, 0)) {
+                Ok(client) => assert_eq!(client.session.id, session.id, "the session was lost"),
                 // One that came while the server was not ready for it comes again.
                 Err(_) => refused.push(session),
             }

@@ -285,6 +285,11 @@ impl Client {
 
     /// Connects and asks for `session`; an error if the server closes instead of answering.
     pub fn handshake(address: SocketAddr, session: &Session, last_zxid: i64) -> io::Result<Client> {
+        Client::granted(Client::ask(address, session, last_zxid)?, last_zxid)
+    }
+
+    /// The first half of [`Client::handshake`]: does not wait for the answer.
+    pub fn ask(address: SocketAddr, session: &Session, last_zxid: i64) -> io::Result<TcpStream> {
         let mut link = raw_connect(address)?;
         let request = Jute::new()
             .int(0)
@@ -294,6 +299,11 @@ impl Client {
             .buffer(&session.password)
             .bool(session.read_only);
         write_frame(&mut link, &request.0)?;
+        Ok(link)
+    }
+
+    /// The second half: waits for the answer.
+    pub fn granted(mut link: TcpStream, last_zxid: i64) -> io::Result<Client> {
         let frame = read_frame(&mut link)?;
         let mut response = Reader(&frame);
         assert_eq!(response.int(), 0, "protocol version");

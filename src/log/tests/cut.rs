@@ -35,8 +35,7 @@ impl Files {
     fn repair(&mut self, repair: &LogRepair) {
         let (path, seal) = repair.cut.as_ref().expect("a segment to close");
         let content = self.0.get_mut(path).unwrap();
-        let at = seal.offset() as usize;
-        content[at..at + seal.bytes().len()].copy_from_slice(seal.bytes());
+        seal.put(content);
         content.truncate(seal.end as usize);
     }
 }

@@ -44,9 +44,7 @@ fn three_members_elect_a_leader_and_serve_clients_of_each() {
 #[test]
 fn to_members_that_speak_as_apaches_do_transactions_state_their_digest() {
     for is_plain in [true, false] {
-        let mut world = World::new(7, 3, 0, is_plain);
-        world.until("all serve", World::all_serve);
-        let at = world.leader().unwrap();
+        let (mut world, at) = World::serving(7, 3, 0, is_plain);
         let conn = world.connect(at, SessionId(0));
         world.until("a session begins", |world| !world.nodes[at].sessions.is_empty());
         let frames: Vec<Vec<u8>> = (1..30).map(|xid| create(xid, &format!("/n{xid}"))).collect();
@@ -71,9 +69,7 @@ fn to_members_that_speak_as_apaches_do_transactions_state_their_digest() {
 #[test]
 fn a_killed_leader_is_replaced_and_comes_back() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, seed % 3 == 0);
-        world.until("all serve", World::all_serve);
-        let old = world.leader().unwrap();
+        let (mut world, old) = World::serving(seed, 3, 0, seed % 3 == 0);
         let at = (old + 1) % 3;
         let conn = world.connect(at, SessionId(0));
         world.until("a session begins", |world| !world.nodes[at].sessions.is_empty());
@@ -106,9 +102,7 @@ fn a_killed_leader_is_replaced_and_comes_back() {
 #[test]
 fn a_leader_that_ends_leaves_the_others_at_once() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let old = world.leader().unwrap();
+        let (mut world, old) = World::serving(seed, 3, 0, seed % 2 == 0);
         let conn = world.connect(old, SessionId(0));
         world.until("a session begins", |world| !world.nodes[old].sessions.is_empty());
         world.send(old, conn, &create(1, "/last"));

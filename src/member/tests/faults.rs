@@ -35,9 +35,7 @@ impl World {
 #[test]
 fn a_member_that_was_emptied_has_no_say_before_it_has_the_database_of_a_leader() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, seed % 2 == 0);
         let (emptied, behind) = ((leader + 1) % 3, (leader + 2) % 3);
         world.kill(behind);
         world.create_at(leader, "/acknowledged");
@@ -69,9 +67,7 @@ fn a_member_that_was_emptied_has_no_say_before_it_has_the_database_of_a_leader()
 fn a_member_that_was_emptied_has_no_say_before_it_is_in_step() {
     let mut early = 0;
     for seed in 0..150 {
-        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, seed % 2 == 0);
         let (emptied, behind) = ((leader + 1) % 3, (leader + 2) % 3);
         world.kill(behind);
         world.create_at(leader, "/acknowledged");
@@ -100,9 +96,7 @@ fn a_member_that_was_emptied_has_no_say_before_it_is_in_step() {
 fn a_client_that_moves_gets_answers_to_what_it_asks_for_there() {
     let mut early = 0;
     for seed in 0..100 {
-        let mut world = World::new(seed, 3, seed as usize % 2, false);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, seed as usize % 2, false);
         let (from, to) = ((leader + 1) % 3, (leader + 2) % 3);
         let left = world.connect(from, SessionId(0));
         world.until("a session begins", |world| world.nodes[from].sessions.contains_key(&left));
@@ -130,9 +124,7 @@ fn a_client_that_moves_gets_answers_to_what_it_asks_for_there() {
 #[test]
 fn learners_leave_a_leader_as_soon_as_its_process_has_ended() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, false);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, false);
         let others = [(leader + 1) % 3, (leader + 2) % 3];
         world.nodes[leader].member = None;
         let began = world.now.mono;
@@ -156,9 +148,7 @@ fn learners_leave_a_leader_as_soon_as_its_process_has_ended() {
 #[test]
 fn a_learner_whose_lifeline_ends_for_nothing_comes_back_to_its_leader() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 1, false);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 1, false);
         for at in (0..4).filter(|at| *at != leader) {
             let conns = [at, leader].map(|at| (at, world.connect(at, SessionId(0))));
             for (of, conn) in conns {
@@ -189,11 +179,7 @@ fn what_came_from_a_leader_before_its_end_counts() {
     for seed in 0..10 {
         let mut world = World::new(seed, 3, 0, seed % 2 == 0);
         world.backlog_max = 1 << 20;
-        for at in 0..3 {
-            world.kill(at);
-            world.start(at);
-        }
-        world.until("all serve", World::all_serve);
+        world.restart(&[0, 1, 2]);
         let leader = world.leader().unwrap();
         let at = (leader + 1) % 3;
         let conn = world.connect(leader, SessionId(0));
@@ -229,9 +215,7 @@ fn what_came_from_a_leader_before_its_end_counts() {
 #[test]
 fn a_learner_whose_disk_stalls_takes_no_more_and_gives_up_if_that_lasts() {
     for seed in 0..40 {
-        let mut world = World::new(seed, 3, seed as usize % 2, seed % 4 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, seed as usize % 2, seed % 4 == 0);
         let stalled = (0..world.nodes.len()).find(|at| *at != leader).unwrap();
         let conn = world.connect(leader, SessionId(0));
         world.nodes[stalled].is_stalled = true;
@@ -274,9 +258,7 @@ fn creates(world: &mut World, at: usize, conn: ConnId, xids: RangeInclusive<i32>
 #[test]
 fn a_follower_whose_tree_is_not_the_leaders_ends_and_says_what_to_do() {
     for seed in 0..10 {
-        let mut world = World::new(seed, 3, 0, false);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, false);
         let damaged = (leader + 1) % 3;
         let conn = world.connect(leader, SessionId(0));
         creates(&mut world, leader, conn, 1..=140);
@@ -385,11 +367,7 @@ fn elections_and_synchronizations_are_counted() {
 impl World {
     /// The ways of servers that have vanished come back, and with them they do, started anew.
     fn return_all(&mut self, vanished: &[usize]) {
-        for &at in vanished {
-            self.kill(at);
-            self.start(at);
-        }
-        self.until("all serve", World::all_serve);
+        self.restart(vanished);
         self.settle();
     }
 }
@@ -398,9 +376,7 @@ impl World {
 fn a_half_open_link_to_the_leader_convinces_no_learner() {
     for seed in 0..20 {
         let is_plain = seed % 2 == 0;
-        let mut world = World::new(seed, 3, 1, is_plain);
-        world.until("all serve", World::all_serve);
-        let old = world.leader().unwrap();
+        let (mut world, old) = World::serving(seed, 3, 1, is_plain);
         world.create_at(old, "/before");
         world.vanish(old);
         let began = world.now.mono;
@@ -420,9 +396,7 @@ fn a_half_open_link_to_the_leader_convinces_no_learner() {
 #[test]
 fn half_open_links_to_learners_convince_no_leader() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 1, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 1, seed % 2 == 0);
         // An observer counts for nothing.
         let gone: Vec<usize> = (0..3).filter(|at| *at != leader).collect();
         let conn = world.connect(leader, SessionId(0));
@@ -450,9 +424,7 @@ fn half_open_links_to_learners_convince_no_leader() {
 #[test]
 fn a_half_open_link_to_one_learner_stops_nobody() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, seed % 2 == 0);
         let gone = (leader + 1) % 3;
         let figures =
             |world: &World| world.nodes[leader].member.as_ref().unwrap().leading_figures().unwrap();
@@ -481,9 +453,7 @@ fn a_half_open_link_to_one_learner_stops_nobody() {
 fn a_member_that_is_told_to_end_while_it_synchronizes_confirms_nothing() {
     let mut ended = 0;
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, seed % 2 == 0);
         let at = (leader + 1) % 3;
         world.create_at(leader, "/before");
         world.settle();
@@ -547,9 +517,7 @@ fn a_member_that_has_left_elects_nobody() {
 #[test]
 fn a_follower_turns_learners_away() {
     for seed in 0..5 {
-        let mut world = World::new(seed, 3, 1, false);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 1, false);
         for at in (0..4).filter(|at| *at != leader) {
             let link = LinkId(world.nodes[at].next_accepted);
             world.nodes[at].next_accepted += 2;
@@ -567,9 +535,7 @@ fn a_follower_turns_learners_away() {
 #[test]
 fn a_range_of_the_log_is_leased_no_longer_than_it_is_read() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, seed % 2 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, seed % 2 == 0);
         let away = (leader + 1) % 3;
         world.create_at(leader, "/before");
         world.settle();
@@ -588,9 +554,7 @@ fn a_range_of_the_log_is_leased_no_longer_than_it_is_read() {
 #[test]
 fn a_member_that_comes_back_serves_when_it_has_applied_what_was_committed() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, seed as usize % 2, seed % 4 < 2);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, seed as usize % 2, seed % 4 < 2);
         let at = (0..world.nodes.len()).find(|at| *at != leader).unwrap();
         world.kill(at);
         let conn = world.connect(leader, SessionId(0));
@@ -616,9 +580,7 @@ fn a_member_that_comes_back_serves_when_it_has_applied_what_was_committed() {
 #[test]
 fn a_member_that_does_not_catch_up_serves_nobody_until_it_has_and_ends_no_term() {
     for seed in 0..10 {
-        let mut world = World::new(seed, 3, 0, seed % 4 == 0);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, seed % 4 == 0);
         let (slow, away) = ((leader + 1) % 3, (leader + 2) % 3);
         world.kill(away);
         let conns = [leader, slow].map(|at| (at, world.connect(at, SessionId(0))));
@@ -671,11 +633,7 @@ fn a_leader_serves_no_clients_where_it_is_not_to() {
     for seed in 0..10 {
         let mut world = World::new(seed, 3, 0, seed % 2 == 0);
         world.leader_serves = false;
-        for at in 0..3 {
-            world.kill(at);
-            world.start(at);
-        }
-        world.until("all serve", World::all_serve);
+        world.restart(&[0, 1, 2]);
         let old = world.leader().unwrap();
         let early = world.connect(old, SessionId(0));
         assert!(world.nodes[old].closed.contains(&early), "seed {seed}");
@@ -699,9 +657,7 @@ fn a_leader_serves_no_clients_where_it_is_not_to() {
 #[test]
 fn what_a_client_left_behind_is_not_done_after_what_it_asked_for_elsewhere() {
     for seed in 0..20 {
-        let mut world = World::new(seed, 3, 0, false);
-        world.until("all serve", World::all_serve);
-        let leader = world.leader().unwrap();
+        let (mut world, leader) = World::serving(seed, 3, 0, false);
         let (left, other) = ((leader + 1) % 3, (leader + 2) % 3);
         let now_at = if seed % 2 == 0 { leader } else { other };
         let conn = world.connect(left, SessionId(0));

@@ -290,6 +290,28 @@ impl World {
         }
     }
 
+    /// A new ensemble in which all serve, and its leader.
+    pub(super) fn serving(
+        seed: u64,
+        voters: usize,
+        observers: usize,
+        is_plain: bool,
+    ) -> (World, usize) {
+        let mut world = World::new(seed, voters, observers, is_plain);
+        world.until("all serve", World::all_serve);
+        let leader = world.leader().expect("those who serve have a leader");
+        (world, leader)
+    }
+
+    /// These are killed and started anew, and then all serve.
+    pub(super) fn restart(&mut self, servers: &[usize]) {
+        for &at in servers {
+            self.kill(at);
+            self.start(at);
+        }
+        self.until("all serve", World::all_serve);
+    }
+
     /// The process ends; some of what was on its way to the disk may have got there.
     pub(super) fn kill(&mut self, at: usize) {
         let node = &mut self.nodes[at];

@@ -61,11 +61,7 @@ fn while_an_epoch_follows_another_learners_have_a_bound() {
     for seed in 0..10 {
         let mut world = World::new(seed, 3, 0, false);
         (world.spent_counter, world.held_max) = (12, 3_000);
-        for at in 0..3 {
-            world.kill(at);
-            world.start(at);
-        }
-        world.until("all serve", World::all_serve);
+        world.restart(&[0, 1, 2]);
         let leader = world.leader().unwrap();
         let at = (leader + 1) % 3;
         let conn = world.connect(at, SessionId(0));

@@ -299,8 +299,8 @@ fn behind_memory() -> Script {
     script
 }
 
-/// A follower of Apache's comes back with what is not committed, and what it has to forget is
-/// not in memory any more: it gets all of it from the log, and no gap.
+/// A follower of Apache's comes back with transactions that are not committed, and the leader has
+/// that part of the history in its log only: the follower gets all of it from there, and no gap.
 #[test]
 fn what_is_forgotten_is_read_from_the_log() {
     let mut script = behind_memory();
@@ -416,7 +416,7 @@ fn a_learner_of_ours_is_told_what_its_requests_have_become() {
     assert_eq!(own.map(|own| own.is_own).collect::<Vec<_>>(), [false, true, false, true]);
 }
 
-/// Nor does what it has asked for, and what others ask for costs it a PING at most.
+/// Answers to its own questions wait, and a question of another learner costs it a PING at most.
 #[test]
 fn a_learner_that_reads_nothing_gathers_little_and_holds_up_nobody() {
     for is_ours in [false, true] {
@@ -446,7 +446,7 @@ fn a_learner_that_reads_nothing_gathers_little_and_holds_up_nobody() {
         let is_ping = |line: &String| line.starts_with("2: Ping");
         let other = sent.iter().find(|line| !is_ping(line));
         assert_eq!((other, sent.len()), (None, 1_000), "{is_ours}");
-        // What it is owed comes when it goes on.
+        // Its answers come when it reads on.
         let told = script.input(LeadInput::Room(B, 1 << 20));
         let count = |kind: &str| told.iter().filter(|line| line.starts_with(kind)).count();
         assert_eq!((count("2: Revalidate"), count("2: Sync")), (2_000, 2_000), "{is_ours}");
